@@ -1,0 +1,10 @@
+export { openFile, openQueue } from './open.ts';
+export { Queue } from './queue.ts';
+export type { QueueOptions, QueueStatistics, TransferOptions } from './queue.ts';
+export type { CompletionHandler } from './slots.ts';
+export { AlignedBuffer, BufferPool, DEFAULT_ALIGNMENT, allocateAligned } from './buffers.ts';
+export { Completions, Opcode } from './engine.ts';
+export type { Engine, EngineName, EngineOptions } from './engine.ts';
+export type { Alignment, DirectFile, OpenFileOptions, Platform } from './platform.ts';
+export { linuxPlatform } from './linux.ts';
+export { SimulatedDisk } from './engines/simulated.ts';

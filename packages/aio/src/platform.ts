@@ -1,0 +1,59 @@
+/**
+ * Where files live and which engine reaches them: `linux.ts` is the real one, `simulated.ts` a disk
+ * in memory. A store is given one of the two and cannot tell which.
+ */
+import type { Engine, EngineOptions } from './engine.ts';
+
+export interface OpenFileOptions {
+  /** Make the file when it is not there (and the open fails with EEXIST when it is, with `exclusive`). */
+  readonly create?: boolean;
+  readonly exclusive?: boolean;
+  readonly readOnly?: boolean;
+}
+
+/** What O_DIRECT asks of a request to a file, in bytes; all are powers of two. */
+export interface Alignment {
+  /** Address of the buffer. */
+  readonly memory: number;
+  /** File offset and length of a read or write. */
+  readonly offset: number;
+  /**
+   * Offset and length of a write that shares no physical block, and no file-system block, with a
+   * neighbour: max(4096, offset alignment, physical block, file-system block).
+   */
+  readonly write: number;
+}
+
+/** A file opened for direct I/O. Nothing here blocks the event loop. */
+export interface DirectFile {
+  readonly path: string;
+  /** What an engine of the same platform calls this file; a descriptor on Linux. */
+  readonly handle: number;
+  readonly alignment: Alignment;
+  sizeBytes(): Promise<number>;
+  /** Makes the file at least `offset + length` bytes long, with its blocks allocated; new bytes read as zeros. */
+  preallocate(offset: number, lengthBytes: number): Promise<void>;
+  /** Flushes data and metadata, outside of any queue; for creating files. */
+  sync(): Promise<void>;
+  /**
+   * Takes the exclusive advisory lock of the file, which ends with the descriptor or the process.
+   * Returns undefined when taken, else what is known of the holder, such as `process 4711`.
+   */
+  lock(): Promise<string | undefined>;
+  /** Requires that nothing is in flight. Idempotent. */
+  close(): Promise<void>;
+}
+
+export interface Platform {
+  readonly name: 'linux' | 'simulated';
+  open(path: string, options?: OpenFileOptions): Promise<DirectFile>;
+  /** Names in a directory, or undefined when there is no such directory. */
+  list(directory: string): Promise<string[] | undefined>;
+  /** Makes a directory and its parents; no error when it is there. */
+  makeDirectory(directory: string): Promise<void>;
+  rename(from: string, to: string): Promise<void>;
+  remove(path: string): Promise<void>;
+  /** Makes renames and new names in the directory durable. */
+  syncDirectory(directory: string): Promise<void>;
+  createEngine(options: EngineOptions): Engine;
+}

@@ -1,0 +1,77 @@
+/**
+ * The fixed table of requests that a queue has accepted and not yet settled.
+ *
+ * ```
+ *          take()              release()
+ *   free ─────────► occupied ────────────► free        occupied = waiting to be submitted, or in flight
+ * ```
+ *
+ * S1. An occupied slot holds its buffer strongly and counts in the buffer's `pins`: the kernel may
+ *     write there until the completion was reaped.
+ * S2. Taking and releasing allocate nothing.
+ */
+import { assert } from '@aiokv/core';
+import type { AlignedBuffer } from './buffers.ts';
+
+/** Whoever wants to hear of a completion. One object serves any number of requests. */
+export interface CompletionHandler {
+  /**
+   * @param token what was handed in with the request
+   * @param result bytes transferred, or a negative error number
+   */
+  complete(token: number, result: number): void;
+}
+
+export class SlotTable {
+  readonly capacity: number;
+  readonly #free: Uint32Array;
+  #freeCount: number;
+  readonly #handlers: (CompletionHandler | null)[];
+  readonly #tokens: Int32Array;
+  readonly #buffers: (AlignedBuffer | null)[];
+
+  constructor(capacity: number) {
+    this.capacity = capacity;
+    this.#free = Uint32Array.from({ length: capacity }, (_, i) => capacity - 1 - i);
+    this.#freeCount = capacity;
+    this.#handlers = new Array<CompletionHandler | null>(capacity).fill(null);
+    this.#tokens = new Int32Array(capacity);
+    this.#buffers = new Array<AlignedBuffer | null>(capacity).fill(null);
+  }
+
+  get freeCount(): number {
+    return this.#freeCount;
+  }
+
+  /** Occupies a free slot; requires that there is one. */
+  take(handler: CompletionHandler, token: number, buffer: AlignedBuffer | null): number {
+    assert(this.#freeCount > 0, 'a slot is taken only when one is free');
+    const slot = this.#free[--this.#freeCount] as number;
+    this.#handlers[slot] = handler;
+    this.#tokens[slot] = token;
+    this.#buffers[slot] = buffer;
+    if (buffer !== null) buffer.pins++;
+    return slot;
+  }
+
+  /** Changes the token of an occupied slot; for handlers that use the slot number itself. */
+  retoken(slot: number, token: number): void {
+    this.#tokens[slot] = token;
+  }
+
+  tokenOf(slot: number): number {
+    return this.#tokens[slot] as number;
+  }
+
+  /** Frees an occupied slot and returns who is to be told. */
+  release(slot: number): CompletionHandler {
+    const handler = this.#handlers[slot];
+    assert(handler !== null && handler !== undefined, 'a completion belongs to an occupied slot');
+    const buffer = this.#buffers[slot];
+    if (buffer !== null && buffer !== undefined) buffer.pins--;
+    this.#handlers[slot] = null;
+    this.#buffers[slot] = null;
+    this.#free[this.#freeCount++] = slot;
+    return handler;
+  }
+}

@@ -1,0 +1,52 @@
+/**
+ * Time, as something that is handed in: what waits or measures takes a `Clock`, so that a test can
+ * move time by hand.
+ */
+export interface Clock {
+  /** Monotonic milliseconds, with a fraction; the zero is arbitrary. */
+  nowMs(): number;
+  /** Calls back once after `delayMs`; does not keep the process alive. Returns a function that cancels. */
+  after(delayMs: number, callback: () => void): () => void;
+}
+
+export const systemClock: Clock = {
+  nowMs: () => performance.now(),
+  after(delayMs, callback) {
+    const timer = setTimeout(callback, delayMs);
+    timer.unref();
+    return () => clearTimeout(timer);
+  },
+};
+
+/** A clock for tests: time stands still until `advance` is called. */
+export class ManualClock implements Clock {
+  #nowMs = 0;
+  #timers: { atMs: number; callback: () => void }[] = [];
+
+  nowMs(): number {
+    return this.#nowMs;
+  }
+
+  after(delayMs: number, callback: () => void): () => void {
+    const timer = { atMs: this.#nowMs + delayMs, callback };
+    this.#timers.push(timer);
+    return () => {
+      this.#timers = this.#timers.filter((other) => other !== timer);
+    };
+  }
+
+  /** Moves time forward and calls what has become due, earliest first. */
+  advance(durationMs: number): void {
+    const untilMs = this.#nowMs + durationMs;
+    for (;;) {
+      const due = this.#timers
+        .filter((timer) => timer.atMs <= untilMs)
+        .sort((a, b) => a.atMs - b.atMs)[0];
+      if (due === undefined) break;
+      this.#timers = this.#timers.filter((timer) => timer !== due);
+      this.#nowMs = Math.max(this.#nowMs, due.atMs);
+      due.callback();
+    }
+    this.#nowMs = untilMs;
+  }
+}

@@ -1,0 +1,104 @@
+/**
+ * The errors of all aiokv packages.
+ *
+ * A `code` is stable and part of the public interface; a message is free text that says what to
+ * do about it; the error underneath, where there is one, is kept as `cause`. A mistake of the
+ * program (wrong type, wrong option) is a `TypeError` or `RangeError` with such a code; a refused
+ * system call looks like Node's own (`code`, `errno`, `syscall`).
+ *
+ * Governed by docs/errors.md, which lists every code.
+ */
+import { getSystemErrorMap } from 'node:util';
+
+export const ERROR_CODES = [
+  'ERR_AIOKV_ABORTED',
+  'ERR_AIOKV_ALIGNMENT',
+  'ERR_AIOKV_BATCH_TOO_LARGE',
+  'ERR_AIOKV_BUFFER_BUSY',
+  'ERR_AIOKV_CLOSED',
+  'ERR_AIOKV_CORRUPT',
+  'ERR_AIOKV_ENGINE_UNAVAILABLE',
+  'ERR_AIOKV_EXISTS',
+  'ERR_AIOKV_FFI_UNAVAILABLE',
+  'ERR_AIOKV_FORMAT_NEWER',
+  'ERR_AIOKV_INTERNAL',
+  'ERR_AIOKV_INVALID_ARGUMENT',
+  'ERR_AIOKV_INVALID_OPTION',
+  'ERR_AIOKV_IO',
+  'ERR_AIOKV_KEY_TOO_LARGE',
+  'ERR_AIOKV_LATCHED',
+  'ERR_AIOKV_LOCKED',
+  'ERR_AIOKV_NOT_A_STORE',
+  'ERR_AIOKV_NOT_FOUND',
+  'ERR_AIOKV_NO_CONTEXT',
+  'ERR_AIOKV_NO_DIRECT_IO',
+  'ERR_AIOKV_NO_SPACE',
+  'ERR_AIOKV_PAGE_SIZE',
+  'ERR_AIOKV_QUEUE_FULL',
+  'ERR_AIOKV_RECORD_TOO_LARGE',
+] as const;
+
+export type ErrorCode = (typeof ERROR_CODES)[number];
+
+/** Something that went wrong while aiokv ran: the disk, the environment, a store's state. */
+export class AiokvError extends Error {
+  override readonly name: string = 'AiokvError';
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** A mistake of the calling program: an argument of the wrong type or shape. */
+export class AiokvTypeError extends TypeError {
+  override readonly name: string = 'AiokvTypeError';
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** A mistake of the calling program: a value outside of what is allowed. */
+export class AiokvRangeError extends RangeError {
+  override readonly name: string = 'AiokvRangeError';
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+const nameOfErrno = new Map<number, readonly [string, string]>(
+  [...getSystemErrorMap()].map(([errno, entry]) => [-errno, entry]),
+);
+
+/** A system call that the kernel refused, in the shape of Node's own: `code` is `'EIO'`, `errno` -5. */
+export class SystemCallError extends Error {
+  override readonly name: string = 'SystemCallError';
+  readonly code: string;
+  /** Negative, as in Node's own errors. */
+  readonly errno: number;
+  readonly syscall: string;
+
+  /** @param errno the error number; its sign does not matter */
+  constructor(syscall: string, errno: number, detail = '', options?: { cause?: unknown }) {
+    const number = Math.abs(errno);
+    const [code, text] = nameOfErrno.get(number) ?? [`E${number}`, 'unknown error'];
+    super(`${code}: ${text}, ${syscall}${detail === '' ? '' : ` (${detail})`}`, options);
+    this.code = code;
+    this.errno = -number;
+    this.syscall = syscall;
+  }
+}
+
+/** States an invariant; a failure is a defect of aiokv itself, never of the caller. */
+export function assert(condition: boolean, invariant: string): asserts condition {
+  if (!condition) {
+    throw new AiokvError('ERR_AIOKV_INTERNAL', `invariant broken: ${invariant}. Please report this.`);
+  }
+}

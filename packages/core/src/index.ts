@@ -1,0 +1,19 @@
+export {
+  AiokvError,
+  AiokvRangeError,
+  AiokvTypeError,
+  ERROR_CODES,
+  SystemCallError,
+  assert,
+} from './errors.ts';
+export type { ErrorCode } from './errors.ts';
+export { GIB, KIB, MIB, alignDown, alignUp, isAligned, isPowerOfTwo } from './units.ts';
+export type { Brand, FileOffset, Sequence } from './units.ts';
+export { matchesXxh64, writeXxh64, xxh32 } from './checksum.ts';
+export { createCodec } from './codec.ts';
+export type { Codec } from './codec.ts';
+export { boolean, instance, integer, oneOf, powerOfTwo, resolveOptions } from './options.ts';
+export type { OptionRule, OptionShape } from './options.ts';
+export { Random } from './random.ts';
+export { ManualClock, systemClock } from './clock.ts';
+export type { Clock } from './clock.ts';

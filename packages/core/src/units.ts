@@ -1,0 +1,37 @@
+/**
+ * Branded numbers for the places where two numbers of different meaning could be swapped, and the
+ * arithmetic of alignment. A brand exists in the types only and costs nothing at run time.
+ */
+declare const brand: unique symbol;
+
+/** A `T` that may not be mixed up with another `T`. */
+export type Brand<T, Name extends string> = T & { readonly [brand]: Name };
+
+/** A position in the order of all writes of a store; 1 is the first, 0 means "before any". Below 2^53. */
+export type Sequence = Brand<number, 'Sequence'>;
+
+/** A byte offset in a file. Below 2^53. */
+export type FileOffset = Brand<number, 'FileOffset'>;
+
+export const KIB = 1024;
+export const MIB = 1024 * 1024;
+export const GIB = 1024 * 1024 * 1024;
+
+export function isPowerOfTwo(value: number): boolean {
+  return Number.isSafeInteger(value) && value > 0 && Number.isInteger(Math.log2(value));
+}
+
+/** The greatest multiple of `alignment` that is not above `value`; exact up to 2^53. */
+export function alignDown(value: number, alignment: number): number {
+  return value - (value % alignment);
+}
+
+/** The smallest multiple of `alignment` that is not below `value`; exact up to 2^53. */
+export function alignUp(value: number, alignment: number): number {
+  const rest = value % alignment;
+  return rest === 0 ? value : value + (alignment - rest);
+}
+
+export function isAligned(value: number, alignment: number): boolean {
+  return value % alignment === 0;
+}

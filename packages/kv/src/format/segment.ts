@@ -1,0 +1,88 @@
+/**
+ * The header of a segment, in the first block of its slot. A segment is a run of frames in one slot of
+ * the data file; slots are of one size and are used again, segment sequences only grow.
+ *
+ * ```
+ *   0      8       12     16     32        40      48    52   56            64          68  72          80       128
+ *   ├──────┼───────┼──────┼──────┼─────────┼───────┼─────┼────┼─────────────┼───────────┼───┼───────────┼────────┤
+ *   │ hash │ magic │ kind │ uuid │ segment │ epoch │slot │ 0  │ predecessor │ its last  │ 0 │ its last  │   0    │
+ *   │ u64  │ u32   │ u32  │      │ sequence│       │ u32 │    │ sequence    │ frame u32 │   │ hash u64  │        │
+ *   └──────┴───────┴──────┴──────┴─────────┴───────┴─────┴────┴─────────────┴───────────┴───┴───────────┴────────┘
+ *   hash = XXH64 of bytes 8 to 127; the rest of the block is zero and not covered
+ * ```
+ *
+ * G1. A segment continues the log only if its predecessor's sequence, last frame number and last hash
+ *     are where the log stands. Number 0 with the header's own hash is a predecessor without frames.
+ *
+ * docs/format.md, "Segment header". Pure encoding and decoding; nothing here knows of files.
+ */
+import { matchesXxh64, writeXxh64 } from '@aiokv/core';
+import { readU53, readU64, writeU53, writeU64 } from './words.ts';
+import type { Block } from './words.ts';
+
+export const SEGMENT_HEADER_BYTES = 128;
+const SEGMENT_MAGIC = 0x47534b41; // 'AKSG'
+
+/** What a segment holds; 2 (survivors of cleaning) and 3 (index pages) are kept for later versions. */
+export const SegmentKind = { log: 1 } as const;
+
+/** A place in the chain: behind this frame of this segment, whose hash the successor names. */
+export interface ChainLink {
+  readonly segmentSequence: number;
+  /** 0 for the segment's header itself. */
+  readonly frameNumber: number;
+  readonly hash: bigint;
+}
+
+export interface SegmentHeader {
+  readonly kind: number;
+  /** 16 bytes, of the store. */
+  readonly uuid: Uint8Array;
+  readonly sequence: number;
+  readonly epoch: number;
+  readonly slot: number;
+  readonly predecessor: ChainLink;
+}
+
+/** The predecessor of a store's first segment. */
+export const NO_PREDECESSOR: ChainLink = { segmentSequence: 0, frameNumber: 0, hash: 0n };
+
+/** Writes the header into the first bytes of a zeroed block and returns its hash. */
+export function encodeSegmentHeader(block: Block, header: SegmentHeader): bigint {
+  const { bytes, view } = block;
+  view.setUint32(8, SEGMENT_MAGIC, true);
+  view.setUint32(12, header.kind, true);
+  bytes.set(header.uuid, 16);
+  writeU53(view, 32, header.sequence);
+  writeU53(view, 40, header.epoch);
+  view.setUint32(48, header.slot, true);
+  writeU53(view, 56, header.predecessor.segmentSequence);
+  view.setUint32(64, header.predecessor.frameNumber, true);
+  writeU64(view, 72, header.predecessor.hash);
+  writeXxh64(bytes.subarray(8, SEGMENT_HEADER_BYTES), view, 0);
+  return readU64(view, 0);
+}
+
+/** The header at the start of `block`, or null when no unharmed one stands there. */
+export function readSegmentHeader(block: Block): SegmentHeader | null {
+  const { bytes, view } = block;
+  if (view.getUint32(8, true) !== SEGMENT_MAGIC) return null;
+  if (!matchesXxh64(bytes.subarray(8, SEGMENT_HEADER_BYTES), view, 0)) return null;
+  return {
+    kind: view.getUint32(12, true),
+    uuid: bytes.slice(16, 32),
+    sequence: readU53(view, 32),
+    epoch: readU53(view, 40),
+    slot: view.getUint32(48, true),
+    predecessor: {
+      segmentSequence: readU53(view, 56),
+      frameNumber: view.getUint32(64, true),
+      hash: readU64(view, 72),
+    },
+  };
+}
+
+/** The hash by which the header's first frame names it. */
+export function segmentHash(block: Block): bigint {
+  return readU64(block.view, 0);
+}

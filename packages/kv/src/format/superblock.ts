@@ -1,0 +1,155 @@
+/**
+ * What a store is and where its log begins and, after a clean close, ends. Four copies stand apart from
+ * one another at the front of the data file; a new one is written to copies 0 and 1, flushed, then to 2
+ * and 3, flushed. The highest sequence of which two valid copies exist counts.
+ *
+ * ```
+ *     0  magic "AIOKV\0SB"                 88  superblock sequence u64
+ *     8  format version u32                96  hash of the superblock before this one u64
+ *    12  0                                104  checkpoint root u64, 0 none   (for the engine to come)
+ *    16  compatible feature bits u64      112  checkpoint sequence u64
+ *    24  read-only compatible bits u64    120  log start: segment sequence u64
+ *    32  incompatible bits u64            128  log start: slot u32
+ *    40  store uuid, 16 bytes             132  1 when the end below is known u32
+ *    56  page bytes u32                   136  log end: segment sequence u64
+ *    60  write alignment u32              144  log end: frame number u32
+ *    64  segment bytes u32                148  0
+ *    68  header bytes u32 (slot 0 starts) 152  log end: hash u64
+ *    72  longest key u32                  160  log end: last sequence u64
+ *    76  longest frame u32                168  0 ...
+ *    80  comparator id u32, 1 bytewise    504  XXH64 of bytes 0 to 503
+ *    84  0
+ * ```
+ *
+ * U1. The log end, where it is known, is flushed: whatever a reader misses before it is rot, not a torn
+ *     tail. Frames behind it may exist and count too.
+ *
+ * docs/format.md, "Superblock". Pure encoding and decoding; nothing here knows of files.
+ */
+import { matchesXxh64, writeXxh64 } from '@aiokv/core';
+import type { Sequence } from '@aiokv/core';
+import type { ChainLink } from './segment.ts';
+import { readU53, readU64, writeU53, writeU64 } from './words.ts';
+import type { Block } from './words.ts';
+
+export const SUPERBLOCK_COPIES = 4;
+export const FORMAT_VERSION = 1;
+export const COMPARATOR_BYTEWISE = 1;
+const MAGIC = 'AIOKV\0SB';
+const HASH_AT = 504;
+/** The smallest block that holds a superblock; also the least write alignment. */
+export const SUPERBLOCK_BYTES = 4096;
+
+/** Sizes fixed when the store was made. */
+export interface Geometry {
+  readonly pageBytes: number;
+  readonly writeAlignment: number;
+  readonly segmentBytes: number;
+  /** Where slot 0 starts; the copies of the superblock stand at quarters of it. */
+  readonly headerBytes: number;
+}
+
+export interface LogEnd {
+  readonly link: ChainLink;
+  readonly lastSequence: Sequence;
+}
+
+export interface Superblock {
+  readonly formatVersion: number;
+  readonly compatibleFeatures: bigint;
+  readonly readOnlyCompatibleFeatures: bigint;
+  readonly incompatibleFeatures: bigint;
+  readonly uuid: Uint8Array;
+  readonly geometry: Geometry;
+  readonly maxKeyBytes: number;
+  readonly maxFrameBytes: number;
+  readonly comparator: number;
+  readonly sequence: number;
+  readonly previousHash: bigint;
+  readonly checkpointRoot: number;
+  readonly checkpointSequence: Sequence;
+  readonly logStart: { readonly segmentSequence: number; readonly slot: number };
+  readonly logEnd: LogEnd | null;
+}
+
+/** Where copy `index` stands in the data file. */
+export function superblockOffset(headerBytes: number, index: number): number {
+  return (headerBytes / SUPERBLOCK_COPIES) * index;
+}
+
+/** Writes the superblock into a zeroed block and returns its hash. */
+export function encodeSuperblock(block: Block, superblock: Superblock): bigint {
+  const { bytes, view } = block;
+  bytes.set(Buffer.from(MAGIC, 'latin1'), 0);
+  view.setUint32(8, superblock.formatVersion, true);
+  writeU64(view, 16, superblock.compatibleFeatures);
+  writeU64(view, 24, superblock.readOnlyCompatibleFeatures);
+  writeU64(view, 32, superblock.incompatibleFeatures);
+  bytes.set(superblock.uuid, 40);
+  view.setUint32(56, superblock.geometry.pageBytes, true);
+  view.setUint32(60, superblock.geometry.writeAlignment, true);
+  view.setUint32(64, superblock.geometry.segmentBytes, true);
+  view.setUint32(68, superblock.geometry.headerBytes, true);
+  view.setUint32(72, superblock.maxKeyBytes, true);
+  view.setUint32(76, superblock.maxFrameBytes, true);
+  view.setUint32(80, superblock.comparator, true);
+  writeU53(view, 88, superblock.sequence);
+  writeU64(view, 96, superblock.previousHash);
+  writeU53(view, 104, superblock.checkpointRoot);
+  writeU53(view, 112, superblock.checkpointSequence);
+  writeU53(view, 120, superblock.logStart.segmentSequence);
+  view.setUint32(128, superblock.logStart.slot, true);
+  view.setUint32(132, superblock.logEnd === null ? 0 : 1, true);
+  if (superblock.logEnd !== null) {
+    const { link, lastSequence } = superblock.logEnd;
+    writeU53(view, 136, link.segmentSequence);
+    view.setUint32(144, link.frameNumber, true);
+    writeU64(view, 152, link.hash);
+    writeU53(view, 160, lastSequence);
+  }
+  writeXxh64(bytes.subarray(0, HASH_AT), view, HASH_AT);
+  return readU64(view, HASH_AT);
+}
+
+/** Whether the block starts like a superblock, harmed or not. */
+export function hasSuperblockMagic(block: Block): boolean {
+  return Buffer.from(block.bytes.subarray(0, MAGIC.length)).toString('latin1') === MAGIC;
+}
+
+/** The superblock in `block`, or null when no unharmed one stands there. */
+export function readSuperblock(block: Block): Superblock | null {
+  const { bytes, view } = block;
+  if (!hasSuperblockMagic(block) || !matchesXxh64(bytes.subarray(0, HASH_AT), view, HASH_AT)) return null;
+  const link = {
+    segmentSequence: readU53(view, 136),
+    frameNumber: view.getUint32(144, true),
+    hash: readU64(view, 152),
+  };
+  return {
+    formatVersion: view.getUint32(8, true),
+    compatibleFeatures: readU64(view, 16),
+    readOnlyCompatibleFeatures: readU64(view, 24),
+    incompatibleFeatures: readU64(view, 32),
+    uuid: bytes.slice(40, 56),
+    geometry: {
+      pageBytes: view.getUint32(56, true),
+      writeAlignment: view.getUint32(60, true),
+      segmentBytes: view.getUint32(64, true),
+      headerBytes: view.getUint32(68, true),
+    },
+    maxKeyBytes: view.getUint32(72, true),
+    maxFrameBytes: view.getUint32(76, true),
+    comparator: view.getUint32(80, true),
+    sequence: readU53(view, 88),
+    previousHash: readU64(view, 96),
+    checkpointRoot: readU53(view, 104),
+    checkpointSequence: readU53(view, 112) as Sequence,
+    logStart: { segmentSequence: readU53(view, 120), slot: view.getUint32(128, true) },
+    logEnd: view.getUint32(132, true) === 1 ? { link, lastSequence: readU53(view, 160) as Sequence } : null,
+  };
+}
+
+/** The hash by which the next superblock names this one. */
+export function superblockHash(block: Block): bigint {
+  return readU64(block.view, HASH_AT);
+}

@@ -1,0 +1,99 @@
+/**
+ * One ordered walk over the layers of an index snapshot: the newest layer that knows a key decides, and
+ * a deletion hides the key.
+ *
+ * ```
+ *   overlay   ──b────d†──────►
+ *   draining  ───────d──e────►      walk: a b c e      († a deletion)
+ *   tree      ─a──b──c──d────►
+ * ```
+ */
+import type { Cursor, Entry } from './tree/index.ts';
+import { isDeletion } from './key-index.ts';
+
+/** Where a walk starts: at a key, just behind it, or at the end from which it comes. */
+export interface CursorStart {
+  readonly key: Uint8Array;
+  readonly inclusive: boolean;
+}
+
+export class IndexCursor {
+  /** Newest layer first. */
+  readonly #layers: readonly Cursor[];
+  readonly #reverse: boolean;
+  #current: Cursor | null = null;
+
+  constructor(layers: readonly Cursor[], reverse: boolean) {
+    this.#layers = layers;
+    this.#reverse = reverse;
+  }
+
+  /** The key at which the walk stands is the first `keyLength` bytes. Valid until the next move. */
+  get key(): Uint8Array {
+    return this.#at().keyBytes;
+  }
+
+  get keyLength(): number {
+    return this.#at().keyLength;
+  }
+
+  get entry(): Entry {
+    return this.#at().entry;
+  }
+
+  /** Goes to the first key of the walk; false when there is none. */
+  start(from: CursorStart | null): boolean {
+    for (const layer of this.#layers) {
+      if (from === null) {
+        if (this.#reverse) layer.last();
+        else layer.first();
+      } else {
+        const mode = this.#reverse ? (from.inclusive ? '<=' : '<') : from.inclusive ? '>=' : '>';
+        layer.seek(from.key, from.key.length, mode);
+      }
+    }
+    return this.#settle();
+  }
+
+  /** Goes to the next key of the walk; false when there is none. */
+  next(): boolean {
+    this.#step(this.#at());
+    return this.#settle();
+  }
+
+  /** Finds the layer with the nearest key, moving the older ones off that key and skipping what is deleted. */
+  #settle(): boolean {
+    for (;;) {
+      let nearest: Cursor | null = null;
+      for (const layer of this.#layers) {
+        if (!layer.valid) continue;
+        const order = nearest === null ? -1 : compareKeys(layer, nearest) * (this.#reverse ? -1 : 1);
+        if (order === 0) this.#step(layer);
+        else if (order < 0) nearest = layer;
+      }
+      this.#current = nearest;
+      if (nearest === null) return false;
+      if (!isDeletion(nearest.entry)) return true;
+      this.#step(nearest);
+    }
+  }
+
+  #step(layer: Cursor): void {
+    if (this.#reverse) layer.previous();
+    else layer.next();
+  }
+
+  #at(): Cursor {
+    if (this.#current === null) throw new RangeError('the cursor is not on a key');
+    return this.#current;
+  }
+}
+
+function compareKeys(a: Cursor, b: Cursor): number {
+  const length = Math.min(a.keyLength, b.keyLength);
+  for (let i = 0; i < length; i++) {
+    const difference = (a.keyBytes[i] as number) - (b.keyBytes[i] as number);
+    if (difference !== 0) return difference;
+  }
+  return a.keyLength - b.keyLength;
+}

@@ -1,0 +1,145 @@
+/**
+ * An ordered walk over keys and values, as the store was when the walk was asked for. The values of the
+ * next keys are read ahead, many at a time, so that a scan keeps the device busy.
+ */
+import { Entry } from './tree/index.ts';
+import type { IndexCursor } from './index-cursor.ts';
+import type { IndexSnapshot } from './key-index.ts';
+
+/** What an iterator needs of a store. */
+export interface IteratorHost {
+  /** Reads the values at these entries; answers in their order. */
+  readValues(keys: readonly Buffer[], entries: readonly Entry[]): Promise<Buffer[]>;
+  /** Throws when the store is closed or latched. */
+  requireOpen(): void;
+  forget(iterator: StoreIterator): void;
+}
+
+/** A range with its bounds as bytes; at most one of each pair is set. */
+export interface EncodedRange {
+  readonly lower: { readonly key: Uint8Array; readonly inclusive: boolean } | null;
+  readonly upper: { readonly key: Uint8Array; readonly inclusive: boolean } | null;
+  readonly reverse: boolean;
+  readonly limit: number;
+}
+
+/** The first batch is small, so that a look at a few entries reads few; later ones fill the queue. */
+const FIRST_AHEAD = 16;
+const MOST_AHEAD = 128;
+
+export class StoreIterator implements AsyncIterableIterator<[Buffer, Buffer]> {
+  readonly #host: IteratorHost;
+  readonly #snapshot: IndexSnapshot;
+  readonly #range: EncodedRange;
+  readonly #cursor: IndexCursor;
+  #onKey = false;
+  #started = false;
+  #taken = 0;
+  #ahead = FIRST_AHEAD;
+  #ready: [Buffer, Buffer][] = [];
+  #readyHead = 0;
+  #loading: Promise<[Buffer, Buffer][]> | null = null;
+  #released = false;
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(host: IteratorHost, snapshot: IndexSnapshot, range: EncodedRange) {
+    this.#host = host;
+    this.#snapshot = snapshot;
+    this.#range = range;
+    this.#cursor = snapshot.cursor(range.reverse);
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  /** Calls that overlap are answered in order. */
+  next(): Promise<IteratorResult<[Buffer, Buffer]>> {
+    const result = this.#turn.then(() => this.#next());
+    this.#turn = result.catch(() => undefined);
+    return result;
+  }
+
+  async return(): Promise<IteratorResult<[Buffer, Buffer]>> {
+    await this.#loading?.catch(() => undefined);
+    this.release();
+    return { done: true, value: undefined };
+  }
+
+  /** Ends the walk; calls under way are answered with its end. */
+  release(): void {
+    if (this.#released) return;
+    this.#released = true;
+    this.#snapshot.release();
+    this.#host.forget(this);
+  }
+
+  async #next(): Promise<IteratorResult<[Buffer, Buffer]>> {
+    if (this.#readyHead === this.#ready.length) {
+      if (this.#released) {
+        this.#host.requireOpen();
+        return { done: true, value: undefined };
+      }
+      try {
+        this.#ready = await (this.#loading ?? this.#load());
+      } catch (error) {
+        this.#loading = null;
+        this.release();
+        throw error;
+      }
+      this.#readyHead = 0;
+      this.#loading = null;
+      if (this.#ready.length === 0 || this.#released) {
+        this.#ready = [];
+        this.release();
+        this.#host.requireOpen();
+        return { done: true, value: undefined };
+      }
+      this.#loading = this.#load();
+      // A failure is met by the call that needs these entries.
+      this.#loading.catch(() => undefined);
+    }
+    const value = this.#ready[this.#readyHead++] as [Buffer, Buffer];
+    return { done: false, value };
+  }
+
+  /** Collects the next entries from the snapshot and reads their values, all at once. */
+  async #load(): Promise<[Buffer, Buffer][]> {
+    this.#host.requireOpen();
+    const keys: Buffer[] = [];
+    const entries: Entry[] = [];
+    const most = Math.min(this.#ahead, this.#range.limit - this.#taken);
+    this.#ahead = Math.min(MOST_AHEAD, this.#ahead * 2);
+    while (keys.length < most && this.#advance()) {
+      keys.push(Buffer.from(this.#cursor.key.subarray(0, this.#cursor.keyLength)));
+      entries.push(Object.assign(new Entry(), this.#cursor.entry));
+    }
+    this.#taken += keys.length;
+    if (keys.length === 0) return [];
+    const values = await this.#host.readValues(keys, entries);
+    return keys.map((key, i) => [key, values[i] as Buffer]);
+  }
+
+  #advance(): boolean {
+    const { lower, upper, reverse } = this.#range;
+    if (!this.#started) {
+      this.#started = true;
+      this.#onKey = this.#cursor.start(reverse ? upper : lower);
+    } else if (this.#onKey) this.#onKey = this.#cursor.next();
+    if (!this.#onKey) return false;
+    const stop = reverse ? lower : upper;
+    if (stop === null) return true;
+    const order = compare(this.#cursor.key, this.#cursor.keyLength, stop.key) * (reverse ? -1 : 1);
+    this.#onKey = order < 0 || (order === 0 && stop.inclusive);
+    return this.#onKey;
+  }
+}
+
+function compare(a: Uint8Array, aLength: number, b: Uint8Array): number {
+  const length = Math.min(aLength, b.length);
+  for (let i = 0; i < length; i++) {
+    const difference = (a[i] as number) - (b[i] as number);
+    if (difference !== 0) return difference;
+  }
+  return aLength - b.length;
+}

@@ -1,0 +1,169 @@
+/**
+ * Where the record of each key is: the tree, and in front of it the overlay, which takes every write at
+ * once and is drained into the tree in the background, sorted, many entries to a leaf.
+ *
+ * ```
+ *   admit ─► overlay ──full──► draining ──slices, sorted──► tree
+ *   find  ─► overlay, then draining, then tree; the first that knows the key decides
+ * ```
+ *
+ * X1. What was admitted is seen by every lookup from then on, whatever the draining does.
+ * X2. The draining overlay does not change; an entry that is in it and in the tree already is the same.
+ * X3. A snapshot sees the index as it was when it was taken.
+ *
+ * An overlay holds deletions as entries of their own; the tree holds only keys that exist. Three words
+ * of an entry: the low 32 bits of the record's file offset / 8; its high bits, and bit 31 for a deletion;
+ * the record's length in bytes.
+ */
+import type { Clock } from '@aiokv/core';
+import { MAX_KEY_BYTES, RECORD_ALIGNMENT } from './format/record.ts';
+import { IndexCursor } from './index-cursor.ts';
+import type { ReplayTarget } from './recovery.ts';
+import { NodeMemory, Tree } from './tree/index.ts';
+import type { Entry, TreeSnapshot } from './tree/index.ts';
+
+const DELETED = 0x8000_0000;
+/** Entries of an overlay before it is drained. */
+const OVERLAY_ENTRIES = 4096;
+/** Entries of an overlay before writers wait for the one that is drained. */
+const OVERLAY_LIMIT = 4 * OVERLAY_ENTRIES;
+/** A slice of draining takes about this long at most. */
+const SLICE_MS = 0.5;
+const ENTRIES_PER_CLOCK = 64;
+
+/** The file offset of the record that an entry leads to. */
+export function fileOffsetOf(entry: Entry): number {
+  return (entry.word0 + (entry.word1 & 0x7fff_ffff) * 0x1_0000_0000) * RECORD_ALIGNMENT;
+}
+
+export function lengthOf(entry: Entry): number {
+  return entry.word2;
+}
+
+export function isDeletion(entry: Entry): boolean {
+  return entry.word1 === DELETED;
+}
+
+/** The index at one moment. Must be released. */
+export class IndexSnapshot {
+  readonly #layers: TreeSnapshot[];
+
+  constructor(layers: TreeSnapshot[]) {
+    this.#layers = layers;
+  }
+
+  cursor(reverse: boolean): IndexCursor {
+    return new IndexCursor(
+      this.#layers.map((layer) => layer.cursor()),
+      reverse,
+    );
+  }
+
+  release(): void {
+    for (const layer of this.#layers) layer.release();
+  }
+}
+
+export class KeyIndex implements ReplayTarget {
+  readonly #memory = new NodeMemory();
+  readonly #key = new Uint8Array(MAX_KEY_BYTES);
+  readonly #tree = new Tree(this.#memory);
+  #overlay = new Tree(this.#memory);
+  #draining: Tree | null = null;
+  readonly #clock: Clock;
+  readonly #roomWaiters: (() => void)[] = [];
+  #closed = false;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Memory that the index takes up, in bytes. */
+  get memoryBytes(): number {
+    return this.#memory.bytesUsed;
+  }
+
+  /** Finds the record of a key that exists. The key is at the start of `key`. */
+  find(key: Uint8Array, keyBytes: number, into: Entry): boolean {
+    if (this.#overlay.get(key, keyBytes, into)) return !isDeletion(into);
+    if (this.#draining !== null && this.#draining.get(key, keyBytes, into)) return !isDeletion(into);
+    return this.#tree.get(key, keyBytes, into);
+  }
+
+  /** Whether `count` more entries may be admitted now. */
+  hasRoomFor(count: number): boolean {
+    return this.#draining === null || this.#overlay.size + count <= OVERLAY_LIMIT;
+  }
+
+  /** Settles when the overlay that is drained is gone. */
+  whenRoom(): Promise<void> {
+    return new Promise((resolve) => this.#roomWaiters.push(resolve));
+  }
+
+  admitPut(key: Uint8Array, keyBytes: number, fileOffset: number, lengthBytes: number): void {
+    const units = fileOffset / RECORD_ALIGNMENT;
+    this.#overlay.set(key, keyBytes, units >>> 0, Math.floor(units / 0x1_0000_0000), lengthBytes);
+    if (this.#overlay.size >= OVERLAY_ENTRIES) this.#startDraining();
+  }
+
+  admitDelete(key: Uint8Array, keyBytes: number): void {
+    this.#overlay.set(key, keyBytes, 0, DELETED, 0);
+    if (this.#overlay.size >= OVERLAY_ENTRIES) this.#startDraining();
+  }
+
+  /** @internal For a replay, during which nothing else happens: straight into the tree. */
+  replayPut(bytes: Uint8Array, keyAt: number, keyBytes: number, fileOffset: number, lengthBytes: number): void {
+    const units = fileOffset / RECORD_ALIGNMENT;
+    for (let i = 0; i < keyBytes; i++) this.#key[i] = bytes[keyAt + i] as number;
+    this.#tree.set(this.#key, keyBytes, units >>> 0, Math.floor(units / 0x1_0000_0000), lengthBytes);
+  }
+
+  /** @internal */
+  replayDelete(bytes: Uint8Array, keyAt: number, keyBytes: number): void {
+    for (let i = 0; i < keyBytes; i++) this.#key[i] = bytes[keyAt + i] as number;
+    this.#tree.delete(this.#key, keyBytes);
+  }
+
+  snapshot(): IndexSnapshot {
+    const layers = [this.#overlay.snapshot()];
+    if (this.#draining !== null) layers.push(this.#draining.snapshot());
+    layers.push(this.#tree.snapshot());
+    return new IndexSnapshot(layers);
+  }
+
+  /** Stops draining; nothing may be asked any more. */
+  close(): void {
+    this.#closed = true;
+    for (const resolve of this.#roomWaiters.splice(0)) resolve();
+  }
+
+  #startDraining(): void {
+    if (this.#draining !== null) return;
+    const draining = this.#overlay;
+    this.#draining = draining;
+    this.#overlay = new Tree(this.#memory);
+    const snapshot = draining.snapshot();
+    const cursor = snapshot.cursor();
+    let more = cursor.first();
+    const slice = (): void => {
+      if (this.#closed) return;
+      const untilMs = this.#clock.nowMs() + SLICE_MS;
+      for (let n = 1; more; n++) {
+        if (isDeletion(cursor.entry)) this.#tree.delete(cursor.keyBytes, cursor.keyLength);
+        else this.#tree.set(cursor.keyBytes, cursor.keyLength, cursor.entry.word0, cursor.entry.word1, cursor.entry.word2);
+        more = cursor.next();
+        if (n % ENTRIES_PER_CLOCK === 0 && this.#clock.nowMs() >= untilMs) break;
+      }
+      if (more) {
+        setImmediate(slice);
+        return;
+      }
+      snapshot.release();
+      this.#draining = null;
+      draining.clear();
+      for (const resolve of this.#roomWaiters.splice(0)) resolve();
+      if (this.#overlay.size >= OVERLAY_ENTRIES) this.#startDraining();
+    };
+    setImmediate(slice);
+  }
+}

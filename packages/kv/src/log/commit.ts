@@ -1,0 +1,510 @@
+/**
+ * The writing end of the log: records are appended to the open frame, frames go to the device, flushes
+ * make them durable, and everyone hears when what they wrote is as safe as they asked for.
+ *
+ * ```
+ *            append            seal                 write completes          fdatasync completes
+ *   (room) ─────────► open ──────────► in flight ──────────────────► written ───────────────────► flushed
+ *                       ▲                                               │
+ *                       └──── its buffer is free again ◄────────────────┘
+ * ```
+ *
+ * Group commit needs no timer: a frame is sealed when it is full, or when someone waits for it and
+ * nothing is on its way to the device; while one frame is being written and flushed the next one fills.
+ *
+ * C1. Frames are chained in the order of their sequences, and each starts where the one before ended.
+ * C2. `writtenThrough` passes a frame only when it and all before it are written.
+ * C3. A flush is submitted only after the completion of every write that it is to cover, and
+ *     acknowledges no more than that.
+ * C4. After a failed write or flush nothing is written or acknowledged any more: a failed flush has
+ *     marked pages clean (Rebello et al., ATC'20), and a frame written again elsewhere would fork the chain.
+ * C5. `append` is synchronous and cannot fail half-way: whoever appends has asked `hasRoom` in the same turn.
+ *
+ * It does not know what the records mean. docs/durability.md says what each state survives.
+ */
+import { AiokvError, alignUp, assert } from '@aiokv/core';
+import type { Clock, Sequence } from '@aiokv/core';
+import { allocateAligned } from '@aiokv/aio';
+import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
+import { FRAME_HEADER_BYTES, MAX_FRAME_BYTES, sealFrame, windowOf } from '../format/frame.ts';
+import { encodeRecord, paddedRecordBytes } from '../format/record.ts';
+import type { RecordKind } from '../format/record.ts';
+import { SegmentKind, encodeSegmentHeader } from '../format/segment.ts';
+import type { ChainLink } from '../format/segment.ts';
+import type { Geometry, LogEnd } from '../format/superblock.ts';
+import type { Block } from '../format/words.ts';
+import { latchedBy, requireFull } from '../failures.ts';
+import { Segments } from './segments.ts';
+
+/** How safe a write is to be before it is acknowledged. */
+export type Durability = 'flushed' | 'written' | 'buffered';
+
+/** Where the log goes on. */
+export interface LogPosition {
+  readonly link: ChainLink;
+  readonly lastSequence: Sequence;
+  /** The segment to go on in, or null to start a new one. */
+  readonly segment: { readonly slot: number; readonly nextOffset: number } | null;
+  readonly nextSegmentSequence: number;
+}
+
+export interface LogWriterOptions {
+  readonly queue: Queue;
+  readonly file: DirectFile;
+  readonly segments: Segments;
+  readonly geometry: Geometry;
+  readonly uuid: Uint8Array;
+  readonly epoch: number;
+  readonly position: LogPosition;
+  /** Memory for frames that are not written yet. */
+  readonly writeBufferBytes: number;
+  /** Longest time that a record stays in memory only. */
+  readonly flushIntervalMs: number;
+  readonly clock: Clock;
+  /** For tests only: acknowledges before the flush, which the crash tests must find. */
+  readonly plantedEarlyAcknowledgement: boolean;
+}
+
+interface Waiter {
+  resolve(): void;
+  reject(error: Error): void;
+}
+
+/** A frame in memory, from its opening until it is written. The objects are made once and used again. */
+class Frame {
+  /** One block for a segment header that may stand in front, then the frame. */
+  readonly buffer: AlignedBuffer;
+  readonly header: Block;
+  readonly block: Block;
+  startsSegment = false;
+  fileOffset = 0;
+  capacityBytes = 0;
+  usedBytes = 0;
+  recordCount = 0;
+  firstSequence = 0 as Sequence;
+  written = false;
+  writtenWaiters: Waiter[] = [];
+  flushedWaiters: Waiter[] = [];
+
+  constructor(headerBytes: number) {
+    this.buffer = allocateAligned(headerBytes + MAX_FRAME_BYTES);
+    this.header = windowOf(this.buffer, 0, headerBytes);
+    this.block = windowOf(this.buffer, headerBytes);
+  }
+
+  get lastSequence(): Sequence {
+    return (this.firstSequence + this.recordCount - 1) as Sequence;
+  }
+}
+
+/** Completions of frame writes carry the frame's index; a flush carries this. */
+const FLUSH_TOKEN = -1;
+
+export class LogWriter implements CompletionHandler {
+  readonly #options: LogWriterOptions;
+  readonly #frames: Frame[];
+  readonly #free: number[];
+  /** Frames in flight or written out of order, oldest first. */
+  readonly #sealed: number[] = [];
+  #open: Frame | null = null;
+  #openIndex = -1;
+  #slot: number;
+  #nextOffset: number;
+  #segmentSequence: number;
+  #nextSegmentSequence: number;
+  #frameNumber: number;
+  #lastHash: bigint;
+  #appendedThrough: Sequence;
+  #writtenThrough: Sequence;
+  #flushedThrough: Sequence;
+  #writeTarget = 0;
+  #flushTarget = 0;
+  #flushing = false;
+  #flushCovers = 0 as Sequence;
+  #awaitingFlush: { through: Sequence; waiters: Waiter[] }[] = [];
+  readonly #roomWaiters: Waiter[] = [];
+  #pumpScheduled = false;
+  #cancelInterval: (() => void) | null = null;
+  #latched: AiokvError | null = null;
+  #quiet: (() => void) | null = null;
+
+  constructor(options: LogWriterOptions) {
+    this.#options = options;
+    const { position, geometry, writeBufferBytes } = options;
+    this.#frames = Array.from({ length: frameCount(writeBufferBytes) }, () => new Frame(geometry.writeAlignment));
+    this.#free = this.#frames.map((_, i) => i);
+    this.#slot = position.segment?.slot ?? 0;
+    this.#nextOffset = position.segment?.nextOffset ?? geometry.segmentBytes;
+    this.#segmentSequence = position.link.segmentSequence;
+    this.#nextSegmentSequence = position.nextSegmentSequence;
+    this.#frameNumber = position.link.frameNumber;
+    this.#lastHash = position.link.hash;
+    this.#appendedThrough = position.lastSequence;
+    this.#writtenThrough = position.lastSequence;
+    this.#flushedThrough = position.lastSequence;
+  }
+
+  /** The most bytes that the records of one group may take; see `paddedRecordBytes`. */
+  static maxGroupBytes(geometry: Geometry, writeBufferBytes: number): number {
+    // Frames may end up half full, and one more may be open when the group comes.
+    return (Math.floor(frameCount(writeBufferBytes) / 2) - 1) * LogWriter.maxRecordBytes(geometry);
+  }
+
+  /** The most bytes that one record may take, padding counted. */
+  static maxRecordBytes(geometry: Geometry): number {
+    return Math.min(MAX_FRAME_BYTES, geometry.segmentBytes - geometry.writeAlignment) - FRAME_HEADER_BYTES;
+  }
+
+  get appendedThrough(): Sequence {
+    return this.#appendedThrough;
+  }
+
+  get flushedThrough(): Sequence {
+    return this.#flushedThrough;
+  }
+
+  /** Why nothing can be written any more, or null. */
+  get latched(): AiokvError | null {
+    return this.#latched;
+  }
+
+  /** Where the log stands; of use once everything is flushed. */
+  get end(): LogEnd {
+    return {
+      link: { segmentSequence: this.#segmentSequence, frameNumber: this.#frameNumber, hash: this.#lastHash },
+      lastSequence: this.#appendedThrough,
+    };
+  }
+
+  /** Whether a record of this padded size can be appended now; what every single write asks. */
+  hasRoomFor(paddedBytes: number): boolean {
+    const open = this.#open;
+    if (open !== null && open.usedBytes + paddedBytes <= open.capacityBytes) return true;
+    return this.hasRoom([paddedBytes]);
+  }
+
+  /** Whether records of these padded sizes, in this order, can be appended now without waiting. */
+  hasRoom(paddedSizes: readonly number[]): boolean {
+    const { frames, slots } = this.#needs(paddedSizes);
+    return frames <= this.#free.length && slots <= this.#options.segments.readyCount;
+  }
+
+  /** Frame buffers and slots that appending these records would take; `append` in rehearsal. */
+  #needs(paddedSizes: readonly number[]): { frames: number; slots: number } {
+    const { segmentBytes, writeAlignment } = this.#options.geometry;
+    let offset = this.#nextOffset;
+    let used = this.#open?.usedBytes ?? 0;
+    let capacity = this.#open?.capacityBytes ?? 0;
+    let frames = 0;
+    let slots = 0;
+    for (const bytes of paddedSizes) {
+      if (used + bytes > capacity) {
+        offset += alignUp(used, writeAlignment);
+        if (segmentBytes - offset < FRAME_HEADER_BYTES + bytes) {
+          slots++;
+          offset = writeAlignment;
+        }
+        frames++;
+        capacity = Math.min(MAX_FRAME_BYTES, segmentBytes - offset);
+        used = FRAME_HEADER_BYTES;
+      }
+      used += bytes;
+    }
+    return { frames, slots };
+  }
+
+  /**
+   * Waits until there may be room for records of these padded sizes; ask `hasRoom` again.
+   *
+   * @throws AiokvError ERR_AIOKV_NO_SPACE, ERR_AIOKV_LATCHED
+   */
+  async whenRoom(paddedSizes: readonly number[]): Promise<void> {
+    if (this.#latched !== null) throw this.#latched;
+    const { frames, slots } = this.#needs(paddedSizes);
+    assert(frames <= this.#frames.length, 'a group fits into the write buffer: see maxGroupBytes');
+    if (slots > this.#options.segments.readyCount) await this.#options.segments.prepare(slots);
+    if (frames <= this.#free.length) return;
+    // The open frame may be what is in the way, with nobody waiting for it.
+    this.#writeTarget = this.#appendedThrough;
+    this.#schedulePump();
+    await new Promise<void>((resolve, reject) => this.#roomWaiters.push({ resolve, reject }));
+  }
+
+  /**
+   * Appends a record under the next sequence and returns its offset in the file. Requires room.
+   * `key` and `value` are copied.
+   */
+  append(kind: RecordKind, flags: number, key: Uint8Array, keyBytes: number, value: Uint8Array): number {
+    assert(this.#latched === null, 'nothing is appended to a latched log');
+    const bytes = paddedRecordBytes(keyBytes, value.length);
+    let frame = this.#open;
+    if (frame === null || frame.usedBytes + bytes > frame.capacityBytes) {
+      if (frame !== null) this.#seal();
+      frame = this.#openFrame(bytes);
+    }
+    const at = frame.usedBytes;
+    const sequence = (this.#appendedThrough + 1) as Sequence;
+    encodeRecord(frame.block, at, kind, flags, sequence, key, keyBytes, value);
+    if (frame.recordCount++ === 0) frame.firstSequence = sequence;
+    frame.usedBytes += bytes;
+    this.#appendedThrough = sequence;
+    this.#cancelInterval ??= this.#options.clock.after(this.#options.flushIntervalMs, () => this.#onInterval());
+    return frame.fileOffset + at;
+  }
+
+  /** Settles when everything appended so far is as safe as said. */
+  durable(level: Durability): Promise<void> {
+    if (this.#latched !== null) return Promise.reject(this.#latched);
+    const through = this.#appendedThrough;
+    const safeThrough = level === 'flushed' ? this.#flushedThrough : this.#writtenThrough;
+    if (level === 'buffered' || safeThrough >= through) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      const waiter = { resolve, reject };
+      if (this.#options.plantedEarlyAcknowledgement && level === 'flushed') this.#waitWritten(waiter);
+      else if (level === 'flushed') this.#waitFlushed(waiter, through);
+      else this.#waitWritten(waiter);
+      this.#writeTarget = through;
+      if (level === 'flushed') this.#flushTarget = through;
+      this.#schedulePump();
+    });
+  }
+
+  /** The frame that holds the byte at `fileOffset`, if it may not be on the device yet. */
+  unwritten(fileOffset: number): { readonly block: Block; readonly offset: number } | null {
+    const open = this.#open;
+    if (open !== null && holds(open, fileOffset)) return { block: open.block, offset: fileOffset - open.fileOffset };
+    for (const index of this.#sealed) {
+      const frame = this.#frames[index] as Frame;
+      if (holds(frame, fileOffset)) return { block: frame.block, offset: fileOffset - frame.fileOffset };
+    }
+    return null;
+  }
+
+  /** Waits for what is in flight; nothing may be appended any more. Never rejects. */
+  async close(): Promise<void> {
+    this.#cancelInterval?.();
+    this.#cancelInterval = null;
+    if (this.#sealed.some((index) => !(this.#frames[index] as Frame).written) || this.#flushing) {
+      await new Promise<void>((resolve) => {
+        this.#quiet = resolve;
+      });
+    }
+    await this.#options.segments.settle();
+  }
+
+  /** @internal A frame write or a flush has completed. */
+  complete(token: number, result: number): void {
+    if (token === FLUSH_TOKEN) this.#onFlushed(result);
+    else this.#onWritten(this.#frames[token] as Frame, result);
+    this.#schedulePump();
+    this.#reportQuiet();
+  }
+
+  #onWritten(frame: Frame, result: number): void {
+    frame.written = true;
+    try {
+      requireFull('write', result, this.#transferBytes(frame), this.#options.file.path);
+    } catch (cause) {
+      this.#latch(cause);
+    }
+    if (this.#latched !== null) return;
+    while (this.#sealed.length > 0) {
+      const index = this.#sealed[0] as number;
+      const head = this.#frames[index] as Frame;
+      if (!head.written) break;
+      this.#sealed.shift();
+      this.#writtenThrough = head.lastSequence;
+      for (const waiter of head.writtenWaiters) waiter.resolve();
+      head.writtenWaiters = [];
+      if (head.flushedWaiters.length > 0) {
+        this.#awaitingFlush.push({ through: head.lastSequence, waiters: head.flushedWaiters });
+        head.flushedWaiters = [];
+      }
+      this.#free.push(index);
+    }
+    this.#wakeRoomWaiters();
+  }
+
+  #onFlushed(result: number): void {
+    this.#flushing = false;
+    if (this.#latched !== null) return;
+    if (result < 0) {
+      try {
+        requireFull('fdatasync', result, 0, this.#options.file.path);
+      } catch (cause) {
+        this.#latch(cause);
+      }
+      return;
+    }
+    assert(this.#flushCovers >= this.#flushedThrough, 'flushes do not go back');
+    this.#flushedThrough = this.#flushCovers;
+    const groups = this.#awaitingFlush;
+    this.#awaitingFlush = groups.filter((group) => group.through > this.#flushedThrough);
+    for (const group of groups) {
+      if (group.through > this.#flushedThrough) break;
+      for (const waiter of group.waiters) waiter.resolve();
+    }
+  }
+
+  readonly #runPump = (): void => this.#pump();
+
+  /** Does what is due: seals the open frame if it is waited for, flushes what is written. */
+  #pump(): void {
+    this.#pumpScheduled = false;
+    if (this.#latched !== null) return;
+    const open = this.#open;
+    if (open !== null && this.#writeTarget >= open.firstSequence && this.#sealed.length === 0 && !this.#flushing) {
+      this.#seal();
+    }
+    const wanted = this.#awaitingFlush.length > 0 || this.#writtenThrough >= this.#flushTarget;
+    if (!this.#flushing && wanted && this.#flushTarget > this.#flushedThrough && this.#writtenThrough > this.#flushedThrough) {
+      this.#flushing = true;
+      this.#flushCovers = this.#writtenThrough;
+      const accepted = this.#options.queue.submitFdatasync(this.#options.file, this, FLUSH_TOKEN);
+      assert(accepted, 'the queue has room for a flush');
+    }
+  }
+
+  #schedulePump(): void {
+    if (this.#pumpScheduled) return;
+    this.#pumpScheduled = true;
+    process.nextTick(this.#runPump);
+  }
+
+  #onInterval(): void {
+    this.#cancelInterval = null;
+    this.#writeTarget = this.#appendedThrough;
+    this.#flushTarget = this.#appendedThrough;
+    this.#schedulePump();
+  }
+
+  #openFrame(firstRecordBytes: number): Frame {
+    const { geometry, segments, uuid, epoch } = this.#options;
+    const index = this.#free.pop();
+    assert(index !== undefined, 'a frame buffer is free: hasRoom was asked');
+    const frame = this.#frames[index] as Frame;
+    const needed = FRAME_HEADER_BYTES + firstRecordBytes;
+    frame.startsSegment = geometry.segmentBytes - this.#nextOffset < needed;
+    if (frame.startsSegment) {
+      const predecessor = this.end.link;
+      this.#slot = segments.take();
+      this.#nextOffset = geometry.writeAlignment;
+      this.#segmentSequence = this.#nextSegmentSequence++;
+      this.#frameNumber = 0;
+      frame.header.bytes.fill(0);
+      this.#lastHash = encodeSegmentHeader(frame.header, {
+        kind: SegmentKind.log,
+        uuid,
+        sequence: this.#segmentSequence,
+        epoch,
+        slot: this.#slot,
+        predecessor,
+      });
+    }
+    frame.fileOffset = Segments.offsetOf(geometry, this.#slot) + this.#nextOffset;
+    frame.capacityBytes = Math.min(MAX_FRAME_BYTES, geometry.segmentBytes - this.#nextOffset);
+    assert(needed <= frame.capacityBytes, 'the first record fits');
+    frame.usedBytes = FRAME_HEADER_BYTES;
+    frame.recordCount = 0;
+    frame.written = false;
+    this.#open = frame;
+    this.#openIndex = index;
+    return frame;
+  }
+
+  /** Closes the open frame and sends it to the device. */
+  #seal(): void {
+    const frame = this.#open;
+    assert(frame !== null && frame.recordCount > 0, 'only a frame with records is sealed');
+    const { geometry, epoch, file, queue } = this.#options;
+    this.#lastHash = sealFrame(frame.block, {
+      payloadBytes: frame.usedBytes - FRAME_HEADER_BYTES,
+      epoch,
+      segmentSequence: this.#segmentSequence,
+      frameNumber: ++this.#frameNumber,
+      recordCount: frame.recordCount,
+      firstSequence: frame.firstSequence,
+      lastSequence: frame.lastSequence,
+      flushedThrough: this.#flushedThrough,
+      previousHash: this.#lastHash,
+    });
+    const frameBytes = alignUp(frame.usedBytes, geometry.writeAlignment);
+    frame.block.bytes.fill(0, frame.usedBytes, frameBytes);
+    this.#nextOffset += frameBytes;
+    this.#sealed.push(this.#openIndex);
+    const headerBytes = frame.startsSegment ? geometry.writeAlignment : 0;
+    const accepted = queue.submitWrite(
+      file,
+      frame.buffer,
+      geometry.writeAlignment - headerBytes,
+      headerBytes + frameBytes,
+      frame.fileOffset - headerBytes,
+      this,
+      this.#openIndex,
+    );
+    assert(accepted, 'the queue has room for a frame');
+    this.#open = null;
+    this.#openIndex = -1;
+  }
+
+  #transferBytes(frame: Frame): number {
+    const { writeAlignment } = this.#options.geometry;
+    return (frame.startsSegment ? writeAlignment : 0) + alignUp(frame.usedBytes, writeAlignment);
+  }
+
+  #waitWritten(waiter: Waiter): void {
+    const frame = this.#newestFrame();
+    assert(frame !== null, 'what is not written is in a frame');
+    frame.writtenWaiters.push(waiter);
+  }
+
+  #waitFlushed(waiter: Waiter, through: Sequence): void {
+    const frame = this.#newestFrame();
+    if (frame !== null) frame.flushedWaiters.push(waiter);
+    else this.#awaitingFlush.push({ through, waiters: [waiter] });
+  }
+
+  /** The frame with the latest record that is not written. */
+  #newestFrame(): Frame | null {
+    if (this.#open !== null) return this.#open;
+    const index = this.#sealed.at(-1);
+    return index === undefined ? null : (this.#frames[index] as Frame);
+  }
+
+  #wakeRoomWaiters(): void {
+    if (this.#roomWaiters.length === 0 || this.#free.length === 0) return;
+    for (const waiter of this.#roomWaiters.splice(0)) waiter.resolve();
+  }
+
+  /** C4. Everyone who waits is told; what is in flight still completes and is ignored. */
+  #latch(cause: unknown): void {
+    if (this.#latched !== null) return;
+    const error = latchedBy(cause);
+    this.#latched = error;
+    this.#cancelInterval?.();
+    this.#cancelInterval = null;
+    const waiters = this.#roomWaiters.splice(0);
+    for (const frame of this.#frames) {
+      waiters.push(...frame.writtenWaiters, ...frame.flushedWaiters);
+      frame.writtenWaiters = [];
+      frame.flushedWaiters = [];
+    }
+    for (const group of this.#awaitingFlush) waiters.push(...group.waiters);
+    this.#awaitingFlush = [];
+    for (const waiter of waiters) waiter.reject(error);
+  }
+
+  #reportQuiet(): void {
+    if (this.#quiet === null || this.#flushing) return;
+    if (this.#sealed.some((index) => !(this.#frames[index] as Frame).written)) return;
+    this.#quiet();
+  }
+}
+
+function holds(frame: Frame, fileOffset: number): boolean {
+  return fileOffset >= frame.fileOffset && fileOffset < frame.fileOffset + frame.usedBytes;
+}
+
+function frameCount(writeBufferBytes: number): number {
+  return Math.max(4, Math.floor(writeBufferBytes / MAX_FRAME_BYTES));
+}

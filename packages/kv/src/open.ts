@@ -1,0 +1,181 @@
+/**
+ * Opens a store, or makes one.
+ *
+ * ```
+ *   directory? ─► data file? ─no─► make it under another name, flush, rename
+ *                     │ yes
+ *                     ▼
+ *   lock ─► superblock ─► fits what was asked for? ─► recovery ─► flush ─► new epoch ─► store
+ * ```
+ *
+ * Nothing on the disk changes before the lock is held and the superblock was understood.
+ */
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { AiokvError } from '@aiokv/core';
+import type { Sequence } from '@aiokv/core';
+import { Queue } from '@aiokv/aio';
+import type { DirectFile, Platform } from '@aiokv/aio';
+import { MAX_FRAME_BYTES } from './format/frame.ts';
+import { MAX_KEY_BYTES } from './format/record.ts';
+import { COMPARATOR_BYTEWISE, FORMAT_VERSION } from './format/superblock.ts';
+import type { Geometry, Superblock } from './format/superblock.ts';
+import { KeyIndex } from './key-index.ts';
+import { LogWriter } from './log/commit.ts';
+import { Segments } from './log/segments.ts';
+import { resolveStoreOptions } from './options.ts';
+import type { StoreOptions } from './options.ts';
+import { Recovery } from './recovery.ts';
+import { Store } from './store.ts';
+import { HEADER_BYTES, loadSuperblock, saveSuperblock } from './superblocks.ts';
+import { TurnBudget } from './turn.ts';
+
+export const DATA_FILE = 'data.aiokv';
+const NEW_FILE = 'data.aiokv.new';
+const DEFAULT_PAGE_BYTES = 4096;
+
+type ResolvedOptions = StoreOptions & { platform: Platform };
+
+/**
+ * Opens the store in a directory, which one process may have open once.
+ *
+ * @throws AiokvError ERR_AIOKV_LOCKED when it is open already; ERR_AIOKV_NOT_FOUND, ERR_AIOKV_EXISTS,
+ *   ERR_AIOKV_NOT_A_STORE, ERR_AIOKV_FORMAT_NEWER, ERR_AIOKV_PAGE_SIZE, ERR_AIOKV_CORRUPT,
+ *   ERR_AIOKV_NO_DIRECT_IO, ERR_AIOKV_NO_SPACE; AiokvTypeError ERR_AIOKV_INVALID_OPTION
+ */
+export async function open(directory: string, options?: Partial<StoreOptions>): Promise<Store> {
+  const resolved = resolveStoreOptions(options);
+  const file = await openDataFile(directory, resolved);
+  let queue: Queue | null = null;
+  try {
+    await requireLock(file);
+    queue = new Queue(resolved.platform, { depth: resolved.queueDepth, maxWaiting: 1024 });
+    return await openStore(file, queue, resolved);
+  } catch (error) {
+    await queue?.close();
+    await file.close();
+    throw error;
+  }
+}
+
+async function openDataFile(directory: string, options: ResolvedOptions): Promise<DirectFile> {
+  const { platform } = options;
+  const names = await platform.list(directory);
+  const path = join(directory, DATA_FILE);
+  if (names?.includes(DATA_FILE)) {
+    if (options.errorIfExists) {
+      throw new AiokvError('ERR_AIOKV_EXISTS', `${directory} holds a store already: open another directory, or without errorIfExists`);
+    }
+    return platform.open(path);
+  }
+  if (names?.some((name) => name !== NEW_FILE && name !== 'lost+found')) {
+    throw new AiokvError('ERR_AIOKV_NOT_A_STORE', `${directory} is not empty and holds no ${DATA_FILE}: open another directory`);
+  }
+  if (!options.createIfMissing) {
+    throw new AiokvError('ERR_AIOKV_NOT_FOUND', `there is no store in ${directory}: open with createIfMissing`);
+  }
+  await platform.makeDirectory(directory);
+  await makeDataFile(directory, options);
+  return platform.open(path);
+}
+
+/** A store without records, complete before it gets its name. */
+async function makeDataFile(directory: string, options: ResolvedOptions): Promise<void> {
+  const { platform } = options;
+  const file = await platform.open(join(directory, NEW_FILE), { create: true });
+  try {
+    await requireLock(file);
+    if (file.alignment.write > HEADER_BYTES / 4) {
+      throw new AiokvError('ERR_AIOKV_PAGE_SIZE', `${directory} lies on a device with blocks of ${file.alignment.write} bytes, too large for a store`);
+    }
+    const geometry: Geometry = {
+      pageBytes: options.pageBytes === 0 ? DEFAULT_PAGE_BYTES : options.pageBytes,
+      writeAlignment: file.alignment.write,
+      segmentBytes: options.segmentBytes,
+      headerBytes: HEADER_BYTES,
+    };
+    try {
+      await file.preallocate(0, HEADER_BYTES + geometry.segmentBytes);
+    } catch (cause) {
+      throw new AiokvError('ERR_AIOKV_NO_SPACE', `there is no room for a store in ${directory}: free space on the device`, { cause });
+    }
+    const queue = new Queue(platform, { depth: 4 });
+    try {
+      await saveSuperblock(queue, file, firstSuperblock(geometry));
+    } finally {
+      await queue.close();
+    }
+    await file.sync();
+    await platform.rename(join(directory, NEW_FILE), join(directory, DATA_FILE));
+    await platform.syncDirectory(directory);
+  } finally {
+    await file.close();
+  }
+}
+
+function firstSuperblock(geometry: Geometry): Superblock {
+  return {
+    formatVersion: FORMAT_VERSION,
+    compatibleFeatures: 0n,
+    readOnlyCompatibleFeatures: 0n,
+    incompatibleFeatures: 0n,
+    uuid: randomBytes(16),
+    geometry,
+    maxKeyBytes: MAX_KEY_BYTES,
+    maxFrameBytes: MAX_FRAME_BYTES,
+    comparator: COMPARATOR_BYTEWISE,
+    sequence: 1,
+    previousHash: 0n,
+    checkpointRoot: 0,
+    checkpointSequence: 0 as Sequence,
+    logStart: { segmentSequence: 1, slot: 0 },
+    logEnd: null,
+  };
+}
+
+async function openStore(file: DirectFile, queue: Queue, options: ResolvedOptions): Promise<Store> {
+  const loaded = await loadSuperblock(queue, file);
+  const { superblock } = loaded;
+  const { geometry } = superblock;
+  if (options.pageBytes !== 0 && options.pageBytes !== geometry.pageBytes) {
+    throw new AiokvError(
+      'ERR_AIOKV_PAGE_SIZE',
+      `the store in ${file.path} has pages of ${geometry.pageBytes} bytes, not ${options.pageBytes}: leave pageBytes out`,
+    );
+  }
+  const index = new KeyIndex(options.clock);
+  const budget = new TurnBudget(options.clock);
+  const recovered = await new Recovery(queue, file, superblock, index, budget).run();
+  // What was accepted must not be lost again by a second crash.
+  if (!recovered.clean) await queue.fdatasync(file);
+  const segments = new Segments(file, geometry, recovered.slotCount, recovered.usedSlots);
+  const log = new LogWriter({
+    queue,
+    file,
+    segments,
+    geometry,
+    uuid: superblock.uuid,
+    epoch: randomBytes(6).readUIntLE(0, 6),
+    position: recovered.position,
+    writeBufferBytes: options.writeBufferBytes,
+    flushIntervalMs: options.flushIntervalMs,
+    clock: options.clock,
+    plantedEarlyAcknowledgement: options.plantedEarlyAcknowledgement,
+  });
+  const saveEnd = async (): Promise<void> => {
+    if (log.appendedThrough === superblock.logEnd?.lastSequence) return;
+    await saveSuperblock(queue, file, {
+      ...superblock,
+      sequence: superblock.sequence + 1,
+      previousHash: loaded.hash,
+      logEnd: log.end,
+    });
+  };
+  return new Store({ options, geometry, file, queue, log, index, budget, saveEnd });
+}
+
+async function requireLock(file: DirectFile): Promise<void> {
+  const holder = await file.lock();
+  if (holder === undefined) return;
+  throw new AiokvError('ERR_AIOKV_LOCKED', `${file.path} is open already, by ${holder}: close it there first`);
+}

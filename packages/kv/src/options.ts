@@ -1,0 +1,96 @@
+/** What can be set when a store is opened or written to, with units and defaults. */
+import { KIB, MIB, boolean, instance, integer, oneOf, powerOfTwo, resolveOptions, systemClock } from '@aiokv/core';
+import type { Clock, OptionShape } from '@aiokv/core';
+import { linuxPlatform } from '@aiokv/aio';
+import type { Platform } from '@aiokv/aio';
+import { MAX_FRAME_BYTES } from './format/frame.ts';
+import type { Durability } from './log/commit.ts';
+
+export interface StoreOptions {
+  /** Make the directory and the store when they are not there; default true. */
+  createIfMissing: boolean;
+  /** Refuse to open a store that is there; default false. */
+  errorIfExists: boolean;
+  /** Most requests in flight at once; default 128. */
+  queueDepth: number;
+  /** How safe a write is before it is acknowledged, unless the write says otherwise; default 'flushed'. */
+  durability: Durability;
+  /** Longest time that a buffered write stays in memory only, in milliseconds; default 1000. */
+  flushIntervalMs: number;
+  /** Memory for writes on their way to the device, in bytes; default 4 MiB, at least 1 MiB. */
+  writeBufferBytes: number;
+  /** Size of a segment of a store that is made, in bytes, a power of two; default 4 MiB. */
+  segmentBytes: number;
+  /** Size of an index page of a store that is made, in bytes, a power of two; default 4 KiB; 0 takes what the store has. */
+  pageBytes: number;
+  /** Where the store lies and how it is reached; default: this Linux. The simulated disk is one, too. */
+  platform: Platform | null;
+  /** Time, for tests. */
+  clock: Clock;
+  /** For tests of the crash tests only. */
+  plantedEarlyAcknowledgement: boolean;
+}
+
+export interface WriteOptions {
+  /**
+   * `'flushed'` survives power loss, `'written'` survives kill -9, `'buffered'` is in memory for at
+   * most the flush interval. Default: the store's.
+   */
+  durability: Durability;
+}
+
+export interface RangeOptions {
+  /** Bounds, bytewise; a bound that is left out is no bound. */
+  gt: string | Uint8Array | undefined;
+  gte: string | Uint8Array | undefined;
+  lt: string | Uint8Array | undefined;
+  lte: string | Uint8Array | undefined;
+  /** From the last key to the first; default false. */
+  reverse: boolean;
+  /** Most entries to return; default Infinity. */
+  limit: number;
+}
+
+export const DURABILITIES = ['flushed', 'written', 'buffered'] as const;
+
+const storeShape: OptionShape<StoreOptions> = {
+  createIfMissing: boolean(true),
+  errorIfExists: boolean(false),
+  queueDepth: integer(1, 2048, 128),
+  durability: oneOf(DURABILITIES, 'flushed'),
+  flushIntervalMs: integer(1, 3_600_000, 1000),
+  writeBufferBytes: integer(4 * MAX_FRAME_BYTES, 1024 * MIB, 4 * MIB),
+  segmentBytes: powerOfTwo(64 * KIB, 32 * MIB, 4 * MIB),
+  pageBytes: instance('0 or a power of two from 4096 to 65536', 0, isPageSize),
+  platform: instance<Platform | null>('a platform', null, (value) => typeof value === 'object'),
+  clock: instance('a clock', systemClock, (value) => typeof value === 'object' && value !== null),
+  plantedEarlyAcknowledgement: boolean(false),
+};
+
+const bound = instance<string | Uint8Array | undefined>(
+  'a string or a Uint8Array',
+  undefined,
+  (value) => typeof value === 'string' || value instanceof Uint8Array,
+);
+
+const rangeShape: OptionShape<RangeOptions> = {
+  gt: bound,
+  gte: bound,
+  lt: bound,
+  lte: bound,
+  reverse: boolean(false),
+  limit: instance('a whole number from 0, or Infinity', Infinity, (value) => value === Infinity || (Number.isSafeInteger(value) && (value as number) >= 0)),
+};
+
+export function resolveStoreOptions(options: Partial<StoreOptions> | undefined): StoreOptions & { platform: Platform } {
+  const resolved = resolveOptions('open', storeShape, options);
+  return { ...resolved, platform: resolved.platform ?? linuxPlatform() };
+}
+
+export function resolveRange(options: Partial<RangeOptions> | undefined): RangeOptions {
+  return resolveOptions('iterator', rangeShape, options);
+}
+
+function isPageSize(value: unknown): boolean {
+  return value === 0 || [4, 8, 16, 32, 64].includes((value as number) / KIB);
+}

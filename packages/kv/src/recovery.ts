@@ -1,0 +1,318 @@
+/**
+ * Finds the end of the log and replays it: from the segment that the superblock names, frame by frame
+ * along the chain, to the first frame that is not there.
+ *
+ * ```
+ *   header ─► frame 1 ─► frame 2 ─► … ─► frame n ─► header of the successor ─► frame 1 ─► … ─► end
+ *     each link: the hash of what is before it, and sequences without a gap
+ * ```
+ *
+ * R1. What is replayed is a prefix of what was written, in the order of the sequences.
+ * R2. The records of a batch are applied together, at its last record, or not at all. A batch that a
+ *     crash cut off is dropped when a frame of another epoch follows, or the log ends.
+ * R3. A chain that breaks before something which is known to have been flushed is rot, not a torn tail:
+ *     the clean end in the superblock knows it, and so does a later frame's `flushedThrough`. Sequences
+ *     are never used twice, so frames of an abandoned line of history can not accuse a later one.
+ *
+ * It writes nothing. docs/durability.md tells the cases apart for users.
+ */
+import { AiokvError, alignUp, assert } from '@aiokv/core';
+import type { Sequence } from '@aiokv/core';
+import { allocateAligned } from '@aiokv/aio';
+import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
+import { corrupt, requireFull } from './failures.ts';
+import { FRAME_HEADER_BYTES, frameHash, readFrame, windowOf } from './format/frame.ts';
+import type { FrameHeader } from './format/frame.ts';
+import {
+  FLAG_BATCH_CONTINUES,
+  RecordKind,
+  RECORD_HEADER_BYTES,
+  flagsOf,
+  isKnownRecord,
+  keyBytesOf,
+  kindOf,
+  paddedRecordBytes,
+  recordBytes,
+  valueBytesOf,
+} from './format/record.ts';
+import { NO_PREDECESSOR, SEGMENT_HEADER_BYTES, SegmentKind, readSegmentHeader, segmentHash } from './format/segment.ts';
+import type { ChainLink, SegmentHeader } from './format/segment.ts';
+import type { Superblock } from './format/superblock.ts';
+import type { Block } from './format/words.ts';
+import type { LogPosition } from './log/commit.ts';
+import { Segments } from './log/segments.ts';
+import { nextTurn } from './turn.ts';
+import type { TurnBudget } from './turn.ts';
+
+/** Told of every record that counts, in sequence order. The key is `bytes[keyAt]` and on, valid during the call. */
+export interface ReplayTarget {
+  replayPut(bytes: Uint8Array, keyAt: number, keyBytes: number, fileOffset: number, lengthBytes: number): void;
+  replayDelete(bytes: Uint8Array, keyAt: number, keyBytes: number): void;
+}
+
+export interface Recovered {
+  readonly position: LogPosition;
+  readonly usedSlots: ReadonlySet<number>;
+  readonly slotCount: number;
+  /** Whether the log ends just where a clean close had left it. */
+  readonly clean: boolean;
+}
+
+interface FoundSegment {
+  readonly header: SegmentHeader;
+  readonly hash: bigint;
+}
+
+interface PendingRecord {
+  readonly kind: number;
+  readonly key: Uint8Array;
+  readonly fileOffset: number;
+  readonly lengthBytes: number;
+}
+
+const READ_BYTES = 256 * 1024;
+const HEADERS_AT_ONCE = 64;
+
+export class Recovery {
+  readonly #queue: Queue;
+  readonly #file: DirectFile;
+  readonly #superblock: Superblock;
+  readonly #target: ReplayTarget;
+  readonly #budget: TurnBudget;
+  /** A whole segment; the next one is read while this one is replayed. */
+  readonly #buffers: [AlignedBuffer, AlignedBuffer];
+  #found: FoundSegment[] = [];
+  #link: ChainLink = NO_PREDECESSOR;
+  #lastSequence = 0 as Sequence;
+  #epoch = 0;
+  #pending: PendingRecord[] = [];
+  #passedEnd: boolean;
+
+  constructor(queue: Queue, file: DirectFile, superblock: Superblock, target: ReplayTarget, budget: TurnBudget) {
+    this.#queue = queue;
+    this.#file = file;
+    this.#superblock = superblock;
+    this.#target = target;
+    this.#budget = budget;
+    const { segmentBytes } = superblock.geometry;
+    this.#buffers = [allocateAligned(segmentBytes), allocateAligned(segmentBytes)];
+    this.#passedEnd = superblock.logEnd === null || superblock.logEnd.lastSequence === 0;
+  }
+
+  /**
+   * Replays the log.
+   *
+   * @throws AiokvError ERR_AIOKV_CORRUPT when something that had been flushed is missing or damaged,
+   *   ERR_AIOKV_FORMAT_NEWER for records of a kind this version does not know; SystemCallError
+   */
+  async run(): Promise<Recovered> {
+    const { geometry, logStart } = this.#superblock;
+    const slotCount = Segments.slotCountOf(geometry, await this.#file.sizeBytes());
+    this.#found = await this.#readHeaders(slotCount);
+    const usedSlots = new Set<number>();
+    let current = this.#found.find(
+      ({ header }) => header.slot === logStart.slot && header.sequence === logStart.segmentSequence,
+    );
+    let offset = geometry.segmentBytes;
+    let slot = 0;
+    let which = 0;
+    let loading = current === undefined ? null : this.#readSegment(current.header.slot, this.#buffers[0]);
+    while (current !== undefined) {
+      const { header, hash } = current;
+      usedSlots.add(header.slot);
+      slot = header.slot;
+      const buffer = this.#buffers[which] as AlignedBuffer;
+      which = 1 - which;
+      await loading;
+      const likely = this.#found.find((other) => other.header.predecessor.segmentSequence === header.sequence);
+      loading = likely === undefined ? null : this.#readSegment(likely.header.slot, this.#buffers[which] as AlignedBuffer);
+      // An error is met where the segment is needed, if it is.
+      loading?.catch(() => undefined);
+      this.#link = { segmentSequence: header.sequence, frameNumber: 0, hash };
+      this.#noteLink();
+      offset = await this.#replaySegment(buffer, header);
+      const successor = this.#successor();
+      if (successor === undefined) {
+        await loading?.catch(() => undefined);
+        await this.#requireTornTail(buffer, offset, header.sequence);
+      } else if (successor !== likely) {
+        await loading?.catch(() => undefined);
+        loading = this.#readSegment(successor.header.slot, this.#buffers[which] as AlignedBuffer);
+      }
+      current = successor;
+    }
+    if (usedSlots.size === 0) await this.#requireTornTail(null, 0, 0);
+    return { position: this.#position(slot, offset), usedSlots, slotCount, clean: this.#isClean() };
+  }
+
+  #position(slot: number, offset: number): LogPosition {
+    const sequences = this.#found.map(({ header }) => header.sequence);
+    const resumable = this.#isClean() && this.#link.segmentSequence !== 0;
+    return {
+      link: this.#link,
+      lastSequence: this.#lastSequence,
+      segment: resumable ? { slot, nextOffset: offset } : null,
+      nextSegmentSequence: Math.max(0, ...sequences) + 1,
+    };
+  }
+
+  #isClean(): boolean {
+    const end = this.#superblock.logEnd;
+    if (end === null) return false;
+    return sameLink(end.link, this.#link) && end.lastSequence === this.#lastSequence;
+  }
+
+  async #readHeaders(slotCount: number): Promise<FoundSegment[]> {
+    const { geometry, uuid } = this.#superblock;
+    const blockBytes = alignUp(SEGMENT_HEADER_BYTES, this.#file.alignment.offset);
+    const blocks = Array.from({ length: HEADERS_AT_ONCE }, () => allocateAligned(blockBytes));
+    const found: FoundSegment[] = [];
+    for (let first = 0; first < slotCount; first += HEADERS_AT_ONCE) {
+      const slots = Array.from({ length: Math.min(HEADERS_AT_ONCE, slotCount - first) }, (_, i) => first + i);
+      await Promise.all(
+        slots.map(async (slot, i) => {
+          const block = blocks[i] as AlignedBuffer;
+          const offset = Segments.offsetOf(geometry, slot);
+          requireFull('read', await this.#queue.read(this.#file, block, { offset }), blockBytes, this.#file.path);
+          const header = readSegmentHeader(block);
+          if (header === null || header.slot !== slot || header.kind !== SegmentKind.log) return;
+          if (Buffer.compare(header.uuid, uuid) !== 0) return;
+          found.push({ header, hash: segmentHash(block) });
+        }),
+      );
+    }
+    return found;
+  }
+
+  async #readSegment(slot: number, buffer: AlignedBuffer): Promise<void> {
+    const { geometry } = this.#superblock;
+    const base = Segments.offsetOf(geometry, slot);
+    const reads: Promise<void>[] = [];
+    for (let at = 0; at < geometry.segmentBytes; at += READ_BYTES) {
+      const length = Math.min(READ_BYTES, geometry.segmentBytes - at);
+      reads.push(
+        this.#queue
+          .read(this.#file, buffer, { offset: base + at, bufferOffset: at, length })
+          .then((result) => requireFull('read', result, length, this.#file.path)),
+      );
+    }
+    await Promise.all(reads);
+  }
+
+  /** Replays the frames of a segment that continue the chain; returns the offset behind the last one. */
+  async #replaySegment(buffer: AlignedBuffer, segment: SegmentHeader): Promise<number> {
+    const { geometry } = this.#superblock;
+    const base = Segments.offsetOf(geometry, segment.slot);
+    let offset = geometry.writeAlignment;
+    while (offset + FRAME_HEADER_BYTES <= geometry.segmentBytes) {
+      const frame = windowOf(buffer, offset);
+      const header = readFrame(frame);
+      if (header === null || !this.#continues(header)) break;
+      this.#replayFrame(frame, header, base + offset);
+      this.#link = {
+        segmentSequence: segment.sequence,
+        frameNumber: header.frameNumber,
+        hash: frameHash(frame),
+      };
+      this.#lastSequence = header.lastSequence;
+      this.#noteLink();
+      offset += alignUp(FRAME_HEADER_BYTES + header.payloadBytes, geometry.writeAlignment);
+      if (this.#budget.isSpent()) await nextTurn();
+    }
+    return offset;
+  }
+
+  #continues(header: FrameHeader): boolean {
+    return (
+      header.previousHash === this.#link.hash &&
+      header.segmentSequence === this.#link.segmentSequence &&
+      header.frameNumber === this.#link.frameNumber + 1 &&
+      header.firstSequence === this.#lastSequence + 1
+    );
+  }
+
+  #replayFrame(frame: Block, header: FrameHeader, frameOffset: number): void {
+    if (header.epoch !== this.#epoch) {
+      this.#pending = [];
+      this.#epoch = header.epoch;
+    }
+    const { bytes, view } = frame;
+    const end = FRAME_HEADER_BYTES + header.payloadBytes;
+    let records = 0;
+    for (let at = FRAME_HEADER_BYTES; at < end; records++) {
+      if (end - at < RECORD_HEADER_BYTES) throw corrupt(`a frame of ${this.#file.path} ends inside a record`);
+      const keyBytes = keyBytesOf(view, at);
+      const valueBytes = valueBytesOf(view, at);
+      if (!isKnownRecord(view, at)) {
+        throw new AiokvError(
+          'ERR_AIOKV_FORMAT_NEWER',
+          `${this.#file.path} holds records of kind ${kindOf(view, at)}, flags ${flagsOf(view, at)}: open it with a newer aiokv`,
+        );
+      }
+      const keyAt = at + RECORD_HEADER_BYTES;
+      const fileOffset = frameOffset + at;
+      const lengthBytes = recordBytes(keyBytes, valueBytes);
+      if ((flagsOf(view, at) & FLAG_BATCH_CONTINUES) !== 0 || this.#pending.length > 0) {
+        const key = bytes.slice(keyAt, keyAt + keyBytes);
+        this.#pending.push({ kind: kindOf(view, at), key, fileOffset, lengthBytes });
+        if ((flagsOf(view, at) & FLAG_BATCH_CONTINUES) === 0) this.#applyPending();
+      } else if (kindOf(view, at) === RecordKind.put) {
+        this.#target.replayPut(bytes, keyAt, keyBytes, fileOffset, lengthBytes);
+      } else {
+        this.#target.replayDelete(bytes, keyAt, keyBytes);
+      }
+      at += paddedRecordBytes(keyBytes, valueBytes);
+    }
+    if (records !== header.recordCount) throw corrupt(`a frame of ${this.#file.path} holds ${records} records, not ${header.recordCount}`);
+  }
+
+  #applyPending(): void {
+    for (const { kind, key, fileOffset, lengthBytes } of this.#pending) {
+      if (kind === RecordKind.put) this.#target.replayPut(key, 0, key.length, fileOffset, lengthBytes);
+      else this.#target.replayDelete(key, 0, key.length);
+    }
+    this.#pending = [];
+  }
+
+  #successor(): FoundSegment | undefined {
+    return this.#found.find(({ header }) => sameLink(header.predecessor, this.#link));
+  }
+
+  #noteLink(): void {
+    const end = this.#superblock.logEnd;
+    if (end !== null && sameLink(end.link, this.#link)) this.#passedEnd = true;
+  }
+
+  /** R3. The chain has ended; makes sure that nothing behind its end says it should not have. */
+  async #requireTornTail(buffer: AlignedBuffer | null, offset: number, segmentSequence: number): Promise<void> {
+    const where = `sequence ${this.#lastSequence + 1} of ${this.#file.path}`;
+    if (!this.#passedEnd) throw corrupt(`the log breaks at ${where}, before the end that the last close recorded`);
+    if (buffer !== null && this.#provesFlush(buffer, offset)) {
+      throw corrupt(`the log breaks at ${where}, before what later frames prove to have been flushed`);
+    }
+    const scratch = this.#buffers.find((other) => other !== buffer);
+    assert(scratch !== undefined, 'there are two segment buffers');
+    for (const { header } of this.#found) {
+      if (header.sequence <= segmentSequence) continue;
+      await this.#readSegment(header.slot, scratch);
+      if (this.#provesFlush(scratch, this.#superblock.geometry.writeAlignment)) {
+        throw corrupt(`the log breaks at ${where}, before what a later segment proves to have been flushed`);
+      }
+      await nextTurn();
+    }
+  }
+
+  /** Whether a frame from `offset` on says that the record at which the chain broke had been flushed. */
+  #provesFlush(buffer: AlignedBuffer, offset: number): boolean {
+    const { segmentBytes, writeAlignment } = this.#superblock.geometry;
+    for (let at = offset; at + FRAME_HEADER_BYTES <= segmentBytes; at += writeAlignment) {
+      const header = readFrame(windowOf(buffer, at));
+      if (header !== null && header.flushedThrough > this.#lastSequence) return true;
+    }
+    return false;
+  }
+}
+
+function sameLink(a: ChainLink, b: ChainLink): boolean {
+  return a.segmentSequence === b.segmentSequence && a.frameNumber === b.frameNumber && a.hash === b.hash;
+}

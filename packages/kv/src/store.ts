@@ -1,0 +1,509 @@
+/**
+ * The store: all control flow of the public calls, and nothing of how a frame or a node looks.
+ *
+ * ```
+ *   put/del/batch ─► check ─► room? ─► log.append ─► index.admit ─► log.durable ─► acknowledged
+ *                                └─ no: wait in line
+ *   get           ─► index.find ─┬─► not there
+ *                                ├─► log.unwritten  (not on the device yet: from memory)
+ *                                └─► reader.read    (one read of the record's sectors)
+ * ```
+ *
+ * A1. Admission is one synchronous step: sequence, bytes in the open frame, entry in the overlay. Every
+ *     read that is called after it sees it, every read called before does not.
+ * A2. Writes are admitted in the order in which they were called.
+ * A3. Whatever is wrong with a call is found before A1 begins.
+ */
+import { AiokvRangeError, AiokvTypeError } from '@aiokv/core';
+import type { DirectFile, Queue, QueueStatistics } from '@aiokv/aio';
+import { closed } from './failures.ts';
+import { FLAG_BATCH_CONTINUES, RecordKind, copyValue, paddedRecordBytes, recordBytes } from './format/record.ts';
+import type { Geometry } from './format/superblock.ts';
+import { StoreIterator } from './iterator.ts';
+import type { EncodedRange, IteratorHost } from './iterator.ts';
+import { KeyIndex, fileOffsetOf, lengthOf } from './key-index.ts';
+import { createKeyScratch, encodeKey, encodeValue } from './keys.ts';
+import type { Bytes } from './keys.ts';
+import { LogWriter } from './log/commit.ts';
+import type { Durability } from './log/commit.ts';
+import { RecordReader } from './log/read.ts';
+import type { ReadSink } from './log/read.ts';
+import { DURABILITIES, resolveRange } from './options.ts';
+import type { RangeOptions, StoreOptions, WriteOptions } from './options.ts';
+import { Entry } from './tree/index.ts';
+import { nextTurn } from './turn.ts';
+import type { TurnBudget } from './turn.ts';
+
+/** One operation of a batch. */
+export type BatchOperation =
+  | { readonly type: 'put'; readonly key: Bytes; readonly value: Bytes }
+  | { readonly type: 'del'; readonly key: Bytes };
+
+export interface StoreStatistics {
+  /** Writes admitted since the store was made, deletions counted. */
+  readonly sequence: number;
+  /** ... of which have been flushed. */
+  readonly flushedThrough: number;
+  readonly indexBytes: number;
+  readonly queue: QueueStatistics;
+}
+
+/** What `open` hands over. */
+export interface StoreParts {
+  readonly options: StoreOptions;
+  readonly geometry: Geometry;
+  readonly file: DirectFile;
+  readonly queue: Queue;
+  readonly log: LogWriter;
+  readonly index: KeyIndex;
+  readonly budget: TurnBudget;
+  /** Records the end of the log in the superblock. */
+  saveEnd(): Promise<void>;
+}
+
+/** Writes that are admitted together; parallel arrays. */
+interface Group {
+  readonly kinds: RecordKind[];
+  readonly keys: Uint8Array[];
+  readonly values: Uint8Array[];
+  readonly paddedSizes: number[];
+}
+
+const NO_VALUE = new Uint8Array(0);
+const DONE = Promise.resolve();
+/** Keys that `getMany` looks up in one go; more are looked up in a snapshot, some each turn. */
+const LOOKUPS_AT_ONCE = 1024;
+
+export class Store implements IteratorHost, AsyncDisposable {
+  readonly #parts: StoreParts;
+  readonly #reader: RecordReader;
+  readonly #key = createKeyScratch();
+  readonly #entry = new Entry();
+  readonly #maxRecordBytes: number;
+  readonly #maxGroupBytes: number;
+  readonly #iterators = new Set<StoreIterator>();
+  /** The last write that waits for room, and how many do. */
+  #line: Promise<unknown> = DONE;
+  #lineLength = 0;
+  #closing: Promise<void> | null = null;
+
+  /** @internal Stores are made by `open`. */
+  constructor(parts: StoreParts) {
+    this.#parts = parts;
+    const { geometry, options, queue, file, log } = parts;
+    this.#maxRecordBytes = LogWriter.maxRecordBytes(geometry);
+    this.#maxGroupBytes = LogWriter.maxGroupBytes(geometry, options.writeBufferBytes);
+    this.#reader = new RecordReader(queue, file, (sequence) =>
+      log.latched !== null && sequence > log.flushedThrough ? log.latched : null,
+    );
+  }
+
+  /**
+   * The value of a key as it is at the moment of the call, or undefined.
+   *
+   * @returns a copy that belongs to the caller
+   * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO, ERR_AIOKV_CLOSED; AiokvTypeError for a bad key
+   */
+  get(key: Bytes): Promise<Buffer | undefined> {
+    try {
+      this.requireOpen();
+      const keyBytes = encodeKey(key, this.#key);
+      const entry = this.#entry;
+      if (!this.#parts.index.find(this.#key, keyBytes, entry)) return this.#settled(undefined);
+      const value = this.#fromMemory(fileOffsetOf(entry));
+      if (value !== null) return this.#settled(value);
+      return new Promise((resolve, reject) => {
+        const sink = new PromiseSink(resolve, reject);
+        this.#reader.read(fileOffsetOf(entry), lengthOf(entry), this.#key, keyBytes, sink, 0);
+      });
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
+  }
+
+  /** As `get`, while the thread waits for the device. */
+  getSync(key: Bytes): Buffer | undefined {
+    this.requireOpen();
+    const keyBytes = encodeKey(key, this.#key);
+    const entry = this.#entry;
+    if (!this.#parts.index.find(this.#key, keyBytes, entry)) return undefined;
+    const offset = fileOffsetOf(entry);
+    return this.#fromMemory(offset) ?? this.#reader.readSync(offset, lengthOf(entry), this.#key, keyBytes);
+  }
+
+  /**
+   * The values of many keys at the moment of the call, in their order; all reads are in flight at once.
+   *
+   * @throws as `get`, when any of the keys fails
+   */
+  async getMany(keys: readonly Bytes[]): Promise<(Buffer | undefined)[]> {
+    this.requireOpen();
+    if (!Array.isArray(keys)) {
+      throw new AiokvTypeError('ERR_AIOKV_INVALID_ARGUMENT', 'getMany takes an array of keys');
+    }
+    if (keys.length > LOOKUPS_AT_ONCE) return this.#getManySliced(keys);
+    const sink = new ManySink(keys.length);
+    for (let i = 0; i < keys.length; i++) {
+      const keyBytes = encodeKey(keys[i] as Bytes, this.#key);
+      if (this.#parts.index.find(this.#key, keyBytes, this.#entry)) {
+        this.#readInto(sink, i, this.#key, keyBytes, this.#entry);
+      } else sink.missing();
+    }
+    return sink.promise;
+  }
+
+  /**
+   * Sets the value of a key. Key and value are copied before the call returns.
+   *
+   * @returns settles when the write is as safe as asked for
+   * @throws AiokvError ERR_AIOKV_NO_SPACE, ERR_AIOKV_LATCHED, ERR_AIOKV_CLOSED; AiokvRangeError
+   *   ERR_AIOKV_KEY_TOO_LARGE, ERR_AIOKV_RECORD_TOO_LARGE; AiokvTypeError for a bad key or value
+   */
+  put(key: Bytes, value: Bytes, options?: Partial<WriteOptions>): Promise<void> {
+    try {
+      const level = this.#levelOf(options);
+      const bytes = encodeValue(value);
+      const keyBytes = encodeKey(key, this.#key);
+      return this.#write(RecordKind.put, keyBytes, bytes, level);
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
+  }
+
+  /** Removes a key; no error when it is not there. Throws as `put`. */
+  del(key: Bytes, options?: Partial<WriteOptions>): Promise<void> {
+    try {
+      const level = this.#levelOf(options);
+      const keyBytes = encodeKey(key, this.#key);
+      return this.#write(RecordKind.del, keyBytes, NO_VALUE, level);
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
+  }
+
+  /**
+   * Applies all operations or none, in their order.
+   *
+   * @throws as `put`, and AiokvRangeError ERR_AIOKV_BATCH_TOO_LARGE
+   */
+  batch(operations: readonly BatchOperation[], options?: Partial<WriteOptions>): Promise<void> {
+    try {
+      const level = this.#levelOf(options);
+      const group = this.#encodeGroup(operations);
+      if (group.kinds.length === 0) return this.#acknowledge(level);
+      if (this.#hasRoom(group)) {
+        this.#admit(group);
+        return this.#acknowledge(level);
+      }
+      return this.#standInLine(group, level);
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
+  }
+
+  /**
+   * Entries of a range in key order, as they are at the moment of the call.
+   *
+   * @throws AiokvTypeError ERR_AIOKV_INVALID_OPTION, AiokvError ERR_AIOKV_CLOSED
+   */
+  iterator(options?: Partial<RangeOptions>): StoreIterator {
+    this.requireOpen();
+    const range = encodeRange(resolveRange(options));
+    const iterator = new StoreIterator(this, this.#parts.index.snapshot(), range);
+    this.#iterators.add(iterator);
+    return iterator;
+  }
+
+  /** Settles when every write admitted before it survives power loss. */
+  async flush(): Promise<void> {
+    this.requireOpen();
+    await this.#line;
+    await this.#parts.log.durable('flushed');
+  }
+
+  statistics(): StoreStatistics {
+    const { log, index, queue } = this.#parts;
+    return {
+      sequence: log.appendedThrough,
+      flushedThrough: log.flushedThrough,
+      indexBytes: index.memoryBytes,
+      queue: queue.statistics(),
+    };
+  }
+
+  /** Ends iterators, flushes, waits for what is in flight, and lets go of the directory. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** @internal */
+  requireOpen(): void {
+    if (this.#closing !== null) throw closed();
+  }
+
+  /** @internal */
+  forget(iterator: StoreIterator): void {
+    this.#iterators.delete(iterator);
+  }
+
+  /** @internal */
+  readValues(keys: readonly Buffer[], entries: readonly Entry[]): Promise<Buffer[]> {
+    const sink = new ManySink(keys.length);
+    keys.forEach((key, i) => this.#readInto(sink, i, key, key.length, entries[i] as Entry));
+    return sink.promise as Promise<Buffer[]>;
+  }
+
+  async #close(): Promise<void> {
+    const { log, queue, file, index, saveEnd } = this.#parts;
+    for (const iterator of [...this.#iterators]) iterator.release();
+    try {
+      await this.#line.catch(() => undefined);
+      if (log.latched === null) {
+        await log.durable('flushed');
+        await saveEnd();
+      }
+    } finally {
+      await log.close();
+      index.close();
+      await queue.close();
+      await file.close();
+    }
+  }
+
+  #write(kind: RecordKind, keyBytes: number, value: Uint8Array, level: Durability): Promise<void> {
+    const { log, index } = this.#parts;
+    const padded = paddedRecordBytes(keyBytes, value.length);
+    if (padded > this.#maxRecordBytes) throw this.#recordTooLarge(padded);
+    if (this.#lineLength === 0 && log.hasRoomFor(padded) && index.hasRoomFor(1)) {
+      this.#admitOne(kind, 0, this.#key, keyBytes, value);
+      return this.#acknowledge(level);
+    }
+    const key = this.#key.slice(0, keyBytes);
+    const group = { kinds: [kind], keys: [key], values: [value.slice()], paddedSizes: [padded] };
+    return this.#standInLine(group, level);
+  }
+
+  #admitOne(kind: RecordKind, flags: number, key: Uint8Array, keyBytes: number, value: Uint8Array): void {
+    const { log, index } = this.#parts;
+    const offset = log.append(kind, flags, key, keyBytes, value);
+    if (kind === RecordKind.put) index.admitPut(key, keyBytes, offset, recordBytes(keyBytes, value.length));
+    else index.admitDelete(key, keyBytes);
+  }
+
+  #admit(group: Group): void {
+    const last = group.kinds.length - 1;
+    for (let i = 0; i <= last; i++) {
+      const key = group.keys[i] as Uint8Array;
+      const flags = i < last ? FLAG_BATCH_CONTINUES : 0;
+      this.#admitOne(group.kinds[i] as RecordKind, flags, key, key.length, group.values[i] as Uint8Array);
+    }
+  }
+
+  #hasRoom(group: Group): boolean {
+    const { log, index } = this.#parts;
+    return this.#lineLength === 0 && log.hasRoom(group.paddedSizes) && index.hasRoomFor(group.kinds.length);
+  }
+
+  /** A2. Waits behind the writes that wait already, then for room. The group owns its bytes. */
+  #standInLine(group: Group, level: Durability): Promise<void> {
+    const { log, index } = this.#parts;
+    this.#lineLength++;
+    const admitted = this.#line.then(async () => {
+      try {
+        for (;;) {
+          if (!log.hasRoom(group.paddedSizes)) await log.whenRoom(group.paddedSizes);
+          else if (!index.hasRoomFor(group.kinds.length)) await index.whenRoom();
+          else break;
+        }
+        if (log.latched !== null) throw log.latched;
+        this.#admit(group);
+        return this.#acknowledge(level);
+      } finally {
+        this.#lineLength--;
+      }
+    });
+    this.#line = admitted.catch(() => undefined);
+    return admitted;
+  }
+
+  #acknowledge(level: Durability): Promise<void> {
+    if (level !== 'buffered') return this.#parts.log.durable(level);
+    return this.#parts.budget.isSpent() ? nextTurn() : DONE;
+  }
+
+  #levelOf(options: Partial<WriteOptions> | undefined): Durability {
+    this.requireOpen();
+    const { log } = this.#parts;
+    if (log.latched !== null) throw log.latched;
+    const level = options?.durability;
+    if (level === undefined) return this.#parts.options.durability;
+    if (!DURABILITIES.includes(level)) {
+      throw new AiokvTypeError(
+        'ERR_AIOKV_INVALID_OPTION',
+        `durability must be one of ${DURABILITIES.join(', ')}, not ${String(level)}`,
+      );
+    }
+    return level;
+  }
+
+  #encodeGroup(operations: readonly BatchOperation[]): Group {
+    if (!Array.isArray(operations)) {
+      throw new AiokvTypeError('ERR_AIOKV_INVALID_ARGUMENT', 'batch takes an array of operations');
+    }
+    const group: Group = { kinds: [], keys: [], values: [], paddedSizes: [] };
+    let total = 0;
+    for (const operation of operations as readonly BatchOperation[]) {
+      if (operation?.type !== 'put' && operation?.type !== 'del') {
+        throw new AiokvTypeError('ERR_AIOKV_INVALID_ARGUMENT', "the type of a batch operation is 'put' or 'del'");
+      }
+      const keyBytes = encodeKey(operation.key, this.#key);
+      const value = operation.type === 'put' ? encodeValue(operation.value).slice() : NO_VALUE;
+      const padded = paddedRecordBytes(keyBytes, value.length);
+      if (padded > this.#maxRecordBytes) throw this.#recordTooLarge(padded);
+      total += padded;
+      group.kinds.push(operation.type === 'put' ? RecordKind.put : RecordKind.del);
+      group.keys.push(this.#key.slice(0, keyBytes));
+      group.values.push(value);
+      group.paddedSizes.push(padded);
+    }
+    if (total > this.#maxGroupBytes) {
+      throw new AiokvRangeError(
+        'ERR_AIOKV_BATCH_TOO_LARGE',
+        `a batch takes at most ${this.#maxGroupBytes} bytes, this one has ${total}: split it, or open with a larger writeBufferBytes`,
+      );
+    }
+    return group;
+  }
+
+  #recordTooLarge(padded: number): AiokvRangeError {
+    return new AiokvRangeError(
+      'ERR_AIOKV_RECORD_TOO_LARGE',
+      `key and value take ${padded} bytes in the log, at most ${this.#maxRecordBytes} fit: split the value`,
+    );
+  }
+
+  /** A value that is not on the device yet, or null. */
+  #fromMemory(fileOffset: number): Buffer | null {
+    const { log } = this.#parts;
+    const place = log.unwritten(fileOffset);
+    if (place === null) return null;
+    if (log.latched !== null) throw log.latched;
+    return copyValue(place.block, place.offset);
+  }
+
+  #settled(value: Buffer | undefined): Promise<Buffer | undefined> {
+    return this.#parts.budget.isSpent() ? nextTurn().then(() => value) : Promise.resolve(value);
+  }
+
+  #readInto(sink: ManySink, index: number, key: Uint8Array, keyBytes: number, entry: Entry): void {
+    const offset = fileOffsetOf(entry);
+    const value = this.#fromMemory(offset);
+    if (value !== null) sink.found(index, value);
+    else this.#reader.read(offset, lengthOf(entry), key, keyBytes, sink, index);
+  }
+
+  async #getManySliced(keys: readonly Bytes[]): Promise<(Buffer | undefined)[]> {
+    const encoded = keys.map((key) => this.#key.slice(0, encodeKey(key, this.#key)));
+    const snapshot = this.#parts.index.snapshot();
+    const values: (Buffer | undefined)[] = [];
+    try {
+      const cursor = snapshot.cursor(false);
+      for (let first = 0; first < encoded.length; first += LOOKUPS_AT_ONCE) {
+        const slice = encoded.slice(first, first + LOOKUPS_AT_ONCE);
+        const sink = new ManySink(slice.length);
+        slice.forEach((key, i) => {
+          const found = cursor.start({ key, inclusive: true });
+          if (found && Buffer.compare(key, cursor.key.subarray(0, cursor.keyLength)) === 0) {
+            this.#readInto(sink, i, key, key.length, cursor.entry);
+          } else sink.missing();
+        });
+        values.push(...(await sink.promise));
+        this.requireOpen();
+      }
+    } finally {
+      snapshot.release();
+    }
+    return values;
+  }
+}
+
+/** The answer of one `get`. */
+class PromiseSink implements ReadSink {
+  readonly #resolve: (value: Buffer) => void;
+  readonly #reject: (error: Error) => void;
+
+  constructor(resolve: (value: Buffer) => void, reject: (error: Error) => void) {
+    this.#resolve = resolve;
+    this.#reject = reject;
+  }
+
+  found(_token: number, value: Buffer): void {
+    this.#resolve(value);
+  }
+
+  failed(_token: number, error: Error): void {
+    this.#reject(error);
+  }
+}
+
+/** The answers of many reads under one promise; the token is the index. */
+class ManySink implements ReadSink {
+  readonly promise: Promise<(Buffer | undefined)[]>;
+  readonly #values: (Buffer | undefined)[];
+  #left: number;
+  #failure: Error | null = null;
+  #resolve!: (values: (Buffer | undefined)[]) => void;
+  #reject!: (error: Error) => void;
+
+  constructor(count: number) {
+    this.#values = new Array<Buffer | undefined>(count).fill(undefined);
+    this.#left = count;
+    this.promise = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+    if (count === 0) this.#resolve([]);
+  }
+
+  found(token: number, value: Buffer): void {
+    this.#values[token] = value;
+    this.missing();
+  }
+
+  failed(_token: number, error: Error): void {
+    this.#failure ??= error;
+    this.missing();
+  }
+
+  missing(): void {
+    if (--this.#left > 0) return;
+    if (this.#failure === null) this.#resolve(this.#values);
+    else this.#reject(this.#failure);
+  }
+}
+
+function encodeRange(options: RangeOptions): EncodedRange {
+  const scratch = createKeyScratch();
+  const toBound = (key: Bytes | undefined, inclusive: boolean): EncodedRange['lower'] =>
+    key === undefined ? null : { key: scratch.slice(0, encodeKey(key, scratch)), inclusive };
+  for (const [one, other] of [
+    ['gt', 'gte'],
+    ['lt', 'lte'],
+  ] as const) {
+    if (options[one] !== undefined && options[other] !== undefined) {
+      throw new AiokvTypeError('ERR_AIOKV_INVALID_OPTION', `iterator: give ${one} or ${other}, not both`);
+    }
+  }
+  return {
+    lower: toBound(options.gt, false) ?? toBound(options.gte, true),
+    upper: toBound(options.lt, false) ?? toBound(options.lte, true),
+    reverse: options.reverse,
+    limit: options.limit,
+  };
+}
+

@@ -1,0 +1,108 @@
+/**
+ * The four copies of the superblock: reads the one that counts, writes the next. The bytes are
+ * format/superblock.ts; the rule which copy counts is stated there.
+ */
+import { AiokvError } from '@aiokv/core';
+import { allocateAligned } from '@aiokv/aio';
+import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
+import {
+  COMPARATOR_BYTEWISE,
+  FORMAT_VERSION,
+  SUPERBLOCK_COPIES,
+  encodeSuperblock,
+  hasSuperblockMagic,
+  readSuperblock,
+  superblockHash,
+  superblockOffset,
+} from './format/superblock.ts';
+import type { Superblock } from './format/superblock.ts';
+import { corrupt, requireFull } from './failures.ts';
+
+/** Bytes in front of slot 0, the same in every store: a reader must find the copies before it knows anything. */
+export const HEADER_BYTES = 256 * 1024;
+
+export interface LoadedSuperblock {
+  readonly superblock: Superblock;
+  readonly hash: bigint;
+}
+
+/**
+ * Reads the superblock that counts.
+ *
+ * @throws AiokvError ERR_AIOKV_NOT_A_STORE, ERR_AIOKV_FORMAT_NEWER, ERR_AIOKV_CORRUPT
+ */
+export async function loadSuperblock(queue: Queue, file: DirectFile): Promise<LoadedSuperblock> {
+  const blocks = await readCopies(queue, file);
+  const valid = blocks.flatMap((block) => {
+    const superblock = readSuperblock(block);
+    return superblock === null ? [] : [{ superblock, hash: superblockHash(block) }];
+  });
+  if (valid.length === 0) {
+    if (!blocks.some(hasSuperblockMagic)) {
+      throw new AiokvError('ERR_AIOKV_NOT_A_STORE', `${file.path} is not an aiokv store: open another directory`);
+    }
+    throw corrupt(`all ${SUPERBLOCK_COPIES} superblocks of ${file.path} are damaged`);
+  }
+  const supported = ({ superblock }: LoadedSuperblock): number =>
+    valid.filter((other) => other.superblock.sequence === superblock.sequence).length;
+  const counting = valid
+    .filter((copy) => supported(copy) >= 2)
+    .sort((a, b) => b.superblock.sequence - a.superblock.sequence)[0];
+  if (counting === undefined) {
+    throw corrupt(`no superblock of ${file.path} has two valid copies`);
+  }
+  requireKnownFormat(file, counting.superblock);
+  return counting;
+}
+
+/** Writes a superblock to all copies, two at a time, so that a crash leaves the old one or the new one. */
+export async function saveSuperblock(queue: Queue, file: DirectFile, superblock: Superblock): Promise<bigint> {
+  const { headerBytes, writeAlignment } = superblock.geometry;
+  const block = allocateAligned(writeAlignment);
+  const hash = encodeSuperblock(block, superblock);
+  for (const pair of [
+    [0, 1],
+    [2, 3],
+  ]) {
+    await Promise.all(
+      pair.map(async (copy) => {
+        const offset = superblockOffset(headerBytes, copy);
+        requireFull('write', await queue.write(file, block, { offset }), writeAlignment, file.path);
+      }),
+    );
+    await queue.fdatasync(file);
+  }
+  return hash;
+}
+
+async function readCopies(queue: Queue, file: DirectFile): Promise<AlignedBuffer[]> {
+  const sizeBytes = await file.sizeBytes();
+  const blocks = Array.from({ length: SUPERBLOCK_COPIES }, () => allocateAligned(file.alignment.write));
+  await Promise.all(
+    blocks.map(async (block, copy) => {
+      const offset = superblockOffset(HEADER_BYTES, copy);
+      if (offset < sizeBytes) await queue.read(file, block, { offset });
+    }),
+  );
+  return blocks;
+}
+
+function requireKnownFormat(file: DirectFile, superblock: Superblock): void {
+  const { formatVersion, incompatibleFeatures, comparator, geometry } = superblock;
+  if (formatVersion > FORMAT_VERSION || incompatibleFeatures !== 0n || superblock.readOnlyCompatibleFeatures !== 0n) {
+    throw new AiokvError(
+      'ERR_AIOKV_FORMAT_NEWER',
+      `${file.path} has format ${formatVersion}, features ${incompatibleFeatures.toString(16)}: open it with a newer aiokv`,
+    );
+  }
+  if (comparator !== COMPARATOR_BYTEWISE) {
+    throw new AiokvError('ERR_AIOKV_FORMAT_NEWER', `${file.path} orders its keys by comparator ${comparator}, unknown here`);
+  }
+  if (file.alignment.offset > geometry.writeAlignment) {
+    throw new AiokvError(
+      'ERR_AIOKV_PAGE_SIZE',
+      `${file.path} was made for blocks of ${geometry.writeAlignment} bytes and now lies on a device of ` +
+        `${file.alignment.offset}: copy the store's contents into a new one`,
+    );
+  }
+}
