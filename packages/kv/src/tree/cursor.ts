@@ -1,0 +1,166 @@
+/**
+ * A place in a snapshot, moving in both directions. Nothing that is written to the tree disturbs
+ * it. It keeps its own copy of the key and the entry that it stands at, makes no object per step,
+ * and never frees anything: the snapshot is released by whoever took it.
+ *
+ *   #path[top] ... #path[1]   inner nodes, #index[level] the child that was taken
+ *   #path[0]                  the leaf, #index[0] the entry
+ *
+ * A cursor that moved past either end is not valid and must be placed anew.
+ */
+import { assert } from '@aiokv/core';
+import { Entry } from './entry.ts';
+import * as node from './node.ts';
+import { KEY_BYTES_MAX, Probe } from './probe.ts';
+import type { TreeSnapshot } from './snapshot.ts';
+
+/** Where a seek ends: at the first key `>=` or `>` the given one, or at the last `<=` or `<` it. */
+export type SeekMode = '>=' | '>' | '<=' | '<';
+
+export class Cursor {
+  /** The key, in the first `keyLength` bytes. What follows them is undefined. */
+  readonly keyBytes: Uint8Array;
+  keyLength = 0;
+  /** What the key leads to. */
+  readonly entry = new Entry();
+  readonly #snapshot: TreeSnapshot;
+  /** The same memory as `keyBytes`. */
+  readonly #keyWords: Uint32Array;
+  readonly #top: number;
+  readonly #path: number[] = [];
+  readonly #index: number[] = [];
+  readonly #probe = new Probe();
+  #valid = false;
+
+  constructor(snapshot: TreeSnapshot) {
+    this.#snapshot = snapshot;
+    this.#keyWords = new Uint32Array(KEY_BYTES_MAX / 4 + 2);
+    this.keyBytes = new Uint8Array(this.#keyWords.buffer);
+    const { root, memory } = snapshot;
+    this.#top = root === 0 ? -1 : node.level(memory.words(root), memory.base(root));
+    for (let level = 0; level <= this.#top; level++) {
+      this.#path.push(0);
+      this.#index.push(0);
+    }
+  }
+
+  /** Whether the cursor stands at a key. */
+  get valid(): boolean {
+    return this.#valid;
+  }
+
+  first(): boolean {
+    return this.#goToEdge(false);
+  }
+
+  last(): boolean {
+    return this.#goToEdge(true);
+  }
+
+  next(): boolean {
+    return this.#valid && this.#moveTo((this.#index[0] as number) + 1);
+  }
+
+  previous(): boolean {
+    return this.#valid && this.#moveTo((this.#index[0] as number) - 1);
+  }
+
+  /** Goes to the key that `mode` says; false when there is none. */
+  seek(key: Uint8Array, keyLength: number, mode: SeekMode): boolean {
+    this.#checkOpen();
+    if (this.#top < 0) return false;
+    const { memory, root } = this.#snapshot;
+    const probe = this.#probe;
+    probe.load(key, keyLength);
+    let id = root;
+    for (let level = this.#top; level > 0; level--) {
+      const words = memory.words(id);
+      const base = memory.base(id);
+      const found = node.search(words, base, probe);
+      const child = found >= 0 ? found + 1 : ~found;
+      this.#path[level] = id;
+      this.#index[level] = child;
+      id = node.childAt(words, base, child);
+    }
+    this.#path[0] = id;
+    const found = node.search(memory.words(id), memory.base(id), probe);
+    const forward = mode === '>=' || mode === '>';
+    if (found < 0) return this.#moveTo(forward ? ~found : ~found - 1);
+    if (mode === '>') return this.#moveTo(found + 1);
+    if (mode === '<') return this.#moveTo(found - 1);
+    return this.#moveTo(found);
+  }
+
+  #checkOpen(): void {
+    assert(!this.#snapshot.released, 'a cursor is used before its snapshot is released');
+  }
+
+  #goToEdge(atEnd: boolean): boolean {
+    this.#checkOpen();
+    if (this.#top < 0) return false;
+    this.#path[this.#top] = this.#snapshot.root;
+    return this.#descend(this.#top, atEnd);
+  }
+
+  /** From the node of the path on this level, whose place is not set yet, down to the first or last entry. */
+  #descend(fromLevel: number, atEnd: boolean): boolean {
+    const memory = this.#snapshot.memory;
+    for (let level = fromLevel; level > 0; level--) {
+      const id = this.#path[level] as number;
+      const words = memory.words(id);
+      const base = memory.base(id);
+      const child = atEnd ? node.count(words, base) : 0;
+      this.#index[level] = child;
+      this.#path[level - 1] = node.childAt(words, base, child);
+    }
+    const leaf = this.#path[0] as number;
+    return this.#moveTo(atEnd ? node.count(memory.words(leaf), memory.base(leaf)) - 1 : 0);
+  }
+
+  /** Goes to the entry of this index in the leaf, or on to the neighbour when the leaf has none. */
+  #moveTo(index: number): boolean {
+    this.#checkOpen();
+    const memory = this.#snapshot.memory;
+    const leaf = this.#path[0] as number;
+    const words = memory.words(leaf);
+    const base = memory.base(leaf);
+    if (index < 0 || index >= node.count(words, base)) return this.#leaveLeaf(index >= 0);
+    this.#index[0] = index;
+    this.#valid = true;
+    this.#load(words, base, index);
+    return true;
+  }
+
+  #leaveLeaf(forward: boolean): boolean {
+    const memory = this.#snapshot.memory;
+    for (let level = 1; level <= this.#top; level++) {
+      const id = this.#path[level] as number;
+      const words = memory.words(id);
+      const base = memory.base(id);
+      const child = (this.#index[level] as number) + (forward ? 1 : -1);
+      if (child < 0 || child > node.count(words, base)) continue;
+      this.#index[level] = child;
+      this.#path[level - 1] = node.childAt(words, base, child);
+      return this.#descend(level - 1, !forward);
+    }
+    this.#valid = false;
+    return false;
+  }
+
+  #load(words: Uint32Array, base: number, index: number): void {
+    const probe = this.#probe;
+    node.loadKey(words, base, index, probe);
+    const keyWords = this.#keyWords;
+    const end = (probe.length + 3) >>> 2;
+    for (let word = 0; word < end; word++) {
+      const value = probe.words[word] as number;
+      keyWords[word] = (value << 24) | ((value & 0xff00) << 8) | ((value >>> 8) & 0xff00) | (value >>> 24);
+    }
+    this.keyLength = probe.length;
+    const payload = node.payloadAt(words, base, index);
+    const entry = this.entry;
+    entry.word0 = words[payload] as number;
+    entry.word1 = words[payload + 1] as number;
+    entry.word2 = words[payload + 2] as number;
+  }
+}

@@ -1,0 +1,360 @@
+/**
+ * One node of the index: where its parts stand in memory, the search in it, and the edits that fit
+ * in place. It never allocates, never looks at another node, and knows neither trees nor snapshots;
+ * edits that need the node laid out anew are in rewrite.ts. Slotted pages with key heads after
+ * Graefe, "Modern B-Tree Techniques" (2011), sections 3.5 to 3.7; prefix and suffix truncation
+ * after Bayer and Unterauer, "Prefix B-Trees" (1977).
+ *
+ * All in words of 32 bits:
+ *
+ *    0        5         5+P      +n        +n                 heapLow             capacity
+ *   +--------+---------+--------+---------+------------------+-------------------+
+ *   | header | prefix  | heads  | slots   |   free           |  heap of entries  |
+ *   +--------+---------+--------+---------+------------------+-------------------+
+ *                        ----> both grow                <---- grows
+ *
+ *   header  0  entries n : 16 | level : 16 (0 is a leaf)
+ *           1  generation of birth, low 32 bits
+ *           2  prefix bytes p : 16 | generation of birth, high 16 bits
+ *           3  heapLow : 16 | garbage words in the heap : 16
+ *           4  first child (inner nodes)
+ *   prefix  the first p bytes of every key here, big-endian, padded with zeros: P = ceil(p / 4)
+ *   head    the four bytes of a key after the prefix, big-endian, padded with zeros
+ *   slot    where the entry stands : 14 | bytes of the whole key : 13
+ *   entry   payload (a leaf's three words; an inner node's child), then the key's words from word
+ *           floor(p / 4) + 1 on: what prefix and head do not say
+ *
+ * An inner node with n separators has n + 1 children; child i + 1 holds the keys from separator i
+ * on. The prefix is that of the node's own keys, not of its fences: it is longer, the root has it
+ * too, and a key outside of it lies before or after all entries.
+ *
+ * Invariants:
+ *  1. Keys ascend strictly, and heads with them (not strictly).
+ *  2. Every key begins with the prefix.
+ *  3. heapLow + sizes of the entries + garbage = capacity; slots end at or before heapLow.
+ *  4. Words beyond a key's end are zero, in the prefix, the head and the entry.
+ */
+import type { Probe } from './probe.ts';
+
+export const HEADER_WORDS = 5;
+/** Words of a leaf entry's payload; an inner entry's is one word, the child. */
+export const LEAF_PAYLOAD_WORDS = 3;
+export const INNER_PAYLOAD_WORDS = 1;
+/** The largest node that the 14 bits of a slot can address. */
+export const NODE_WORDS_MAX = 16384;
+
+const COUNT = 0;
+const BIRTH_LOW = 1;
+const PREFIX_AND_BIRTH_HIGH = 2;
+const HEAP = 3;
+const FIRST_CHILD = 4;
+const LOW_16 = 0xffff;
+const OFFSET_MASK = 0x3fff;
+const LENGTH_SHIFT = 14;
+const LENGTH_MASK = 0x1fff;
+/** From here on a move is left to memmove; below, its call costs more than a loop. */
+const LONG_MOVE_WORDS = 96;
+
+export function count(w: Uint32Array, base: number): number {
+  return (w[base + COUNT] as number) & LOW_16;
+}
+
+export function level(w: Uint32Array, base: number): number {
+  return (w[base + COUNT] as number) >>> 16;
+}
+
+export function prefixBytes(w: Uint32Array, base: number): number {
+  return (w[base + PREFIX_AND_BIRTH_HIGH] as number) & LOW_16;
+}
+
+/** The tree's generation when the node was made. */
+export function birth(w: Uint32Array, base: number): number {
+  return ((w[base + PREFIX_AND_BIRTH_HIGH] as number) >>> 16) * 0x100000000 + (w[base + BIRTH_LOW] as number);
+}
+
+export function setBirth(w: Uint32Array, base: number, generation: number): void {
+  w[base + BIRTH_LOW] = generation >>> 0;
+  const high = Math.floor(generation / 0x100000000);
+  w[base + PREFIX_AND_BIRTH_HIGH] = prefixBytes(w, base) | (high << 16);
+}
+
+export function heapLow(w: Uint32Array, base: number): number {
+  return (w[base + HEAP] as number) & LOW_16;
+}
+
+export function garbageWords(w: Uint32Array, base: number): number {
+  return (w[base + HEAP] as number) >>> 16;
+}
+
+/** Writes the header of a node without entries, apart from its birth. */
+export function clear(
+  w: Uint32Array,
+  base: number,
+  nodeLevel: number,
+  prefix: number,
+  capacityWords: number,
+  firstChild: number,
+): void {
+  w[base + COUNT] = nodeLevel << 16;
+  w[base + BIRTH_LOW] = 0;
+  w[base + PREFIX_AND_BIRTH_HIGH] = prefix;
+  w[base + HEAP] = capacityWords;
+  w[base + FIRST_CHILD] = firstChild;
+}
+
+/** Where the heads begin. */
+export function headsAt(w: Uint32Array, base: number): number {
+  return base + HEADER_WORDS + ((prefixBytes(w, base) + 3) >>> 2);
+}
+
+export function payloadWords(nodeLevel: number): number {
+  return nodeLevel === 0 ? LEAF_PAYLOAD_WORDS : INNER_PAYLOAD_WORDS;
+}
+
+/** Words of a key of `length` bytes that stand in the heap of a node with this prefix. */
+export function tailWords(length: number, prefix: number): number {
+  const words = ((length + 3) >>> 2) - (prefix >>> 2) - 1;
+  return words > 0 ? words : 0;
+}
+
+/** Words that the node would have without its garbage. */
+export function usedWords(w: Uint32Array, base: number, capacityWords: number): number {
+  const heap = capacityWords - heapLow(w, base) - garbageWords(w, base);
+  return headsAt(w, base) - base + 2 * count(w, base) + heap;
+}
+
+/** Where the payload of entry `index` begins. */
+export function payloadAt(w: Uint32Array, base: number, index: number): number {
+  return base + ((w[headsAt(w, base) + count(w, base) + index] as number) & OFFSET_MASK);
+}
+
+export function keyLength(w: Uint32Array, base: number, index: number): number {
+  return ((w[headsAt(w, base) + count(w, base) + index] as number) >>> LENGTH_SHIFT) & LENGTH_MASK;
+}
+
+/** Child `index` of an inner node, from 0 to n. */
+export function childAt(w: Uint32Array, base: number, index: number): number {
+  return w[childSlot(w, base, index)] as number;
+}
+
+export function setChild(w: Uint32Array, base: number, index: number, id: number): void {
+  w[childSlot(w, base, index)] = id;
+}
+
+function childSlot(w: Uint32Array, base: number, index: number): number {
+  return index === 0 ? base + FIRST_CHILD : payloadAt(w, base, index - 1);
+}
+
+/** The four bytes of the key after `prefix` bytes; the key is at least that long. */
+function headOf(key: Uint32Array, prefix: number): number {
+  const word = prefix >>> 2;
+  const shift = (prefix & 3) << 3;
+  if (shift === 0) return key[word] as number;
+  return (((key[word] as number) << shift) | ((key[word + 1] as number) >>> (32 - shift))) >>> 0;
+}
+
+/** Negative, zero or positive: the key lies before, among or after the keys with the node's prefix. */
+export function comparePrefix(w: Uint32Array, base: number, prefix: number, key: Probe): number {
+  const words = key.words;
+  const at = base + HEADER_WORDS;
+  if (key.length < prefix) {
+    const end = (key.length + 3) >>> 2;
+    for (let index = 0; index < end; index++) {
+      const mine = words[index] as number;
+      const theirs = w[at + index] as number;
+      if (mine !== theirs) return mine < theirs ? -1 : 1;
+    }
+    return -1;
+  }
+  const whole = prefix >>> 2;
+  for (let index = 0; index < whole; index++) {
+    const mine = words[index] as number;
+    const theirs = w[at + index] as number;
+    if (mine !== theirs) return mine < theirs ? -1 : 1;
+  }
+  const rest = prefix & 3;
+  if (rest === 0) return 0;
+  const mine = ((words[whole] as number) & (-1 << (32 - 8 * rest))) >>> 0;
+  const theirs = w[at + whole] as number;
+  if (mine === theirs) return 0;
+  return mine < theirs ? -1 : 1;
+}
+
+/** Compares the key with the entry in `slot`, whose prefix and head are known to be equal. */
+function compareTail(w: Uint32Array, base: number, slot: number, payload: number, prefix: number, key: Probe): number {
+  const words = key.words;
+  const length = (slot >>> LENGTH_SHIFT) & LENGTH_MASK;
+  const shorter = length < key.length ? length : key.length;
+  const end = (shorter + 3) >>> 2;
+  let index = (prefix >>> 2) + 1;
+  let at = base + (slot & OFFSET_MASK) + payload;
+  for (; index < end; index++, at++) {
+    const mine = words[index] as number;
+    const theirs = w[at] as number;
+    if (mine !== theirs) return mine < theirs ? -1 : 1;
+  }
+  return key.length - length;
+}
+
+/**
+ * Where the key stands: its index when it is here, else `~index` of the first entry after it.
+ * No branch depends on a comparison until the heads are equal, and equal heads are searched by
+ * halves too.
+ */
+export function search(w: Uint32Array, base: number, key: Probe): number {
+  const n = (w[base + COUNT] as number) & LOW_16;
+  const prefix = (w[base + PREFIX_AND_BIRTH_HIGH] as number) & LOW_16;
+  if (prefix !== 0) {
+    const order = comparePrefix(w, base, prefix, key);
+    if (order !== 0) return order < 0 ? ~0 : ~n;
+  }
+  const head = headOf(key.words, prefix);
+  const heads = base + HEADER_WORDS + ((prefix + 3) >>> 2);
+  let at = heads;
+  let rest = n;
+  while (rest > 1) {
+    const half = rest >>> 1;
+    at += half & -(+((w[at + half - 1] as number) < head));
+    rest -= half;
+  }
+  if (rest === 1) at += +((w[at] as number) < head);
+  const index = at - heads;
+  if (index === n || w[at] !== head) return ~index;
+  return searchEqualHeads(w, base, heads, index, n, head, prefix, key);
+}
+
+function searchEqualHeads(
+  w: Uint32Array,
+  base: number,
+  heads: number,
+  first: number,
+  n: number,
+  head: number,
+  prefix: number,
+  key: Probe,
+): number {
+  const slots = heads + n;
+  const payload = payloadWords(level(w, base));
+  let low = first;
+  let high = n;
+  let middle = first;
+  for (;;) {
+    if (w[heads + middle] === head) {
+      const order = compareTail(w, base, w[slots + middle] as number, payload, prefix, key);
+      if (order === 0) return middle;
+      if (order < 0) high = middle;
+      else low = middle + 1;
+    } else {
+      high = middle;
+    }
+    if (low >= high) return ~low;
+    // Runs are short: the next entry decides nearly always; only then the rest is halved.
+    middle = low === first + 1 && high === n ? low : (low + high) >>> 1;
+  }
+}
+
+/** Reads the whole key of entry `index` into `into`. */
+export function loadKey(w: Uint32Array, base: number, index: number, into: Probe): void {
+  const prefix = prefixBytes(w, base);
+  const heads = headsAt(w, base);
+  const n = count(w, base);
+  const slot = w[heads + n + index] as number;
+  const length = (slot >>> LENGTH_SHIFT) & LENGTH_MASK;
+  const words = into.words;
+  const whole = prefix >>> 2;
+  for (let word = 0; word < whole; word++) words[word] = w[base + HEADER_WORDS + word] as number;
+  const shift = (prefix & 3) << 3;
+  const head = w[heads + index] as number;
+  words[whole] = shift === 0 ? head : (w[base + HEADER_WORDS + whole] as number) | (head >>> shift);
+  const end = (length + 3) >>> 2;
+  let at = base + (slot & OFFSET_MASK) + payloadWords(level(w, base));
+  for (let word = whole + 1; word < end; word++) words[word] = w[at++] as number;
+  const sealed = length >>> 2;
+  if ((length & 3) === 0) words[sealed] = 0;
+  words[sealed + 1] = 0;
+  words[sealed + 2] = 0;
+  into.length = length;
+}
+
+/**
+ * Makes an entry for the key at `index`, which is where `search` said, and returns where its
+ * payload is to be written; or 0 and nothing is changed when the key does not share the prefix or
+ * has no room, or the node is empty (the node must be laid out anew).
+ */
+export function insert(w: Uint32Array, base: number, index: number, key: Probe): number {
+  const n = count(w, base);
+  const prefix = prefixBytes(w, base);
+  const size = payloadWords(level(w, base)) + tailWords(key.length, prefix);
+  const heads = headsAt(w, base);
+  const low = heapLow(w, base) - size;
+  if (n === 0 || heads - base + 2 * n + 2 > low) return 0;
+  if (prefix !== 0 && comparePrefix(w, base, prefix, key) !== 0) return 0;
+  const slots = heads + n;
+  move(w, slots + index, slots + n, 2);
+  move(w, heads + index, slots + index, 1);
+  w[heads + index] = headOf(key.words, prefix);
+  w[slots + 1 + index] = low | (key.length << LENGTH_SHIFT);
+  w[base + COUNT] = (w[base + COUNT] as number) + 1;
+  w[base + HEAP] = (w[base + HEAP] as number) - size;
+  writeTail(w, base + low + size, key, prefix);
+  return base + low;
+}
+
+/** Writes the words of the key that belong into the heap so that they end before `end`. */
+function writeTail(w: Uint32Array, end: number, key: Probe, prefix: number): void {
+  const words = key.words;
+  const first = (prefix >>> 2) + 1;
+  let at = end;
+  for (let word = ((key.length + 3) >>> 2) - 1; word >= first; word--) w[--at] = words[word] as number;
+}
+
+/** Takes entry `index` out. */
+export function remove(w: Uint32Array, base: number, index: number): void {
+  const n = count(w, base);
+  const prefix = prefixBytes(w, base);
+  const heads = headsAt(w, base);
+  const slots = heads + n;
+  const slot = w[slots + index] as number;
+  const size = payloadWords(level(w, base)) + tailWords((slot >>> LENGTH_SHIFT) & LENGTH_MASK, prefix);
+  move(w, heads + index + 1, slots + index, -1);
+  move(w, slots + index + 1, slots + n, -2);
+  w[base + COUNT] = (w[base + COUNT] as number) - 1;
+  const lowest = (slot & OFFSET_MASK) === heapLow(w, base);
+  w[base + HEAP] = (w[base + HEAP] as number) + (lowest ? size : size << 16);
+}
+
+/** Moves the words from `from` to `to` (exclusive) by `distance`. */
+function move(w: Uint32Array, from: number, to: number, distance: number): void {
+  if (to - from > LONG_MOVE_WORDS) {
+    w.copyWithin(from + distance, from, to);
+  } else if (distance > 0) {
+    for (let at = to - 1; at >= from; at--) w[at + distance] = w[at] as number;
+  } else {
+    for (let at = from; at < to; at++) w[at + distance] = w[at] as number;
+  }
+}
+
+/** Writes the prefix of a node that was just cleared for it. */
+export function writePrefix(w: Uint32Array, base: number, key: Probe): void {
+  const prefix = prefixBytes(w, base);
+  const whole = prefix >>> 2;
+  const rest = prefix & 3;
+  for (let word = 0; word < whole; word++) w[base + HEADER_WORDS + word] = key.words[word] as number;
+  if (rest !== 0) {
+    w[base + HEADER_WORDS + whole] = (key.words[whole] as number) & (-1 << (32 - 8 * rest));
+  }
+}
+
+/** Fills in entry `index` of `n` in a node under construction, last things first in the heap; returns where its payload goes. */
+export function place(w: Uint32Array, base: number, index: number, n: number, key: Probe): number {
+  const prefix = prefixBytes(w, base);
+  const heads = headsAt(w, base);
+  const size = payloadWords(level(w, base)) + tailWords(key.length, prefix);
+  const low = heapLow(w, base) - size;
+  w[heads + index] = headOf(key.words, prefix);
+  w[heads + n + index] = low | (key.length << LENGTH_SHIFT);
+  w[base + COUNT] = (w[base + COUNT] as number) + 1;
+  w[base + HEAP] = (w[base + HEAP] as number) - size;
+  writeTail(w, base + low + size, key, prefix);
+  return base + low;
+}

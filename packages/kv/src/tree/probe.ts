@@ -1,0 +1,77 @@
+/**
+ * A key as the index searches for it: big-endian words, padded with zero bytes. It is scratch that
+ * its owner loads again and again; it never grows and never refers to the caller's bytes.
+ *
+ *   "user62"   word 0 = 0x75736572, word 1 = 0x36320000, words 2 and 3 = 0
+ *
+ * Two keys compare as their padded words do, and where all words of the shorter one are equal, as
+ * their lengths do. (Where padding meets a byte that is not zero the shorter key is a prefix of the
+ * longer; where it meets zero bytes only, the lengths tell.)
+ *
+ * Invariant:
+ *  1. At least the two words after the last one of the key are zero, so that a head of four bytes
+ *     may be taken at any offset up to the key's length.
+ */
+
+/** The longest key. */
+export const KEY_BYTES_MAX = 4096;
+
+export class Probe {
+  readonly words: Uint32Array;
+  /** Bytes of the key. */
+  length = 0;
+
+  constructor(bytesMax: number = KEY_BYTES_MAX) {
+    this.words = new Uint32Array((bytesMax >>> 2) + 4);
+  }
+
+  /** Takes the first `length` bytes of `key`. */
+  load(key: Uint8Array, length: number): void {
+    const words = this.words;
+    const whole = length >>> 2;
+    let at = 0;
+    for (let index = 0; index < whole; index++) {
+      words[index] =
+        ((key[at] as number) << 24) |
+        ((key[at + 1] as number) << 16) |
+        ((key[at + 2] as number) << 8) |
+        (key[at + 3] as number);
+      at += 4;
+    }
+    let last = 0;
+    for (let shift = 24; at < length; shift -= 8) last |= (key[at++] as number) << shift;
+    words[whole] = last;
+    words[whole + 1] = 0;
+    words[whole + 2] = 0;
+    this.length = length;
+  }
+
+  /** Takes the key of another probe. */
+  copy(from: Probe): void {
+    const words = (from.length + 3) >>> 2;
+    for (let index = 0; index < words; index++) this.words[index] = from.words[index] as number;
+    this.seal(from.length);
+  }
+
+  /** Says that the words up to `length` bytes were written; pads them. */
+  seal(length: number): void {
+    const whole = length >>> 2;
+    const rest = length & 3;
+    const words = this.words;
+    words[whole] = rest === 0 ? 0 : (words[whole] as number) & (-1 << (32 - 8 * rest));
+    words[whole + 1] = 0;
+    words[whole + 2] = 0;
+    this.length = length;
+  }
+
+  /** How many bytes both keys begin with. */
+  commonBytes(other: Probe): number {
+    const shorter = Math.min(this.length, other.length);
+    const words = (shorter + 3) >>> 2;
+    for (let index = 0; index < words; index++) {
+      const difference = (this.words[index] as number) ^ (other.words[index] as number);
+      if (difference !== 0) return Math.min(shorter, index * 4 + (Math.clz32(difference) >>> 3));
+    }
+    return shorter;
+  }
+}

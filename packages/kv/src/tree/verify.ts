@@ -1,0 +1,132 @@
+/**
+ * The check of a whole tree against the invariants that node.ts, tree.ts and snapshot.ts number.
+ * Slow and thorough: for tests, for `store.verify`, never for a hot path. It changes nothing.
+ */
+import { assert } from '@aiokv/core';
+import * as node from './node.ts';
+import type { NodeMemory } from './nodes.ts';
+import { Probe } from './probe.ts';
+import type { Lifetimes, TreeSnapshot } from './snapshot.ts';
+
+/** Negative, zero or positive, as a lies before, at or after b. */
+export function compareKeys(a: Probe, b: Probe): number {
+  const words = (Math.min(a.length, b.length) + 3) >>> 2;
+  for (let index = 0; index < words; index++) {
+    const difference = (a.words[index] as number) - (b.words[index] as number);
+    if (difference !== 0) return difference;
+  }
+  return a.length - b.length;
+}
+
+/**
+ * Verifies the tree below `root`, adds its nodes to `reachable` and returns its number of entries.
+ *
+ * @param live the lifetimes of the tree when this is the live one
+ * @param birthMax the last generation that a snapshot sees
+ */
+export function verifyTree(
+  memory: NodeMemory,
+  root: number,
+  reachable: Set<number>,
+  live: Lifetimes | null,
+  birthMax = Infinity,
+): number {
+  const visited = new Set<number>();
+  const level = node.level(memory.words(root), memory.base(root));
+  const entries = new Walk(memory, visited, live, birthMax).visit(root, level, null, null, Infinity);
+  for (const id of visited) reachable.add(id);
+  return entries;
+}
+
+class Walk {
+  readonly #memory: NodeMemory;
+  readonly #visited: Set<number>;
+  readonly #live: Lifetimes | null;
+  readonly #birthMax: number;
+
+  constructor(memory: NodeMemory, visited: Set<number>, live: Lifetimes | null, birthMax: number) {
+    this.#memory = memory;
+    this.#visited = visited;
+    this.#live = live;
+    this.#birthMax = birthMax;
+  }
+
+  visit(id: number, level: number, low: Probe | null, high: Probe | null, parentBirth: number): number {
+    const words = this.#memory.words(id);
+    const base = this.#memory.base(id);
+    const birth = node.birth(words, base);
+    assert(this.#memory.units(id) > 0, `node ${id} is in use`);
+    assert(!this.#visited.has(id), `node ${id} is in its tree once`);
+    this.#visited.add(id);
+    assert(node.level(words, base) === level, `node ${id} is on level ${level}`);
+    assert(birth <= this.#birthMax, `node ${id} was born before its snapshot`);
+    this.#checkBirth(birth, parentBirth);
+    this.#checkHeap(id);
+    const n = node.count(words, base);
+    assert(level > 0 || n > 0, `leaf ${id} is not empty`);
+    let previous = low;
+    let entries = level === 0 ? n : 0;
+    for (let index = 0; index < n; index++) {
+      const key = new Probe(node.keyLength(words, base, index));
+      node.loadKey(words, base, index, key);
+      this.#checkEntry(id, index, key, previous, high, level > 0);
+      if (level > 0) entries += this.visit(node.childAt(words, base, index), level - 1, previous, key, birth);
+      previous = key;
+    }
+    if (level > 0) entries += this.visit(node.childAt(words, base, n), level - 1, previous, high, birth);
+    return entries;
+  }
+
+  /** Invariant 4 of snapshot.ts. */
+  #checkBirth(birth: number, parentBirth: number): void {
+    let snapshot: TreeSnapshot | null = this.#live?.newestSnapshot ?? null;
+    for (; snapshot !== null; snapshot = snapshot.older) {
+      assert(birth <= snapshot.generation || parentBirth > snapshot.generation, 'a writable node has a writable parent');
+    }
+  }
+
+  #checkEntry(id: number, index: number, key: Probe, previous: Probe | null, high: Probe | null, inner: boolean): void {
+    const words = this.#memory.words(id);
+    const base = this.#memory.base(id);
+    // A key may equal the separator below it, a separator may not, nor may two keys of a node.
+    const equalAllowed = !inner && index === 0;
+    const order = previous === null ? 1 : compareKeys(key, previous);
+    assert(equalAllowed ? order >= 0 : order > 0, `node ${id}: key ${index} comes after what precedes it`);
+    assert(high === null || compareKeys(key, high) < 0, `node ${id}: key ${index} is below the next separator`);
+    assert(node.search(words, base, key) === index, `node ${id}: key ${index} is found`);
+    for (let word = (key.length + 3) >>> 2; word < ((key.length + 3) >>> 2) + 2; word++) {
+      assert(key.words[word] === 0, `node ${id}: key ${index} is padded with zeros`);
+    }
+    const heads = node.headsAt(words, base);
+    const ascend = index === 0 || (words[heads + index - 1] as number) <= (words[heads + index] as number);
+    assert(ascend, `node ${id}: head ${index} is not below the one before`);
+    assert(node.comparePrefix(words, base, node.prefixBytes(words, base), key) === 0, 'keys share the prefix');
+  }
+
+  /** Invariant 3 of node.ts, and that entries do not overlap. */
+  #checkHeap(id: number): void {
+    const words = this.#memory.words(id);
+    const base = this.#memory.base(id);
+    const capacity = this.#memory.units(id) * this.#memory.unitWords;
+    const n = node.count(words, base);
+    const low = node.heapLow(words, base);
+    const payload = node.payloadWords(node.level(words, base));
+    const extents: [number, number][] = [];
+    let used = 0;
+    for (let index = 0; index < n; index++) {
+      const size = payload + node.tailWords(node.keyLength(words, base, index), node.prefixBytes(words, base));
+      const start = node.payloadAt(words, base, index) - base;
+      extents.push([start, start + size]);
+      used += size;
+    }
+    extents.sort((a, b) => a[0] - b[0]);
+    let end = low;
+    for (const [start, stop] of extents) {
+      assert(start >= end, `node ${id}: entries do not overlap`);
+      end = stop;
+    }
+    assert(end <= capacity, `node ${id}: entries end within it`);
+    assert(node.headsAt(words, base) - base + 2 * n <= low, `node ${id}: slots end before the heap`);
+    assert(low + used + node.garbageWords(words, base) === capacity, `node ${id}: the heap adds up`);
+  }
+}

@@ -1,0 +1,250 @@
+/**
+ * What the tree tests share: a sorted array that behaves as a tree should, families of awkward
+ * keys, and a run of random operations on a tree and the model side by side.
+ */
+import { Random } from '@aiokv/core';
+import { Entry, NodeMemory, Tree } from '../../packages/kv/src/tree/index.ts';
+import type { Cursor, SeekMode, TreeSnapshot } from '../../packages/kv/src/tree/index.ts';
+
+export interface Row {
+  readonly key: Buffer;
+  readonly words: readonly [number, number, number];
+}
+
+/** The first row that is not below the key. */
+export function lowerBound(rows: readonly Row[], key: Uint8Array): number {
+  let low = 0;
+  let high = rows.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (Buffer.compare((rows[middle] as Row).key, key) < 0) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** Where a seek in the model ends; -1 or `rows.length` when nowhere. */
+export function seekModel(rows: readonly Row[], key: Uint8Array, mode: SeekMode): number {
+  const at = lowerBound(rows, key);
+  const here = at < rows.length && Buffer.compare((rows[at] as Row).key, key) === 0;
+  if (mode === '>=') return at;
+  if (mode === '>') return here ? at + 1 : at;
+  if (mode === '<=') return here ? at : at - 1;
+  return at - 1;
+}
+
+export type KeyFamily = (random: Random) => Buffer;
+
+function pick<T>(random: Random, items: readonly T[]): T {
+  return items[random.below(items.length)] as T;
+}
+
+function bytesOf(random: Random, length: number, alphabet: readonly number[]): Buffer {
+  return Buffer.from(Array.from({ length }, () => pick(random, alphabet)));
+}
+
+const LONG = Buffer.alloc(4096, 'long key ');
+
+export const keyFamilies: Readonly<Record<string, KeyFamily>> = {
+  /** Prefixes of one another, padding that looks like content, the empty key. */
+  tiny: (random) => bytesOf(random, random.below(9), [0, 0, 1, 0xff]),
+  bytes: (random) => random.fill(Buffer.alloc(random.below(24))) as Buffer,
+  user: (random) => Buffer.from(`user${String(random.below(3000) * 7919 + 1e15)}`),
+  /** Heads are equal over and over: what differs comes late. */
+  equalHeads: (random) =>
+    Buffer.concat([Buffer.alloc(random.below(3) * 5, 'x'), bytesOf(random, 4, [7, 9]), Buffer.alloc(6, 0), bytesOf(random, 4, [0, 1, 2])]),
+  long: (random) => Buffer.concat([LONG.subarray(0, random.below(4090)), bytesOf(random, random.below(6), [0, 0x41, 0xff])]),
+  /** Long common prefixes with a few keys outside of them, so that nodes would burst. */
+  burst: (random) =>
+    random.chance(0.05)
+      ? bytesOf(random, random.below(30), [0, 0x6c, 0xff])
+      : Buffer.concat([LONG.subarray(0, pick(random, [300, 300, 1200])), bytesOf(random, 4, [1, 2, 3, 4])]),
+  longest: (random) => Buffer.concat([LONG.subarray(0, 4090), bytesOf(random, 6, [0, 1, 0xff])]),
+  mixed: (random) => pick(random, ['tiny', 'bytes', 'user', 'equalHeads', 'tiny', 'user', 'long', 'burst'].map((name) => keyFamilies[name] as KeyFamily))(random),
+};
+
+interface Frozen {
+  readonly snapshot: TreeSnapshot;
+  readonly rows: readonly Row[];
+  readonly cursor: Cursor;
+}
+
+function check(condition: boolean, what: string): asserts condition {
+  if (!condition) throw new Error(what);
+}
+
+function checkAt(cursor: Cursor, rows: readonly Row[], at: number): void {
+  const row = rows[at];
+  check(cursor.valid === (row !== undefined), `the cursor is ${cursor.valid ? '' : 'not '}valid at row ${at} of ${rows.length}`);
+  if (row === undefined) return;
+  const key = cursor.keyBytes.subarray(0, cursor.keyLength);
+  check(Buffer.compare(row.key, key) === 0, `row ${at} has the key ${row.key.toString('hex')}, not ${Buffer.from(key).toString('hex')}`);
+  const { word0, word1, word2 } = cursor.entry;
+  check(word0 === row.words[0] && word1 === row.words[1] && word2 === row.words[2], `row ${at} has its words`);
+}
+
+/** A tree and its model, on which the same things are done. */
+export class TreeAndModel {
+  readonly memory: NodeMemory;
+  readonly tree: Tree;
+  rows: Row[] = [];
+  readonly frozen: Frozen[] = [];
+  readonly #entry = new Entry();
+  readonly #scratch = Buffer.alloc(4096 + 16, 0xa5);
+
+  constructor(memory: NodeMemory) {
+    this.memory = memory;
+    this.tree = new Tree(memory);
+  }
+
+  /** The key in scratch whose other bytes mean nothing. */
+  #load(key: Buffer): Buffer {
+    this.#scratch.set(key);
+    this.#scratch.fill(0x5a, key.length, key.length + 8);
+    return this.#scratch;
+  }
+
+  #find(key: Buffer): [number, boolean] {
+    const at = lowerBound(this.rows, key);
+    const row = this.rows[at];
+    return [at, row !== undefined && Buffer.compare(row.key, key) === 0];
+  }
+
+  set(key: Buffer, words: readonly [number, number, number]): void {
+    const [at, here] = this.#find(key);
+    const isNew = this.tree.set(this.#load(key), key.length, ...words);
+    check(isNew !== here, `set says whether ${key.toString('hex')} is new`);
+    this.rows.splice(at, here ? 1 : 0, { key, words });
+  }
+
+  delete(key: Buffer): void {
+    const [at, here] = this.#find(key);
+    check(this.tree.delete(this.#load(key), key.length) === here, `delete says whether ${key.toString('hex')} was here`);
+    if (here) this.rows.splice(at, 1);
+  }
+
+  get(key: Buffer): void {
+    const [at, here] = this.#find(key);
+    const entry = this.#entry;
+    check(this.tree.get(this.#load(key), key.length, entry) === here, `get finds ${key.toString('hex')}: ${here}`);
+    if (!here) return;
+    const { words } = this.rows[at] as Row;
+    check(entry.word0 === words[0] && entry.word1 === words[1] && entry.word2 === words[2], 'get fills in the words');
+  }
+
+  clear(): void {
+    this.tree.clear();
+    this.rows = [];
+  }
+
+  freeze(): void {
+    const snapshot = this.tree.snapshot();
+    check(snapshot.size === this.rows.length, 'a snapshot has its size');
+    this.frozen.push({ snapshot, rows: [...this.rows], cursor: snapshot.cursor() });
+  }
+
+  release(index: number): void {
+    const [frozen] = this.frozen.splice(index, 1);
+    frozen?.snapshot.release();
+  }
+
+  /** A seek and some steps in both directions over one of the snapshots. */
+  travel(random: Random, key: Buffer): void {
+    const frozen = this.frozen[random.below(this.frozen.length)];
+    if (frozen === undefined) return;
+    const { rows, cursor } = frozen;
+    const mode = pick(random, ['>=', '>', '<=', '<'] as const);
+    let at = seekModel(rows, key, mode);
+    const found = cursor.seek(this.#load(key), key.length, mode);
+    check(found === cursor.valid, 'seek says whether it found');
+    checkAt(cursor, rows, at);
+    for (let steps = random.below(8); steps > 0 && cursor.valid; steps--) {
+      const forward = random.chance(0.5);
+      at += forward ? 1 : -1;
+      check((forward ? cursor.next() : cursor.previous()) === cursor.valid, 'a step says whether it found');
+      checkAt(cursor, rows, at);
+    }
+  }
+
+  /** Every row of every snapshot, forward or backward. */
+  checkSnapshots(random: Random): void {
+    for (const { cursor, rows } of this.frozen) {
+      if (random.chance(0.5)) {
+        let at = 0;
+        for (let more = cursor.first(); more; more = cursor.next()) checkAt(cursor, rows, at++);
+        check(at === rows.length, 'forward, the cursor saw all rows');
+      } else {
+        let at = rows.length;
+        for (let more = cursor.last(); more; more = cursor.previous()) checkAt(cursor, rows, --at);
+        check(at === 0, 'backward, the cursor saw all rows');
+      }
+    }
+  }
+
+  checkLive(random: Random): void {
+    check(this.tree.size === this.rows.length, 'the tree has its size');
+    this.freeze();
+    const last = this.frozen.length - 1;
+    const others = this.frozen.splice(0, last);
+    this.checkSnapshots(random);
+    this.frozen.unshift(...others);
+    this.release(last);
+  }
+}
+
+export interface Run {
+  readonly seed: number;
+  readonly steps: number;
+  readonly family: string;
+  readonly nodeBytes: number;
+  /** Snapshots are kept up to this number. */
+  readonly snapshots: number;
+}
+
+/** Two trees on one memory, changed at random, checked as they go and emptied in the end. */
+export function randomRun({ seed, steps, family, nodeBytes, snapshots }: Run): void {
+  const random = new Random(seed);
+  const makeKey = keyFamilies[family] as KeyFamily;
+  const memory = new NodeMemory({ nodeBytes });
+  const pairs = [new TreeAndModel(memory), new TreeAndModel(memory)] as const;
+  const word = (): number => random.uint32();
+  let growth = 0.6;
+  for (let step = 0; step < steps; step++) {
+    const pair = random.chance(0.8) ? pairs[0] : pairs[1];
+    if (step % 500 === 0) growth = pick(random, [0.9, 0.6, 0.5, 0.3]);
+    const dice = random.float();
+    const known = pair.rows[random.below(pair.rows.length)]?.key;
+    const key = known !== undefined && random.chance(0.4) ? known : makeKey(random);
+    if (dice < 0.6) {
+      if (random.chance(growth)) pair.set(makeKey(random), [word(), word(), word()]);
+      else pair.delete(key);
+    } else if (dice < 0.7) pair.set(key, [word(), step, 0]);
+    else if (dice < 0.85) pair.get(key);
+    else if (dice < 0.97) pair.travel(random, key);
+    else if (dice < 0.985) {
+      if (pair.frozen.length < snapshots) pair.freeze();
+    } else if (dice < 0.998) {
+      if (pair.frozen.length > 0) pair.release(random.below(pair.frozen.length));
+    } else if (dice < 0.9985) pair.clear();
+    else pair.tree.dropSome(random.below(20));
+    if (step % 1000 === 999) verifyAll(memory, pairs, random);
+  }
+  verifyAll(memory, pairs, random);
+  for (const pair of pairs) {
+    while (pair.frozen.length > 0) pair.release(random.below(pair.frozen.length));
+    if (random.chance(0.5)) pair.clear();
+    else for (const { key } of random.shuffle([...pair.rows])) pair.delete(key);
+    while (!pair.tree.dropSome(7));
+  }
+  check(memory.nodesUsed === 0 && memory.bytesUsed === 0, 'no node is left when all is gone');
+}
+
+export function verifyAll(memory: NodeMemory, pairs: readonly TreeAndModel[], random: Random): void {
+  const reachable = new Set<number>();
+  for (const pair of pairs) {
+    pair.checkLive(random);
+    pair.checkSnapshots(random);
+    pair.tree.verify(reachable);
+  }
+  memory.verify(reachable);
+}

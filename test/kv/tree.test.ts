@@ -1,0 +1,100 @@
+/** The index against a sorted array: see tree-model.ts. fast-check prints the seed of a failure. */
+import test from 'ava';
+import fc from 'fast-check';
+import { Random } from '@aiokv/core';
+import { Entry, NodeMemory, Tree } from '../../packages/kv/src/tree/index.ts';
+import { keyFamilies, randomRun, TreeAndModel, verifyAll } from './tree-model.ts';
+
+for (const family of Object.keys(keyFamilies)) {
+  const heavy = ['long', 'longest', 'burst', 'mixed'].includes(family);
+  test(`${family} keys: a tree behaves as a sorted array, and its snapshots as frozen ones`, (t) => {
+    fc.assert(
+      fc.property(
+        fc.integer(),
+        fc.nat({ max: heavy ? 4000 : 12_000 }),
+        fc.constantFrom(512, 512, 1024, 4096),
+        fc.constantFrom(0, 1, 12),
+        (seed, steps, nodeBytes, snapshots) => randomRun({ seed, steps, family, nodeBytes, snapshots }),
+      ),
+      { numRuns: heavy ? 8 : 12, includeErrorInReport: true },
+    );
+    t.pass();
+  });
+}
+
+for (const order of ['ascending', 'descending'] as const) {
+  test(`${order} keys fill leaves nearly wholly`, (t) => {
+    const memory = new NodeMemory({ nodeBytes: 4096 });
+    const pair = new TreeAndModel(memory);
+    for (let number = 0; number < 20_000; number++) {
+      const digits = String(order === 'ascending' ? number : 99_999 - number).padStart(8, '0');
+      pair.tree.set(Buffer.from(`user${digits}`), 12, number, 0, 0);
+    }
+    pair.tree.verify();
+    // 12 words of payload and key tail, 8 of head and slot.
+    const bytesPerKey = memory.bytesUsed / pair.tree.size;
+    t.true(bytesPerKey < 23, `${bytesPerKey} bytes per key`);
+  });
+}
+
+test('with no snapshot alive writes are in place: nothing is copied', (t) => {
+  const memory = new NodeMemory({ nodeBytes: 512 });
+  const tree = new Tree(memory);
+  const key = Buffer.alloc(4);
+  for (let number = 0; number < 5000; number++) {
+    key.writeUInt32BE(number);
+    tree.set(key, 4, number, 0, 0);
+  }
+  const before = memory.nodesUsed;
+  for (let number = 0; number < 5000; number++) {
+    key.writeUInt32BE(number);
+    tree.set(key, 4, 1, 2, 3);
+  }
+  t.is(memory.nodesUsed, before);
+  const snapshot = tree.snapshot();
+  tree.set(key, 4, 4, 5, 6);
+  t.true(memory.nodesUsed > before);
+  snapshot.release();
+  t.is(memory.nodesUsed, before);
+});
+
+test('a cleared tree is empty at once, and its nodes go back in slices', (t) => {
+  const memory = new NodeMemory({ nodeBytes: 512 });
+  const pair = new TreeAndModel(memory);
+  const random = new Random(1);
+  for (let number = 0; number < 3000; number++) pair.set(random.fill(Buffer.alloc(12)) as Buffer, [number, 0, 0]);
+  pair.freeze();
+  const used = memory.nodesUsed;
+  pair.clear();
+  t.is(pair.tree.size, 0);
+  t.false(pair.tree.get(Buffer.alloc(12), 12, new Entry()));
+  while (!pair.tree.dropSome(10));
+  t.is(memory.nodesUsed, used, 'the snapshot keeps them');
+  verifyAll(memory, [pair], random);
+  pair.release(0);
+  while (!pair.tree.dropSome(10)) t.true(memory.nodesUsed > 0);
+  t.is(memory.nodesUsed, 0);
+});
+
+test('a cursor refuses to work after its snapshot was released', (t) => {
+  const tree = new Tree(new NodeMemory());
+  tree.set(Buffer.from('a'), 1, 1, 2, 3);
+  const snapshot = tree.snapshot();
+  const cursor = snapshot.cursor();
+  t.true(cursor.first());
+  snapshot.release();
+  snapshot.release();
+  t.throws(() => cursor.first(), { code: 'ERR_AIOKV_INTERNAL' });
+});
+
+test('an empty tree has an empty snapshot', (t) => {
+  const tree = new Tree(new NodeMemory());
+  const snapshot = tree.snapshot();
+  tree.set(Buffer.from('a'), 1, 1, 2, 3);
+  const cursor = snapshot.cursor();
+  t.false(cursor.first());
+  t.false(cursor.last());
+  t.false(cursor.seek(Buffer.from('a'), 1, '>='));
+  snapshot.release();
+  tree.verify();
+});
