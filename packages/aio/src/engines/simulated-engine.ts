@@ -1,0 +1,228 @@
+/**
+ * The engine of the simulated disk: slots on one side, requests to the device on the other. It keeps
+ * E1 to E5 of engine.ts, and asserts what the seam asks of its user, so that a queue which prepares a
+ * busy slot or submits a free one is found out.
+ *
+ * The kernel refuses a bad handle, and a write to a file opened for reading, in the submitting call;
+ * everything else that is wrong with a request is told by its completion. So does this.
+ */
+import { assert } from '@aiokv/core';
+import type { Random } from '@aiokv/core';
+import { constants } from 'node:os';
+import type { AlignedBuffer } from '../buffers.ts';
+import { Opcode } from '../engine.ts';
+import type { Completions, Engine, EngineOptions } from '../engine.ts';
+import type { DeviceRequest, Reportable, SimulatedDevice } from './simulated-device.ts';
+import type { Medium } from './simulated-medium.ts';
+
+const { EAGAIN, EBADF } = constants.errno;
+
+/** An open file as an engine needs it. */
+export interface OpenHandle {
+  readonly path: string;
+  readonly medium: Medium;
+  readonly isReadOnly: boolean;
+  /** Requests in flight. */
+  inFlight: number;
+}
+
+export interface SimulatedEngineHost {
+  readonly device: SimulatedDevice;
+  readonly random: Random;
+  /** Probability that a submit is refused with -EAGAIN although there is room, while something is in flight. */
+  readonly refusalChance: number;
+  handle(number: number): OpenHandle | undefined;
+}
+
+type SlotState = 'free' | 'prepared' | 'in flight' | 'ready';
+
+interface Slot {
+  state: SlotState;
+  opcode: Opcode;
+  handle: number;
+  buffer: AlignedBuffer | null;
+  bufferOffset: number;
+  lengthBytes: number;
+  fileOffset: number;
+}
+
+interface Ready {
+  readonly slot: number;
+  readonly result: number;
+  readonly report: Reportable;
+}
+
+const kinds = { 0: 'read', 1: 'write', 2: 'fsync', 3: 'fdatasync' } as const;
+
+export class SimulatedEngine implements Engine {
+  readonly name = 'simulated';
+  onCompletion: (() => void) | null = null;
+  readonly #host: SimulatedEngineHost;
+  readonly #depth: number;
+  readonly #slots: Slot[];
+  readonly #ready: Ready[] = [];
+  /** Accepted and not reaped. */
+  #inFlight = 0;
+  #isActive = false;
+  #isNotifying = false;
+  #closing: Promise<void> | null = null;
+  #onQuiet: (() => void) | null = null;
+
+  constructor(host: SimulatedEngineHost, { slots, depth }: EngineOptions) {
+    assert(depth > 0 && depth <= slots, 'an engine has at least one slot for each request in flight');
+    this.#host = host;
+    this.#depth = depth;
+    this.#slots = Array.from({ length: slots }, () => ({
+      state: 'free',
+      opcode: Opcode.read,
+      handle: -1,
+      buffer: null,
+      bufferOffset: 0,
+      lengthBytes: 0,
+      fileOffset: 0,
+    }));
+  }
+
+  prepare(
+    slot: number,
+    opcode: Opcode,
+    handle: number,
+    buffer: AlignedBuffer | null,
+    bufferOffset: number,
+    lengthBytes: number,
+    fileOffset: number,
+  ): void {
+    const entry = this.#slot(slot);
+    assert(entry.state === 'free' || entry.state === 'prepared', 'only a free slot is prepared');
+    assert(bufferOffset + lengthBytes <= (buffer?.byteLength ?? 0), 'a request lies inside its buffer');
+    Object.assign(entry, { state: 'prepared', opcode, handle, buffer, bufferOffset, lengthBytes, fileOffset });
+  }
+
+  submit(slots: Uint32Array, start: number, count: number): number {
+    assert(this.#closing === null, 'nothing is submitted to a closed engine');
+    for (let accepted = 0; accepted < count; accepted++) {
+      const refusal = this.#refusal(slots[start + accepted] as number);
+      // E3: what stands behind the refused one stays prepared.
+      if (refusal !== 0) return accepted > 0 ? accepted : -refusal;
+      this.#send(slots[start + accepted] as number);
+    }
+    return count;
+  }
+
+  reap(completions: Completions): number {
+    const count = Math.min(this.#ready.length, completions.capacity);
+    completions.count = count;
+    for (const [i, { slot, result, report }] of this.#ready.splice(0, count).entries()) {
+      completions.slots[i] = slot;
+      completions.results[i] = result;
+      report.noteReported();
+      this.#slot(slot).state = 'free';
+      this.#inFlight--;
+    }
+    if (this.#inFlight === 0) this.#onQuiet?.();
+    return count;
+  }
+
+  /**
+   * Lets the device take turns until something is ready. Time does not pass meanwhile, so it returns at
+   * once when the only requests in flight are ones that never complete.
+   */
+  wait(_timeoutMs: number): void {
+    assert(this.#inFlight > 0, 'someone waits only while something is in flight');
+    const { device } = this.#host;
+    if (device.isStopped) throw new Error('the simulated machine was stopped: nothing will ever complete');
+    while (this.#ready.length === 0 && device.isBusy) device.step();
+  }
+
+  setActive(active: boolean): void {
+    if (active === this.#isActive) return;
+    this.#isActive = active;
+    if (!active) this.#host.device.release();
+    else {
+      this.#host.device.hold();
+      if (this.#ready.length > 0) this.#notify();
+    }
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    const { device } = this.#host;
+    device.hold();
+    // Ready completions that nobody will reap do not count.
+    if (this.#inFlight > this.#ready.length) {
+      await new Promise<void>((resolve) => {
+        this.#onQuiet = resolve;
+      });
+    }
+    this.onCompletion = null;
+    this.setActive(false);
+    device.release();
+  }
+
+  #slot(slot: number): Slot {
+    const entry = this.#slots[slot];
+    assert(entry !== undefined, 'a slot number is below the number of slots');
+    return entry;
+  }
+
+  /** The error number with which the slot is refused, or 0. */
+  #refusal(slot: number): number {
+    const { opcode, handle, state } = this.#slot(slot);
+    assert(state === 'prepared', 'only a prepared slot is submitted');
+    if (this.#inFlight >= this.#depth) return EAGAIN;
+    const { random, refusalChance } = this.#host;
+    if (refusalChance > 0 && this.#inFlight > 0 && random.chance(refusalChance)) return EAGAIN;
+    const open = this.#host.handle(handle);
+    if (open === undefined || (open.isReadOnly && opcode === Opcode.write)) {
+      this.#slot(slot).state = 'free';
+      return EBADF;
+    }
+    return 0;
+  }
+
+  #send(slot: number): void {
+    const entry = this.#slot(slot);
+    const open = this.#host.handle(entry.handle);
+    assert(open !== undefined, 'a handle that was not refused is open');
+    entry.state = 'in flight';
+    this.#inFlight++;
+    open.inFlight++;
+    const request: DeviceRequest = {
+      kind: kinds[entry.opcode],
+      path: open.path,
+      medium: open.medium,
+      buffer: entry.buffer,
+      bufferOffset: entry.bufferOffset,
+      lengthBytes: entry.lengthBytes,
+      offset: entry.fileOffset,
+      finish: (result, report) => {
+        open.inFlight--;
+        this.#finish(slot, result, report);
+      },
+    };
+    this.#host.device.submit(request);
+  }
+
+  #finish(slot: number, result: number, report: Reportable): void {
+    const entry = this.#slot(slot);
+    assert(entry.state === 'in flight', 'a completion belongs to a slot in flight');
+    entry.state = 'ready';
+    entry.buffer = null;
+    this.#ready.push({ slot, result, report });
+    if (this.#closing !== null && this.#ready.length === this.#inFlight) this.#onQuiet?.();
+    this.#notify();
+  }
+
+  #notify(): void {
+    if (this.#isNotifying || !this.#isActive) return;
+    this.#isNotifying = true;
+    this.#host.device.nextTurn(() => {
+      this.#isNotifying = false;
+      if (this.#isActive && this.#ready.length > 0) this.onCompletion?.();
+    });
+  }
+}

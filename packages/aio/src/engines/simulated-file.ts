@@ -1,0 +1,89 @@
+/**
+ * A file that was opened on the simulated disk. Sizes, growth and syncs take turns of the device like
+ * any other request; growth and sync can be struck by faults. The lock belongs to the open handle, as
+ * that of an open file description does: a second handle is refused, in the same process too.
+ */
+import { AiokvError, SystemCallError, assert } from '@aiokv/core';
+import { constants } from 'node:os';
+import type { Alignment, DirectFile } from '../platform.ts';
+import type { Reportable, SimulatedDevice } from './simulated-device.ts';
+import type { OpenHandle } from './simulated-engine.ts';
+import type { RequestKind } from './simulated-faults.ts';
+
+const { EBADF } = constants.errno;
+
+/** What the disk does for its open files. */
+export interface SimulatedFileHost {
+  readonly device: SimulatedDevice;
+  /** Runs `work` in a later turn; never settles when the machine stops before. */
+  later<T>(work: () => T): Promise<T>;
+  /** Takes the lock for a handle; says who holds it if that is another. */
+  lock(handle: number): string | undefined;
+  forget(handle: number): void;
+}
+
+export class SimulatedFile implements DirectFile {
+  readonly path: string;
+  readonly handle: number;
+  readonly alignment: Alignment;
+  readonly #host: SimulatedFileHost;
+  readonly #open: OpenHandle;
+  #isClosed = false;
+
+  constructor(host: SimulatedFileHost, handle: number, open: OpenHandle) {
+    this.#host = host;
+    this.#open = open;
+    this.path = open.path;
+    this.handle = handle;
+    this.alignment = host.device.alignment;
+  }
+
+  async sizeBytes(): Promise<number> {
+    this.#requireOpen();
+    return this.#host.later(() => this.#open.medium.sizeBytes);
+  }
+
+  async preallocate(offset: number, lengthBytes: number): Promise<void> {
+    this.#requireOpen();
+    if (this.#open.isReadOnly) throw new SystemCallError('fallocate', EBADF, this.path);
+    await this.#request('preallocate', 'fallocate', offset, lengthBytes);
+  }
+
+  async sync(): Promise<void> {
+    this.#requireOpen();
+    await this.#request('fsync', 'fsync', 0, 0);
+  }
+
+  async lock(): Promise<string | undefined> {
+    this.#requireOpen();
+    return this.#host.later(() => this.#host.lock(this.handle));
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    assert(this.#open.inFlight === 0, 'a file is closed when nothing is in flight on it');
+    this.#isClosed = true;
+    await this.#host.later(() => this.#host.forget(this.handle));
+  }
+
+  #request(kind: RequestKind, syscall: string, offset: number, lengthBytes: number): Promise<void> {
+    const { device } = this.#host;
+    const { path, medium } = this.#open;
+    device.hold();
+    this.#open.inFlight++;
+    return new Promise((resolve, reject) => {
+      const finish = (result: number, report: Reportable): void => {
+        report.noteReported();
+        device.release();
+        this.#open.inFlight--;
+        if (result < 0) reject(new SystemCallError(syscall, result, path));
+        else resolve();
+      };
+      device.submit({ kind, path, medium, buffer: null, bufferOffset: 0, lengthBytes, offset, finish });
+    });
+  }
+
+  #requireOpen(): void {
+    if (this.#isClosed) throw new AiokvError('ERR_AIOKV_CLOSED', `${this.path} was closed: open it again`);
+  }
+}

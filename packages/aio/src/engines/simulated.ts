@@ -1,0 +1,297 @@
+/**
+ * A disk in memory with everything a real one may do to a store: requests complete late and in any
+ * order, writes sit in a volatile cache until they are flushed, the power goes, sectors tear, bits rot,
+ * requests fail. All of it follows from a seed.
+ *
+ * ```
+ *   SimulatedDisk ── names ──► Medium ◄── changes ── SimulatedDevice ◄── requests ── SimulatedEngine
+ *    (Platform)                  │                     turns, faults                    (Engine)
+ *                                └─ powerCut() ─► another SimulatedDisk: what the next boot finds
+ * ```
+ *
+ * What it takes to be easier than life: making, renaming and removing files and directories is durable
+ * at once; only the contents and the size of a file wait for a flush. A flush covers one file.
+ * What it takes to be harder: nothing that was not flushed is ever certain to survive.
+ *
+ * A run is the same for the same seed as long as its user takes decisions from neither time nor chance.
+ */
+import { Random, SystemCallError, instance, integer, resolveOptions } from '@aiokv/core';
+import { constants } from 'node:os';
+import { posix } from 'node:path';
+import type { Engine, EngineOptions } from '../engine.ts';
+import type { Alignment, DirectFile, OpenFileOptions, Platform } from '../platform.ts';
+import { SimulatedDevice } from './simulated-device.ts';
+import type { OperationHook } from './simulated-device.ts';
+import { SimulatedEngine } from './simulated-engine.ts';
+import type { OpenHandle } from './simulated-engine.ts';
+import type { Fault } from './simulated-faults.ts';
+import { SimulatedFile } from './simulated-file.ts';
+import { Medium, SECTOR_BYTES } from './simulated-medium.ts';
+import type { PowerCutMode } from './simulated-medium.ts';
+
+export type { Fault, FaultKind, RequestKind, SimulatedRequest } from './simulated-faults.ts';
+export type { OperationHook, OperationPhase } from './simulated-device.ts';
+export type { PowerCutMode } from './simulated-medium.ts';
+
+export interface SimulatedDiskOptions {
+  /** Everything random follows from it; default 1. */
+  seed: number;
+  /** What requests must be aligned to, in bytes; default memory 512, offset 512, write 4096. */
+  alignment: Alignment;
+  /** A request takes 1 to so many turns of the event loop; default 4. */
+  latencyTurns: number;
+  /** All files together may be so large; default no limit. */
+  capacityBytes: number;
+  /** Probability that `submit` refuses with -EAGAIN although there is room; default 0. */
+  refusalChance: number;
+}
+
+const { EBADF, EEXIST, ENOENT, ENOTDIR } = constants.errno;
+
+const shape = {
+  seed: integer(0, Number.MAX_SAFE_INTEGER, 1),
+  alignment: instance<Alignment>(
+    'an object of alignments',
+    { memory: 512, offset: 512, write: 4096 },
+    (value) => typeof value === 'object' && value !== null,
+  ),
+  latencyTurns: integer(1, 10_000, 4),
+  capacityBytes: integer(0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER),
+  refusalChance: instance<number>(
+    'a number from 0 to 0.9',
+    0,
+    (value) => typeof value === 'number' && value >= 0 && value <= 0.9,
+  ),
+};
+
+interface Handle extends OpenHandle {
+  readonly number: number;
+}
+
+export class SimulatedDisk implements Platform {
+  readonly name = 'simulated';
+  readonly options: Readonly<SimulatedDiskOptions>;
+  readonly #device: SimulatedDevice;
+  readonly #engineRandom: Random;
+  readonly #files = new Map<string, Medium>();
+  readonly #directories = new Set(['/', '.']);
+  readonly #handles = new Map<number, Handle>();
+  readonly #lockHolders = new Map<Medium, number>();
+  /** Never used twice, so that a handle used after its close is a bad one. */
+  #nextHandle = 1000;
+
+  /** @throws AiokvTypeError ERR_AIOKV_INVALID_OPTION */
+  constructor(options?: Partial<SimulatedDiskOptions>) {
+    this.options = resolveOptions<SimulatedDiskOptions>('simulated disk', shape, options);
+    const { seed, alignment, latencyTurns, capacityBytes } = this.options;
+    const random = new Random(seed);
+    this.#engineRandom = new Random(random.uint32());
+    this.#device = new SimulatedDevice({
+      random,
+      faultRandom: new Random(random.uint32()),
+      alignment,
+      latencyTurns,
+      hasSpaceFor: (growthBytes) => this.usedBytes + growthBytes <= capacityBytes,
+    });
+  }
+
+  /** Requests submitted so far: the index of the next one. Reads, writes, flushes, syncs and preallocations count. */
+  get operations(): number {
+    return this.#device.operations;
+  }
+
+  /** Requests that a planted fault has struck. */
+  get faultsStruck(): number {
+    return this.#device.faults.struck;
+  }
+
+  /**
+   * Called when a request was submitted and when it has completed (before that is reported), so that
+   * an explorer can call `powerCut` or `stop` at each of these moments. It must not use the disk otherwise.
+   */
+  get onOperation(): OperationHook | null {
+    return this.#device.onOperation;
+  }
+
+  set onOperation(hook: OperationHook | null) {
+    this.#device.onOperation = hook;
+  }
+
+  get usedBytes(): number {
+    let total = 0;
+    for (const medium of this.#files.values()) total += medium.sizeBytes;
+    return total;
+  }
+
+  /** Plants a fault; the function that is returned takes it out again. */
+  inject(fault: Fault): () => void {
+    return this.#device.faults.plant(fault);
+  }
+
+  /** The machine is dead: nothing completes any more, promises stay as they are, nothing keeps the process alive. */
+  stop(): void {
+    this.#device.stop();
+  }
+
+  /**
+   * The disk that the next boot finds if the power goes now. This one is not touched and goes on, unless
+   * `stop` is called. Pages are shared, so an image costs little more than its unflushed writes.
+   *
+   * - `none`: only what was flushed; `all`: everything, requests in flight included;
+   * - `subset`: each write that was not flushed is there or not; one in flight may be there in parts;
+   * - `torn`: as `subset`, and one write is cut off at a sector boundary.
+   *
+   * @param options of the new disk, where they differ from those of this one
+   */
+  powerCut(mode: PowerCutMode, random: Random, options?: Partial<SimulatedDiskOptions>): SimulatedDisk {
+    const image = new SimulatedDisk({ ...this.options, seed: random.uint32(), ...options });
+    for (const directory of this.#directories) image.#directories.add(directory);
+    const candidates = mode !== 'torn' ? [] : [...this.#files.values()].flatMap((medium) => medium.unflushed);
+    const tearable = candidates.filter((change) => change.bytes().length > SECTOR_BYTES);
+    const torn = tearable[random.below(tearable.length)] ?? null;
+    const plan = { mode, random, keepChance: random.float(), torn };
+    for (const [path, medium] of this.#files) image.#files.set(path, medium.image(plan));
+    return image;
+  }
+
+  /** What a reader of the file sees now: a copy. */
+  bytesOf(path: string): Uint8Array {
+    const medium = this.#require('read', path);
+    const bytes = new Uint8Array(medium.sizeBytes);
+    medium.read(0, bytes);
+    return bytes;
+  }
+
+  /** Changes bytes on the medium and in its cache, of any length and at any place: rot. */
+  writeRaw(path: string, offset: number, bytes: Uint8Array): void {
+    this.#require('write', path).overwrite(offset, bytes.slice());
+  }
+
+  open(path: string, options: OpenFileOptions = {}): Promise<DirectFile> {
+    return this.#later(() => {
+      const name = normalize(path);
+      let medium = this.#files.get(name);
+      if (medium !== undefined && options.create === true && options.exclusive === true) {
+        throw new SystemCallError('open', EEXIST, path);
+      }
+      if (medium === undefined) {
+        if (options.create !== true || !this.#directories.has(posix.dirname(name))) {
+          throw new SystemCallError('open', ENOENT, path);
+        }
+        medium = new Medium();
+        this.#files.set(name, medium);
+      }
+      const number = this.#nextHandle++;
+      const handle = { number, path, medium, isReadOnly: options.readOnly === true, inFlight: 0 };
+      this.#handles.set(number, handle);
+      return new SimulatedFile(this.#fileHost, number, handle);
+    });
+  }
+
+  list(directory: string): Promise<string[] | undefined> {
+    return this.#later(() => {
+      const parent = normalize(directory);
+      if (!this.#directories.has(parent)) return undefined;
+      const names = [...this.#files.keys(), ...this.#directories];
+      return names
+        .filter((name) => name !== parent && posix.dirname(name) === parent)
+        .map((name) => posix.basename(name))
+        .sort();
+    });
+  }
+
+  makeDirectory(directory: string): Promise<void> {
+    return this.#later(() => {
+      for (let name = normalize(directory); !this.#directories.has(name); name = posix.dirname(name)) {
+        if (this.#files.has(name)) throw new SystemCallError('mkdir', EEXIST, directory);
+        this.#directories.add(name);
+      }
+    });
+  }
+
+  rename(from: string, to: string): Promise<void> {
+    return this.#later(() => {
+      const medium = this.#require('rename', from);
+      const target = normalize(to);
+      if (!this.#directories.has(posix.dirname(target))) throw new SystemCallError('rename', ENOENT, to);
+      this.#files.delete(normalize(from));
+      this.#files.set(target, medium);
+    });
+  }
+
+  remove(path: string): Promise<void> {
+    return this.#later(() => {
+      this.#require('unlink', path);
+      this.#files.delete(normalize(path));
+    });
+  }
+
+  /** Nothing to do: names are durable at once. */
+  syncDirectory(directory: string): Promise<void> {
+    return this.#later(() => {
+      if (this.#files.has(normalize(directory))) throw new SystemCallError('open', ENOTDIR, directory);
+      if (!this.#directories.has(normalize(directory))) throw new SystemCallError('open', ENOENT, directory);
+    });
+  }
+
+  createEngine(options: EngineOptions): Engine {
+    const host = {
+      device: this.#device,
+      random: this.#engineRandom,
+      refusalChance: this.options.refusalChance,
+      handle: (number: number) => this.#handles.get(number),
+    };
+    return new SimulatedEngine(host, options);
+  }
+
+  get #fileHost() {
+    return {
+      device: this.#device,
+      later: <T>(work: () => T) => this.#later(work),
+      lock: (number: number) => this.#lock(number),
+      forget: (number: number) => this.#forget(number),
+    };
+  }
+
+  #require(syscall: string, path: string): Medium {
+    const medium = this.#files.get(normalize(path));
+    if (medium === undefined) throw new SystemCallError(syscall, ENOENT, path);
+    return medium;
+  }
+
+  #lock(number: number): string | undefined {
+    const medium = this.#handles.get(number)?.medium;
+    if (medium === undefined) throw new SystemCallError('flock', EBADF);
+    const holder = this.#lockHolders.get(medium);
+    if (holder !== undefined && holder !== number) return `process ${process.pid}`;
+    this.#lockHolders.set(medium, number);
+    return undefined;
+  }
+
+  #forget(number: number): void {
+    const medium = this.#handles.get(number)?.medium;
+    this.#handles.delete(number);
+    if (medium !== undefined && this.#lockHolders.get(medium) === number) this.#lockHolders.delete(medium);
+  }
+
+  /** Runs `work` in the next turn of the device; never settles when the machine stops before. */
+  #later<T>(work: () => T): Promise<T> {
+    this.#device.hold();
+    return new Promise((resolve, reject) => {
+      this.#device.nextTurn(() => {
+        this.#device.release();
+        try {
+          resolve(work());
+        } catch (error) {
+          reject(error as Error);
+        }
+      });
+    });
+  }
+}
+
+/** One spelling for each path. */
+function normalize(path: string): string {
+  const name = posix.normalize(path);
+  return name.length > 1 && name.endsWith('/') ? name.slice(0, -1) : name;
+}
