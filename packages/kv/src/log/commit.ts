@@ -70,7 +70,7 @@ interface Waiter {
   reject(error: Error): void;
 }
 
-/** A frame in memory, from its opening until it is written. The objects are made once and used again. */
+/** A frame in memory, from its opening until it is written. The objects are made when first needed and used again. */
 class Frame {
   /** One block for a segment header that may stand in front, then the frame. */
   readonly buffer: AlignedBuffer;
@@ -102,8 +102,9 @@ const FLUSH_TOKEN = -1;
 
 export class LogWriter implements CompletionHandler {
   readonly #options: LogWriterOptions;
-  readonly #frames: Frame[];
-  readonly #free: number[];
+  readonly #frames: Frame[] = [];
+  readonly #frameLimit: number;
+  readonly #free: number[] = [];
   /** Frames in flight or written out of order, oldest first. */
   readonly #sealed: number[] = [];
   #open: Frame | null = null;
@@ -131,8 +132,7 @@ export class LogWriter implements CompletionHandler {
   constructor(options: LogWriterOptions) {
     this.#options = options;
     const { position, geometry, writeBufferBytes } = options;
-    this.#frames = Array.from({ length: frameCount(writeBufferBytes) }, () => new Frame(geometry.writeAlignment));
-    this.#free = this.#frames.map((_, i) => i);
+    this.#frameLimit = frameCount(writeBufferBytes);
     this.#slot = position.segment?.slot ?? 0;
     this.#nextOffset = position.segment?.nextOffset ?? geometry.segmentBytes;
     this.#segmentSequence = position.link.segmentSequence;
@@ -186,7 +186,11 @@ export class LogWriter implements CompletionHandler {
   /** Whether records of these padded sizes, in this order, can be appended now without waiting. */
   hasRoom(paddedSizes: readonly number[]): boolean {
     const { frames, slots } = this.#needs(paddedSizes);
-    return frames <= this.#free.length && slots <= this.#options.segments.readyCount;
+    return frames <= this.#freeFrames && slots <= this.#options.segments.readyCount;
+  }
+
+  get #freeFrames(): number {
+    return this.#free.length + this.#frameLimit - this.#frames.length;
   }
 
   /** Frame buffers and slots that appending these records would take; `append` in rehearsal. */
@@ -221,9 +225,9 @@ export class LogWriter implements CompletionHandler {
   async whenRoom(paddedSizes: readonly number[]): Promise<void> {
     if (this.#latched !== null) throw this.#latched;
     const { frames, slots } = this.#needs(paddedSizes);
-    assert(frames <= this.#frames.length, 'a group fits into the write buffer: see maxGroupBytes');
+    assert(frames <= this.#frameLimit, 'a group fits into the write buffer: see maxGroupBytes');
     if (slots > this.#options.segments.readyCount) await this.#options.segments.prepare(slots);
-    if (frames <= this.#free.length) return;
+    if (frames <= this.#freeFrames) return;
     // The open frame may be what is in the way, with nobody waiting for it.
     this.#writeTarget = this.#appendedThrough;
     this.#schedulePump();
@@ -260,8 +264,7 @@ export class LogWriter implements CompletionHandler {
     if (level === 'buffered' || safeThrough >= through) return Promise.resolve();
     return new Promise((resolve, reject) => {
       const waiter = { resolve, reject };
-      if (this.#options.plantedEarlyAcknowledgement && level === 'flushed') this.#waitWritten(waiter);
-      else if (level === 'flushed') this.#waitFlushed(waiter, through);
+      if (level === 'flushed') this.#waitFlushed(waiter, through);
       else this.#waitWritten(waiter);
       this.#writeTarget = through;
       if (level === 'flushed') this.#flushTarget = through;
@@ -316,6 +319,9 @@ export class LogWriter implements CompletionHandler {
       this.#writtenThrough = head.lastSequence;
       for (const waiter of head.writtenWaiters) waiter.resolve();
       head.writtenWaiters = [];
+      if (this.#options.plantedEarlyAcknowledgement) {
+        for (const waiter of head.flushedWaiters) waiter.resolve();
+      }
       if (head.flushedWaiters.length > 0) {
         this.#awaitingFlush.push({ through: head.lastSequence, waiters: head.flushedWaiters });
         head.flushedWaiters = [];
@@ -380,8 +386,8 @@ export class LogWriter implements CompletionHandler {
 
   #openFrame(firstRecordBytes: number): Frame {
     const { geometry, segments, uuid, epoch } = this.#options;
-    const index = this.#free.pop();
-    assert(index !== undefined, 'a frame buffer is free: hasRoom was asked');
+    assert(this.#freeFrames > 0, 'a frame buffer is free: hasRoom was asked');
+    const index = this.#free.pop() ?? this.#frames.push(new Frame(geometry.writeAlignment)) - 1;
     const frame = this.#frames[index] as Frame;
     const needed = FRAME_HEADER_BYTES + firstRecordBytes;
     frame.startsSegment = geometry.segmentBytes - this.#nextOffset < needed;
@@ -472,7 +478,7 @@ export class LogWriter implements CompletionHandler {
   }
 
   #wakeRoomWaiters(): void {
-    if (this.#roomWaiters.length === 0 || this.#free.length === 0) return;
+    if (this.#free.length === 0) return;
     for (const waiter of this.#roomWaiters.splice(0)) waiter.resolve();
   }
 

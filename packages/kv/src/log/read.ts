@@ -38,7 +38,7 @@ const SLOT_BYTES = 8192;
 /** Keys up to this long are kept in the slot. */
 const SLOT_KEY_BYTES = 256;
 
-/** One read in flight. Made once, used again. */
+/** One read in flight. Made when first needed, used again. */
 class ReadSlot {
   readonly buffer = allocateAligned(SLOT_BYTES);
   readonly shortKey = new Uint8Array(SLOT_KEY_BYTES);
@@ -58,8 +58,8 @@ export class RecordReader implements CompletionHandler {
   readonly #file: DirectFile;
   /** Asked with the sequence of every record read: why it must not be returned, or null. */
   readonly #refuse: (sequence: number) => Error | null;
-  readonly #slots: ReadSlot[];
-  readonly #free: number[];
+  readonly #slots: ReadSlot[] = [];
+  readonly #free: number[] = [];
   readonly #waiting: WaitingRead[] = [];
   #waitingHead = 0;
   #syncBuffer: AlignedBuffer | null = null;
@@ -68,8 +68,6 @@ export class RecordReader implements CompletionHandler {
     this.#queue = queue;
     this.#file = file;
     this.#refuse = refuse;
-    this.#slots = Array.from({ length: queue.depth }, () => new ReadSlot());
-    this.#free = this.#slots.map((_, i) => i);
   }
 
   /** Reads a record and hands its value to the sink, in a later turn. The key is copied. */
@@ -81,6 +79,9 @@ export class RecordReader implements CompletionHandler {
     sink: ReadSink,
     token: number,
   ): void {
+    if (this.#free.length === 0 && this.#slots.length < this.#queue.depth) {
+      this.#free.push(this.#slots.push(new ReadSlot()) - 1);
+    }
     const index = this.#free.pop();
     if (index === undefined) {
       this.#waiting.push({ fileOffset, lengthBytes, key: key.slice(0, keyBytes), sink, token });

@@ -17,6 +17,9 @@ import type { TreeSnapshot } from './snapshot.ts';
 /** Where a seek ends: at the first key `>=` or `>` the given one, or at the last `<=` or `<` it. */
 export type SeekMode = '>=' | '>' | '<=' | '<';
 
+/** The key of the seek that runs. */
+const probe = new Probe();
+
 export class Cursor {
   /** The key, in the first `keyLength` bytes. What follows them is undefined. */
   readonly keyBytes: Uint8Array;
@@ -29,7 +32,8 @@ export class Cursor {
   readonly #top: number;
   readonly #path: number[] = [];
   readonly #index: number[] = [];
-  readonly #probe = new Probe();
+  /** The leaf whose prefix stands in `keyBytes`. */
+  #prefixOf = 0;
   #valid = false;
 
   constructor(snapshot: TreeSnapshot) {
@@ -70,7 +74,6 @@ export class Cursor {
     this.#checkOpen();
     if (this.#top < 0) return false;
     const { memory, root } = this.#snapshot;
-    const probe = this.#probe;
     probe.load(key, keyLength);
     let id = root;
     for (let level = this.#top; level > 0; level--) {
@@ -127,7 +130,7 @@ export class Cursor {
     if (index < 0 || index >= node.count(words, base)) return this.#leaveLeaf(index >= 0);
     this.#index[0] = index;
     this.#valid = true;
-    this.#load(words, base, index);
+    this.#load(words, base, leaf, index);
     return true;
   }
 
@@ -147,16 +150,12 @@ export class Cursor {
     return false;
   }
 
-  #load(words: Uint32Array, base: number, index: number): void {
-    const probe = this.#probe;
-    node.loadKey(words, base, index, probe);
-    const keyWords = this.#keyWords;
-    const end = (probe.length + 3) >>> 2;
-    for (let word = 0; word < end; word++) {
-      const value = probe.words[word] as number;
-      keyWords[word] = (value << 24) | ((value & 0xff00) << 8) | ((value >>> 8) & 0xff00) | (value >>> 24);
+  #load(words: Uint32Array, base: number, leaf: number, index: number): void {
+    if (leaf !== this.#prefixOf) {
+      node.copyPrefix(words, base, this.#keyWords);
+      this.#prefixOf = leaf;
     }
-    this.keyLength = probe.length;
+    this.keyLength = node.copyRest(words, base, index, this.#keyWords);
     const payload = node.payloadAt(words, base, index);
     const entry = this.entry;
     entry.word0 = words[payload] as number;

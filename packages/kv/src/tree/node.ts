@@ -86,6 +86,18 @@ export function garbageWords(w: Uint32Array, base: number): number {
   return (w[base + HEAP] as number) >>> 16;
 }
 
+/** Copies a whole node, birth and all. */
+export function copy(
+  w: Uint32Array,
+  base: number,
+  capacityWords: number,
+  target: Uint32Array,
+  targetBase: number,
+): void {
+  if (target === w) w.copyWithin(targetBase, base, base + capacityWords);
+  else target.set(w.subarray(base, base + capacityWords), targetBase);
+}
+
 /** Writes the header of a node without entries, apart from its birth. */
 export function clear(
   w: Uint32Array,
@@ -274,6 +286,32 @@ export function loadKey(w: Uint32Array, base: number, index: number, into: Probe
   words[sealed + 1] = 0;
   words[sealed + 2] = 0;
   into.length = length;
+}
+
+/** Writes the words of the prefix into `into`, as bytes in their order (on a little-endian machine). */
+export function copyPrefix(w: Uint32Array, base: number, into: Uint32Array): void {
+  const end = (prefixBytes(w, base) + 3) >>> 2;
+  for (let word = 0; word < end; word++) into[word] = swap(w[base + HEADER_WORDS + word] as number);
+}
+
+/** Writes the rest of the key of entry `index`, as bytes in their order, to where `copyPrefix` wrote the prefix; returns the key's length. */
+export function copyRest(w: Uint32Array, base: number, index: number, into: Uint32Array): number {
+  const prefix = prefixBytes(w, base);
+  const heads = headsAt(w, base);
+  const slot = w[heads + count(w, base) + index] as number;
+  const length = (slot >>> LENGTH_SHIFT) & LENGTH_MASK;
+  const head = w[heads + index] as number;
+  const shift = (prefix & 3) << 3;
+  let word = prefix >>> 2;
+  into[word] = swap(shift === 0 ? head : (w[base + HEADER_WORDS + word] as number) | (head >>> shift));
+  const end = (length + 3) >>> 2;
+  let at = base + (slot & OFFSET_MASK) + payloadWords(level(w, base));
+  for (word++; word < end; word++) into[word] = swap(w[at++] as number);
+  return length;
+}
+
+function swap(word: number): number {
+  return (word << 24) | ((word & 0xff00) << 8) | ((word >>> 8) & 0xff00) | (word >>> 24);
 }
 
 /**

@@ -207,9 +207,8 @@ export class Tree {
       if (node.birth(words, base) > newest) continue;
       const units = memory.units(id);
       const copy = this.#allocate(units);
-      const target = memory.base(copy);
-      memory.words(copy).set(words.subarray(base, base + units * memory.unitWords), target);
-      node.setBirth(memory.words(copy), target, this.#lifetimes.generation);
+      node.copy(words, base, units * memory.unitWords, memory.words(copy), memory.base(copy));
+      node.setBirth(memory.words(copy), memory.base(copy), this.#lifetimes.generation);
       this.#replace(level, copy);
     }
   }

@@ -1,0 +1,67 @@
+/**
+ * kill -9 at random moments of a process that writes on the real disk. Whatever it said was acknowledged
+ * must be there, and every batch whole. AIOKV_KILLS says how often (default 15 for each durability),
+ * AIOKV_KILL_SEED chooses the moments.
+ */
+import { spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import test from 'ava';
+import { Random } from '@aiokv/core';
+import { open } from '@aiokv/kv';
+import { sizeOf, valueOf } from './batches.ts';
+
+const KILLS = Number(process.env['AIOKV_KILLS'] ?? 15);
+const SEED = Number(process.env['AIOKV_KILL_SEED'] ?? Date.now() % 1_000_000);
+const writer = fileURLToPath(new URL('./writer.ts', import.meta.url));
+
+/** Runs the writer until it is killed; returns the batches that it said were acknowledged. */
+async function writeUntilKilled(directory: string, durability: string, first: number, delayMs: number): Promise<number[]> {
+  const child = spawn(process.execPath, [...process.execArgv, writer, directory, durability, String(first)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let said = '';
+  child.stdout.on('data', (chunk: Buffer) => {
+    if (said === '') setTimeout(() => child.kill('SIGKILL'), delayMs);
+    said += chunk.toString();
+  });
+  await new Promise((done) => child.once('close', done));
+  // The last line may be cut off: it was not said.
+  return said
+    .slice(0, said.lastIndexOf('\n') + 1)
+    .split('\n')
+    .filter((line) => /^\d+$/.test(line))
+    .map(Number);
+}
+
+for (const durability of ['flushed', 'written'] as const) {
+  test.serial(`kill -9 during ${durability} writes loses nothing acknowledged and tears no batch`, async (t) => {
+    t.timeout(540_000);
+    const random = new Random(SEED);
+    const directory = await mkdtemp(resolve('.tmp-kill-'));
+    const acknowledged = new Set<number>();
+    let first = 0;
+    try {
+      for (let kill = 0; kill < KILLS; kill++) {
+        const said = await writeUntilKilled(directory, durability, first, random.below(250));
+        for (const n of said) acknowledged.add(n);
+        const store = await open(directory);
+        const found = new Map<number, number>();
+        for await (const [key, value] of store.iterator()) {
+          const n = Number(key.toString().split(':')[0]);
+          if (value.toString() !== valueOf(n)) t.fail(`seed ${SEED}: ${key.toString()} has other bytes`);
+          found.set(n, (found.get(n) ?? 0) + 1);
+        }
+        for (const [n, count] of found) if (count !== sizeOf(n)) t.fail(`seed ${SEED}: batch ${n} is torn`);
+        for (const n of acknowledged) if (!found.has(n)) t.fail(`seed ${SEED}: batch ${n} is lost`);
+        first = Math.max(first, ...found.keys()) + 1;
+        await store.close();
+      }
+      t.true(acknowledged.size > KILLS * 10, `only ${acknowledged.size} batches were acknowledged`);
+      t.log(`${KILLS} kills, ${acknowledged.size} batches acknowledged, seed ${SEED}`);
+    } finally {
+      await rm(directory, { recursive: true, force: true });
+    }
+  });
+}

@@ -1,0 +1,26 @@
+/**
+ * A process that writes and is killed: opens the store at argv[2], writes with argv[3] as durability
+ * from the batch number argv[4] on, and says on stdout which batches were acknowledged. Batch n holds
+ * the keys n:0 to n:(size - 1), all with the same value.
+ */
+import { writeSync } from 'node:fs';
+import { open } from '@aiokv/kv';
+import type { Durability } from '@aiokv/kv';
+import { batchOf } from './batches.ts';
+
+const [, , directory, durability, first] = process.argv as [string, string, string, Durability, string];
+const WRITERS = 32;
+
+const store = await open(directory, { segmentBytes: 1024 * 1024 });
+let next = Number(first);
+writeSync(1, 'ready\n');
+await Promise.all(
+  Array.from({ length: WRITERS }, async () => {
+    for (;;) {
+      const n = next++;
+      await store.batch(batchOf(n), { durability });
+      // One small write to a pipe is atomic and, unlike a stream, does not stay in this process.
+      writeSync(1, `${n}\n`);
+    }
+  }),
+);

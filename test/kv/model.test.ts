@@ -1,0 +1,138 @@
+/**
+ * The store against a sorted map, over the simulated disk, with reopenings among the commands.
+ * AIOKV_MODEL_RUNS says how many runs; fast-check prints the seed and the shrunk commands of a failure.
+ */
+import test from 'ava';
+import fc from 'fast-check';
+import { SimulatedDisk } from '@aiokv/aio';
+import { open } from '@aiokv/kv';
+import type { BatchOperation, RangeOptions, Store } from '@aiokv/kv';
+
+const RUNS = Number(process.env['AIOKV_MODEL_RUNS'] ?? 2000);
+const GEOMETRY = { segmentBytes: 64 * 1024, writeBufferBytes: 1024 * 1024, queueDepth: 8 };
+
+const key = fc.oneof(
+  fc.constantFrom('', 'a', 'b', 'ab', 'abc', 'b\0', 'user1', 'user10', 'user2'),
+  fc.string({ maxLength: 6, unit: 'binary' }),
+);
+const value = fc.oneof(fc.string({ maxLength: 40 }), fc.integer({ min: 1, max: 9000 }).map((n) => 'v'.repeat(n)));
+const durability = fc.constantFrom('flushed', 'written', 'buffered');
+const operation: fc.Arbitrary<BatchOperation> = fc.oneof(
+  fc.record({ type: fc.constant('put' as const), key, value }),
+  fc.record({ type: fc.constant('del' as const), key }),
+);
+const range = fc.record(
+  { gte: key, gt: key, lt: key, lte: key, reverse: fc.boolean(), limit: fc.integer({ min: 0, max: 5 }) },
+  { requiredKeys: [] },
+).map((options) => {
+  if (options.gt !== undefined) delete options.gte;
+  if (options.lt !== undefined) delete options.lte;
+  return options;
+});
+type Command =
+  | { readonly name: 'batch'; readonly operations: BatchOperation[]; readonly durability: 'flushed' | 'written' | 'buffered'; readonly wait: boolean }
+  | { readonly name: 'get' | 'getSync'; readonly key: string }
+  | { readonly name: 'getMany'; readonly keys: string[] }
+  | { readonly name: 'range'; readonly options: Partial<RangeOptions>; readonly meanwhile: BatchOperation[] }
+  | { readonly name: 'flush' | 'reopen' };
+const command = fc.oneof(
+  { weight: 5, arbitrary: fc.record({ name: fc.constant('batch' as const), operations: fc.array(operation, { minLength: 1, maxLength: 4 }), durability, wait: fc.boolean() }) },
+  { weight: 3, arbitrary: fc.record({ name: fc.constantFrom('get' as const, 'getSync' as const), key }) },
+  { weight: 1, arbitrary: fc.record({ name: fc.constant('getMany' as const), keys: fc.array(key, { maxLength: 5 }) }) },
+  { weight: 2, arbitrary: fc.record({ name: fc.constant('range' as const), options: range, meanwhile: fc.array(operation, { maxLength: 3 }) }) },
+  { weight: 1, arbitrary: fc.record({ name: fc.constantFrom('flush' as const, 'reopen' as const) }) },
+) as fc.Arbitrary<Command>;
+
+/** Keys in the store's order: by their UTF-8 bytes. */
+function sorted(model: ReadonlyMap<string, string>): [string, string][] {
+  return [...model].sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+}
+
+function expectedRange(model: ReadonlyMap<string, string>, options: Partial<RangeOptions>): [string, string][] {
+  const order = (a: string, b: unknown): number => Buffer.compare(Buffer.from(a), Buffer.from(b as string));
+  const within = sorted(model).filter(
+    ([k]) =>
+      (options.gt === undefined || order(k, options.gt) > 0) &&
+      (options.gte === undefined || order(k, options.gte) >= 0) &&
+      (options.lt === undefined || order(k, options.lt) < 0) &&
+      (options.lte === undefined || order(k, options.lte) <= 0),
+  );
+  if (options.reverse === true) within.reverse();
+  return within.slice(0, options.limit ?? within.length);
+}
+
+function apply(model: Map<string, string>, operations: readonly BatchOperation[]): void {
+  for (const one of operations) {
+    if (one.type === 'put') model.set(one.key as string, one.value as string);
+    else model.delete(one.key as string);
+  }
+}
+
+function same(actual: unknown, expected: unknown): void {
+  if (JSON.stringify(actual) !== JSON.stringify(expected)) {
+    throw new Error(`got ${JSON.stringify(actual)?.slice(0, 300)}, expected ${JSON.stringify(expected)?.slice(0, 300)}`);
+  }
+}
+
+async function runCommands(seed: number, commands: readonly Command[]): Promise<void> {
+  const disk = new SimulatedDisk({ seed });
+  const model = new Map<string, string>();
+  const reopen = (): Promise<Store> => open('/store', { ...GEOMETRY, platform: disk });
+  let store = await reopen();
+  const pending: Promise<void>[] = [];
+  for (const one of commands) {
+    switch (one.name) {
+      case 'batch': {
+        apply(model, one.operations);
+        const done = store.batch(one.operations, { durability: one.durability });
+        if (one.wait) await done;
+        else pending.push(done);
+        break;
+      }
+      case 'get':
+        same((await store.get(one.key))?.toString(), model.get(one.key));
+        break;
+      case 'getSync':
+        same(store.getSync(one.key)?.toString(), model.get(one.key));
+        break;
+      case 'getMany':
+        same((await store.getMany(one.keys)).map((got) => got?.toString() ?? null), one.keys.map((k) => model.get(k) ?? null));
+        break;
+      case 'range': {
+        const iterator = store.iterator(one.options);
+        const expected = expectedRange(model, one.options);
+        apply(model, one.meanwhile);
+        pending.push(store.batch(one.meanwhile, { durability: 'buffered' }));
+        const entries: [string, string][] = [];
+        for await (const [k, v] of iterator) entries.push([k.toString(), v.toString()]);
+        same(entries, expected);
+        break;
+      }
+      case 'flush':
+        await store.flush();
+        break;
+      case 'reopen':
+        await store.close();
+        store = await reopen();
+        break;
+    }
+  }
+  await Promise.all(pending);
+  same(expectedRange(model, {}), await all(store));
+  await store.close();
+}
+
+async function all(store: Store): Promise<[string, string][]> {
+  const entries: [string, string][] = [];
+  for await (const [k, v] of store.iterator()) entries.push([k.toString(), v.toString()]);
+  return entries;
+}
+
+test('the store behaves like a sorted map', async (t) => {
+  t.timeout(540_000);
+  await fc.assert(
+    fc.asyncProperty(fc.nat(), fc.array(command, { minLength: 1, maxLength: 25 }), runCommands),
+    { numRuns: RUNS, includeErrorInReport: true },
+  );
+  t.pass();
+});
