@@ -54,13 +54,13 @@ export interface DeviceOptions {
   readonly alignment: Alignment;
   /** The most turns that a request takes. */
   readonly latencyTurns: number;
+  readonly onOperation: OperationHook;
   /** Says whether a file may grow by so many bytes. */
   readonly hasSpaceFor: (growthBytes: number) => boolean;
 }
 
 export class SimulatedDevice {
   readonly faults = new Faults();
-  onOperation: OperationHook | null = null;
   readonly #options: DeviceOptions;
   #inFlight: Flight[] = [];
   #turn = 0;
@@ -109,7 +109,7 @@ export class SimulatedDevice {
     if (takenTurn === this.#turn) flight.take();
     this.#inFlight.push(flight);
     this.#schedule();
-    if (!this.#isStopped) this.onOperation?.(shown.index, 'submitted', shown);
+    if (!this.#isStopped) this.#options.onOperation(shown.index, 'submitted', shown);
   }
 
   /** Keeps the process alive until `release`, as long as something can complete. */
@@ -193,7 +193,7 @@ export class SimulatedDevice {
   #complete(flight: Flight): void {
     const { request, shown } = flight;
     const result = this.#carryOut(flight);
-    this.onOperation?.(shown.index, 'completed', shown);
+    this.#options.onOperation(shown.index, 'completed', shown);
     if (this.#isStopped) return;
     request.finish(result, { noteReported: () => request.medium.noteReported(flight, ++this.#tick) });
   }

@@ -102,8 +102,12 @@ export class SimulatedEngine implements Engine {
     assert(this.#closing === null, 'nothing is submitted to a closed engine');
     for (let accepted = 0; accepted < count; accepted++) {
       const refusal = this.#refusal(slots[start + accepted] as number);
-      // E3: what stands behind the refused one stays prepared.
-      if (refusal !== 0) return accepted > 0 ? accepted : -refusal;
+      // E3: the refused one, until it stands first, and what is behind it stay prepared.
+      if (refusal !== 0 && accepted > 0) return accepted;
+      if (refusal !== 0) {
+        if (refusal !== EAGAIN) this.#slot(slots[start] as number).state = 'free';
+        return -refusal;
+      }
       this.#send(slots[start + accepted] as number);
     }
     return count;
@@ -177,11 +181,7 @@ export class SimulatedEngine implements Engine {
     const { random, refusalChance } = this.#host;
     if (refusalChance > 0 && this.#inFlight > 0 && random.chance(refusalChance)) return EAGAIN;
     const open = this.#host.handle(handle);
-    if (open === undefined || (open.isReadOnly && opcode === Opcode.write)) {
-      this.#slot(slot).state = 'free';
-      return EBADF;
-    }
-    return 0;
+    return open === undefined || (open.isReadOnly && opcode === Opcode.write) ? EBADF : 0;
   }
 
   #send(slot: number): void {

@@ -70,6 +70,11 @@ interface Handle extends OpenHandle {
 
 export class SimulatedDisk implements Platform {
   readonly name = 'simulated';
+  /**
+   * Called when a request was submitted and when it has completed (before that is reported), so that
+   * an explorer can call `powerCut` or `stop` at each of these moments. It must not use the disk otherwise.
+   */
+  onOperation?: OperationHook | undefined;
   readonly options: Readonly<SimulatedDiskOptions>;
   readonly #device: SimulatedDevice;
   readonly #engineRandom: Random;
@@ -91,6 +96,7 @@ export class SimulatedDisk implements Platform {
       faultRandom: new Random(random.uint32()),
       alignment,
       latencyTurns,
+      onOperation: (index, phase, request) => this.onOperation?.(index, phase, request),
       hasSpaceFor: (growthBytes) => this.usedBytes + growthBytes <= capacityBytes,
     });
   }
@@ -103,18 +109,6 @@ export class SimulatedDisk implements Platform {
   /** Requests that a planted fault has struck. */
   get faultsStruck(): number {
     return this.#device.faults.struck;
-  }
-
-  /**
-   * Called when a request was submitted and when it has completed (before that is reported), so that
-   * an explorer can call `powerCut` or `stop` at each of these moments. It must not use the disk otherwise.
-   */
-  get onOperation(): OperationHook | null {
-    return this.#device.onOperation;
-  }
-
-  set onOperation(hook: OperationHook | null) {
-    this.#device.onOperation = hook;
   }
 
   get usedBytes(): number {
