@@ -226,7 +226,7 @@ export function randomRun({ seed, steps, family, nodeBytes, snapshots }: Run): v
     } else if (dice < 0.998) {
       if (pair.frozen.length > 0) pair.release(random.below(pair.frozen.length));
     } else if (dice < 0.9985) pair.clear();
-    else pair.tree.dropSome(random.below(20));
+    else memory.reclaimSome(random.below(20));
     if (step % 1000 === 999) verifyAll(memory, pairs, random);
   }
   verifyAll(memory, pairs, random);
@@ -234,7 +234,7 @@ export function randomRun({ seed, steps, family, nodeBytes, snapshots }: Run): v
     while (pair.frozen.length > 0) pair.release(random.below(pair.frozen.length));
     if (random.chance(0.5)) pair.clear();
     else for (const { key } of random.shuffle([...pair.rows])) pair.delete(key);
-    while (!pair.tree.dropSome(7));
+    while (!memory.reclaimSome(7));
   }
   check(memory.nodesUsed === 0 && memory.bytesUsed === 0, 'no node is left when all is gone');
 }

@@ -110,10 +110,20 @@ export class RecordReader implements CompletionHandler {
     const buffer = this.#syncBuffer;
     const start = alignDown(fileOffset, this.#file.alignment.offset);
     for (let attempt = 0; ; attempt++) {
-      const result = this.#queue.readSync(this.#file, buffer, { offset: start, length: spanBytes });
+      const result = this.#transferSync(buffer, start, spanBytes);
       const value = this.#check(buffer, fileOffset, lengthBytes, key, keyBytes, result);
       if (!(value instanceof Error)) return value;
       if (attempt === 1) throw value;
+    }
+  }
+
+  /** Bytes read, or a negative error number, as `complete` gets it. */
+  #transferSync(buffer: AlignedBuffer, offset: number, length: number): number {
+    try {
+      return this.#queue.readSync(this.#file, buffer, { offset, length });
+    } catch (error) {
+      if (error instanceof SystemCallError) return error.errno;
+      throw error;
     }
   }
 

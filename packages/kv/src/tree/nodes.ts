@@ -16,6 +16,10 @@
  * the heap because the garbage collector need not look at them. A fresh ArrayBuffer is zero pages
  * of the kernel's: it costs RAM only where it was written.
  *
+ * Many nodes at once (a tree that was cleared, what a snapshot had kept) are not freed at once:
+ * whoever gives them up leaves a `Backlog` here, which is worked off in slices: by `reclaimSome`,
+ * and a little with every allocation, so that it shrinks even if nobody thinks of it.
+ *
  * Invariants:
  *  1. Id 0 names no node. Ids stay below 2^31, so that V8 keeps them as small integers.
  *  2. `units` of a node is above 0 from its allocation until it is freed, and 0 otherwise; so a
@@ -32,6 +36,14 @@ export interface NodeMemoryOptions {
   readonly arenaBytes: number;
 }
 
+/** Nodes that are to be freed bit by bit. */
+export interface Backlog {
+  /** Frees up to `maxNodes` nodes; returns how many of that number were left over, above 0 only when it is done. */
+  reclaim(maxNodes: number): number;
+  /** Names all nodes that are still to be freed. */
+  verify(reachable: Set<number>): void;
+}
+
 const OPTIONS: OptionShape<NodeMemoryOptions> = {
   nodeBytes: powerOfTwo(512, 64 * KIB, 4 * KIB),
   arenaBytes: powerOfTwo(256 * KIB, 1024 * MIB, 64 * MIB),
@@ -41,6 +53,8 @@ const OPTIONS: OptionShape<NodeMemoryOptions> = {
 export const NODE_UNITS_MAX = 255;
 const FIRST_ARENA_BYTES = 4 * MIB;
 const ID_BITS = 31;
+/** Nodes of the backlog that are freed with every new node. */
+const RECLAIM_PER_NODE = 4;
 
 export class NodeMemory {
   readonly nodeBytes: number;
@@ -53,6 +67,7 @@ export class NodeMemory {
   readonly #arenas: Uint32Array[] = [];
   readonly #unitsOf: Uint8Array[] = [];
   readonly #free: number[][] = [];
+  readonly #backlogs: Backlog[] = [];
   #nextUnit = 0;
   #endUnit = 0;
   #unitsUsed = 0;
@@ -102,6 +117,7 @@ export class NodeMemory {
   /** A node of so many contiguous units. Its words are what they were before. */
   allocate(units: number): number {
     assert(units > 0 && units <= NODE_UNITS_MAX, 'a node has 1 to 255 units');
+    if (this.#backlogs.length > 0) this.reclaimSome(RECLAIM_PER_NODE);
     const id = (this.#free[units] as number[]).pop() ?? this.#takeFromLarger(units) ?? this.#takeFresh(units);
     (this.#unitsOf[id >>> this.#unitBits] as Uint8Array)[id & this.#unitMask] = units;
     this.#unitsUsed += units;
@@ -118,8 +134,26 @@ export class NodeMemory {
     this.#nodesUsed--;
   }
 
-  /** Throws unless the nodes in use are exactly `reachable`: what all trees on this memory can reach. */
-  verify(reachable: ReadonlySet<number>): void {
+  /** Leaves nodes to be freed by and by. */
+  defer(backlog: Backlog): void {
+    this.#backlogs.push(backlog);
+  }
+
+  /** Frees up to `maxNodes` nodes of the backlogs; whether none is left. */
+  reclaimSome(maxNodes: number): boolean {
+    let left = maxNodes;
+    for (;;) {
+      const backlog = this.#backlogs.at(-1);
+      if (backlog === undefined) return true;
+      left = backlog.reclaim(left);
+      if (left === 0) return false;
+      this.#backlogs.pop();
+    }
+  }
+
+  /** Throws unless the nodes in use are exactly those that trees can reach, all of them in `reachable`, and the backlogs. */
+  verify(reachable: Set<number>): void {
+    for (const backlog of this.#backlogs) backlog.verify(reachable);
     for (const id of reachable) assert(this.units(id) !== 0, `node ${id} is reachable and free`);
     assert(reachable.size === this.#nodesUsed, `${this.#nodesUsed} nodes in use, ${reachable.size} reachable`);
   }

@@ -11,21 +11,22 @@
  * born in generation s or before that had not been retired by then. The lists are the deadlists of
  * ZFS (Bonwick and Ahrens, "The Zettabyte File System", 2003).
  *
- * A whole tree, or the long list of a released snapshot, is not freed at once: it is put into the
- * backlog, from which `reclaimSome` takes a bounded number of nodes.
+ * A whole tree, or the long list of a released snapshot, is not freed at once: it is left with the
+ * memory as a backlog. Which snapshots can still see a node of it is asked when its turn comes.
  *
  * Invariants:
  *  1. A node with birth <= newest is seen by a snapshot and is never written.
  *  2. The list of snapshot s holds the retired nodes whose newest living viewer is s.
- *  3. What stands in the backlog with bound g can be seen only by snapshots below g.
+ *  3. What stands in a backlog with bound g can be seen only by snapshots below g.
  *  4. A node is writable only when all nodes on the path to it are.
  */
 import { assert } from '@aiokv/core';
 import { Cursor } from './cursor.ts';
 import * as node from './node.ts';
-import type { NodeMemory } from './nodes.ts';
+import type { Backlog, NodeMemory } from './nodes.ts';
+import { verifyTree } from './verify.ts';
 
-/** A list that is not longer is dealt with at once when its snapshot is released. */
+/** Nodes that a release deals with itself; what is beyond them becomes a backlog. */
 const RECLAIM_AT_ONCE = 512;
 
 /** A tree frozen at the moment it was taken, until it is released. */
@@ -66,14 +67,6 @@ export class TreeSnapshot {
   }
 }
 
-interface Backlog {
-  /** Nodes that are yet to be freed, a stack. With `births`, each is followed by its birth. */
-  readonly nodes: number[];
-  /** The nodes are trees of this level in a walk; a flat list has no levels. */
-  readonly levels: number[] | null;
-  readonly bound: number;
-}
-
 export class Lifetimes {
   readonly memory: NodeMemory;
   /** Stamp of nodes that are made now. */
@@ -81,14 +74,9 @@ export class Lifetimes {
   /** Generation of the newest live snapshot; -1 when there is none. */
   newest = -1;
   newestSnapshot: TreeSnapshot | null = null;
-  readonly #backlog: Backlog[] = [];
 
   constructor(memory: NodeMemory) {
     this.memory = memory;
-  }
-
-  get hasBacklog(): boolean {
-    return this.#backlog.length > 0;
   }
 
   take(root: number, size: number): TreeSnapshot {
@@ -104,7 +92,7 @@ export class Lifetimes {
   retire(id: number): void {
     const memory = this.memory;
     if (this.newestSnapshot === null) memory.free(id);
-    else this.#retireBefore(this.newestSnapshot, id, node.birth(memory.words(id), memory.base(id)));
+    else this.retireBefore(this.newestSnapshot, id, node.birth(memory.words(id), memory.base(id)));
   }
 
   release(snapshot: TreeSnapshot): void {
@@ -116,76 +104,97 @@ export class Lifetimes {
     snapshot.older = null;
     snapshot.newer = null;
     snapshot.retired = [];
-    if (retired.length === 0) return;
-    this.#backlog.push({ nodes: retired, levels: null, bound: generation });
-    if (retired.length <= 2 * RECLAIM_AT_ONCE && this.#backlog.length === 1) this.reclaimSome(RECLAIM_AT_ONCE);
+    const list = new RetiredList(this, retired, generation);
+    if (list.reclaim(RECLAIM_AT_ONCE) === 0) this.memory.defer(list);
   }
 
   /** The tree lets go of all nodes below `root`. */
   condemn(root: number): void {
-    const level = node.level(this.memory.words(root), this.memory.base(root));
-    this.#backlog.push({ nodes: [root], levels: [level], bound: this.generation });
+    this.memory.defer(new CondemnedTree(this, root));
   }
 
-  /** Frees up to `maxNodes` nodes of the backlog, newest first; whether none is left. */
-  reclaimSome(maxNodes: number): boolean {
-    let left = maxNodes;
-    for (;;) {
-      const batch = this.#backlog.at(-1);
-      if (batch === undefined) return true;
-      if (left <= 0) return false;
-      const viewer = this.#newestBelow(batch.bound);
-      const { nodes, levels } = batch;
-      if (levels === null) left = this.#reclaimList(nodes, viewer, left);
-      else left = this.#reclaimTree(nodes, levels, viewer, left);
-      if (batch.nodes.length === 0) this.#backlog.pop();
-    }
-  }
-
-  /** Adds what the snapshots and the backlog hold, apart from what their roots reach, to `nodes`. */
-  verify(reach: (root: number, generation: number) => void, add: (id: number) => void): void {
-    let newer: TreeSnapshot | null = null;
-    for (let snapshot = this.newestSnapshot; snapshot !== null; snapshot = snapshot.older) {
-      assert(snapshot.newer === newer && !snapshot.released, 'live snapshots are linked both ways');
-      assert(newer === null || newer.generation > snapshot.generation, 'older snapshots have lower generations');
-      if (snapshot.root !== 0) reach(snapshot.root, snapshot.generation);
-      for (let at = 0; at < snapshot.retired.length; at += 2) add(snapshot.retired[at] as number);
-      newer = snapshot;
-    }
-    for (const { nodes, levels, bound } of this.#backlog) {
-      if (levels !== null) for (const root of nodes) reach(root, bound);
-      else for (let at = 0; at < nodes.length; at += 2) add(nodes[at] as number);
-    }
-  }
-
-  #retireBefore(viewer: TreeSnapshot, id: number, birth: number): void {
+  /** Frees the node, or leaves it to `viewer`, the newest snapshot that may see it, if it does. */
+  retireBefore(viewer: TreeSnapshot, id: number, birth: number): void {
     if (birth > viewer.generation) this.memory.free(id);
     else viewer.retired.push(id, birth);
   }
 
-  #newestBelow(bound: number): TreeSnapshot | null {
+  newestBelow(bound: number): TreeSnapshot | null {
     let snapshot = this.newestSnapshot;
     while (snapshot !== null && snapshot.generation >= bound) snapshot = snapshot.older;
     return snapshot;
   }
 
-  #reclaimList(nodes: number[], viewer: TreeSnapshot | null, maxNodes: number): number {
+  /** Adds what the snapshots hold to `reachable` and checks them. */
+  verify(reachable: Set<number>): void {
+    let newer: TreeSnapshot | null = null;
+    for (let snapshot = this.newestSnapshot; snapshot !== null; snapshot = snapshot.older) {
+      const { root, size, generation, retired } = snapshot;
+      assert(snapshot.newer === newer && !snapshot.released, 'live snapshots are linked both ways');
+      assert(newer === null || newer.generation > generation, 'older snapshots have lower generations');
+      const keys = root === 0 ? 0 : verifyTree(this.memory, root, reachable, null, generation);
+      assert(keys === size, `a snapshot of ${size} keys has ${keys} entries in its leaves`);
+      for (let at = 0; at < retired.length; at += 2) {
+        assert(reachable.has(retired[at] as number), 'a retired node is in the list of a snapshot that sees it');
+      }
+      newer = snapshot;
+    }
+  }
+}
+
+/** What a released snapshot had kept: node, birth, node, birth, ... */
+class RetiredList implements Backlog {
+  readonly #lifetimes: Lifetimes;
+  readonly #nodes: number[];
+  readonly #bound: number;
+
+  constructor(lifetimes: Lifetimes, nodes: number[], bound: number) {
+    this.#lifetimes = lifetimes;
+    this.#nodes = nodes;
+    this.#bound = bound;
+  }
+
+  reclaim(maxNodes: number): number {
+    const nodes = this.#nodes;
+    const viewer = this.#lifetimes.newestBelow(this.#bound);
     let left = maxNodes;
     for (; left > 0 && nodes.length > 0; left--) {
       const birth = nodes.pop() as number;
       const id = nodes.pop() as number;
-      if (viewer === null) this.memory.free(id);
-      else this.#retireBefore(viewer, id, birth);
+      if (viewer === null) this.#lifetimes.memory.free(id);
+      else this.#lifetimes.retireBefore(viewer, id, birth);
     }
     return left;
   }
 
-  #reclaimTree(nodes: number[], levels: number[], viewer: TreeSnapshot | null, maxNodes: number): number {
-    const memory = this.memory;
+  verify(reachable: Set<number>): void {
+    for (let at = 0; at < this.#nodes.length; at += 2) reachable.add(this.#nodes[at] as number);
+  }
+}
+
+/** All nodes below a root that its tree gave up. */
+class CondemnedTree implements Backlog {
+  readonly #lifetimes: Lifetimes;
+  readonly #bound: number;
+  /** Roots of subtrees that are yet to be taken apart, and their levels. */
+  readonly #roots: number[];
+  readonly #levels: number[];
+
+  constructor(lifetimes: Lifetimes, root: number) {
+    const memory = lifetimes.memory;
+    this.#lifetimes = lifetimes;
+    this.#bound = lifetimes.generation;
+    this.#roots = [root];
+    this.#levels = [node.level(memory.words(root), memory.base(root))];
+  }
+
+  reclaim(maxNodes: number): number {
+    const memory = this.#lifetimes.memory;
+    const viewer = this.#lifetimes.newestBelow(this.#bound);
     let left = maxNodes;
-    for (; left > 0 && nodes.length > 0; left--) {
-      const id = nodes.pop() as number;
-      const level = levels.pop() as number;
+    for (; left > 0 && this.#roots.length > 0; left--) {
+      const id = this.#roots.pop() as number;
+      const level = this.#levels.pop() as number;
       // The words of a leaf are looked at only when its birth matters: each would be a cache miss.
       if (level === 0 && viewer === null) {
         memory.free(id);
@@ -193,15 +202,21 @@ export class Lifetimes {
       }
       const words = memory.words(id);
       const base = memory.base(id);
-      if (level > 0) {
-        for (let child = node.count(words, base); child >= 0; child--) {
-          nodes.push(node.childAt(words, base, child));
-          levels.push(level - 1);
-        }
-      }
+      if (level > 0) this.#pushChildren(words, base, level - 1);
       if (viewer === null) memory.free(id);
-      else this.#retireBefore(viewer, id, node.birth(words, base));
+      else this.#lifetimes.retireBefore(viewer, id, node.birth(words, base));
     }
     return left;
+  }
+
+  verify(reachable: Set<number>): void {
+    for (const root of this.#roots) verifyTree(this.#lifetimes.memory, root, reachable, null, this.#bound);
+  }
+
+  #pushChildren(words: Uint32Array, base: number, level: number): void {
+    for (let child = node.count(words, base); child >= 0; child--) {
+      this.#roots.push(node.childAt(words, base, child));
+      this.#levels.push(level);
+    }
   }
 }

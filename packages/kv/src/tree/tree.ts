@@ -45,8 +45,6 @@ const GROW_ENTRIES_MAX = 4;
 const SPARE_PART = 16;
 /** A node below this part of a unit looks for a neighbour to merge with. */
 const UNDERFULL_PART = 4;
-/** Nodes of the backlog that are freed with every new node. */
-const RECLAIM_PER_NODE = 4;
 
 /** One for all trees: no rewrite outlasts the call that began it. */
 const rewrite = new Rewrite();
@@ -141,7 +139,7 @@ export class Tree {
     return this.#lifetimes.take(this.#root, this.#size);
   }
 
-  /** Forgets all keys at once. The nodes go back to the memory by `dropSome`, and little by little as new ones are made. */
+  /** Forgets all keys at once. Its nodes become a backlog of the memory: see `NodeMemory.reclaimSome`. */
   clear(): void {
     if (this.#root !== 0) this.#lifetimes.condemn(this.#root);
     this.#root = 0;
@@ -149,14 +147,9 @@ export class Tree {
     this.#size = 0;
   }
 
-  /** Gives up to `maxNodes` nodes of cleared trees and released snapshots back to the memory; whether none is left. */
-  dropSome(maxNodes: number): boolean {
-    return this.#lifetimes.reclaimSome(maxNodes);
-  }
-
   /**
-   * Walks everything and throws when an invariant does not hold. Adds all nodes that this tree, its
-   * snapshots and its backlog hold to `reachable`, for `NodeMemory.verify`.
+   * Walks everything and throws when an invariant does not hold. Adds all nodes that this tree and
+   * its snapshots hold to `reachable`, for `NodeMemory.verify`.
    */
   verify(reachable: Set<number> = new Set<number>()): void {
     const keys = this.#root === 0 ? 0 : verifyTree(this.memory, this.#root, reachable, this.#lifetimes);
@@ -168,10 +161,7 @@ export class Tree {
       assert(node.level(words, base) === this.#top, 'the top level is that of the root');
       assert(this.#top === 0 || node.count(words, base) > 0, 'an inner root has a separator');
     }
-    this.#lifetimes.verify(
-      (other, bound) => verifyTree(this.memory, other, reachable, null, bound),
-      (id) => reachable.add(id),
-    );
+    this.#lifetimes.verify(reachable);
   }
 
   /** Finds the leaf and the place of the key, and notes the path. */
@@ -206,16 +196,11 @@ export class Tree {
       const base = memory.base(id);
       if (node.birth(words, base) > newest) continue;
       const units = memory.units(id);
-      const copy = this.#allocate(units);
+      const copy = this.memory.allocate(units);
       node.copy(words, base, units * memory.unitWords, memory.words(copy), memory.base(copy));
       node.setBirth(memory.words(copy), memory.base(copy), this.#lifetimes.generation);
       this.#replace(level, copy);
     }
-  }
-
-  #allocate(units: number): number {
-    if (this.#lifetimes.hasBacklog) this.#lifetimes.reclaimSome(RECLAIM_PER_NODE);
-    return this.memory.allocate(units);
   }
 
   #unitsFor(words: number): number {
@@ -241,7 +226,7 @@ export class Tree {
 
   /** Puts an empty node above the root, which becomes its first child. */
   #raiseRoot(firstChild: number): void {
-    const id = this.#allocate(1);
+    const id = this.memory.allocate(1);
     const words = this.memory.words(id);
     const base = this.memory.base(id);
     this.#top++;
@@ -287,7 +272,7 @@ export class Tree {
   /** Writes a range of the rewrite into the place of the path's node, which changes when its units do. */
   #rewritePath(level: number, from: number, to: number, sizeWords: number, firstChild: number): void {
     const units = this.#unitsFor(sizeWords);
-    if (units !== this.memory.units(this.#path[level] as number)) this.#replace(level, this.#allocate(units));
+    if (units !== this.memory.units(this.#path[level] as number)) this.#replace(level, this.memory.allocate(units));
     this.#writeRange(this.#path[level] as number, from, to, firstChild);
   }
 
@@ -308,7 +293,7 @@ export class Tree {
     if (level === 0) rewrite.loadSeparator(cut, separator);
     else rewrite.loadKey(cut, separator);
 
-    const right = this.#allocate(this.#unitsFor(rewrite.sizeWords(rightFrom, total)));
+    const right = this.memory.allocate(this.#unitsFor(rewrite.sizeWords(rightFrom, total)));
     this.#writeRange(right, rightFrom, total, rightFirstChild);
     this.#rewritePath(level, 0, cut, rewrite.sizeWords(0, cut), firstChild);
     if (level === this.#top) this.#raiseRoot(this.#root);
@@ -390,7 +375,7 @@ export class Tree {
       rewrite.startMerge(memory.words(leftId), memory.base(leftId), memory.units(leftId) * memory.unitWords);
       rewrite.addRight(memory.words(rightId), memory.base(rightId), memory.units(rightId) * memory.unitWords, separator);
       if (rewrite.sizeWords(0, rewrite.total) > limit) continue;
-      const merged = this.#allocate(1);
+      const merged = this.memory.allocate(1);
       this.#writeRange(merged, 0, rewrite.total, rewrite.firstChild);
       this.#lifetimes.retire(leftId);
       this.#lifetimes.retire(rightId);
