@@ -1,0 +1,138 @@
+/**
+ * What every platform must do beside its engine: names, sizes, growth, locks. Part of the engine
+ * conformance suite.
+ */
+import type { TestFn } from 'ava';
+import { join } from 'node:path';
+import type { MakePlatform, PlatformFixture } from './engine-conformance.ts';
+import { EngineDriver, filled, isFilled } from './engine-driver.ts';
+
+const BLOCK = 4096;
+
+/** Declares the tests under `name`. */
+export function platformConformance(test: TestFn, name: string, makePlatform: MakePlatform): void {
+  const withPlatform = async (body: (fixture: PlatformFixture) => Promise<void>): Promise<void> => {
+    const fixture = await makePlatform();
+    try {
+      await body(fixture);
+    } finally {
+      await fixture.cleanup();
+    }
+  };
+
+  test(`${name}: a missing file is ENOENT, unless it is to be made`, (t) =>
+    withPlatform(async ({ platform, directory }) => {
+      const path = join(directory, 'file');
+      await t.throwsAsync(platform.open(path), { code: 'ENOENT' });
+      await t.throwsAsync(platform.open(join(directory, 'nowhere', 'file'), { create: true }), { code: 'ENOENT' });
+      const file = await platform.open(path, { create: true });
+      t.is(file.path, path);
+      t.is(await file.sizeBytes(), 0);
+      await file.close();
+      await (await platform.open(path)).close();
+      await (await platform.open(path, { create: true })).close();
+    }));
+
+  test(`${name}: an exclusive creation of what is there is EEXIST`, (t) =>
+    withPlatform(async ({ platform, directory }) => {
+      const path = join(directory, 'file');
+      const file = await platform.open(path, { create: true, exclusive: true });
+      await t.throwsAsync(platform.open(path, { create: true, exclusive: true }), { code: 'EEXIST' });
+      await file.close();
+    }));
+
+  test(`${name}: alignments are powers of two, that of writes the coarsest`, (t) =>
+    withPlatform(async ({ platform, directory }) => {
+      const file = await platform.open(join(directory, 'file'), { create: true });
+      const { memory, offset, write } = file.alignment;
+      for (const value of [memory, offset, write]) t.true(value > 0 && Number.isInteger(Math.log2(value)), String(value));
+      t.true(write >= 4096 && write >= offset);
+      await file.close();
+    }));
+
+  test(`${name}: preallocate gives zeros and keeps what is there`, (t) =>
+    withPlatform(async ({ platform, directory }) => {
+      const file = await platform.open(join(directory, 'file'), { create: true });
+      const driver = new EngineDriver(platform, { slots: 4, depth: 4 });
+      await file.preallocate(0, 4 * BLOCK);
+      t.is(await file.sizeBytes(), 4 * BLOCK);
+      await driver.write(0, file, filled(BLOCK, 7), { offset: BLOCK }).run(0);
+      await file.preallocate(0, 2 * BLOCK);
+      t.is(await file.sizeBytes(), 4 * BLOCK, 'it never makes a file shorter');
+      await file.preallocate(4 * BLOCK, 4 * BLOCK);
+      await file.sync();
+      t.is(await file.sizeBytes(), 8 * BLOCK);
+      const target = filled(8 * BLOCK, 0xee);
+      t.deepEqual(await driver.read(0, file, target, { offset: 0 }).run(0), [8 * BLOCK]);
+      t.true(isFilled(target.bytes.subarray(0, BLOCK), 0));
+      t.true(isFilled(target.bytes.subarray(BLOCK, 2 * BLOCK), 7));
+      t.true(isFilled(target.bytes.subarray(2 * BLOCK), 0));
+      await driver.engine.close();
+      await file.close();
+    }));
+
+  test(`${name}: preallocating a file opened for reading fails`, (t) =>
+    withPlatform(async ({ platform, directory }) => {
+      const path = join(directory, 'file');
+      await (await platform.open(path, { create: true })).close();
+      const file = await platform.open(path, { readOnly: true });
+      await t.throwsAsync(file.preallocate(0, BLOCK), { code: 'EBADF' });
+      await file.close();
+    }));
+
+  test(`${name}: a lock is refused to a second opener, who is told of the first`, (t) =>
+    withPlatform(async ({ platform, directory }) => {
+      const path = join(directory, 'file');
+      const first = await platform.open(path, { create: true });
+      const second = await platform.open(path);
+      t.is(await first.lock(), undefined);
+      const holder = await second.lock();
+      t.is(typeof holder, 'string');
+      t.regex(holder as string, /process/u);
+      await first.close();
+      t.is(await second.lock(), undefined, 'the lock ends with the file that took it');
+      await second.close();
+    }));
+
+  test(`${name}: closing a file twice is no error`, (t) =>
+    withPlatform(async ({ platform, directory }) => {
+      const file = await platform.open(join(directory, 'file'), { create: true });
+      await file.close();
+      await file.close();
+      t.pass();
+    }));
+
+  test(`${name}: names are made, listed, changed and removed`, (t) =>
+    withPlatform(async ({ platform, directory }) => {
+      const inner = join(directory, 'a', 'b');
+      t.is(await platform.list(inner), undefined);
+      await platform.makeDirectory(inner);
+      await platform.makeDirectory(inner);
+      t.deepEqual(await platform.list(inner), []);
+      t.deepEqual(await platform.list(directory), ['a']);
+      for (const name of ['one', 'two']) await (await platform.open(join(inner, name), { create: true })).close();
+      t.deepEqual((await platform.list(inner))?.sort(), ['one', 'two']);
+      await platform.rename(join(inner, 'one'), join(inner, 'three'));
+      await platform.syncDirectory(inner);
+      t.deepEqual((await platform.list(inner))?.sort(), ['three', 'two']);
+      await platform.remove(join(inner, 'two'));
+      t.deepEqual(await platform.list(inner), ['three']);
+      await t.throwsAsync(platform.remove(join(inner, 'two')), { code: 'ENOENT' });
+      await t.throwsAsync(platform.rename(join(inner, 'one'), join(inner, 'x')), { code: 'ENOENT' });
+    }));
+
+  test(`${name}: a rename takes the place of what has the name`, (t) =>
+    withPlatform(async ({ platform, directory }) => {
+      const [from, to] = [join(directory, 'from'), join(directory, 'to')];
+      const old = await platform.open(to, { create: true });
+      const file = await platform.open(from, { create: true });
+      await file.preallocate(0, BLOCK);
+      await file.close();
+      await platform.rename(from, to);
+      t.is(await old.sizeBytes(), 0, 'who had the old one open keeps it');
+      await old.close();
+      const renamed = await platform.open(to);
+      t.is(await renamed.sizeBytes(), BLOCK);
+      await renamed.close();
+    }));
+}
