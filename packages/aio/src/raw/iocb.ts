@@ -1,0 +1,127 @@
+/**
+ * `struct iocb` and `struct io_event` in typed arrays: what libaio's header does with inline functions,
+ * which no loader can see. include/uapi/linux/aio_abi.h, little-endian.
+ *
+ * ```
+ *   iocb, 64 bytes, as 32-bit words
+ *    0 data ..    2 key   3 rw_flags   4 opcode | reqprio << 16   5 fd    6 buf ..    8 nbytes ..
+ *   10 offset .. 12 reserved ..       14 flags (1: resfd)        15 resfd
+ *
+ *   io_event, 32 bytes
+ *    0 data ..    2 obj ..             4 res ..                   6 res2 ..
+ * ```
+ *
+ * The kernel copies an iocb while it is submitted, so an entry may be prepared again at once; the data
+ * buffer must stay until the completion.
+ */
+import type { ForeignInterface } from '../ffi/port.ts';
+
+export const IOCB_BYTES = 64;
+export const IO_EVENT_BYTES = 32;
+const IOCB_WORDS = IOCB_BYTES / 4;
+const EVENT_WORDS = IO_EVENT_BYTES / 4;
+const TWO_32 = 0x1_0000_0000;
+
+/** `IOCB_CMD_*` */
+export const IocbCommand = {
+  pread: 0,
+  pwrite: 1,
+  fsync: 2,
+  fdsync: 3,
+  poll: 5,
+  preadv: 7,
+  pwritev: 8,
+} as const;
+export type IocbCommand = (typeof IocbCommand)[keyof typeof IocbCommand];
+
+const FLAG_RESFD = 1;
+
+/** A fixed number of iocbs, and an array of pointers to choose among them. Owns its memory. */
+export class IocbArray {
+  readonly capacity: number;
+  readonly #words: Int32Array;
+  readonly #address: number;
+  readonly #pointers: Int32Array;
+  /** Address of the array of pointers that `point` fills. */
+  readonly pointersAddress: number;
+
+  constructor(ffi: ForeignInterface, capacity: number) {
+    this.capacity = capacity;
+    const memory = new ArrayBuffer(capacity * IOCB_BYTES);
+    this.#words = new Int32Array(memory);
+    this.#address = ffi.addressOf(memory);
+    const pointers = new ArrayBuffer(capacity * 8);
+    this.#pointers = new Int32Array(pointers);
+    this.pointersAddress = ffi.addressOf(pointers);
+  }
+
+  /** Describes a transfer (`io_prep_pread`, `io_prep_pwrite`, and with an iovec the vectored ones). */
+  prepare(
+    index: number,
+    command: IocbCommand,
+    fd: number,
+    bufferAddress: number,
+    lengthBytes: number,
+    fileOffset: number,
+    data: number,
+  ): void {
+    const words = this.#words;
+    const at = index * IOCB_WORDS;
+    words[at] = data;
+    words[at + 1] = 0;
+    words[at + 3] = 0;
+    words[at + 4] = command;
+    words[at + 5] = fd;
+    words[at + 6] = bufferAddress;
+    words[at + 7] = bufferAddress / TWO_32;
+    words[at + 8] = lengthBytes;
+    words[at + 9] = 0;
+    words[at + 10] = fileOffset;
+    words[at + 11] = fileOffset / TWO_32;
+    words[at + 14] = 0;
+    words[at + 15] = 0;
+  }
+
+  /** Describes a flush (`io_prep_fsync`, `io_prep_fdsync`); the kernel wants every other field zero. */
+  prepareFlush(index: number, command: IocbCommand, fd: number, data: number): void {
+    this.prepare(index, command, fd, 0, 0, 0, data);
+  }
+
+  /** `IOCB_FLAG_RESFD`: the eventfd is signalled when this request completes (`io_set_eventfd`). */
+  setEventfd(index: number, eventfd: number): void {
+    const at = index * IOCB_WORDS;
+    this.#words[at + 14] = FLAG_RESFD;
+    this.#words[at + 15] = eventfd;
+  }
+
+  /** Entry `place` of the array of pointers leads to iocb `index` from now on. */
+  point(place: number, index: number): void {
+    const address = this.#address + index * IOCB_BYTES;
+    this.#pointers[place * 2] = address;
+    this.#pointers[place * 2 + 1] = address / TWO_32;
+  }
+}
+
+/** Room for completions that `io_getevents` fills. Owns its memory. */
+export class EventArray {
+  readonly capacity: number;
+  readonly address: number;
+  readonly #words: Int32Array;
+
+  constructor(ffi: ForeignInterface, capacity: number) {
+    this.capacity = capacity;
+    const memory = new ArrayBuffer(capacity * IO_EVENT_BYTES);
+    this.#words = new Int32Array(memory);
+    this.address = ffi.addressOf(memory);
+  }
+
+  /** The low word of what the iocb carried. */
+  data(index: number): number {
+    return (this.#words[index * EVENT_WORDS] as number) >>> 0;
+  }
+
+  /** Bytes transferred, or a negative error number. */
+  result(index: number): number {
+    return this.#words[index * EVENT_WORDS + 4] as number;
+  }
+}

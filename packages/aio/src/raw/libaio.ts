@@ -1,0 +1,98 @@
+/**
+ * The five calls of Linux AIO, through libaio when it is installed and through raw system calls when it
+ * is not, so that nothing has to be installed. Both are the same five entries into the kernel; they
+ * differ only in how they report errors, and here every call returns a negative error number.
+ *
+ * Usable alone: `ioSetup`, an `IocbArray`, `ioSubmit`, `ioGetevents`, `ioDestroy` are all there is.
+ */
+import { readFileSync } from 'node:fs';
+import { AiokvError, SystemCallError } from '@aiokv/core';
+import { constants } from 'node:os';
+import type { ForeignInterface, NativeFunction } from '../ffi/port.ts';
+import { libcOf, toInt } from './libc.ts';
+
+export interface AioCalls {
+  /** 'libaio' or 'system calls'. */
+  readonly through: 'libaio' | 'system calls';
+  /** `long io_submit(context, nr, iocbpp)`: how many were accepted, or a negative error number. */
+  readonly ioSubmit: NativeFunction;
+  /** `io_getevents(context, minNr, nr, events, timeout)`: how many were reaped, or a negative error number. */
+  readonly ioGetevents: NativeFunction;
+  /** `io_cancel(context, iocb, event)`; the kernel knows it for polls only. */
+  readonly ioCancel: NativeFunction;
+  /**
+   * Makes a context for `maxEvents` requests in flight and returns its handle, which is also the
+   * address of its completion ring.
+   *
+   * @throws AiokvError ERR_AIOKV_NO_CONTEXT when the system's limit is reached; SystemCallError
+   */
+  ioSetup(maxEvents: number): number;
+  /** Waits for what is in flight, off the event loop (some 30 ms even when idle), and unmaps the ring. */
+  ioDestroy(context: number): Promise<void>;
+  /** The same on this thread. */
+  ioDestroySync(context: number): void;
+}
+
+const LIBRARIES = ['libaio.so.1t64', 'libaio.so.1', 'libaio.so'];
+const { EAGAIN } = constants.errno;
+
+/** @param useLibaio false goes through raw system calls even where libaio is installed */
+export function aioCalls(ffi: ForeignInterface, useLibaio = true): AioCalls {
+  const libc = libcOf(ffi);
+  const library = useLibaio ? firstLibrary(ffi) : null;
+  const { numbers, syscall } = libc;
+  const viaSyscall =
+    (number: number): NativeFunction =>
+    (a, b, c, d, e) => {
+      const result = syscall(number, a, b, c, d, e);
+      return result < 0 ? -libc.errno() : result;
+    };
+  const call = (name: 'io_setup' | 'io_destroy' | 'io_submit' | 'io_getevents' | 'io_cancel', arity: number): NativeFunction => {
+    if (library === null) return viaSyscall(numbers[name]);
+    const native = library.bind(name, arity);
+    return (a, b, c, d, e) => toInt(native(a, b, c, d, e));
+  };
+  const setup = call('io_setup', 2);
+  const destroy = call('io_destroy', 1);
+  return {
+    through: library === null ? 'system calls' : 'libaio',
+    ioSubmit: call('io_submit', 3),
+    ioGetevents: call('io_getevents', 5),
+    ioCancel: call('io_cancel', 3),
+    ioSetup(maxEvents) {
+      const handle = new BigUint64Array(1);
+      const result = setup(maxEvents, ffi.addressOf(handle.buffer));
+      if (result < 0) throw setupError(result, maxEvents);
+      return Number(handle[0]);
+    },
+    async ioDestroy(context) {
+      await libc.syscallAsync(numbers.io_destroy, context);
+    },
+    ioDestroySync(context) {
+      const result = destroy(context);
+      if (result < 0) throw new SystemCallError('io_destroy', result);
+    },
+  };
+}
+
+function firstLibrary(ffi: ForeignInterface): ReturnType<ForeignInterface['load']> | null {
+  for (const name of LIBRARIES) {
+    try {
+      return ffi.load(name);
+    } catch {
+      // Not installed under this name.
+    }
+  }
+  return null;
+}
+
+function setupError(result: number, maxEvents: number): Error {
+  if (result !== -EAGAIN) return new SystemCallError('io_setup', result);
+  const figure = (name: string): string => readFileSync(`/proc/sys/fs/${name}`, 'utf8').trim();
+  return new AiokvError(
+    'ERR_AIOKV_NO_CONTEXT',
+    `the kernel refuses a context for ${maxEvents} requests: aio-nr is ${figure('aio-nr')}, aio-max-nr is ` +
+      `${figure('aio-max-nr')}. Close queues, or raise the limit with sysctl fs.aio-max-nr`,
+    { cause: new SystemCallError('io_setup', result) },
+  );
+}

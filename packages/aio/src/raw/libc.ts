@@ -1,0 +1,82 @@
+/**
+ * The C library of the process: the few functions that aio calls, bound once for each interface, and
+ * `errno`. The numbers of the system calls are those of the Linux ABI, which never change.
+ */
+import { AiokvError, SystemCallError } from '@aiokv/core';
+import type { ForeignInterface, ForeignLibrary, NativeFunction, NativeFunctionAsync } from '../ffi/port.ts';
+
+/** arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h */
+const SYSCALL_NUMBERS = {
+  x64: { io_setup: 206, io_destroy: 207, io_getevents: 208, io_submit: 209, io_cancel: 210, statx: 332 },
+  arm64: { io_setup: 0, io_destroy: 1, io_submit: 2, io_cancel: 3, io_getevents: 4, statx: 291 },
+} as const;
+
+export type SyscallName = keyof (typeof SYSCALL_NUMBERS)['x64'];
+
+export interface Libc {
+  readonly ffi: ForeignInterface;
+  readonly library: ForeignLibrary;
+  /** `syscall(2)`: the number, then up to six arguments; -1 with `errno` set on failure. */
+  readonly syscall: NativeFunction;
+  readonly syscallAsync: NativeFunctionAsync;
+  readonly numbers: Readonly<Record<SyscallName, number>>;
+  readonly flock: NativeFunction;
+  readonly ioctl: NativeFunction;
+  readonly eventfd: NativeFunction;
+  readonly pipe2: NativeFunction;
+  readonly dup3: NativeFunction;
+  readonly close: NativeFunction;
+  /** Returns its error number instead of setting `errno`, which makes it fit for other threads. */
+  readonly posixFallocateAsync: NativeFunctionAsync;
+  /** The error number of this thread's latest failed call. */
+  errno(): number;
+}
+
+const bound = new WeakMap<ForeignInterface, Libc>();
+
+/** @throws AiokvError ERR_AIOKV_ENGINE_UNAVAILABLE on another system than Linux on x64 or arm64 */
+export function libcOf(ffi: ForeignInterface): Libc {
+  const known = bound.get(ffi);
+  if (known !== undefined) return known;
+  const numbers = process.platform === 'linux' && isKnown(process.arch) ? SYSCALL_NUMBERS[process.arch] : null;
+  if (numbers === null) {
+    throw new AiokvError('ERR_AIOKV_ENGINE_UNAVAILABLE', `Linux AIO needs Linux on x64 or arm64, this is ${process.platform} on ${process.arch}`);
+  }
+  const library = ffi.load(null);
+  const errnoAt = library.bind('__errno_location', 0)();
+  const errnoBytes = ffi.viewOf(errnoAt, 4);
+  const errnoView = errnoBytes === undefined ? null : new DataView(errnoBytes.buffer, errnoBytes.byteOffset, 4);
+  const libc: Libc = {
+    ffi,
+    library,
+    syscall: library.bind('syscall', 7),
+    syscallAsync: library.bindAsync('syscall', 2),
+    numbers,
+    flock: library.bind('flock', 2),
+    ioctl: library.bind('ioctl', 3),
+    eventfd: library.bind('eventfd', 2),
+    pipe2: library.bind('pipe2', 2),
+    dup3: library.bind('dup3', 3),
+    close: library.bind('close', 1),
+    posixFallocateAsync: library.bindAsync('posix_fallocate', 3),
+    errno: () => (errnoView === null ? 5 : errnoView.getInt32(0, true)),
+  };
+  bound.set(ffi, libc);
+  return libc;
+}
+
+/** C ints come back in 64 bits whose upper half is not defined. */
+export function toInt(result: number): number {
+  return result | 0;
+}
+
+/** @throws SystemCallError when `result` is negative */
+export function requireSuccess(libc: Libc, syscall: string, result: number): number {
+  const value = toInt(result);
+  if (value < 0) throw new SystemCallError(syscall, libc.errno());
+  return value;
+}
+
+function isKnown(arch: string): arch is keyof typeof SYSCALL_NUMBERS {
+  return Object.hasOwn(SYSCALL_NUMBERS, arch);
+}
