@@ -53,6 +53,9 @@ function carve(lengthBytes: number, count: number, alignmentBytes: number): Alig
   if (!Number.isSafeInteger(lengthBytes) || lengthBytes <= 0) {
     throw new AiokvRangeError('ERR_AIOKV_INVALID_ARGUMENT', `a buffer needs a positive length in bytes, not ${lengthBytes}`);
   }
+  if (!Number.isSafeInteger(count) || count < 0) {
+    throw new AiokvRangeError('ERR_AIOKV_INVALID_ARGUMENT', `a pool has a whole number of buffers, not ${count}`);
+  }
   if (!isPowerOfTwo(alignmentBytes)) {
     throw new AiokvRangeError('ERR_AIOKV_INVALID_ARGUMENT', `an alignment is a power of two, not ${alignmentBytes}`);
   }

@@ -18,7 +18,8 @@ export const MIB = 1024 * 1024;
 export const GIB = 1024 * 1024 * 1024;
 
 export function isPowerOfTwo(value: number): boolean {
-  return Number.isSafeInteger(value) && value > 0 && Number.isInteger(Math.log2(value));
+  // The logarithm of a large neighbour of a power rounds to a whole number, so it is put to the proof.
+  return Number.isSafeInteger(value) && value > 0 && 2 ** Math.round(Math.log2(value)) === value;
 }
 
 /** The greatest multiple of `alignment` that is not above `value`; exact up to 2^53. */
