@@ -40,12 +40,17 @@ class Keys {
 
 const random = new Random(42);
 const digits = (): string => `${random.below(9e9) + 1e9}${random.below(9e8) + 1e8}`;
-const names = Array.from({ length: keyCount }, () => `user${digits()}`);
-const keys = new Keys(keyCount, (index) => names[index] as string);
+/** The same keys in random and in ascending order. No string is kept: a large heap would be measured too. */
+function makeKeys(): readonly [Keys, Keys] {
+  const names = Array.from({ length: keyCount }, () => `user${digits()}`);
+  const shuffled = new Keys(keyCount, (index) => names[index] as string);
+  names.sort();
+  return [shuffled, new Keys(keyCount, (index) => names[index] as string)];
+}
+const [keys, sorted] = makeKeys();
 const absent = new Keys(Math.min(keyCount, 200_000), () => `user${digits()}`);
-const sortedNames = [...names].sort();
-const sorted = new Keys(keyCount, (index) => sortedNames[index] as string);
-const order = random.shuffle(Array.from({ length: keyCount }, (_, index) => index));
+const order = Uint32Array.from(random.shuffle(Array.from({ length: keyCount }, (_, index) => index)));
+globalThis.gc?.();
 const scratch = new Uint8Array(4096);
 const entry = new Entry();
 

@@ -28,6 +28,9 @@
  * on. The prefix is that of the node's own keys, not of its fences: it is longer, the root has it
  * too, and a key outside of it lies before or after all entries.
  *
+ * Words pass between functions as signed numbers (`| 0`): where a call is not inlined, V8 makes an
+ * object of a number of 2^31 or more.
+ *
  * Invariants:
  *  1. Keys ascend strictly, and heads with them (not strictly).
  *  2. Every key begins with the prefix.
@@ -157,12 +160,12 @@ function childSlot(w: Uint32Array, base: number, index: number): number {
   return index === 0 ? base + FIRST_CHILD : payloadAt(w, base, index - 1);
 }
 
-/** The four bytes of the key after `prefix` bytes; the key is at least that long. */
+/** The four bytes of the key after `prefix` bytes, as a signed word; the key is at least that long. */
 function headOf(key: Uint32Array, prefix: number): number {
   const word = prefix >>> 2;
   const shift = (prefix & 3) << 3;
-  if (shift === 0) return key[word] as number;
-  return (((key[word] as number) << shift) | ((key[word + 1] as number) >>> (32 - shift))) >>> 0;
+  if (shift === 0) return (key[word] as number) | 0;
+  return ((key[word] as number) << shift) | ((key[word + 1] as number) >>> (32 - shift));
 }
 
 /** Negative, zero or positive: the key lies before, among or after the keys with the node's prefix. */
@@ -221,7 +224,7 @@ export function search(w: Uint32Array, base: number, key: Probe): number {
     const order = comparePrefix(w, base, prefix, key);
     if (order !== 0) return order < 0 ? ~0 : ~n;
   }
-  const head = headOf(key.words, prefix);
+  const head = headOf(key.words, prefix) >>> 0;
   const heads = base + HEADER_WORDS + ((prefix + 3) >>> 2);
   let at = heads;
   let rest = n;
@@ -236,7 +239,6 @@ export function search(w: Uint32Array, base: number, key: Probe): number {
   return searchEqualHeads(w, base, heads, index, n, prefix, key);
 }
 
-/** The head is read again rather than handed over: as an argument, a word above 2^31 becomes an object. */
 function searchEqualHeads(
   w: Uint32Array,
   base: number,
@@ -246,14 +248,14 @@ function searchEqualHeads(
   prefix: number,
   key: Probe,
 ): number {
-  const head = w[heads + first];
+  const head = (w[heads + first] as number) | 0;
   const slots = heads + n;
   const payload = payloadWords(level(w, base));
   let low = first;
   let high = n;
   let middle = first;
   for (;;) {
-    if (w[heads + middle] === head) {
+    if (((w[heads + middle] as number) | 0) === head) {
       const order = compareTail(w, base, w[slots + middle] as number, payload, prefix, key);
       if (order === 0) return middle;
       if (order < 0) high = middle;
@@ -293,7 +295,7 @@ export function loadKey(w: Uint32Array, base: number, index: number, into: Probe
 /** Writes the words of the prefix into `into`, as bytes in their order (on a little-endian machine). */
 export function copyPrefix(w: Uint32Array, base: number, into: Uint32Array): void {
   const end = (prefixBytes(w, base) + 3) >>> 2;
-  for (let word = 0; word < end; word++) into[word] = swap(w[base + HEADER_WORDS + word] as number);
+  for (let word = 0; word < end; word++) into[word] = swap((w[base + HEADER_WORDS + word] as number) | 0);
 }
 
 /** Writes the rest of the key of entry `index`, as bytes in their order, to where `copyPrefix` wrote the prefix; returns the key's length. */
@@ -302,13 +304,13 @@ export function copyRest(w: Uint32Array, base: number, index: number, into: Uint
   const heads = headsAt(w, base);
   const slot = w[heads + count(w, base) + index] as number;
   const length = (slot >>> LENGTH_SHIFT) & LENGTH_MASK;
-  const head = w[heads + index] as number;
+  const head = (w[heads + index] as number) | 0;
   const shift = (prefix & 3) << 3;
   let word = prefix >>> 2;
   into[word] = swap(shift === 0 ? head : (w[base + HEADER_WORDS + word] as number) | (head >>> shift));
   const end = (length + 3) >>> 2;
   let at = base + (slot & OFFSET_MASK) + payloadWords(level(w, base));
-  for (word++; word < end; word++) into[word] = swap(w[at++] as number);
+  for (word++; word < end; word++) into[word] = swap((w[at++] as number) | 0);
   return length;
 }
 

@@ -110,7 +110,7 @@ export class Tree {
     const found = this.#descend(probe);
     this.#makePathWritable();
     if (found < 0) {
-      this.#insert(0, ~found, probe, word0, word1, word2);
+      this.#insert(0, ~found, probe, word0 | 0, word1 | 0, word2 | 0);
       this.#size++;
       return true;
     }
