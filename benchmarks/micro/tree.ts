@@ -76,7 +76,8 @@ function note(what: string, text: string): void {
   if (line !== undefined) line.note = text;
 }
 
-const bytesPerKey = (memory: NodeMemory, tree: Tree): string => `${(memory.bytesUsed / tree.size).toFixed(1)} B per key`;
+const bytesPerKey = (memory: NodeMemory, tree: Tree): string =>
+  `${(memory.bytesUsed / tree.size).toFixed(1)} B per key`;
 
 function measureSorted(): void {
   const memory = new NodeMemory({ nodeBytes });

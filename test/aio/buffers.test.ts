@@ -26,10 +26,18 @@ test('bytes and view are one memory', (t) => {
 
 test('lengths and alignments that make no sense are refused', (t) => {
   for (const lengthBytes of [0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, '4096' as never]) {
-    t.throws(() => allocateAligned(lengthBytes), { code: 'ERR_AIOKV_INVALID_ARGUMENT', name: 'AiokvRangeError' }, String(lengthBytes));
+    t.throws(
+      () => allocateAligned(lengthBytes),
+      { code: 'ERR_AIOKV_INVALID_ARGUMENT', name: 'AiokvRangeError' },
+      String(lengthBytes),
+    );
   }
   for (const alignmentBytes of [0, -4096, 3, 4097, 0.5, Number.NaN]) {
-    t.throws(() => allocateAligned(4096, alignmentBytes), { code: 'ERR_AIOKV_INVALID_ARGUMENT' }, String(alignmentBytes));
+    t.throws(
+      () => allocateAligned(4096, alignmentBytes),
+      { code: 'ERR_AIOKV_INVALID_ARGUMENT' },
+      String(alignmentBytes),
+    );
   }
 });
 

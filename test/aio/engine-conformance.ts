@@ -17,7 +17,7 @@ export interface PlatformFixture {
   readonly platform: Platform;
   /** An existing, empty directory of the platform. */
   readonly directory: string;
-  cleanup(): Promise<void>;
+  readonly cleanup: () => Promise<void>;
 }
 
 export type MakePlatform = () => Promise<PlatformFixture>;
@@ -33,7 +33,7 @@ interface Bench {
   /** An engine with 64 slots and a depth of 32, closed after the test. */
   readonly driver: EngineDriver;
   /** Another engine. */
-  drive(slots: number, depth: number, reapCapacity?: number): EngineDriver;
+  readonly drive: (slots: number, depth: number, reapCapacity?: number) => EngineDriver;
 }
 
 type BenchTest = (bench: Bench) => Promise<void>;
@@ -86,7 +86,10 @@ const transfers: [string, BenchTest][] = [
       const source = filled(3 * BLOCK, 7);
       await driver.write(0, file, source, { offset: 0, bufferOffset: BLOCK, lengthBytes: BLOCK }).run(0);
       const target = filled(4 * BLOCK, 0xee);
-      t.deepEqual(await driver.read(0, file, target, { offset: 0, bufferOffset: 2 * BLOCK, lengthBytes: BLOCK }).run(0), [BLOCK]);
+      t.deepEqual(
+        await driver.read(0, file, target, { offset: 0, bufferOffset: 2 * BLOCK, lengthBytes: BLOCK }).run(0),
+        [BLOCK],
+      );
       t.true(isFilled(target.bytes.subarray(0, 2 * BLOCK), 0xee));
       t.true(isFilled(target.bytes.subarray(2 * BLOCK, 3 * BLOCK), 7));
       t.true(isFilled(target.bytes.subarray(3 * BLOCK), 0xee));
@@ -141,7 +144,10 @@ const transfers: [string, BenchTest][] = [
       t.deepEqual(await driver.flush(0, file).flush(1, file, Opcode.fsync).run(0, 1), [0, 0]);
       await driver.write(0, file, filled(BLOCK, 3), { offset: 0 }).run(0);
       t.deepEqual(await driver.flush(0, file).run(0), [0]);
-      driver.write(0, file, filled(BLOCK, 4), { offset: BLOCK }).flush(1, file).read(2, file, allocateAligned(BLOCK), { offset: 0 });
+      driver
+        .write(0, file, filled(BLOCK, 4), { offset: BLOCK })
+        .flush(1, file)
+        .read(2, file, allocateAligned(BLOCK), { offset: 0 });
       t.deepEqual(await driver.run(0, 1, 2), [BLOCK, 0, BLOCK], 'a flush may be in flight beside others');
       const other = await platform.open(file.path);
       t.deepEqual(await driver.flush(0, other).run(0), [0]);
@@ -162,10 +168,17 @@ const refusals: [string, BenchTest][] = [
       t.is(driver.submit(12, 13), -EBADF, 'its own error, once it stands first');
       t.is(driver.submit(13), 1);
       await driver.settle();
-      t.deepEqual(driver.reported.map(({ slot }) => slot).sort(), [10, 11, 13]);
+      t.deepEqual(
+        driver.reported.map(({ slot }) => slot).sort((x, y) => x - y),
+        [10, 11, 13],
+      );
       t.true(driver.reported.every(({ result }) => result === BLOCK));
       t.true(isFilled(c.bytes, 0xee));
-      t.deepEqual(await driver.read(12, file, c, { offset: 0 }).run(12), [BLOCK], 'the slot is good for another request');
+      t.deepEqual(
+        await driver.read(12, file, c, { offset: 0 }).run(12),
+        [BLOCK],
+        'the slot is good for another request',
+      );
     },
   ],
   [
@@ -347,7 +360,10 @@ const endings: [string, BenchTest][] = [
       for (const i of slots) driver.read(i, file, targets[i] as AlignedBuffer, { offset: i * BLOCK });
       t.is(driver.submit(...slots), 32);
       await driver.engine.close();
-      t.true(targets.every(({ bytes }) => isFilled(bytes, 6)), 'every read had come to its end');
+      t.true(
+        targets.every(({ bytes }) => isFilled(bytes, 6)),
+        'every read had come to its end',
+      );
       for (const target of targets) target.bytes.fill(0xaa);
       for (let turn = 0; turn < 50; turn++) await nextTurn();
       t.true(targets.every(({ bytes }) => isFilled(bytes, 0xaa)));
@@ -427,7 +443,9 @@ async function runModel({ file, driver }: Bench, random: Random, requests: numbe
     const target = buffer.bytes.subarray(bufferOffset, bufferOffset + lengthBytes);
     const collides = [...running.values()].some(
       (other) =>
-        (isWrite || other.expected === null) && other.offset < offset + lengthBytes && offset < other.offset + other.lengthBytes,
+        (isWrite || other.expected === null) &&
+        other.offset < offset + lengthBytes &&
+        offset < other.offset + other.lengthBytes,
     );
     if (collides) {
       // A flush instead; the same slot, and nothing to compare.

@@ -114,7 +114,7 @@ export class EngineDriver {
   /** Submits all, whatever it takes, waits for them, and returns their results in the order of `slots`. */
   async run(...slots: number[]): Promise<number[]> {
     const from = this.reported.length;
-    for (let sent = 0; sent < slots.length; ) {
+    for (let sent = 0; sent < slots.length;) {
       const accepted = this.submit(...slots.slice(sent));
       if (accepted > 0) sent += accepted;
       else if (this.inFlight > 0) await this.settleSome(1);

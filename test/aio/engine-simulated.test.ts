@@ -47,6 +47,7 @@ function sectorOf(disk: SimulatedDisk, block: number, sector: number): number {
   return isFilled(bytes, bytes[0] as number) ? (bytes[0] as number) : -1;
 }
 
+const ascending = (a: number, b: number): number => a - b;
 const sectors = [0, 1, 2, 3, 4, 5, 6, 7];
 
 /** Asks many images of the same moment what they hold. */
@@ -61,7 +62,7 @@ test('a completed write is read back at once and survives a power cut only when 
   t.is(disk.bytesOf(PATH)[0], 1);
   t.is(sectorOf(disk.powerCut('none', random), 0, 0), 0);
   t.is(sectorOf(disk.powerCut('all', random), 0, 0), 1);
-  t.deepEqual([...images(machine, 'subset', (image) => sectorOf(image, 0, 0))].sort(), [0, 1]);
+  t.deepEqual([...images(machine, 'subset', (image) => sectorOf(image, 0, 0))].sort(ascending), [0, 1]);
   await queue.fdatasync(file);
   t.is(sectorOf(disk.powerCut('none', random), 0, 0), 1);
   await queue.close();
@@ -81,7 +82,10 @@ test('an image boots, is independent of its origin, and can be cut again', async
   t.is(sectorOf(image, 1, 0), 2);
   await queueAgain.fdatasync(again);
   const second = image.powerCut('none', random);
-  t.deepEqual([0, 1, 2].map((block) => sectorOf(second, block, 0)), [1, 2, 0]);
+  t.deepEqual(
+    [0, 1, 2].map((block) => sectorOf(second, block, 0)),
+    [1, 2, 0],
+  );
   await queueAgain.close();
 });
 
@@ -109,9 +113,15 @@ test('a torn write ends at a sector boundary; other writes are whole or absent',
     [0, 1].map((block) => sectors.map((sector) => sectorOf(image, block, sector)).join('')).join(' '),
   );
   t.true(shapes.size > 20, `${shapes.size} different images`);
-  t.true([...shapes].every((shape) => !shape.includes('-')), 'no sector is half written');
+  t.true(
+    [...shapes].every((shape) => !shape.includes('-')),
+    'no sector is half written',
+  );
   t.true([...shapes].every((shape) => shape.split(' ').some((block) => /^(0+|9+)$/u.test(block))));
-  t.true([...shapes].some((shape) => /^90/u.test(shape)), 'cut off after the first sector');
+  t.true(
+    [...shapes].some((shape) => shape.startsWith('90')),
+    'cut off after the first sector',
+  );
   await queue.close();
 });
 
@@ -152,7 +162,7 @@ test('a growth of the file may be forgotten until it was flushed', async (t) => 
   const file = await disk.open(PATH, { create: true });
   await file.preallocate(0, 8 * BLOCK);
   const sizes = new Set(Array.from({ length: 100 }, () => disk.powerCut('subset', random).bytesOf(PATH).length));
-  t.deepEqual([...sizes].sort(), [0, 8 * BLOCK]);
+  t.deepEqual([...sizes].sort(ascending), [0, 8 * BLOCK]);
   await file.sync();
   t.is(disk.powerCut('none', random).bytesOf(PATH).length, 8 * BLOCK);
   await file.close();
@@ -170,7 +180,7 @@ test('the bytes of a write are taken at some moment while it is in flight', asyn
     await write;
     taken.add(sectorOf(disk, 0, 0));
   }
-  t.deepEqual([...taken].sort(), [1, 2], 'who changes a buffer too early is found out');
+  t.deepEqual([...taken].sort(ascending), [1, 2], 'who changes a buffer too early is found out');
   await queue.close();
 });
 
@@ -271,9 +281,7 @@ test('misspelt options are refused', (t) => {
 
 test('five thousand images take seconds', async (t) => {
   const { disk, file, queue, random } = await boot(16);
-  await Promise.all(
-    Array.from({ length: 32 }, (_, i) => queue.write(file, random16(random), { offset: i * BLOCK })),
-  );
+  await Promise.all(Array.from({ length: 32 }, (_, i) => queue.write(file, random16(random), { offset: i * BLOCK })));
   const started = performance.now();
   for (let i = 0; i < 5000; i++) disk.powerCut('torn', random);
   t.true(performance.now() - started < 5000);

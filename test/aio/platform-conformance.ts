@@ -45,7 +45,8 @@ export function platformConformance(test: TestFn, name: string, makePlatform: Ma
     withPlatform(async ({ platform, directory }) => {
       const file = await platform.open(join(directory, 'file'), { create: true });
       const { memory, offset, write } = file.alignment;
-      for (const value of [memory, offset, write]) t.true(value > 0 && Number.isInteger(Math.log2(value)), String(value));
+      for (const value of [memory, offset, write])
+        t.true(value > 0 && Number.isInteger(Math.log2(value)), String(value));
       t.true(write >= 4096 && write >= offset);
       await file.close();
     }));

@@ -54,7 +54,11 @@ test('a sticky fault strikes from its index on, until it is taken out', async (t
 
 test('a fault may ask each request whether it strikes', async (t) => {
   const { disk, file, queue } = await boot(3);
-  disk.inject({ at: ({ kind, path, offset }) => kind === 'read' && path === PATH && offset === BLOCK, kind: 'EIO', sticky: true });
+  disk.inject({
+    at: ({ kind, path, offset }) => kind === 'read' && path === PATH && offset === BLOCK,
+    kind: 'EIO',
+    sticky: true,
+  });
   const read = (at: number): Promise<number> => queue.read(file, allocateAligned(BLOCK), { offset: at * BLOCK });
   t.is(await read(0), BLOCK);
   await t.throwsAsync(read(1), { code: 'EIO' });
@@ -185,7 +189,13 @@ test('after a failed flush, a later one that succeeds saves nothing of what the 
     disk.inject({ at: ({ kind }) => kind === 'fdatasync', kind: 'flush-failure' });
     await t.throwsAsync(queue.fdatasync(file), { code: 'EIO' });
     const describe = (bytes: Uint8Array): string =>
-      isFilled(bytes, 99) ? 'new' : isFilled(bytes, 1) ? 'old' : bytes.every((byte) => byte === 1 || byte === 99) ? 'mixed' : 'wrong';
+      isFilled(bytes, 99)
+        ? 'new'
+        : isFilled(bytes, 1)
+          ? 'old'
+          : bytes.every((byte) => byte === 1 || byte === 99)
+            ? 'mixed'
+            : 'wrong';
     await queue.write(file, filled(BLOCK, 77), { offset: BLOCK });
     await queue.fdatasync(file);
     const image = disk.powerCut('all', random);

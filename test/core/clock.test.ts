@@ -36,7 +36,12 @@ test('a manual clock stands still until it is moved', (t) => {
 test('what is due is called in order, each at its time, those of one time in order of their making', (t) => {
   const clock = new ManualClock();
   const calls: string[] = [];
-  for (const [name, delayMs] of [['c', 30], ['a', 10], ['b1', 20], ['b2', 20]] as const) {
+  for (const [name, delayMs] of [
+    ['c', 30],
+    ['a', 10],
+    ['b1', 20],
+    ['b2', 20],
+  ] as const) {
     clock.after(delayMs, () => calls.push(`${name}@${clock.nowMs()}`));
   }
   clock.advance(25);

@@ -54,8 +54,22 @@ test('an unknown error number is still told', (t) => {
 });
 
 test('every error number that the engines meet has a name', (t) => {
-  const names = ['EAGAIN', 'EBADF', 'EINVAL', 'EIO', 'ENOSPC', 'EFAULT', 'ENOMEM', 'EFBIG', 'ENOENT', 'EEXIST', 'EACCES', 'EROFS'] as const;
-  for (const name of names) t.is(new SystemCallError('x', constants.errno[name as keyof typeof constants.errno] ?? 0).code, name);
+  const names = [
+    'EAGAIN',
+    'EBADF',
+    'EINVAL',
+    'EIO',
+    'ENOSPC',
+    'EFAULT',
+    'ENOMEM',
+    'EFBIG',
+    'ENOENT',
+    'EEXIST',
+    'EACCES',
+    'EROFS',
+  ] as const;
+  for (const name of names)
+    t.is(new SystemCallError('x', constants.errno[name as keyof typeof constants.errno] ?? 0).code, name);
 });
 
 test('a broken invariant is an internal error', (t) => {

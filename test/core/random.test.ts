@@ -27,11 +27,17 @@ test('numbers keep to their range and fill it', (t) => {
     counts[at] = (counts[at] as number) + 1;
   }
   // Ten thousand each; the standard deviation is 95.
-  t.true(counts.every((count) => Math.abs(count - 10_000) < 600), counts.join(' '));
+  t.true(
+    counts.every((count) => Math.abs(count - 10_000) < 600),
+    counts.join(' '),
+  );
   t.is(random.below(1), 0);
   const large = Array.from({ length: 1000 }, () => random.below(2 ** 53));
   t.true(large.every((value) => Number.isSafeInteger(value)));
-  t.true(large.some((value) => value % 2 === 1), 'the lowest of 53 bits is random, too');
+  t.true(
+    large.some((value) => value % 2 === 1),
+    'the lowest of 53 bits is random, too',
+  );
 });
 
 test('every bit of uint32 is set half of the time', (t) => {
@@ -42,7 +48,10 @@ test('every bit of uint32 is set half of the time', (t) => {
     t.true(value >= 0 && value < 2 ** 32 && Number.isInteger(value));
     for (let bit = 0; bit < 32; bit++) counts[bit] = (counts[bit] as number) + ((value >>> bit) & 1);
   }
-  t.true(counts.every((count) => Math.abs(count - 10_000) < 500), counts.join(' '));
+  t.true(
+    counts.every((count) => Math.abs(count - 10_000) < 500),
+    counts.join(' '),
+  );
 });
 
 test('chance', (t) => {
@@ -63,13 +72,19 @@ test('shuffle keeps the items, in place, and reaches every order', (t) => {
   const random = new Random(11);
   const items = [1, 2, 3];
   t.is(random.shuffle(items), items);
-  t.deepEqual([...items].sort(), [1, 2, 3]);
+  t.deepEqual(
+    [...items].sort((a, b) => a - b),
+    [1, 2, 3],
+  );
   const orders = new Map<string, number>();
   for (let i = 0; i < 6000; i++) {
     const order = random.shuffle([1, 2, 3]).join('');
     orders.set(order, (orders.get(order) ?? 0) + 1);
   }
   t.is(orders.size, 6);
-  t.true([...orders.values()].every((count) => Math.abs(count - 1000) < 150), JSON.stringify([...orders]));
+  t.true(
+    [...orders.values()].every((count) => Math.abs(count - 1000) < 150),
+    JSON.stringify([...orders]),
+  );
   t.deepEqual(random.shuffle([]), []);
 });

@@ -11,14 +11,21 @@ test('powers of two, and only they', (t) => {
       t.false(isPowerOfTwo(power - 1), `2^${exponent} - 1`);
     }
   }
-  for (const value of [0, -1, -4, 0.5, 1.5, 2 ** 53, Number.NaN, Number.POSITIVE_INFINITY]) t.false(isPowerOfTwo(value), String(value));
+  for (const value of [0, -1, -4, 0.5, 1.5, 2 ** 53, Number.NaN, Number.POSITIVE_INFINITY])
+    t.false(isPowerOfTwo(value), String(value));
   t.false(isPowerOfTwo('4' as never));
   t.false(isPowerOfTwo(undefined as never));
 });
 
 test('alignDown and alignUp are the nearest multiples', (t) => {
-  t.deepEqual([0, 1, 4095, 4096, 4097].map((value) => alignDown(value, 4096)), [0, 0, 0, 4096, 4096]);
-  t.deepEqual([0, 1, 4095, 4096, 4097].map((value) => alignUp(value, 4096)), [0, 4096, 4096, 4096, 8192]);
+  t.deepEqual(
+    [0, 1, 4095, 4096, 4097].map((value) => alignDown(value, 4096)),
+    [0, 0, 0, 4096, 4096],
+  );
+  t.deepEqual(
+    [0, 1, 4095, 4096, 4097].map((value) => alignUp(value, 4096)),
+    [0, 4096, 4096, 4096, 8192],
+  );
   const random = new Random(1);
   for (let i = 0; i < 10_000; i++) {
     const alignment = 2 ** random.below(20);

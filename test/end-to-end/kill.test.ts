@@ -17,7 +17,12 @@ const SEED = Number(process.env['AIOKV_KILL_SEED'] ?? Date.now() % 1_000_000);
 const writer = fileURLToPath(new URL('./writer.ts', import.meta.url));
 
 /** Runs the writer until it is killed; returns the batches that it said were acknowledged. */
-async function writeUntilKilled(directory: string, durability: string, first: number, delayMs: number): Promise<number[]> {
+async function writeUntilKilled(
+  directory: string,
+  durability: string,
+  first: number,
+  delayMs: number,
+): Promise<number[]> {
   const child = spawn(process.execPath, [...process.execArgv, writer, directory, durability, String(first)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });

@@ -48,7 +48,11 @@ test('a place that cannot be read fails its own key alone', async (t) => {
   const disk = new SimulatedDisk({ seed: 6 });
   const store = await storeOn(disk);
   for (const key of ['a', 'b', 'c']) await store.put(key, key.repeat(3000));
-  const heal = disk.inject({ at: ({ kind, offset }) => kind === 'read' && offset >= 262144 + 8192 && offset < 262144 + 12288, kind: 'EIO', sticky: true });
+  const heal = disk.inject({
+    at: ({ kind, offset }) => kind === 'read' && offset >= 262144 + 8192 && offset < 262144 + 12288,
+    kind: 'EIO',
+    sticky: true,
+  });
   t.is((await store.get('a'))?.length, 3000);
   const error = await t.throwsAsync(store.get('b'), { code: 'ERR_AIOKV_IO' });
   t.is((error?.cause as { code?: string }).code, 'EIO');
@@ -65,14 +69,19 @@ test('a full device refuses writes, and goes on when there is room', async (t) =
   const store = await storeOn(disk);
   const heal = disk.inject({ at: ({ kind }) => kind === 'preallocate', kind: 'ENOSPC', sticky: true });
   let written = 0;
-  const error = await t.throwsAsync(async () => {
-    for (;; written++) await store.put(`key${written}`, 'x'.repeat(10_000), { durability: 'written' });
-  }, { code: 'ERR_AIOKV_NO_SPACE' });
+  const error = await t.throwsAsync(
+    async () => {
+      for (; ; written++) await store.put(`key${written}`, 'x'.repeat(10_000), { durability: 'written' });
+    },
+    { code: 'ERR_AIOKV_NO_SPACE' },
+  );
   t.truthy(error?.cause);
   t.true(written > 3);
   t.is(store.statistics().sequence, written);
   t.is((await store.get('key0'))?.length, 10_000);
-  await t.throwsAsync(store.batch([{ type: 'put', key: 'b', value: 'x'.repeat(20_000) }]), { code: 'ERR_AIOKV_NO_SPACE' });
+  await t.throwsAsync(store.batch([{ type: 'put', key: 'b', value: 'x'.repeat(20_000) }]), {
+    code: 'ERR_AIOKV_NO_SPACE',
+  });
   heal();
   await store.put('room', 'x'.repeat(10_000));
   await store.close();
@@ -88,7 +97,10 @@ test('rot before a clean end is not taken for a torn tail', async (t) => {
   for (let n = 0; n < 5; n++) await store.put(`key${n}`, `value${n}`);
   await store.close();
   disk.writeRaw('/store/data.aiokv', 262144 + 4096 * 3 + 90, new Uint8Array([0xff]));
-  await t.throwsAsync(storeOn(disk), { code: 'ERR_AIOKV_CORRUPT', message: /before the end that the last close recorded/ });
+  await t.throwsAsync(storeOn(disk), {
+    code: 'ERR_AIOKV_CORRUPT',
+    message: /before the end that the last close recorded/,
+  });
 });
 
 test('rot before a frame that proves a flush is not taken for a torn tail', async (t) => {

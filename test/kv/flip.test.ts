@@ -47,7 +47,8 @@ async function judge(disk: SimulatedDisk, expected: ReadonlyMap<string, string>)
     for (const [key, value] of expected) {
       const before = codes.length;
       const got = await store.get(key).catch(tolerate);
-      if (codes.length === before && got?.toString() !== value) return `${key} reads as ${got?.toString().slice(0, 40)}`;
+      if (codes.length === before && got?.toString() !== value)
+        return `${key} reads as ${got?.toString().slice(0, 40)}`;
     }
     let seen = 0;
     const before = codes.length;
@@ -59,7 +60,8 @@ async function judge(disk: SimulatedDisk, expected: ReadonlyMap<string, string>)
     } catch (error) {
       tolerate(error);
     }
-    if (codes.length === before && seen !== expected.size) return `the iterator gives ${seen} of ${expected.size} entries`;
+    if (codes.length === before && seen !== expected.size)
+      return `the iterator gives ${seen} of ${expected.size} entries`;
     await store.close().catch(tolerate);
   }
   return codes.find((code) => code.startsWith('no code')) ?? null;

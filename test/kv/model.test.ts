@@ -15,31 +15,56 @@ const key = fc.oneof(
   fc.constantFrom('', 'a', 'b', 'ab', 'abc', 'b\0', 'user1', 'user10', 'user2'),
   fc.string({ maxLength: 6, unit: 'binary' }),
 );
-const value = fc.oneof(fc.string({ maxLength: 40 }), fc.integer({ min: 1, max: 9000 }).map((n) => 'v'.repeat(n)));
+const value = fc.oneof(
+  fc.string({ maxLength: 40 }),
+  fc.integer({ min: 1, max: 9000 }).map((n) => 'v'.repeat(n)),
+);
 const durability = fc.constantFrom('flushed', 'written', 'buffered');
 const operation: fc.Arbitrary<BatchOperation> = fc.oneof(
   fc.record({ type: fc.constant('put' as const), key, value }),
   fc.record({ type: fc.constant('del' as const), key }),
 );
-const range = fc.record(
-  { gte: key, gt: key, lt: key, lte: key, reverse: fc.boolean(), limit: fc.integer({ min: 0, max: 5 }) },
-  { requiredKeys: [] },
-).map((options) => {
-  if (options.gt !== undefined) delete options.gte;
-  if (options.lt !== undefined) delete options.lte;
-  return options;
-});
+const range = fc
+  .record(
+    { gte: key, gt: key, lt: key, lte: key, reverse: fc.boolean(), limit: fc.integer({ min: 0, max: 5 }) },
+    { requiredKeys: [] },
+  )
+  .map((options) => {
+    if (options.gt !== undefined) delete options.gte;
+    if (options.lt !== undefined) delete options.lte;
+    return options;
+  });
 type Command =
-  | { readonly name: 'batch'; readonly operations: BatchOperation[]; readonly durability: 'flushed' | 'written' | 'buffered'; readonly wait: boolean }
+  | {
+      readonly name: 'batch';
+      readonly operations: BatchOperation[];
+      readonly durability: 'flushed' | 'written' | 'buffered';
+      readonly wait: boolean;
+    }
   | { readonly name: 'get' | 'getSync'; readonly key: string }
   | { readonly name: 'getMany'; readonly keys: string[] }
   | { readonly name: 'range'; readonly options: Partial<RangeOptions>; readonly meanwhile: BatchOperation[] }
   | { readonly name: 'flush' | 'reopen' };
 const command = fc.oneof(
-  { weight: 5, arbitrary: fc.record({ name: fc.constant('batch' as const), operations: fc.array(operation, { minLength: 1, maxLength: 4 }), durability, wait: fc.boolean() }) },
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      name: fc.constant('batch' as const),
+      operations: fc.array(operation, { minLength: 1, maxLength: 4 }),
+      durability,
+      wait: fc.boolean(),
+    }),
+  },
   { weight: 3, arbitrary: fc.record({ name: fc.constantFrom('get' as const, 'getSync' as const), key }) },
   { weight: 1, arbitrary: fc.record({ name: fc.constant('getMany' as const), keys: fc.array(key, { maxLength: 5 }) }) },
-  { weight: 2, arbitrary: fc.record({ name: fc.constant('range' as const), options: range, meanwhile: fc.array(operation, { maxLength: 3 }) }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      name: fc.constant('range' as const),
+      options: range,
+      meanwhile: fc.array(operation, { maxLength: 3 }),
+    }),
+  },
   { weight: 1, arbitrary: fc.record({ name: fc.constantFrom('flush' as const, 'reopen' as const) }) },
 ) as fc.Arbitrary<Command>;
 
@@ -70,7 +95,9 @@ function apply(model: Map<string, string>, operations: readonly BatchOperation[]
 
 function same(actual: unknown, expected: unknown): void {
   if (JSON.stringify(actual) !== JSON.stringify(expected)) {
-    throw new Error(`got ${JSON.stringify(actual)?.slice(0, 300)}, expected ${JSON.stringify(expected)?.slice(0, 300)}`);
+    throw new Error(
+      `got ${JSON.stringify(actual)?.slice(0, 300)}, expected ${JSON.stringify(expected)?.slice(0, 300)}`,
+    );
   }
 }
 
@@ -96,7 +123,10 @@ async function runCommands(seed: number, commands: readonly Command[]): Promise<
         same(store.getSync(one.key)?.toString(), model.get(one.key));
         break;
       case 'getMany':
-        same((await store.getMany(one.keys)).map((got) => got?.toString() ?? null), one.keys.map((k) => model.get(k) ?? null));
+        same(
+          (await store.getMany(one.keys)).map((got) => got?.toString() ?? null),
+          one.keys.map((k) => model.get(k) ?? null),
+        );
         break;
       case 'range': {
         const iterator = store.iterator(one.options);
@@ -130,9 +160,9 @@ async function all(store: Store): Promise<[string, string][]> {
 
 test('the store behaves like a sorted map', async (t) => {
   t.timeout(540_000);
-  await fc.assert(
-    fc.asyncProperty(fc.nat(), fc.array(command, { minLength: 1, maxLength: 25 }), runCommands),
-    { numRuns: RUNS, includeErrorInReport: true },
-  );
+  await fc.assert(fc.asyncProperty(fc.nat(), fc.array(command, { minLength: 1, maxLength: 25 }), runCommands), {
+    numRuns: RUNS,
+    includeErrorInReport: true,
+  });
   t.pass();
 });

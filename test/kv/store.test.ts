@@ -55,7 +55,10 @@ for (const [name, at] of [
       t.is(await store.get('missing'), undefined);
       t.is(store.getSync('missing'), undefined);
       const many = await store.getMany(['missing', 'a', '']);
-      t.deepEqual(many.map((value) => value?.toString()), [undefined, 'one', 'empty key']);
+      t.deepEqual(
+        many.map((value) => value?.toString()),
+        [undefined, 'one', 'empty key'],
+      );
       await store.put('a', 'two');
       t.is((await store.get('a'))?.toString(), 'two');
       await store.del('a');
@@ -104,7 +107,8 @@ for (const [name, at] of [
   test(`${name}: ranges, in both directions`, (t) =>
     at(t, async (place) => {
       const store = await openAt(place);
-      for (const key of ['d', 'a', 'c', 'b', 'e', 'aa']) await store.put(key, key.toUpperCase(), { durability: 'buffered' });
+      for (const key of ['d', 'a', 'c', 'b', 'e', 'aa'])
+        await store.put(key, key.toUpperCase(), { durability: 'buffered' });
       await store.del('c');
       t.deepEqual(await collect(store), ['a=A', 'aa=AA', 'b=B', 'd=D', 'e=E']);
       t.deepEqual(await collect(store, { reverse: true }), ['e=E', 'd=D', 'b=B', 'aa=AA', 'a=A']);
@@ -129,7 +133,10 @@ for (const [name, at] of [
       await store.del('key9', { durability: 'buffered' });
       await store.put('key9999', 'new', { durability: 'buffered' });
       t.is((await value)?.toString(), 'old7');
-      t.deepEqual((await many).map((one) => one?.toString()), ['old8', undefined]);
+      t.deepEqual(
+        (await many).map((one) => one?.toString()),
+        ['old8', undefined],
+      );
       let seen = 0;
       for await (const [key, got] of iterator) {
         t.is(got.toString(), `old${key.toString().slice(3)}`);
@@ -223,7 +230,9 @@ for (const [name, at] of [
       await t.throwsAsync(store.put('\ud800', 'x'), { code: 'ERR_AIOKV_INVALID_ARGUMENT' });
       await t.throwsAsync(store.get('k'.repeat(4097)), { code: 'ERR_AIOKV_KEY_TOO_LARGE' });
       await t.throwsAsync(store.put('x', Buffer.alloc(64 * 1024)), { code: 'ERR_AIOKV_RECORD_TOO_LARGE' });
-      await t.throwsAsync(store.put('x', 'y', { durability: 'safe' as 'flushed' }), { code: 'ERR_AIOKV_INVALID_OPTION' });
+      await t.throwsAsync(store.put('x', 'y', { durability: 'safe' as 'flushed' }), {
+        code: 'ERR_AIOKV_INVALID_OPTION',
+      });
       await t.throwsAsync(
         store.batch([
           { type: 'put', key: 'good', value: 'x' },
@@ -231,7 +240,11 @@ for (const [name, at] of [
         ]),
         { code: 'ERR_AIOKV_INVALID_ARGUMENT' },
       );
-      const huge = Array.from({ length: 400 }, (_, n) => ({ type: 'put' as const, key: `${n}`, value: Buffer.alloc(20_000) }));
+      const huge = Array.from({ length: 400 }, (_, n) => ({
+        type: 'put' as const,
+        key: `${n}`,
+        value: Buffer.alloc(20_000),
+      }));
       await t.throwsAsync(store.batch(huge), { code: 'ERR_AIOKV_BATCH_TOO_LARGE' });
       t.throws(() => store.iterator({ gt: 'a', gte: 'b' }), { code: 'ERR_AIOKV_INVALID_OPTION' });
       t.throws(() => store.iterator({ lmit: 3 } as object), { code: 'ERR_AIOKV_INVALID_OPTION' });

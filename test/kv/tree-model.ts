@@ -52,15 +52,27 @@ export const keyFamilies: Readonly<Record<string, KeyFamily>> = {
   user: (random) => Buffer.from(`user${String(random.below(3000) * 7919 + 1e15)}`),
   /** Heads are equal over and over: what differs comes late. */
   equalHeads: (random) =>
-    Buffer.concat([Buffer.alloc(random.below(3) * 5, 'x'), bytesOf(random, 4, [7, 9]), Buffer.alloc(6, 0), bytesOf(random, 4, [0, 1, 2])]),
-  long: (random) => Buffer.concat([LONG.subarray(0, random.below(4090)), bytesOf(random, random.below(6), [0, 0x41, 0xff])]),
+    Buffer.concat([
+      Buffer.alloc(random.below(3) * 5, 'x'),
+      bytesOf(random, 4, [7, 9]),
+      Buffer.alloc(6, 0),
+      bytesOf(random, 4, [0, 1, 2]),
+    ]),
+  long: (random) =>
+    Buffer.concat([LONG.subarray(0, random.below(4090)), bytesOf(random, random.below(6), [0, 0x41, 0xff])]),
   /** Long common prefixes with a few keys outside of them, so that nodes would burst. */
   burst: (random) =>
     random.chance(0.05)
       ? bytesOf(random, random.below(30), [0, 0x6c, 0xff])
       : Buffer.concat([LONG.subarray(0, pick(random, [300, 300, 1200])), bytesOf(random, 4, [1, 2, 3, 4])]),
   longest: (random) => Buffer.concat([LONG.subarray(0, 4090), bytesOf(random, 6, [0, 1, 0xff])]),
-  mixed: (random) => pick(random, ['tiny', 'bytes', 'user', 'equalHeads', 'tiny', 'user', 'long', 'burst'].map((name) => keyFamilies[name] as KeyFamily))(random),
+  mixed: (random) =>
+    pick(
+      random,
+      ['tiny', 'bytes', 'user', 'equalHeads', 'tiny', 'user', 'long', 'burst'].map(
+        (name) => keyFamilies[name] as KeyFamily,
+      ),
+    )(random),
 };
 
 interface Frozen {
@@ -75,10 +87,16 @@ function check(condition: boolean, what: string): asserts condition {
 
 function checkAt(cursor: Cursor, rows: readonly Row[], at: number): void {
   const row = rows[at];
-  check(cursor.valid === (row !== undefined), `the cursor is ${cursor.valid ? '' : 'not '}valid at row ${at} of ${rows.length}`);
+  check(
+    cursor.valid === (row !== undefined),
+    `the cursor is ${cursor.valid ? '' : 'not '}valid at row ${at} of ${rows.length}`,
+  );
   if (row === undefined) return;
   const key = cursor.keyBytes.subarray(0, cursor.keyLength);
-  check(Buffer.compare(row.key, key) === 0, `row ${at} has the key ${row.key.toString('hex')}, not ${Buffer.from(key).toString('hex')}`);
+  check(
+    Buffer.compare(row.key, key) === 0,
+    `row ${at} has the key ${row.key.toString('hex')}, not ${Buffer.from(key).toString('hex')}`,
+  );
   const { word0, word1, word2 } = cursor.entry;
   check(word0 === row.words[0] && word1 === row.words[1] && word2 === row.words[2], `row ${at} has its words`);
 }
@@ -119,7 +137,10 @@ export class TreeAndModel {
 
   delete(key: Buffer): void {
     const [at, here] = this.#find(key);
-    check(this.tree.delete(this.#load(key), key.length) === here, `delete says whether ${key.toString('hex')} was here`);
+    check(
+      this.tree.delete(this.#load(key), key.length) === here,
+      `delete says whether ${key.toString('hex')} was here`,
+    );
     if (here) this.rows.splice(at, 1);
   }
 

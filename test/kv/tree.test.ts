@@ -90,7 +90,8 @@ test('a snapshot makes the first write to a leaf copy its path, once, and not af
 test('keys outside of a long prefix begin nodes of their own instead of bursting one', (t) => {
   const memory = new NodeMemory({ nodeBytes: 4096 });
   const pair = new TreeAndModel(memory);
-  const inside = (number: number): Buffer => Buffer.concat([Buffer.alloc(4000, 'm'), Buffer.from([number >>> 8, number])]);
+  const inside = (number: number): Buffer =>
+    Buffer.concat([Buffer.alloc(4000, 'm'), Buffer.from([number >>> 8, number])]);
   for (let number = 0; number < 80; number++) pair.set(inside(number), [number, 0, 0]);
   for (const outside of ['z', 'a', '', 'mmm', 'mn']) pair.set(Buffer.from(outside), [1, 2, 3]);
   verifyAll(memory, [pair], new Random(1));

@@ -41,17 +41,17 @@ export class AlignedBuffer {
  * @param lengthBytes a multiple of nothing in particular, above 0
  * @param alignmentBytes a power of two, 4096 when left out
  */
-export function allocateAligned(
-  lengthBytes: number,
-  alignmentBytes = DEFAULT_ALIGNMENT,
-): AlignedBuffer {
+export function allocateAligned(lengthBytes: number, alignmentBytes = DEFAULT_ALIGNMENT): AlignedBuffer {
   return carve(lengthBytes, 1, alignmentBytes)[0] as AlignedBuffer;
 }
 
 /** `count` neighbouring buffers out of one ArrayBuffer. */
 function carve(lengthBytes: number, count: number, alignmentBytes: number): AlignedBuffer[] {
   if (!Number.isSafeInteger(lengthBytes) || lengthBytes <= 0) {
-    throw new AiokvRangeError('ERR_AIOKV_INVALID_ARGUMENT', `a buffer needs a positive length in bytes, not ${lengthBytes}`);
+    throw new AiokvRangeError(
+      'ERR_AIOKV_INVALID_ARGUMENT',
+      `a buffer needs a positive length in bytes, not ${lengthBytes}`,
+    );
   }
   if (!Number.isSafeInteger(count) || count < 0) {
     throw new AiokvRangeError('ERR_AIOKV_INVALID_ARGUMENT', `a pool has a whole number of buffers, not ${count}`);

@@ -22,14 +22,7 @@
  * It never retries, splits or continues a transfer: a short result is the caller's to judge.
  * docs/performance.md has what each of these choices costs and how it was measured.
  */
-import {
-  AiokvError,
-  AiokvRangeError,
-  SystemCallError,
-  assert,
-  integer,
-  resolveOptions,
-} from '@aiokv/core';
+import { AiokvError, AiokvRangeError, SystemCallError, assert, integer, resolveOptions } from '@aiokv/core';
 import { constants } from 'node:os';
 import type { AlignedBuffer } from './buffers.ts';
 import { Completions, Opcode } from './engine.ts';
@@ -125,11 +118,7 @@ export class Queue {
    * @throws AiokvError ERR_AIOKV_NO_CONTEXT when the kernel has no more contexts to give
    */
   constructor(platform: Platform, options?: Partial<QueueOptions>) {
-    const { depth, maxWaiting, batchMin, spinTurns } = resolveOptions<QueueOptions>(
-      'queue',
-      queueShape,
-      options,
-    );
+    const { depth, maxWaiting, batchMin, spinTurns } = resolveOptions<QueueOptions>('queue', queueShape, options);
     const slots = depth + maxWaiting;
     this.depth = depth;
     this.#batchMin = batchMin;
@@ -313,7 +302,10 @@ export class Queue {
       );
     }
     if (!Number.isSafeInteger(fileOffset) || fileOffset < 0) {
-      throw new AiokvRangeError('ERR_AIOKV_INVALID_ARGUMENT', `a file offset is a whole number from 0, not ${fileOffset}`);
+      throw new AiokvRangeError(
+        'ERR_AIOKV_INVALID_ARGUMENT',
+        `a file offset is a whole number from 0, not ${fileOffset}`,
+      );
     }
     // Alignments are powers of two below 2^31, so the low 32 bits decide.
     if (((fileOffset >>> 0) | lengthBytes) & (offset - 1)) {

@@ -26,7 +26,5 @@ export function writeXxh64(bytes: Uint8Array, target: DataView, offset: number):
 /** Whether XXH64 (seed 0) of the bytes is what stands little-endian in `target` at `offset`. */
 export function matchesXxh64(bytes: Uint8Array, target: DataView, offset: number): boolean {
   bigWord[0] = hasher.h64Raw(bytes);
-  return (
-    target.getUint32(offset, true) === words[0] && target.getUint32(offset + 4, true) === words[1]
-  );
+  return target.getUint32(offset, true) === words[0] && target.getUint32(offset + 4, true) === words[1];
 }

@@ -1,11 +1,4 @@
-export {
-  AiokvError,
-  AiokvRangeError,
-  AiokvTypeError,
-  ERROR_CODES,
-  SystemCallError,
-  assert,
-} from './errors.ts';
+export { AiokvError, AiokvRangeError, AiokvTypeError, ERROR_CODES, SystemCallError, assert } from './errors.ts';
 export type { ErrorCode } from './errors.ts';
 export { GIB, KIB, MIB, alignDown, alignUp, isAligned, isPowerOfTwo } from './units.ts';
 export type { Brand, FileOffset, Sequence } from './units.ts';

@@ -15,11 +15,7 @@ export interface OptionRule<T> {
 
 export type OptionShape<T> = { readonly [K in keyof T]: OptionRule<T[K]> };
 
-export function integer(
-  min: number,
-  max: number,
-  fallback: number,
-): OptionRule<number> {
+export function integer(min: number, max: number, fallback: number): OptionRule<number> {
   return {
     fallback,
     expected: `an integer from ${min} to ${max}`,
@@ -31,8 +27,7 @@ export function powerOfTwo(min: number, max: number, fallback: number): OptionRu
   return {
     fallback,
     expected: `a power of two from ${min} to ${max}`,
-    accepts: (value) =>
-      isPowerOfTwo(value as number) && (value as number) >= min && (value as number) <= max,
+    accepts: (value) => isPowerOfTwo(value as number) && (value as number) >= min && (value as number) <= max,
   };
 }
 

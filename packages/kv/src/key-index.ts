@@ -150,7 +150,8 @@ export class KeyIndex implements ReplayTarget {
       const untilMs = this.#clock.nowMs() + SLICE_MS;
       for (let n = 1; more; n++) {
         if (isDeletion(cursor.entry)) this.#tree.delete(cursor.keyBytes, cursor.keyLength);
-        else this.#tree.set(cursor.keyBytes, cursor.keyLength, cursor.entry.word0, cursor.entry.word1, cursor.entry.word2);
+        else
+          this.#tree.set(cursor.keyBytes, cursor.keyLength, cursor.entry.word0, cursor.entry.word1, cursor.entry.word2);
         more = cursor.next();
         if (n % ENTRIES_PER_CLOCK === 0 && this.#clock.nowMs() >= untilMs) break;
       }

@@ -64,12 +64,18 @@ async function openDataFile(directory: string, options: ResolvedOptions): Promis
   const path = join(directory, DATA_FILE);
   if (names?.includes(DATA_FILE)) {
     if (options.errorIfExists) {
-      throw new AiokvError('ERR_AIOKV_EXISTS', `${directory} holds a store already: open another directory, or without errorIfExists`);
+      throw new AiokvError(
+        'ERR_AIOKV_EXISTS',
+        `${directory} holds a store already: open another directory, or without errorIfExists`,
+      );
     }
     return platform.open(path);
   }
   if (names?.some((name) => name !== NEW_FILE && name !== 'lost+found')) {
-    throw new AiokvError('ERR_AIOKV_NOT_A_STORE', `${directory} is not empty and holds no ${DATA_FILE}: open another directory`);
+    throw new AiokvError(
+      'ERR_AIOKV_NOT_A_STORE',
+      `${directory} is not empty and holds no ${DATA_FILE}: open another directory`,
+    );
   }
   if (!options.createIfMissing) {
     throw new AiokvError('ERR_AIOKV_NOT_FOUND', `there is no store in ${directory}: open with createIfMissing`);
@@ -86,7 +92,10 @@ async function makeDataFile(directory: string, options: ResolvedOptions): Promis
   try {
     await requireLock(file);
     if (file.alignment.write > HEADER_BYTES / 4) {
-      throw new AiokvError('ERR_AIOKV_PAGE_SIZE', `${directory} lies on a device with blocks of ${file.alignment.write} bytes, too large for a store`);
+      throw new AiokvError(
+        'ERR_AIOKV_PAGE_SIZE',
+        `${directory} lies on a device with blocks of ${file.alignment.write} bytes, too large for a store`,
+      );
     }
     const geometry: Geometry = {
       pageBytes: options.pageBytes === 0 ? DEFAULT_PAGE_BYTES : options.pageBytes,
@@ -97,7 +106,11 @@ async function makeDataFile(directory: string, options: ResolvedOptions): Promis
     try {
       await file.preallocate(0, HEADER_BYTES + geometry.segmentBytes);
     } catch (cause) {
-      throw new AiokvError('ERR_AIOKV_NO_SPACE', `there is no room for a store in ${directory}: free space on the device`, { cause });
+      throw new AiokvError(
+        'ERR_AIOKV_NO_SPACE',
+        `there is no room for a store in ${directory}: free space on the device`,
+        { cause },
+      );
     }
     const queue = new Queue(platform, { depth: 4 });
     try {

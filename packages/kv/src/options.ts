@@ -79,7 +79,11 @@ const rangeShape: OptionShape<RangeOptions> = {
   lt: bound,
   lte: bound,
   reverse: boolean(false),
-  limit: instance('a whole number from 0, or Infinity', Infinity, (value) => value === Infinity || (Number.isSafeInteger(value) && (value as number) >= 0)),
+  limit: instance(
+    'a whole number from 0, or Infinity',
+    Infinity,
+    (value) => value === Infinity || (Number.isSafeInteger(value) && (value as number) >= 0),
+  ),
 };
 
 export function resolveStoreOptions(options: Partial<StoreOptions> | undefined): StoreOptions & { platform: Platform } {

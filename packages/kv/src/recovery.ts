@@ -125,7 +125,8 @@ export class Recovery {
       which = 1 - which;
       await loading;
       const likely = this.#found.find((other) => other.header.predecessor.segmentSequence === header.sequence);
-      loading = likely === undefined ? null : this.#readSegment(likely.header.slot, this.#buffers[which] as AlignedBuffer);
+      loading =
+        likely === undefined ? null : this.#readSegment(likely.header.slot, this.#buffers[which] as AlignedBuffer);
       // An error is met where the segment is needed, if it is.
       loading?.catch(() => undefined);
       this.#link = { segmentSequence: header.sequence, frameNumber: 0, hash };
@@ -263,7 +264,8 @@ export class Recovery {
       }
       at += paddedRecordBytes(keyBytes, valueBytes);
     }
-    if (records !== header.recordCount) throw corrupt(`a frame of ${this.#file.path} holds ${records} records, not ${header.recordCount}`);
+    if (records !== header.recordCount)
+      throw corrupt(`a frame of ${this.#file.path} holds ${records} records, not ${header.recordCount}`);
   }
 
   #applyPending(): void {

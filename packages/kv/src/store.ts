@@ -36,8 +36,7 @@ import type { TurnBudget } from './turn.ts';
 
 /** One operation of a batch. */
 export type BatchOperation =
-  | { readonly type: 'put'; readonly key: Bytes; readonly value: Bytes }
-  | { readonly type: 'del'; readonly key: Bytes };
+  { readonly type: 'put'; readonly key: Bytes; readonly value: Bytes } | { readonly type: 'del'; readonly key: Bytes };
 
 export interface StoreStatistics {
   /** Writes admitted since the store was made, deletions counted. */
@@ -506,4 +505,3 @@ function encodeRange(options: RangeOptions): EncodedRange {
     limit: options.limit,
   };
 }
-

@@ -96,7 +96,10 @@ function requireKnownFormat(file: DirectFile, superblock: Superblock): void {
     );
   }
   if (comparator !== COMPARATOR_BYTEWISE) {
-    throw new AiokvError('ERR_AIOKV_FORMAT_NEWER', `${file.path} orders its keys by comparator ${comparator}, unknown here`);
+    throw new AiokvError(
+      'ERR_AIOKV_FORMAT_NEWER',
+      `${file.path} orders its keys by comparator ${comparator}, unknown here`,
+    );
   }
   if (file.alignment.offset > geometry.writeAlignment) {
     throw new AiokvError(

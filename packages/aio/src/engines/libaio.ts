@@ -64,7 +64,9 @@ export class LibaioEngine implements Engine {
       this.#wakeup.close();
       throw error;
     }
-    this.#ring = forceSyscalls ? null : CompletionRing.at(this.#context, (address, bytes) => ffi.viewOf(address, bytes));
+    this.#ring = forceSyscalls
+      ? null
+      : CompletionRing.at(this.#context, (address, bytes) => ffi.viewOf(address, bytes));
   }
 
   prepare(

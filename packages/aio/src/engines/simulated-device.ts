@@ -236,7 +236,11 @@ export class SimulatedDevice {
     }
     if (fault === 'EIO') {
       medium.abandon(flight);
-      for (const [at, run] of someSectors(flight.bytes(), this.#options.faultRandom.float(), this.#options.faultRandom)) {
+      for (const [at, run] of someSectors(
+        flight.bytes(),
+        this.#options.faultRandom.float(),
+        this.#options.faultRandom,
+      )) {
         this.#changeAside(medium, offset + at, run);
       }
       return -EIO;

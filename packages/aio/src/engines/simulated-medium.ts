@@ -128,7 +128,8 @@ export class Medium {
       const bytes = change.bytes();
       const fate = random.below(3);
       if (fate === 0) this.#durable.write(change.offset, bytes);
-      if (fate === 1) for (const [at, run] of someSectors(bytes, 0.5, random)) this.#durable.write(change.offset + at, run);
+      if (fate === 1)
+        for (const [at, run] of someSectors(bytes, 0.5, random)) this.#durable.write(change.offset + at, run);
       if (fate === 2 && random.chance(0.5)) this.#revert(change.offset, bytes.length);
     }
   }

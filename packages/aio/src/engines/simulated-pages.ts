@@ -48,7 +48,7 @@ export class Pages {
 
   #read(offset: number, target: Uint8Array, replaced: Map<number, Uint8Array | undefined> | null): number {
     const count = Math.min(target.length, Math.max(0, this.#sizeBytes - offset));
-    for (let at = 0; at < count; ) {
+    for (let at = 0; at < count;) {
       const within = (offset + at) % PAGE_BYTES;
       const step = Math.min(PAGE_BYTES - within, count - at);
       const index = Math.floor((offset + at) / PAGE_BYTES);
@@ -64,7 +64,7 @@ export class Pages {
   write(offset: number, bytes: Uint8Array): void {
     if (bytes.length === 0) return;
     this.#own();
-    for (let at = 0; at < bytes.length; ) {
+    for (let at = 0; at < bytes.length;) {
       const index = Math.floor((offset + at) / PAGE_BYTES);
       const within = (offset + at) % PAGE_BYTES;
       const step = Math.min(PAGE_BYTES - within, bytes.length - at);

@@ -10,13 +10,7 @@
  * ```
  */
 import { createRequire } from 'node:module';
-import type {
-  ForeignCallback,
-  ForeignInterface,
-  ForeignLibrary,
-  NativeFunction,
-  NativeFunctionAsync,
-} from './port.ts';
+import type { ForeignCallback, ForeignInterface, ForeignLibrary, NativeFunction, NativeFunctionAsync } from './port.ts';
 
 /** The part of ffi-napi that is used here; `lib/bindings` has no types of its own. */
 interface FfiNapi {

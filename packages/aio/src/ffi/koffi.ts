@@ -3,13 +3,7 @@
  * costs 0.03 to 0.2 us (benchmarks/micro/ffi.ts).
  */
 import { createRequire } from 'node:module';
-import type {
-  ForeignCallback,
-  ForeignInterface,
-  ForeignLibrary,
-  NativeFunction,
-  NativeFunctionAsync,
-} from './port.ts';
+import type { ForeignCallback, ForeignInterface, ForeignLibrary, NativeFunction, NativeFunctionAsync } from './port.ts';
 
 type Callee = ((...args: number[]) => number | bigint) & {
   async: (...args: (number | ((error: Error | null, result: number | bigint) => void))[]) => void;

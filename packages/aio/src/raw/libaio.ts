@@ -47,7 +47,10 @@ export function aioCalls(ffi: ForeignInterface, useLibaio = true): AioCalls {
       const result = syscall(number, a, b, c, d, e);
       return result < 0 ? -libc.errno() : result;
     };
-  const call = (name: 'io_setup' | 'io_destroy' | 'io_submit' | 'io_getevents' | 'io_cancel', arity: number): NativeFunction => {
+  const call = (
+    name: 'io_setup' | 'io_destroy' | 'io_submit' | 'io_getevents' | 'io_cancel',
+    arity: number,
+  ): NativeFunction => {
     if (library === null) return viaSyscall(numbers[name]);
     const native = library.bind(name, arity);
     return (a, b, c, d, e) => toInt(native(a, b, c, d, e));

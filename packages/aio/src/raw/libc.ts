@@ -40,7 +40,10 @@ export function libcOf(ffi: ForeignInterface): Libc {
   if (known !== undefined) return known;
   const numbers = process.platform === 'linux' && isKnown(process.arch) ? SYSCALL_NUMBERS[process.arch] : null;
   if (numbers === null) {
-    throw new AiokvError('ERR_AIOKV_ENGINE_UNAVAILABLE', `Linux AIO needs Linux on x64 or arm64, this is ${process.platform} on ${process.arch}`);
+    throw new AiokvError(
+      'ERR_AIOKV_ENGINE_UNAVAILABLE',
+      `Linux AIO needs Linux on x64 or arm64, this is ${process.platform} on ${process.arch}`,
+    );
   }
   const library = ffi.load(null);
   const errnoAt = library.bind('__errno_location', 0)();

@@ -42,7 +42,10 @@ export class CompletionRing {
    *
    * @param viewOf gives a view of memory, or undefined where foreign memory cannot be viewed
    */
-  static at(address: number, viewOf: (address: number, bytes: number) => Uint8Array | undefined): CompletionRing | null {
+  static at(
+    address: number,
+    viewOf: (address: number, bytes: number) => Uint8Array | undefined,
+  ): CompletionRing | null {
     const header = wordsOf(viewOf(address, HEADER_BYTES));
     if (header === null || header[MAGIC_AT] !== MAGIC || header[INCOMPAT] !== 0) return null;
     if (header[HEADER_LENGTH] !== HEADER_BYTES) return null;

@@ -363,7 +363,12 @@ export class LogWriter implements CompletionHandler {
       this.#seal();
     }
     const wanted = this.#awaitingFlush.length > 0 || this.#writtenThrough >= this.#flushTarget;
-    if (!this.#flushing && wanted && this.#flushTarget > this.#flushedThrough && this.#writtenThrough > this.#flushedThrough) {
+    if (
+      !this.#flushing &&
+      wanted &&
+      this.#flushTarget > this.#flushedThrough &&
+      this.#writtenThrough > this.#flushedThrough
+    ) {
       this.#flushing = true;
       this.#flushCovers = this.#writtenThrough;
       const accepted = this.#options.queue.submitFdatasync(this.#options.file, this, FLUSH_TOKEN);

@@ -29,9 +29,7 @@ export class Segments {
     this.#file = file;
     this.#geometry = geometry;
     this.#slotCount = slotCount;
-    this.#ready = Array.from({ length: slotCount }, (_, i) => slotCount - 1 - i).filter(
-      (slot) => !usedSlots.has(slot),
-    );
+    this.#ready = Array.from({ length: slotCount }, (_, i) => slotCount - 1 - i).filter((slot) => !usedSlots.has(slot));
   }
 
   static slotCountOf(geometry: Geometry, fileBytes: number): number {

@@ -230,7 +230,7 @@ export function search(w: Uint32Array, base: number, key: Probe): number {
   let rest = n;
   while (rest > 1) {
     const half = rest >>> 1;
-    at += half & -(+((w[at + half - 1] as number) < head));
+    at += half & -+((w[at + half - 1] as number) < head);
     rest -= half;
   }
   if (rest === 1) at += +((w[at] as number) < head);

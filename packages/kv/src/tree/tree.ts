@@ -312,8 +312,7 @@ export class Tree {
     if (index === 0 && this.#isAtEdge(level, false)) return 1;
     const middle = rewrite.middle();
     if (index !== 0 && index !== last) return middle;
-    const bursts =
-      rewrite.sizeWords(0, middle) > capacity || rewrite.sizeWords(middle, rewrite.total) > capacity;
+    const bursts = rewrite.sizeWords(0, middle) > capacity || rewrite.sizeWords(middle, rewrite.total) > capacity;
     if (!bursts) return middle;
     return index === 0 ? 1 : last;
   }
@@ -379,7 +378,12 @@ export class Tree {
       const separator = this.#separators[level & 1] as Probe;
       node.loadKey(words, base, left, separator);
       rewrite.startMerge(memory.words(leftId), memory.base(leftId), memory.units(leftId) * memory.unitWords);
-      rewrite.addRight(memory.words(rightId), memory.base(rightId), memory.units(rightId) * memory.unitWords, separator);
+      rewrite.addRight(
+        memory.words(rightId),
+        memory.base(rightId),
+        memory.units(rightId) * memory.unitWords,
+        separator,
+      );
       if (rewrite.sizeWords(0, rewrite.total) > limit) continue;
       const merged = this.memory.allocate(1);
       this.#writeRange(merged, 0, rewrite.total, rewrite.firstChild);

@@ -81,7 +81,10 @@ class Walk {
   #checkBirth(birth: number, parentBirth: number): void {
     let snapshot: TreeSnapshot | null = this.#live?.newestSnapshot ?? null;
     for (; snapshot !== null; snapshot = snapshot.older) {
-      assert(birth <= snapshot.generation || parentBirth > snapshot.generation, 'a writable node has a writable parent');
+      assert(
+        birth <= snapshot.generation || parentBirth > snapshot.generation,
+        'a writable node has a writable parent',
+      );
     }
   }
 
