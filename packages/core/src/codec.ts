@@ -11,7 +11,8 @@ export interface Codec<T = unknown> {
 
 /**
  * MessagePack. Every encoded value stands alone: no structure is shared between values, so each can
- * be read without any other. A property named `__proto__` comes back as `__proto_`. The encoded bytes are a fresh array that belongs to the caller.
+ * be read without any other. The encoded bytes are a fresh array that belongs to the caller. A property
+ * named `__proto__` comes back as `__proto_`.
  */
 export function createCodec<T = unknown>(): Codec<T> {
   const packr = new Packr({ useRecords: false });
