@@ -1,9 +1,9 @@
 /**
  * What the index costs, alone: nanoseconds per operation and bytes of node memory per key.
  *
- *   node --expose-gc --import tsx benchmarks/micro/tree.ts [keys, default 1000000] [nodeBytes, default 4096]
+ *   node --expose-gc --import=tsx --conditions=@aiokv/source benchmarks/micro/tree.ts [keys] [nodeBytes]
  *
- * Keys are YCSB's, "user" and up to 20 digits. Every figure is the median of the rounds named beside
+ * The defaults are 1,000,000 keys and 4096 bytes. Keys are YCSB's, "user" and up to 20 digits. Every figure is the median of the rounds named beside
  * it, each on the state that the line says; on a machine that does other things read ratios, not digits.
  */
 import { parseArgs } from 'node:util';
@@ -61,19 +61,21 @@ interface Line {
 }
 const lines: Line[] = [];
 
-/** Runs the operation `count` times and notes nanoseconds per one. */
-function measure(what: string, count: number, operation: (index: number) => void, note = ''): void {
-  const started = process.hrtime.bigint();
-  for (let index = 0; index < count; index++) operation(index);
-  const ns = Number(process.hrtime.bigint() - started) / count;
+function record(what: string, ns: number, note = ''): void {
   const line = lines.find((other) => other.what === what);
-  if (line === undefined) lines.push({ what, ns: [ns], note });
-  else line.ns.push(ns);
+  if (line === undefined) {
+    lines.push({ what, ns: [ns], note });
+  } else {
+    line.ns.push(ns);
+    line.note = note;
+  }
 }
 
-function note(what: string, text: string): void {
-  const line = lines.find((other) => other.what === what);
-  if (line !== undefined) line.note = text;
+/** Runs the operation `count` times and records nanoseconds per one; `note` is asked afterwards. */
+function measure(what: string, count: number, operation: (index: number) => void, note: () => string = () => ''): void {
+  const started = process.hrtime.bigint();
+  for (let index = 0; index < count; index++) operation(index);
+  record(what, Number(process.hrtime.bigint() - started) / count, note());
 }
 
 const bytesPerKey = (memory: NodeMemory, tree: Tree): string =>
@@ -82,24 +84,30 @@ const bytesPerKey = (memory: NodeMemory, tree: Tree): string =>
 function measureSorted(): void {
   const memory = new NodeMemory({ nodeBytes });
   const tree = new Tree(memory);
-  measure('insert, ascending', keyCount, (index) => {
+  const insert = (index: number): void => {
     tree.set(scratch, sorted.load(index, scratch), index, index, index);
-  });
-  note('insert, ascending', bytesPerKey(memory, tree));
+  };
+  measure('insert, ascending', keyCount, insert, () => bytesPerKey(memory, tree));
+  measureDrop(memory, tree);
+}
+
+function measureDrop(memory: NodeMemory, tree: Tree): void {
   const used = memory.nodesUsed;
-  tree.clear();
-  let slices = 0;
   let longestMs = 0;
-  const started = performance.now();
-  for (let done = false; !done; slices++) {
-    const before = performance.now();
+  let totalMs = 0;
+  tree.clear();
+  for (let done = false; !done;) {
+    const started = performance.now();
     done = memory.reclaimSome(1000);
-    longestMs = Math.max(longestMs, performance.now() - before);
+    const ms = performance.now() - started;
+    totalMs += ms;
+    longestMs = Math.max(longestMs, ms);
   }
-  const ms = performance.now() - started;
-  lines.find(({ what }) => what === 'drop, per node')?.ns.push((ms * 1e6) / used) ??
-    lines.push({ what: 'drop, per node', ns: [(ms * 1e6) / used], note: '' });
-  note('drop, per node', `${used} nodes in slices of 1000, the longest ${longestMs.toFixed(2)} ms`);
+  record(
+    'drop, per node',
+    (totalMs * 1e6) / used,
+    `${used} nodes in slices of 1000, the longest ${longestMs.toFixed(2)} ms`,
+  );
 }
 
 function measureScan(memory: NodeMemory, tree: Tree): void {
@@ -119,10 +127,10 @@ function measureScan(memory: NodeMemory, tree: Tree): void {
   });
   const few = Math.min(keyCount, 50_000);
   const before = memory.nodesUsed;
-  measure('update under a snapshot, first of its leaf', few, (index) => {
+  const update = (index: number): void => {
     tree.set(scratch, keys.load(order[index] as number, scratch), index, 1, 1);
-  });
-  note('update under a snapshot, first of its leaf', `${memory.nodesUsed - before} nodes copied by ${few}`);
+  };
+  measure('update under a snapshot', few, update, () => `${memory.nodesUsed - before} nodes copied by ${few} updates`);
   snapshot.release();
   while (!memory.reclaimSome(1000));
 }
@@ -130,10 +138,10 @@ function measureScan(memory: NodeMemory, tree: Tree): void {
 function measureRandom(): void {
   const memory = new NodeMemory({ nodeBytes });
   const tree = new Tree(memory);
-  measure('insert, random', keyCount, (index) => {
+  const insert = (index: number): void => {
     tree.set(scratch, keys.load(index, scratch), index, index, index);
-  });
-  note('insert, random', bytesPerKey(memory, tree));
+  };
+  measure('insert, random', keyCount, insert, () => bytesPerKey(memory, tree));
   let hits = 0;
   measure('get, hit', keyCount, (index) => {
     hits += +tree.get(scratch, keys.load(order[index] as number, scratch), entry);

@@ -30,7 +30,7 @@ async function onLinux(_: ExecutionContext, use: (place: Place) => Promise<void>
 
 async function collect(store: Store, options?: Partial<RangeOptions>): Promise<string[]> {
   const entries: string[] = [];
-  for await (const [key, value] of store.iterator(options)) entries.push(`${key}=${value}`);
+  for await (const [key, value] of store.iterator(options)) entries.push(`${key.toString()}=${value.toString()}`);
   return entries;
 }
 

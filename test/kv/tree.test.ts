@@ -1,6 +1,6 @@
 /** The index against a sorted array: see tree-model.ts. fast-check prints the seed of a failure. */
 import test from 'ava';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { Random } from '@aiokv/core';
 import { Entry, NodeMemory, Tree } from '../../packages/kv/src/tree/index.ts';
 import { keyFamilies, randomRun, TreeAndModel, verifyAll } from './tree-model.ts';

@@ -172,7 +172,7 @@ async function readAlignment(libc: Libc, path: string, handle: FileHandle): Prom
 
 function readIoctl(libc: Libc, fd: number, request: number): number | undefined {
   const value = new Int32Array(1);
-  return toInt(libc.ioctl(fd, request, libc.ffi.addressOf(value.buffer))) === 0 ? (value[0] as number) : undefined;
+  return toInt(libc.ioctl(fd, request, libc.ffi.addressOf(value.buffer))) === 0 ? value[0] : undefined;
 }
 
 /** `statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN)`; include/uapi/linux/stat.h. */

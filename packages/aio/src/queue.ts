@@ -261,7 +261,7 @@ export class Queue {
     try {
       this.#check(file, buffer, bufferOffset, length, offset);
     } catch (error) {
-      return Promise.reject(error as Error);
+      return Promise.reject(error);
     }
     return this.#promised(opcode, file, buffer, bufferOffset, length, offset);
   }
@@ -522,7 +522,7 @@ class PromiseSettler implements CompletionHandler {
   complete(slot: number, result: number): void {
     const resolve = this.#resolve[slot];
     const reject = this.#reject[slot];
-    assert(resolve != null && reject != null, 'a promise waits for this slot');
+    assert(typeof resolve === 'function' && typeof reject === 'function', 'a promise waits for this slot');
     this.#resolve[slot] = null;
     this.#reject[slot] = null;
     if (result >= 0) resolve(result);

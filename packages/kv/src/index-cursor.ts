@@ -9,7 +9,7 @@
  * ```
  */
 import type { Cursor, Entry } from './tree/index.ts';
-import { isDeletion } from './key-index.ts';
+import { isDeletion } from './location.ts';
 
 /** Where a walk starts: at a key, just behind it, or at the end from which it comes. */
 export interface CursorStart {

@@ -11,18 +11,17 @@
  * X2. The draining overlay does not change; an entry that is in it and in the tree already is the same.
  * X3. A snapshot sees the index as it was when it was taken.
  *
- * An overlay holds deletions as entries of their own; the tree holds only keys that exist. Three words
- * of an entry: the low 32 bits of the record's file offset / 8; its high bits, and bit 31 for a deletion;
- * the record's length in bytes.
+ * An overlay holds deletions as entries of their own; the tree holds only keys that exist. What an entry
+ * says is location.ts.
  */
 import type { Clock } from '@aiokv/core';
-import { MAX_KEY_BYTES, RECORD_ALIGNMENT } from './format/record.ts';
+import { MAX_KEY_BYTES } from './format/record.ts';
 import { IndexCursor } from './index-cursor.ts';
+import { DELETED, highWordOf, isDeletion, lowWordOf } from './location.ts';
 import type { ReplayTarget } from './recovery.ts';
 import { NodeMemory, Tree } from './tree/index.ts';
 import type { Entry, TreeSnapshot } from './tree/index.ts';
 
-const DELETED = 0x8000_0000;
 /** Entries of an overlay before it is drained. */
 const OVERLAY_ENTRIES = 4096;
 /** Entries of an overlay before writers wait for the one that is drained. */
@@ -30,19 +29,6 @@ const OVERLAY_LIMIT = 4 * OVERLAY_ENTRIES;
 /** A slice of draining takes about this long at most. */
 const SLICE_MS = 0.5;
 const ENTRIES_PER_CLOCK = 64;
-
-/** The file offset of the record that an entry leads to. */
-export function fileOffsetOf(entry: Entry): number {
-  return (entry.word0 + (entry.word1 & 0x7fff_ffff) * 0x1_0000_0000) * RECORD_ALIGNMENT;
-}
-
-export function lengthOf(entry: Entry): number {
-  return entry.word2;
-}
-
-export function isDeletion(entry: Entry): boolean {
-  return entry.word1 === DELETED;
-}
 
 /** The index at one moment. Must be released. */
 export class IndexSnapshot {
@@ -101,8 +87,7 @@ export class KeyIndex implements ReplayTarget {
   }
 
   admitPut(key: Uint8Array, keyBytes: number, fileOffset: number, lengthBytes: number): void {
-    const units = fileOffset / RECORD_ALIGNMENT;
-    this.#overlay.set(key, keyBytes, units >>> 0, Math.floor(units / 0x1_0000_0000), lengthBytes);
+    this.#overlay.set(key, keyBytes, lowWordOf(fileOffset), highWordOf(fileOffset), lengthBytes);
     if (this.#overlay.size >= OVERLAY_ENTRIES) this.#startDraining();
   }
 
@@ -113,9 +98,8 @@ export class KeyIndex implements ReplayTarget {
 
   /** @internal For a replay, during which nothing else happens: straight into the tree. */
   replayPut(bytes: Uint8Array, keyAt: number, keyBytes: number, fileOffset: number, lengthBytes: number): void {
-    const units = fileOffset / RECORD_ALIGNMENT;
     for (let i = 0; i < keyBytes; i++) this.#key[i] = bytes[keyAt + i] as number;
-    this.#tree.set(this.#key, keyBytes, units >>> 0, Math.floor(units / 0x1_0000_0000), lengthBytes);
+    this.#tree.set(this.#key, keyBytes, lowWordOf(fileOffset), highWordOf(fileOffset), lengthBytes);
   }
 
   /** @internal */

@@ -21,9 +21,10 @@ import { FLAG_BATCH_CONTINUES, RecordKind, copyValue, paddedRecordBytes, recordB
 import type { Geometry } from './format/superblock.ts';
 import { StoreIterator } from './iterator.ts';
 import type { EncodedRange, IteratorHost } from './iterator.ts';
-import { KeyIndex, fileOffsetOf, lengthOf } from './key-index.ts';
+import type { KeyIndex } from './key-index.ts';
 import { createKeyScratch, encodeKey, encodeValue } from './keys.ts';
 import type { Bytes } from './keys.ts';
+import { fileOffsetOf, lengthOf } from './location.ts';
 import { LogWriter } from './log/commit.ts';
 import type { Durability } from './log/commit.ts';
 import { RecordReader } from './log/read.ts';
@@ -57,7 +58,7 @@ export interface StoreParts {
   readonly index: KeyIndex;
   readonly budget: TurnBudget;
   /** Records the end of the log in the superblock. */
-  saveEnd(): Promise<void>;
+  readonly saveEnd: () => Promise<void>;
 }
 
 /** Writes that are admitted together; parallel arrays. */
@@ -116,7 +117,7 @@ export class Store implements IteratorHost, AsyncDisposable {
         this.#reader.read(fileOffsetOf(entry), lengthOf(entry), this.#key, keyBytes, sink, 0);
       });
     } catch (error) {
-      return Promise.reject(error as Error);
+      return Promise.reject(error);
     }
   }
 
@@ -165,7 +166,7 @@ export class Store implements IteratorHost, AsyncDisposable {
       const keyBytes = encodeKey(key, this.#key);
       return this.#write(RecordKind.put, keyBytes, bytes, level);
     } catch (error) {
-      return Promise.reject(error as Error);
+      return Promise.reject(error);
     }
   }
 
@@ -176,7 +177,7 @@ export class Store implements IteratorHost, AsyncDisposable {
       const keyBytes = encodeKey(key, this.#key);
       return this.#write(RecordKind.del, keyBytes, NO_VALUE, level);
     } catch (error) {
-      return Promise.reject(error as Error);
+      return Promise.reject(error);
     }
   }
 
@@ -196,7 +197,7 @@ export class Store implements IteratorHost, AsyncDisposable {
       }
       return this.#standInLine(group, level);
     } catch (error) {
-      return Promise.reject(error as Error);
+      return Promise.reject(error);
     }
   }
 
@@ -259,7 +260,8 @@ export class Store implements IteratorHost, AsyncDisposable {
 
   async #close(): Promise<void> {
     const { log, queue, file, index, saveEnd } = this.#parts;
-    for (const iterator of [...this.#iterators]) iterator.release();
+    // A release forgets the iterator, which a set allows while it is walked.
+    for (const iterator of this.#iterators) iterator.release();
     try {
       await this.#line.catch(() => undefined);
       if (log.latched === null) {
@@ -344,7 +346,7 @@ export class Store implements IteratorHost, AsyncDisposable {
     if (!DURABILITIES.includes(level)) {
       throw new AiokvTypeError(
         'ERR_AIOKV_INVALID_OPTION',
-        `durability must be one of ${DURABILITIES.join(', ')}, not ${String(level)}`,
+        `durability must be one of ${DURABILITIES.join(', ')}, not ${level as string}`,
       );
     }
     return level;

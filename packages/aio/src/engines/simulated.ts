@@ -277,7 +277,7 @@ export class SimulatedDisk implements Platform {
         try {
           resolve(work());
         } catch (error) {
-          reject(error as Error);
+          reject(error);
         }
       });
     });

@@ -20,7 +20,7 @@ interface FfiNapi {
 }
 
 interface Bindings {
-  ffi_call(cif: Buffer, target: Buffer, result: Buffer, argv: Buffer): void;
+  readonly ffi_call: (cif: Buffer, target: Buffer, result: Buffer, argv: Buffer) => void;
   ffi_call_async(
     cif: Buffer,
     target: Buffer,

@@ -22,8 +22,8 @@
  *
  * It does not know what the records mean. docs/durability.md says what each state survives.
  */
-import { AiokvError, alignUp, assert } from '@aiokv/core';
-import type { Clock, Sequence } from '@aiokv/core';
+import { alignUp, assert } from '@aiokv/core';
+import type { AiokvError, Clock, Sequence } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 import { FRAME_HEADER_BYTES, MAX_FRAME_BYTES, sealFrame, windowOf } from '../format/frame.ts';

@@ -298,7 +298,10 @@ export function copyPrefix(w: Uint32Array, base: number, into: Uint32Array): voi
   for (let word = 0; word < end; word++) into[word] = swap((w[base + HEADER_WORDS + word] as number) | 0);
 }
 
-/** Writes the rest of the key of entry `index`, as bytes in their order, to where `copyPrefix` wrote the prefix; returns the key's length. */
+/**
+ * Writes the rest of the key of entry `index`, as bytes in their order, to where `copyPrefix` wrote
+ * the prefix; returns the key's length.
+ */
 export function copyRest(w: Uint32Array, base: number, index: number, into: Uint32Array): number {
   const prefix = prefixBytes(w, base);
   const heads = headsAt(w, base);
@@ -387,7 +390,10 @@ export function writePrefix(w: Uint32Array, base: number, key: Probe): void {
   }
 }
 
-/** Fills in entry `index` of `n` in a node under construction, last things first in the heap; returns where its payload goes. */
+/**
+ * Fills in entry `index` of `n` in a node under construction, whose entries come in this order;
+ * returns where its payload goes.
+ */
 export function place(w: Uint32Array, base: number, index: number, n: number, key: Probe): number {
   const prefix = prefixBytes(w, base);
   const heads = headsAt(w, base);

@@ -151,7 +151,10 @@ export class NodeMemory {
     }
   }
 
-  /** Throws unless the nodes in use are exactly those that trees can reach, all of them in `reachable`, and the backlogs. */
+  /**
+   * Throws unless the nodes in use are exactly those in the backlogs and those in `reachable`, which
+   * the `verify` of every tree on this memory has added to.
+   */
   verify(reachable: Set<number>): void {
     for (const backlog of this.#backlogs) backlog.verify(reachable);
     for (const id of reachable) assert(this.units(id) !== 0, `node ${id} is reachable and free`);

@@ -57,11 +57,14 @@ export class Tree {
   #size = 0;
   readonly #lifetimes: Lifetimes;
   readonly #key = new Probe();
-  /** Separators on their way up; neighbouring levels take turns, since one may be pending in a rewrite while the next is made. */
+  /**
+   * Separators on their way up. Neighbouring levels take turns: one may be pending in a rewrite
+   * while the next is made.
+   */
   readonly #separators = [new Probe(), new Probe()] as const;
   /** The nodes from the last descent, by level, and which child of each was taken. */
-  readonly #path: number[] = new Array<number>(LEVELS_MAX).fill(0);
-  readonly #taken: number[] = new Array<number>(LEVELS_MAX).fill(0);
+  readonly #path: number[] = Array.from({ length: LEVELS_MAX }, () => 0);
+  readonly #taken: number[] = Array.from({ length: LEVELS_MAX }, () => 0);
 
   constructor(memory: NodeMemory) {
     this.memory = memory;
@@ -362,7 +365,10 @@ export class Tree {
     this.#afterRemoval(level + 1);
   }
 
-  /** Merges the path's node on this level with a neighbour under the same parent if both fit into three quarters of a unit. */
+  /**
+   * Merges the path's node on this level with a neighbour under the same parent, if both fit into
+   * three quarters of a unit.
+   */
   #merge(level: number): void {
     const memory = this.memory;
     const parent = this.#path[level + 1] as number;
