@@ -41,8 +41,8 @@ import type { Probe } from './probe.ts';
 
 export const HEADER_WORDS = 5;
 /** Words of a leaf entry's payload; an inner entry's is one word, the child. */
-export const LEAF_PAYLOAD_WORDS = 3;
-export const INNER_PAYLOAD_WORDS = 1;
+const LEAF_PAYLOAD_WORDS = 3;
+const INNER_PAYLOAD_WORDS = 1;
 /** The largest node that the 14 bits of a slot can address. */
 export const NODE_WORDS_MAX = 16384;
 

@@ -50,7 +50,7 @@ const OPTIONS: OptionShape<NodeMemoryOptions> = {
 };
 
 /** The most units that one node may have. */
-export const NODE_UNITS_MAX = 255;
+const NODE_UNITS_MAX = 255;
 const FIRST_ARENA_BYTES = 4 * MIB;
 const ID_BITS = 31;
 /** Nodes of the backlog that are freed with every new node. */

@@ -38,7 +38,7 @@ import type { TreeSnapshot } from './snapshot.ts';
 import { verifyTree } from './verify.ts';
 
 /** No tree becomes as high as this. */
-export const LEVELS_MAX = 64;
+const LEVELS_MAX = 64;
 /** A node with so few entries grows rather than splits. */
 const GROW_ENTRIES_MAX = 4;
 /** A node that is laid out anew without a split must then have this part of itself free. */

@@ -9,7 +9,7 @@ import { Probe } from './probe.ts';
 import type { Lifetimes, TreeSnapshot } from './snapshot.ts';
 
 /** Negative, zero or positive, as a lies before, at or after b. */
-export function compareKeys(a: Probe, b: Probe): number {
+function compareKeys(a: Probe, b: Probe): number {
   const words = (Math.min(a.length, b.length) + 3) >>> 2;
   for (let index = 0; index < words; index++) {
     const difference = (a.words[index] as number) - (b.words[index] as number);
