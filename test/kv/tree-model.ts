@@ -12,7 +12,7 @@ export interface Row {
 }
 
 /** The first row that is not below the key. */
-export function lowerBound(rows: readonly Row[], key: Uint8Array): number {
+function lowerBound(rows: readonly Row[], key: Uint8Array): number {
   let low = 0;
   let high = rows.length;
   while (low < high) {
@@ -24,7 +24,7 @@ export function lowerBound(rows: readonly Row[], key: Uint8Array): number {
 }
 
 /** Where a seek in the model ends; -1 or `rows.length` when nowhere. */
-export function seekModel(rows: readonly Row[], key: Uint8Array, mode: SeekMode): number {
+function seekModel(rows: readonly Row[], key: Uint8Array, mode: SeekMode): number {
   const at = lowerBound(rows, key);
   const here = at < rows.length && Buffer.compare((rows[at] as Row).key, key) === 0;
   if (mode === '>=') return at;
