@@ -299,6 +299,7 @@ const completions: [string, BenchTest][] = [
       const target = filled(BLOCK, 0xee);
       await driver.write(0, file, filled(BLOCK, 8), { offset: 0 }).run(0);
       const before = driver.reported.length;
+      driver.engine.setActive(true);
       driver.read(1, file, target, { offset: 0 }).submit(1);
       const deadline = performance.now() + 10_000;
       while (driver.reap() === 0 && performance.now() < deadline) driver.wait(1000);

@@ -105,7 +105,7 @@ export class EngineDriver {
         clearTimeout(timer);
         resolve();
       };
-      this.engine.setActive(true);
+      this.#inside(() => this.engine.setActive(true));
     });
     this.#onReported = null;
     if (this.#inFlight.size === 0) this.engine.setActive(false);

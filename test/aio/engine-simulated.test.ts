@@ -156,6 +156,19 @@ test('of two unflushed writes to one place the later one wins, unless both were 
   await queue.close();
 });
 
+test('where two unflushed writes overlap, both orders are possible only if they were in flight together', async (t) => {
+  const overlaps = async (machine: Machine, isTogether: boolean): Promise<Set<string>> => {
+    const { file, queue } = machine;
+    const first = queue.write(file, filled(2 * BLOCK, 1), { offset: 0 });
+    if (!isTogether) await first;
+    await Promise.all([first, queue.write(file, filled(2 * BLOCK, 2), { offset: BLOCK })]);
+    await queue.close();
+    return images(machine, 'subset', (image) => [0, 1, 2].map((block) => sectorOf(image, block, 0)).join(''));
+  };
+  t.deepEqual([...(await overlaps(await boot(17), false))].sort(), ['000', '022', '110', '122']);
+  t.deepEqual([...(await overlaps(await boot(17), true))].sort(), ['000', '022', '110', '112', '122']);
+});
+
 test('a growth of the file may be forgotten until it was flushed', async (t) => {
   const disk = new SimulatedDisk({ seed: 7 });
   const random = new Random(7);

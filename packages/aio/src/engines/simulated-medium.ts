@@ -14,8 +14,8 @@
  * M2. The unit of persistence is a sector of 512 bytes: it is there whole, or not at all.
  * M3. Of two changes to one sector, of which one was reported before the other was submitted, the
  *     later one wins on the medium. Changes in flight together reach it in either order.
- * M4. The size of a file is metadata: until a flush, a power cut may forget a growth even where it
- *     keeps the bytes, which are then not there.
+ * M4. A growth is a change like any other. (Bytes that are kept behind a size that is not are bytes that
+ *     are lost, so the two need no telling apart.)
  *
  * It schedules nothing and injects nothing; chance comes in as a `Random`.
  */
@@ -151,16 +151,10 @@ export class Medium {
       }
       return new Medium(pages);
     }
-    const sizes = [pages.sizeBytes];
     for (const change of inPossibleOrder(this.#unflushed, plan.random)) {
       const bytes = change.bytes();
       for (const [at, run] of survivors(change, bytes, plan)) pages.write(change.offset + at, run);
-      sizes.push(change.endBytes);
       if (plan.random.chance(plan.keepChance)) pages.grow(change.endBytes);
-    }
-    if (plan.random.chance(0.5)) {
-      const size = sizes[plan.random.below(sizes.length)] as number;
-      pages.truncate(Math.max(size, this.#durable.sizeBytes));
     }
     return new Medium(pages);
   }

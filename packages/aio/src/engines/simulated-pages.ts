@@ -85,22 +85,6 @@ export class Pages {
     this.#sizeBytes = Math.max(this.#sizeBytes, sizeBytes);
   }
 
-  /** Cuts the file down to `sizeBytes`; what was behind reads as zeros if the file grows again. */
-  truncate(sizeBytes: number): void {
-    if (sizeBytes >= this.#sizeBytes) return;
-    this.#own();
-    const whole = Math.floor(sizeBytes / PAGE_BYTES);
-    const rest = sizeBytes % PAGE_BYTES;
-    const last = this.#pages[whole];
-    this.#pages.length = Math.min(this.#pages.length, whole);
-    if (rest > 0 && last !== undefined) {
-      const page = new Uint8Array(PAGE_BYTES);
-      page.set(last.subarray(0, rest));
-      this.#pages[whole] = page;
-    }
-    this.#sizeBytes = sizeBytes;
-  }
-
   #own(): void {
     if (!this.#shared) return;
     this.#pages = this.#pages.slice();
