@@ -45,7 +45,7 @@ export interface Reportable {
   noteReported(): void;
 }
 
-export type OperationPhase = 'submitted' | 'completed';
+type OperationPhase = 'submitted' | 'completed';
 export type OperationHook = (index: number, phase: OperationPhase, request: SimulatedRequest) => void;
 
 export interface DeviceOptions {

@@ -29,10 +29,6 @@ import { SimulatedFile } from './simulated-file.ts';
 import { Medium, SECTOR_BYTES } from './simulated-medium.ts';
 import type { PowerCutMode } from './simulated-medium.ts';
 
-export type { Fault, FaultKind, RequestKind, SimulatedRequest } from './simulated-faults.ts';
-export type { OperationHook, OperationPhase } from './simulated-device.ts';
-export type { PowerCutMode } from './simulated-medium.ts';
-
 export interface SimulatedDiskOptions {
   /** Everything random follows from it; default 1. */
   seed: number;
