@@ -52,10 +52,9 @@ async function load(directory: string): Promise<void> {
 async function measure(directory: string): Promise<{ depth: number; store: Measured; bare: Measured }[]> {
   const rows: { depth: number; store: Measured; bare: Measured }[] = [];
   const progress = new ProgressBar('reading', DEPTHS.length * 2);
+  const keys = Array.from({ length: RECORDS }, (_, n) => keyOf(n));
   for (const depth of DEPTHS) {
-    const store = await withStore(directory, (opened) =>
-      measureStore(opened, depth, SECONDS, RECORDS, keyOf, checkValue),
-    );
+    const store = await withStore(directory, (opened) => measureStore(opened, depth, SECONDS, keys, checkValue));
     progress.show(rows.length * 2 + 1);
     const bare = await measureBareQueue(join(directory, 'data.aiokv'), depth, SECONDS);
     rows.push({ depth, store, bare });

@@ -18,13 +18,12 @@ export function measureStore(
   store: Store,
   depth: number,
   seconds: number,
-  records: number,
-  keyOf: (n: number) => string,
+  keys: readonly string[],
   check: (n: number, value: Buffer | undefined) => void,
 ): Promise<Measured> {
   return closedLoop(depth, seconds, async (random) => {
-    const n = random.below(records);
-    check(n, await store.get(keyOf(n)));
+    const n = random.below(keys.length);
+    check(n, await store.get(keys[n] as string));
   });
 }
 

@@ -11,8 +11,7 @@
  * When requests go down: as soon as a batch worth a system call has gathered, the rest at the end of
  * the turn of the event loop (after all microtasks). A batch is worth it at max(`batchMin`, half of
  * what is in flight): one big flush a turn would make requests return together and go down together
- * again, in lockstep. While much is in flight the device has work, and a few requests may be held
- * back a little so that a system call carries many; see `#flushEndOfTurn`.
+ * again, in lockstep.
  *
  * Q1. A request that was accepted is settled exactly once, and never from inside the call that made it.
  * Q2. At most `depth` requests are in flight; the others wait in the order in which they came.
@@ -71,11 +70,6 @@ const { EAGAIN } = constants.errno;
 const SLICE = 256;
 /** Fewer in flight than this: look for the completion instead of sleeping. */
 const SPIN_BELOW = 3;
-/** Requests are held back while they are fewer than this part of what is in flight. */
-const HOLD_PART = 7;
-/** ... but never longer than this. */
-const HOLD_MS = 0.25;
-
 const queueShape = {
   depth: integer(1, 4096, 128),
   maxWaiting: integer(0, 1 << 20, 1024),
@@ -98,8 +92,6 @@ export class Queue {
   /** Settled without the engine: refused requests, and what a synchronous read met on its way. */
   #settledEarly: { slot: number; result: number }[] = [];
   #flushScheduled = false;
-  #heldSinceMs = 0;
-  #holdTimer: NodeJS.Timeout | null = null;
   #immediateScheduled = false;
   #spinsLeft = 0;
   #dispatching = false;
@@ -354,24 +346,11 @@ export class Queue {
   /** Runs when the turn's microtasks have run dry. */
   readonly #flushEndOfTurn = (): void => {
     this.#flushScheduled = false;
-    if (this.#waitingCount === 0 || this.#inFlight >= this.depth) return;
-    if (this.#waitingCount * HOLD_PART < this.#inFlight) {
-      const nowMs = performance.now();
-      if (this.#heldSinceMs === 0) this.#heldSinceMs = nowMs;
-      if (nowMs - this.#heldSinceMs < HOLD_MS) {
-        this.#holdTimer ??= setTimeout(() => {
-          this.#holdTimer = null;
-          this.#flush();
-        }, 1);
-        return;
-      }
-    }
     this.#flush();
   };
 
   /** Sends down what waits, as far as the depth allows. */
   #flush(): void {
-    this.#heldSinceMs = 0;
     while (this.#waitingCount > 0 && this.#inFlight < this.depth) {
       const head = this.#waitingHead;
       const count = Math.min(this.#waitingCount, this.depth - this.#inFlight, this.#waiting.length - head);
@@ -455,10 +434,6 @@ export class Queue {
       process.nextTick(this.#flushEndOfTurn);
     }
     if (this.pending === 0) {
-      if (this.#holdTimer !== null) {
-        clearTimeout(this.#holdTimer);
-        this.#holdTimer = null;
-      }
       this.#engine.setActive(false);
       this.#onDrained?.();
     }

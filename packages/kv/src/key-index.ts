@@ -26,6 +26,8 @@ import type { Entry, TreeSnapshot } from './tree/index.ts';
 const OVERLAY_ENTRIES = 4096;
 /** Entries of an overlay before writers wait for the one that is drained. */
 const OVERLAY_LIMIT = 4 * OVERLAY_ENTRIES;
+/** More nodes than a drained overlay has; they are given back at once. */
+const OVERLAY_NODES = 512;
 /** A slice of draining takes about this long at most. */
 const SLICE_MS = 0.5;
 const ENTRIES_PER_CLOCK = 64;

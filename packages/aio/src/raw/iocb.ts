@@ -77,7 +77,7 @@ export class IocbArray {
     words[at + 8] = lengthBytes;
     words[at + 9] = 0;
     words[at + 10] = fileOffset;
-    words[at + 11] = fileOffset / TWO_32;
+    words[at + 11] = Math.floor(fileOffset / TWO_32);
     words[at + 14] = 0;
     words[at + 15] = 0;
   }

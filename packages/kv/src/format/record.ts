@@ -111,12 +111,32 @@ export function keyEquals(source: Block, offset: number, key: Uint8Array, keyByt
   return true;
 }
 
+/**
+ * Values up to this long are cut from a slab: an ArrayBuffer of its own costs more than the copy. A value
+ * that is kept keeps its slab.
+ */
+const LONGEST_FROM_SLAB = 4096;
+const SLAB_BYTES = 64 * 1024;
+let slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+let slabUsed = 0;
+
 /** A copy of the record's value, which belongs to the caller. */
 export function copyValue(source: Block, offset: number): Buffer {
   const from = offset + RECORD_HEADER_BYTES + keyBytesOf(source.view, offset);
   const valueBytes = valueBytesOf(source.view, offset);
-  const value = Buffer.allocUnsafe(valueBytes);
+  const value = allocateValue(valueBytes);
   value.set(source.bytes.subarray(from, from + valueBytes));
+  return value;
+}
+
+function allocateValue(valueBytes: number): Buffer {
+  if (valueBytes > LONGEST_FROM_SLAB) return Buffer.allocUnsafeSlow(valueBytes);
+  if (slabUsed + valueBytes > SLAB_BYTES) {
+    slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+    slabUsed = 0;
+  }
+  const value = slab.subarray(slabUsed, slabUsed + valueBytes);
+  slabUsed += alignUp(valueBytes, 8);
   return value;
 }
 
