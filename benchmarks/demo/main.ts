@@ -10,7 +10,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { open } from '@aiokv/kv';
 import type { Store } from '@aiokv/kv';
-import { checkValue, keyOf, loadRecords } from './records.ts';
+import { loadRecords } from './records.ts';
 import { measureBareQueue, measureStore } from './measure.ts';
 import type { Measured } from './measure.ts';
 import { ProgressBar } from './progress.ts';
@@ -52,9 +52,8 @@ async function load(directory: string): Promise<void> {
 async function measure(directory: string): Promise<{ depth: number; store: Measured; bare: Measured }[]> {
   const rows: { depth: number; store: Measured; bare: Measured }[] = [];
   const progress = new ProgressBar('reading', DEPTHS.length * 2);
-  const keys = Array.from({ length: RECORDS }, (_, n) => keyOf(n));
   for (const depth of DEPTHS) {
-    const store = await withStore(directory, (opened) => measureStore(opened, depth, SECONDS, keys, checkValue));
+    const store = await withStore(directory, (opened) => measureStore(opened, depth, SECONDS, RECORDS));
     progress.show(rows.length * 2 + 1);
     const bare = await measureBareQueue(join(directory, 'data.aiokv'), depth, SECONDS);
     rows.push({ depth, store, bare });

@@ -5,6 +5,7 @@
 import { Random } from '@aiokv/core';
 import { allocateAligned, openFile, openQueue } from '@aiokv/aio';
 import type { Store } from '@aiokv/kv';
+import { checkValue, keyOf } from './records.ts';
 
 export interface Measured {
   readonly readsPerSecond: number;
@@ -14,16 +15,10 @@ export interface Measured {
 
 const BLOCK_BYTES = 4096;
 
-export function measureStore(
-  store: Store,
-  depth: number,
-  seconds: number,
-  keys: readonly string[],
-  check: (n: number, value: Buffer | undefined) => void,
-): Promise<Measured> {
+export function measureStore(store: Store, depth: number, seconds: number, records: number): Promise<Measured> {
   return closedLoop(depth, seconds, async (random) => {
-    const n = random.below(keys.length);
-    check(n, await store.get(keys[n] as string));
+    const n = random.below(records);
+    checkValue(n, await store.get(keyOf(n)));
   });
 }
 

@@ -148,6 +148,7 @@ export class KeyIndex implements ReplayTarget {
       snapshot.release();
       this.#draining = null;
       draining.clear();
+      this.#memory.reclaimSome(OVERLAY_NODES);
       for (const resolve of this.#roomWaiters.splice(0)) resolve();
       if (this.#overlay.size >= OVERLAY_ENTRIES) this.#startDraining();
     };
