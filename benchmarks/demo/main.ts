@@ -10,7 +10,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { open } from '@aiokv/kv';
 import type { Store } from '@aiokv/kv';
-import { loadRecords } from './records.ts';
+import { VALUE_BYTES, loadRecords } from './records.ts';
 import { measureBareQueue, measureStore } from './measure.ts';
 import type { Measured } from './measure.ts';
 import { ProgressBar } from './progress.ts';
@@ -55,7 +55,7 @@ async function measure(directory: string): Promise<{ depth: number; store: Measu
   for (const depth of DEPTHS) {
     const store = await withStore(directory, (opened) => measureStore(opened, depth, SECONDS, RECORDS));
     progress.show(rows.length * 2 + 1);
-    const bare = await measureBareQueue(join(directory, 'data.aiokv'), depth, SECONDS);
+    const bare = await measureBareQueue(join(directory, 'data.aiokv'), RECORDS * VALUE_BYTES, depth, SECONDS);
     rows.push({ depth, store, bare });
     progress.show(rows.length * 2);
   }

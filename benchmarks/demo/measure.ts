@@ -22,12 +22,20 @@ export function measureStore(store: Store, depth: number, seconds: number, recor
   });
 }
 
-/** Random aligned reads of 4 KiB on the same file, through the queue alone. */
-export async function measureBareQueue(path: string, depth: number, seconds: number): Promise<Measured> {
+/**
+ * Random aligned reads of 4 KiB through the queue alone, within the first bytes of the same file. What lies behind
+ * them may be allocated and never written, and the kernel answers reads of that without the device.
+ */
+export async function measureBareQueue(
+  path: string,
+  writtenBytes: number,
+  depth: number,
+  seconds: number,
+): Promise<Measured> {
   const file = await openFile(path, { readOnly: true });
   const queue = openQueue({ depth });
   try {
-    const blocks = Math.floor((await file.sizeBytes()) / BLOCK_BYTES);
+    const blocks = Math.floor(writtenBytes / BLOCK_BYTES);
     const buffers = Array.from({ length: depth }, () => allocateAligned(BLOCK_BYTES));
     return await closedLoop(depth, seconds, async (random, reader) => {
       const offset = random.below(blocks) * BLOCK_BYTES;

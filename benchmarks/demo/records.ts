@@ -2,7 +2,7 @@
 import { Random } from '@aiokv/core';
 import type { Store } from '@aiokv/kv';
 
-const VALUE_BYTES = 1000;
+export const VALUE_BYTES = 1000;
 const WRITERS = 128;
 /** Random bytes from which values are cut, so that making one costs next to nothing. */
 const source = Buffer.from(new Random(1).fill(new Uint8Array(64 * 1024)));

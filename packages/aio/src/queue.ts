@@ -67,7 +67,7 @@ export interface QueueStatistics {
 
 const { EAGAIN } = constants.errno;
 /** Completions handed out in one turn of the loop before timers get their chance. */
-const SLICE = 256;
+const SLICE = 64;
 /** Fewer in flight than this: look for the completion instead of sleeping. */
 const SPIN_BELOW = 3;
 const queueShape = {

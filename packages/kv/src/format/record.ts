@@ -124,20 +124,20 @@ let slabUsed = 0;
 export function copyValue(source: Block, offset: number): Buffer {
   const from = offset + RECORD_HEADER_BYTES + keyBytesOf(source.view, offset);
   const valueBytes = valueBytesOf(source.view, offset);
-  const value = allocateValue(valueBytes);
-  value.set(source.bytes.subarray(from, from + valueBytes));
-  return value;
-}
-
-function allocateValue(valueBytes: number): Buffer {
-  if (valueBytes > LONGEST_FROM_SLAB) return Buffer.allocUnsafeSlow(valueBytes);
+  const bytes = source.bytes.subarray(from, from + valueBytes);
+  if (valueBytes > LONGEST_FROM_SLAB) {
+    const value = Buffer.allocUnsafeSlow(valueBytes);
+    value.set(bytes);
+    return value;
+  }
   if (slabUsed + valueBytes > SLAB_BYTES) {
     slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
     slabUsed = 0;
   }
-  const value = slab.subarray(slabUsed, slabUsed + valueBytes);
-  slabUsed += alignUp(valueBytes, 8);
-  return value;
+  const at = slabUsed;
+  slab.set(bytes, at);
+  slabUsed = at + alignUp(valueBytes, 8);
+  return slab.subarray(at, at + valueBytes);
 }
 
 /** Whether this version understands the record's kind and flags. */

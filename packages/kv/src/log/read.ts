@@ -184,7 +184,7 @@ export class RecordReader implements CompletionHandler {
       const cause = new SystemCallError('read', result, where);
       return new AiokvError('ERR_AIOKV_IO', `${where} cannot be read: ${cause.message}`, { cause });
     }
-    const at = fileOffset % this.#file.alignment.offset;
+    const at = fileOffset - alignDown(fileOffset, this.#file.alignment.offset);
     if (result < at + lengthBytes) return corrupt(`${where} lies behind the end of the file`);
     const fault = recordFault(buffer, at, lengthBytes);
     if (fault !== null) return corrupt(`${where} is damaged (${fault})`);
