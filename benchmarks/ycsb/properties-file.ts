@@ -56,19 +56,23 @@ export function parseProperties(text: string, source: string): Map<string, strin
 }
 
 function* logicalLines(text: string): Generator<string> {
+  const naturalLines = text.split(LINE_END);
+  const last = naturalLines.length - 1;
   let open: string | null = null;
-  for (const natural of text.split(LINE_END)) {
+  for (const [i, natural] of naturalLines.entries()) {
     const line = natural.replace(LEADING_BLANKS, '');
     if (open === null && (line === '' || COMMENT.test(line))) continue;
     const whole: string = (open ?? '') + line;
-    if (CONTINUED.test(line)) {
-      open = whole.slice(0, -1);
-    } else {
+    const continued = CONTINUED.test(line);
+    const content = continued ? whole.slice(0, -1) : whole;
+    if (!continued || i === last) {
       open = null;
-      yield whole;
+      yield content;
+    } else {
+      // A backslash alone continues nothing: what follows is a line of its own, and may be a comment.
+      open = content === '' ? null : content;
     }
   }
-  if (open !== null) yield open;
 }
 
 function unescape(text: string): string {
