@@ -57,6 +57,7 @@ export function parseProperties(text: string, source: string): Map<string, strin
 
 function* logicalLines(text: string): Generator<string> {
   const naturalLines = text.split(LINE_END);
+  if (naturalLines.at(-1) === '') naturalLines.pop();
   const last = naturalLines.length - 1;
   let open: string | null = null;
   for (const [i, natural] of naturalLines.entries()) {

@@ -14,7 +14,7 @@
 import type { Random } from '@aiokv/core';
 import type { NumberGenerator } from './number-generator.ts';
 
-export const ZIPFIAN_THETA = 0.99;
+const ZIPFIAN_THETA = 0.99;
 const ALPHA = 1 / (1 - ZIPFIAN_THETA);
 const SECOND_TERM = 0.5 ** ZIPFIAN_THETA;
 const ZETA_OF_2 = 1 + SECOND_TERM;
