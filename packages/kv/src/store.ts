@@ -323,13 +323,13 @@ export class Store implements IteratorHost, AsyncDisposable {
         }
         if (log.latched !== null) throw log.latched;
         this.#admit(group);
-        return this.#acknowledge(level);
       } finally {
         this.#lineLength--;
       }
     });
+    // Whoever stands behind waits for the admission only, not for the device.
     this.#line = admitted.catch(() => undefined);
-    return admitted;
+    return admitted.then(() => this.#acknowledge(level));
   }
 
   #acknowledge(level: Durability): Promise<void> {

@@ -13,6 +13,7 @@ export class TurnBudget {
   readonly #clock: Clock;
   #turnStartMs = -1;
   #questions = 0;
+  #spent = false;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -24,13 +25,16 @@ export class TurnBudget {
       this.#turnStartMs = this.#clock.nowMs();
       setImmediate(startNextTurn, this);
     }
-    if (++this.#questions % ASK_CLOCK_EVERY !== 0) return false;
-    return this.#clock.nowMs() - this.#turnStartMs > BUDGET_MS;
+    if (!this.#spent && ++this.#questions % ASK_CLOCK_EVERY === 0) {
+      this.#spent = this.#clock.nowMs() - this.#turnStartMs > BUDGET_MS;
+    }
+    return this.#spent;
   }
 
   /** @internal */
   startTurn(): void {
     this.#turnStartMs = -1;
+    this.#spent = false;
   }
 }
 

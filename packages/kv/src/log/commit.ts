@@ -379,8 +379,11 @@ export class LogWriter implements CompletionHandler {
   #schedulePump(): void {
     if (this.#pumpScheduled) return;
     this.#pumpScheduled = true;
-    process.nextTick(this.#runPump);
+    // After the microtasks: whoever was acknowledged just now may write again, and joins the next frame.
+    queueMicrotask(this.#afterMicrotasks);
   }
+
+  readonly #afterMicrotasks = (): void => process.nextTick(this.#runPump);
 
   #onInterval(): void {
     this.#cancelInterval = null;
