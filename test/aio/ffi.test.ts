@@ -50,7 +50,7 @@ function conformance(name: string, ffi: ForeignInterface): void {
     const numbers = new BigInt64Array([3n, 1n, 2n]);
     const address = ffi.addressOf(numbers.buffer);
     const seen: number[] = [];
-    const callback = ffi.callback((a, b) => seen.push((a as number) - address, (b as number) - address), 2);
+    const callback = ffi.callback((a, b) => seen.push(a - address, b - address), 2);
     libc.bind('qsort', 4)(address, 3, 8, callback.address);
     callback.release();
     t.true(seen.length >= 4);
@@ -124,10 +124,12 @@ test('with neither installed the error says what to do', (t) => {
 test('a worker takes koffi', async (t) => {
   // A worker does not inherit tsx, which is why it registers it by itself.
   const script = `
-    require('tsx/esm/api').register();
-    import('${load}').then(({ foreignInterface }) => {
-      require('node:worker_threads').parentPort.postMessage([foreignInterface()?.name, foreignInterface('ffi-napi')?.name]);
-    });`;
+    import('tsx/esm/api')
+      .then(({ register }) => register())
+      .then(() => import('${load}'))
+      .then(({ foreignInterface }) => {
+        require('node:worker_threads').parentPort.postMessage([foreignInterface()?.name, foreignInterface('ffi-napi')?.name]);
+      });`;
   const worker = new Worker(script, { eval: true, execArgv: ['--conditions=@aiokv/source'] });
   const message = await new Promise((done, reject) => worker.once('message', done).once('error', reject));
   t.deepEqual(message, ['koffi', undefined]);

@@ -13,7 +13,7 @@ const BLOCKS = 64;
 interface Place {
   readonly platform: Platform;
   readonly file: DirectFile;
-  open(options?: Partial<QueueOptions>): Queue;
+  readonly open: (options?: Partial<QueueOptions>) => Queue;
 }
 
 async function withPlace(platform: Platform, directory: string, use: (place: Place) => Promise<void>): Promise<void> {
