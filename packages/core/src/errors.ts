@@ -11,7 +11,6 @@
 import { getSystemErrorMap } from 'node:util';
 
 export const ERROR_CODES = [
-  'ERR_AIOKV_ABORTED',
   'ERR_AIOKV_ALIGNMENT',
   'ERR_AIOKV_BATCH_TOO_LARGE',
   'ERR_AIOKV_BUFFER_BUSY',
