@@ -30,7 +30,7 @@ import { Store } from './store.ts';
 import { HEADER_BYTES, loadSuperblock, saveSuperblock } from './superblocks.ts';
 import { TurnBudget } from './turn.ts';
 
-export const DATA_FILE = 'data.aiokv';
+const DATA_FILE = 'data.aiokv';
 const NEW_FILE = 'data.aiokv.new';
 const DEFAULT_PAGE_BYTES = 4096;
 

@@ -41,7 +41,7 @@ export async function explore(seed: number, images: number, options: Partial<Sto
 }
 
 /** One history of one seed, and the histories that live on from its images. */
-export async function exploreSeed(seed: number, options: Partial<StoreOptions>, result: Exploration): Promise<void> {
+async function exploreSeed(seed: number, options: Partial<StoreOptions>, result: Exploration): Promise<void> {
   const random = new Random(seed);
   const disk = new SimulatedDisk({ seed });
   const first = await runHistory(disk, new Map(), random, options);

@@ -16,8 +16,8 @@
  */
 import type { ForeignInterface } from '../ffi/port.ts';
 
-export const IOCB_BYTES = 64;
-export const IO_EVENT_BYTES = 32;
+const IOCB_BYTES = 64;
+const IO_EVENT_BYTES = 32;
 const IOCB_WORDS = IOCB_BYTES / 4;
 const EVENT_WORDS = IO_EVENT_BYTES / 4;
 const TWO_32 = 0x1_0000_0000;

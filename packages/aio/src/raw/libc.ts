@@ -11,7 +11,7 @@ const SYSCALL_NUMBERS = {
   arm64: { io_setup: 0, io_destroy: 1, io_submit: 2, io_cancel: 3, io_getevents: 4, statx: 291 },
 } as const;
 
-export type SyscallName = keyof (typeof SYSCALL_NUMBERS)['x64'];
+type SyscallName = keyof (typeof SYSCALL_NUMBERS)['x64'];
 
 export interface Libc {
   readonly ffi: ForeignInterface;

@@ -37,8 +37,6 @@ export const FORMAT_VERSION = 1;
 export const COMPARATOR_BYTEWISE = 1;
 const MAGIC = 'AIOKV\0SB';
 const HASH_AT = 504;
-/** The smallest block that holds a superblock; also the least write alignment. */
-export const SUPERBLOCK_BYTES = 4096;
 
 /** Sizes fixed when the store was made. */
 export interface Geometry {
