@@ -5,10 +5,17 @@
  */
 import { spawnSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { ROOT } from './setup.mjs';
 
-const isPublic = (file) => !readFileSync(file, 'utf8').includes('/packages/');
+/** Whether neither the file nor what it imports beside itself reaches into a package. */
+function isPublic(file) {
+  const source = readFileSync(file, 'utf8');
+  if (source.includes('/packages/')) return false;
+  const beside = [...source.matchAll(/from '(\.[^']+)'/g)].map((match) => resolve(dirname(file), match[1]));
+  return beside.every(isPublic);
+}
+
 const files = readdirSync(join(ROOT, 'test'), { recursive: true })
   .filter((name) => name.endsWith('.test.ts'))
   .map((name) => join(ROOT, 'test', name))

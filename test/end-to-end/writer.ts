@@ -11,16 +11,28 @@ import { batchOf } from './batches.ts';
 const [, , directory, durability, first] = process.argv as [string, string, string, Durability, string];
 const WRITERS = 32;
 
+/** One small write to a pipe is atomic and, unlike a stream, does not stay in this process. */
+function say(line: string): void {
+  for (;;) {
+    try {
+      writeSync(1, line);
+      return;
+    } catch (error) {
+      // The pipe is full because its reader is slow.
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+    }
+  }
+}
+
 const store = await open(directory, { segmentBytes: 1024 * 1024 });
 let next = Number(first);
-writeSync(1, 'ready\n');
+say('ready\n');
 await Promise.all(
   Array.from({ length: WRITERS }, async () => {
     for (;;) {
       const n = next++;
       await store.batch(batchOf(n), { durability });
-      // One small write to a pipe is atomic and, unlike a stream, does not stay in this process.
-      writeSync(1, `${n}\n`);
+      say(`${n}\n`);
     }
   }),
 );

@@ -18,7 +18,7 @@ test('a power cut at any I/O loses nothing that was acknowledged as flushed', as
 
 test('an acknowledgement before the flush is found', async (t) => {
   t.timeout(540_000);
-  const { violation, images } = await explore(SEED, IMAGES, { plantedEarlyAcknowledgement: true });
+  const { violation, images } = await explore(SEED, IMAGES, { earlyAcknowledgement: true });
   t.regex(violation ?? '', /were acknowledged as flushed/);
   t.log(`found after ${images} images: ${violation}`);
 });

@@ -221,6 +221,20 @@ for (const [name, at] of [
       t.throws(() => store.getSync('a'), { code: 'ERR_AIOKV_CLOSED' });
     }));
 
+  test(`${name}: closing answers every get under way, however many wait`, (t) =>
+    at(t, async (place) => {
+      let store = await openAt(place);
+      for (let n = 0; n < 100; n++) await store.put(`key${n}`, `${n}`, { durability: 'buffered' });
+      await store.close();
+      store = await openAt(place, { queueDepth: 4 });
+      const gets = Array.from({ length: 100 }, (_, n) => store.get(`key${n}`));
+      const many = store.getMany(Array.from({ length: 50 }, (_, n) => `key${n}`));
+      await store.close();
+      const values = await Promise.all(gets);
+      values.forEach((value, n) => t.is(value?.toString(), `${n}`));
+      t.is((await many).length, 50);
+    }));
+
   test(`${name}: bad input is refused before anything changes`, (t) =>
     at(t, async (place) => {
       const store = await openAt(place);

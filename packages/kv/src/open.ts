@@ -43,14 +43,29 @@ type ResolvedOptions = StoreOptions & { platform: Platform };
  *   ERR_AIOKV_NOT_A_STORE, ERR_AIOKV_FORMAT_NEWER, ERR_AIOKV_PAGE_SIZE, ERR_AIOKV_CORRUPT,
  *   ERR_AIOKV_NO_DIRECT_IO, ERR_AIOKV_NO_SPACE; AiokvTypeError ERR_AIOKV_INVALID_OPTION
  */
-export async function open(directory: string, options?: Partial<StoreOptions>): Promise<Store> {
+export function open(directory: string, options?: Partial<StoreOptions>): Promise<Store> {
+  return openPlanted(directory, options, { earlyAcknowledgement: false });
+}
+
+/** Defects that can be switched on, to see whether the crash tests find them. */
+export interface Planted {
+  /** Acknowledges before the flush. */
+  readonly earlyAcknowledgement: boolean;
+}
+
+/** @internal For the crash tests; see `Planted`. */
+export async function openPlanted(
+  directory: string,
+  options: Partial<StoreOptions> | undefined,
+  planted: Planted,
+): Promise<Store> {
   const resolved = resolveStoreOptions(options);
   const file = await openDataFile(directory, resolved);
   let queue: Queue | null = null;
   try {
     await requireLock(file);
     queue = new Queue(resolved.platform, { depth: resolved.queueDepth, maxWaiting: 1024 });
-    return await openStore(file, queue, resolved);
+    return await openStore(file, queue, resolved, planted);
   } catch (error) {
     await queue?.close();
     await file.close();
@@ -146,7 +161,7 @@ function firstSuperblock(geometry: Geometry): Superblock {
   };
 }
 
-async function openStore(file: DirectFile, queue: Queue, options: ResolvedOptions): Promise<Store> {
+async function openStore(file: DirectFile, queue: Queue, options: ResolvedOptions, planted: Planted): Promise<Store> {
   const loaded = await loadSuperblock(queue, file);
   const { superblock } = loaded;
   const { geometry } = superblock;
@@ -173,7 +188,7 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
     writeBufferBytes: options.writeBufferBytes,
     flushIntervalMs: options.flushIntervalMs,
     clock: options.clock,
-    plantedEarlyAcknowledgement: options.plantedEarlyAcknowledgement,
+    plantedEarlyAcknowledgement: planted.earlyAcknowledgement,
   });
   const saveEnd = async (): Promise<void> => {
     if (log.appendedThrough === superblock.logEnd?.lastSequence) return;

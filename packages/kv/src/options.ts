@@ -27,8 +27,6 @@ export interface StoreOptions {
   platform: Platform | null;
   /** Time, for tests. */
   clock: Clock;
-  /** For tests of the crash tests only. */
-  plantedEarlyAcknowledgement: boolean;
 }
 
 export interface WriteOptions {
@@ -64,7 +62,6 @@ const storeShape: OptionShape<StoreOptions> = {
   pageBytes: instance('0 or a power of two from 4096 to 65536', 0, isPageSize),
   platform: instance<Platform | null>('a platform', null, (value) => typeof value === 'object'),
   clock: instance('a clock', systemClock, (value) => typeof value === 'object' && value !== null),
-  plantedEarlyAcknowledgement: boolean(false),
 };
 
 const bound = instance<string | Uint8Array | undefined>(

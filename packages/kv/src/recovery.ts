@@ -11,8 +11,9 @@
  * R2. The records of a batch are applied together, at its last record, or not at all. A batch that a
  *     crash cut off is dropped when a frame of another epoch follows, or the log ends.
  * R3. A chain that breaks before something which is known to have been flushed is rot, not a torn tail:
- *     the clean end in the superblock knows it, and so does a later frame's `flushedThrough`. Sequences
- *     are never used twice, so frames of an abandoned line of history can not accuse a later one.
+ *     the clean end in the superblock knows it, and so does a later frame's `flushedThrough`. A frame of
+ *     an abandoned line of history accuses nobody falsely: it names only what had been flushed before a
+ *     recovery, which no recovery goes back behind, and the sequences of a dropped batch stay taken.
  *
  * It writes nothing. docs/durability.md tells the cases apart for users.
  */

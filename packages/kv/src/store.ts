@@ -270,6 +270,7 @@ export class Store implements IteratorHost, AsyncDisposable {
       }
     } finally {
       await log.close();
+      await this.#reader.quiet();
       index.close();
       await queue.close();
       await file.close();

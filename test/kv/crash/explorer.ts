@@ -8,14 +8,21 @@
  */
 import { Random } from '@aiokv/core';
 import { SimulatedDisk } from '@aiokv/aio';
-import { open } from '@aiokv/kv';
-import type { StoreOptions } from '@aiokv/kv';
+import type { Store } from '@aiokv/kv';
+import { openPlanted } from '../../../packages/kv/src/open.ts';
+import type { Planted } from '../../../packages/kv/src/open.ts';
 import { Ledger, call, contentsOf, randomGroup, readAll } from './history.ts';
 
 const MODES = ['none', 'all', 'subset', 'torn'] as const;
 const DIRECTORY = '/store';
 /** Small segments and few buffers keep an opening cheap and make histories cross segments. */
 export const GEOMETRY = { segmentBytes: 64 * 1024, writeBufferBytes: 1024 * 1024, queueDepth: 8 };
+
+const SOUND: Planted = { earlyAcknowledgement: false };
+
+function openOn(disk: SimulatedDisk, planted: Planted): Promise<Store> {
+  return openPlanted(DIRECTORY, { ...GEOMETRY, platform: disk }, planted);
+}
 
 export interface Exploration {
   images: number;
@@ -32,36 +39,36 @@ interface Image {
 }
 
 /** Runs histories from `seed` on until `images` were checked or something is wrong. */
-export async function explore(seed: number, images: number, options: Partial<StoreOptions> = {}): Promise<Exploration> {
+export async function explore(seed: number, images: number, planted: Planted = SOUND): Promise<Exploration> {
   const result: Exploration = { images: 0, histories: 0, violation: null };
   for (let next = seed; result.images < images && result.violation === null; next++) {
-    await exploreSeed(next, options, result);
+    await exploreSeed(next, planted, result);
   }
   return result;
 }
 
 /** One history of one seed, and the histories that live on from its images. */
-async function exploreSeed(seed: number, options: Partial<StoreOptions>, result: Exploration): Promise<void> {
+async function exploreSeed(seed: number, planted: Planted, result: Exploration): Promise<void> {
   const random = new Random(seed);
   const disk = new SimulatedDisk({ seed });
-  const first = await runHistory(disk, new Map(), random, options);
+  const first = await runHistory(disk, new Map(), random, planted);
   result.histories++;
-  const survivor = await checkImages(first.images, first.ledger, seed, random, options, result);
+  const survivor = await checkImages(first.images, first.ledger, seed, random, planted, result);
   if (survivor === null || result.violation !== null) return;
-  const second = await runHistory(survivor.disk, survivor.contents, random, options);
+  const second = await runHistory(survivor.disk, survivor.contents, random, planted);
   result.histories++;
-  await checkImages(second.images, second.ledger, seed, random, options, result);
+  await checkImages(second.images, second.ledger, seed, random, planted, result);
 }
 
 async function runHistory(
   disk: SimulatedDisk,
   start: ReadonlyMap<string, string>,
   random: Random,
-  options: Partial<StoreOptions>,
+  planted: Planted,
 ): Promise<{ images: Image[]; ledger: Ledger }> {
   const images: Image[] = [];
   const ledger = new Ledger(start);
-  let store = await open(DIRECTORY, { ...GEOMETRY, ...options, platform: disk });
+  let store = await open(DIRECTORY, { ...GEOMETRY, ...planted, platform: disk });
   disk.onOperation = (index, kind) => {
     for (const mode of MODES) {
       const image = disk.powerCut(mode, random);
@@ -78,7 +85,7 @@ async function runHistory(
     if (random.chance(0.1)) {
       await store.close();
       ledger.acknowledge(ledger.called);
-      store = await open(DIRECTORY, { ...GEOMETRY, ...options, platform: disk });
+      store = await open(DIRECTORY, { ...GEOMETRY, ...planted, platform: disk });
     }
   }
   await Promise.all(pending);
@@ -94,14 +101,14 @@ async function checkImages(
   ledger: Ledger,
   seed: number,
   random: Random,
-  options: Partial<StoreOptions>,
+  planted: Planted,
   result: Exploration,
 ): Promise<{ disk: SimulatedDisk; contents: Map<string, string> } | null> {
   let survivor: { disk: SimulatedDisk; contents: Map<string, string> } | null = null;
   const chosen = random.below(images.length);
   for (const [at, image] of images.entries()) {
     result.images++;
-    const fault = await checkImage(image, ledger, options, (contents) => {
+    const fault = await checkImage(image, ledger, planted, (contents) => {
       if (at === chosen) survivor = { disk: image.disk, contents };
     });
     if (fault !== null) {
@@ -115,12 +122,12 @@ async function checkImages(
 async function checkImage(
   image: Image,
   ledger: Ledger,
-  options: Partial<StoreOptions>,
+  planted: Planted,
   onContents: (contents: Map<string, string>) => void,
 ): Promise<string | null> {
   let contents: Map<string, string>;
   try {
-    const store = await open(DIRECTORY, { ...GEOMETRY, ...options, platform: image.disk });
+    const store = await open(DIRECTORY, { ...GEOMETRY, ...planted, platform: image.disk });
     contents = await readAll(store);
     await store.close();
   } catch (error) {

@@ -62,6 +62,7 @@ export class RecordReader implements CompletionHandler {
   readonly #free: number[] = [];
   readonly #waiting: WaitingRead[] = [];
   #waitingHead = 0;
+  readonly #quietWaiters: (() => void)[] = [];
   #syncBuffer: AlignedBuffer | null = null;
 
   constructor(queue: Queue, file: DirectFile, refuse: (sequence: number) => Error | null) {
@@ -142,9 +143,18 @@ export class RecordReader implements CompletionHandler {
     slot.current = slot.buffer;
     slot.key = slot.shortKey;
     this.#free.push(index);
-    this.#startWaiting();
     if (value instanceof Error) sink.failed(token, value);
     else sink.found(token, value);
+    this.#startWaiting();
+    if (this.#free.length === this.#slots.length) {
+      for (const resolve of this.#quietWaiters.splice(0)) resolve();
+    }
+  }
+
+  /** Settles when no read is in flight or waiting; the queue may be closed then. */
+  async quiet(): Promise<void> {
+    if (this.#free.length === this.#slots.length) return;
+    await new Promise<void>((resolve) => this.#quietWaiters.push(resolve));
   }
 
   #startWaiting(): void {

@@ -1,0 +1,149 @@
+/**
+ * The formats, byte for byte: what the encoders write today is what the golden files have held since the
+ * format began, and the decoders give back what went in. AIOKV_GOLDEN=write makes the files anew, which is
+ * right only together with a new format version.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import test from 'ava';
+import type { Sequence } from '@aiokv/core';
+import { FRAME_HEADER_BYTES, frameHash, readFrame, sealFrame } from '../../packages/kv/src/format/frame.ts';
+import {
+  FLAG_BATCH_CONTINUES,
+  RecordKind,
+  copyValue,
+  encodeRecord,
+  keyEquals,
+  paddedRecordBytes,
+  recordBytes,
+  recordFault,
+  sequenceOf,
+} from '../../packages/kv/src/format/record.ts';
+import {
+  SegmentKind,
+  encodeSegmentHeader,
+  readSegmentHeader,
+  segmentHash,
+} from '../../packages/kv/src/format/segment.ts';
+import { encodeSuperblock, readSuperblock, superblockHash } from '../../packages/kv/src/format/superblock.ts';
+import type { Superblock } from '../../packages/kv/src/format/superblock.ts';
+import type { Block } from '../../packages/kv/src/format/words.ts';
+
+const sequence = (value: number): Sequence => value as Sequence;
+const uuid = Uint8Array.from({ length: 16 }, (_, i) => 0xa0 + i);
+
+function block(lengthBytes: number): Block {
+  const memory = new ArrayBuffer(lengthBytes);
+  return { bytes: new Uint8Array(memory), view: new DataView(memory) };
+}
+
+/** 32 bytes a line, in hexadecimal, so that a difference can be read. */
+function dump(bytes: Uint8Array): string {
+  const hex = Buffer.from(bytes).toString('hex');
+  return `${(hex.match(/.{1,64}/g) ?? []).join('\n')}\n`;
+}
+
+function golden(name: string, bytes: Uint8Array): string {
+  const file = new URL(`golden/${name}.hex`, import.meta.url);
+  if (process.env['AIOKV_GOLDEN'] === 'write') writeFileSync(file, dump(bytes));
+  return readFileSync(file, 'utf8');
+}
+
+test('record', (t) => {
+  const key = Buffer.from('key');
+  const value = Buffer.from('value!');
+  const target = block(64);
+  encodeRecord(target, 8, RecordKind.put, FLAG_BATCH_CONTINUES, sequence(2 ** 40 + 7), key, 3, value);
+  const length = recordBytes(3, 6);
+  t.is(
+    golden('record', target.bytes.subarray(8, 8 + paddedRecordBytes(3, 6))),
+    dump(target.bytes.subarray(8, 8 + paddedRecordBytes(3, 6))),
+  );
+  t.is(recordFault(target, 8, length), null);
+  t.is(recordFault(target, 8, length - 1), 'record checksum');
+  t.true(keyEquals(target, 8, key, 3));
+  t.false(keyEquals(target, 8, key, 2));
+  t.is(sequenceOf(target.view, 8), sequence(2 ** 40 + 7));
+  t.is(copyValue(target, 8).toString(), 'value!');
+});
+
+test('frame', (t) => {
+  const target = block(256);
+  encodeRecord(target, FRAME_HEADER_BYTES, RecordKind.put, 0, sequence(11), Buffer.from('a'), 1, Buffer.from('1'));
+  encodeRecord(
+    target,
+    FRAME_HEADER_BYTES + 32,
+    RecordKind.del,
+    0,
+    sequence(12),
+    Buffer.from('b'),
+    1,
+    new Uint8Array(0),
+  );
+  const header = {
+    payloadBytes: 64,
+    epoch: 0x1234_5678_9abc,
+    segmentSequence: 3,
+    frameNumber: 5,
+    recordCount: 2,
+    firstSequence: sequence(11),
+    lastSequence: sequence(12),
+    flushedThrough: sequence(10),
+    previousHash: 0xfeed_face_cafe_beefn,
+  };
+  const hash = sealFrame(target, header);
+  t.is(golden('frame', target.bytes.subarray(0, 144)), dump(target.bytes.subarray(0, 144)));
+  t.deepEqual(readFrame(target), header);
+  t.is(frameHash(target), hash);
+  for (let at = 0; at < 144; at++) {
+    target.bytes[at] = (target.bytes[at] as number) ^ 0x10;
+    t.is(readFrame(target), null, `byte ${at}`);
+    target.bytes[at] = (target.bytes[at] as number) ^ 0x10;
+  }
+});
+
+test('segment header', (t) => {
+  const target = block(4096);
+  const header = {
+    kind: SegmentKind.log,
+    uuid,
+    sequence: 9,
+    epoch: 0x1234_5678_9abc,
+    slot: 4,
+    predecessor: { segmentSequence: 8, frameNumber: 77, hash: 0x0123_4567_89ab_cdefn },
+  };
+  const hash = encodeSegmentHeader(target, header);
+  t.is(golden('segment-header', target.bytes.subarray(0, 128)), dump(target.bytes.subarray(0, 128)));
+  t.deepEqual(readSegmentHeader(target), header);
+  t.is(segmentHash(target), hash);
+});
+
+test('superblock', (t) => {
+  const target = block(4096);
+  const superblock: Superblock = {
+    formatVersion: 1,
+    compatibleFeatures: 1n,
+    readOnlyCompatibleFeatures: 2n,
+    incompatibleFeatures: 3n,
+    uuid,
+    geometry: { pageBytes: 4096, writeAlignment: 4096, segmentBytes: 4_194_304, headerBytes: 262_144 },
+    maxKeyBytes: 4096,
+    maxFrameBytes: 262_144,
+    comparator: 1,
+    sequence: 6,
+    previousHash: 0x1111_2222_3333_4444n,
+    checkpointRoot: 0,
+    checkpointSequence: sequence(0),
+    logStart: { segmentSequence: 1, slot: 0 },
+    logEnd: {
+      link: { segmentSequence: 9, frameNumber: 77, hash: 0x0123_4567_89ab_cdefn },
+      lastSequence: sequence(2 ** 33),
+    },
+  };
+  const hash = encodeSuperblock(target, superblock);
+  t.is(golden('superblock', target.bytes.subarray(0, 512)), dump(target.bytes.subarray(0, 512)));
+  t.deepEqual(readSuperblock(target), superblock);
+  t.is(superblockHash(target), hash);
+  const open = block(4096);
+  encodeSuperblock(open, { ...superblock, logEnd: null });
+  t.is(readSuperblock(open)?.logEnd, null);
+});
