@@ -68,7 +68,7 @@ async function runHistory(
 ): Promise<{ images: Image[]; ledger: Ledger }> {
   const images: Image[] = [];
   const ledger = new Ledger(start);
-  let store = await open(DIRECTORY, { ...GEOMETRY, ...planted, platform: disk });
+  let store = await openOn(disk, planted);
   disk.onOperation = (index, kind) => {
     for (const mode of MODES) {
       const image = disk.powerCut(mode, random);
@@ -85,7 +85,7 @@ async function runHistory(
     if (random.chance(0.1)) {
       await store.close();
       ledger.acknowledge(ledger.called);
-      store = await open(DIRECTORY, { ...GEOMETRY, ...planted, platform: disk });
+      store = await openOn(disk, planted);
     }
   }
   await Promise.all(pending);
@@ -127,7 +127,7 @@ async function checkImage(
 ): Promise<string | null> {
   let contents: Map<string, string>;
   try {
-    const store = await open(DIRECTORY, { ...GEOMETRY, ...planted, platform: image.disk });
+    const store = await openOn(image.disk, planted);
     contents = await readAll(store);
     await store.close();
   } catch (error) {
