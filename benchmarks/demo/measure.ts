@@ -48,7 +48,8 @@ export async function measureBareQueue(
   }
 }
 
-async function closedLoop(
+/** `depth` readers, each with one read in flight; `read` is told which reader asks. */
+export async function closedLoop(
   depth: number,
   seconds: number,
   read: (random: Random, reader: number) => Promise<void>,
