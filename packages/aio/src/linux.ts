@@ -8,7 +8,7 @@
 import { constants as fsConstants, promises as fs } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { constants as osConstants } from 'node:os';
-import { AiokvError, SystemCallError } from '@aiokv/core';
+import { AiokvError, SystemCallError, isPowerOfTwo } from '@aiokv/core';
 import type { ForeignInterfaceName } from './ffi/port.ts';
 import { requireForeignInterface } from './ffi/load.ts';
 import { LibaioEngine } from './engines/libaio.ts';
@@ -27,10 +27,15 @@ export interface LinuxPlatformOptions {
 }
 
 const { O_CREAT, O_DIRECT, O_EXCL, O_RDONLY, O_RDWR } = fsConstants;
-const { EINVAL, ENOSYS, EOPNOTSUPP } = osConstants.errno;
+const { EAGAIN, EINVAL, ENOSPC, ENOSYS, EOPNOTSUPP } = osConstants.errno;
 const LOCK_EX_NB = 2 | 4;
 /** What is assumed where the kernel does not say: right for every device with 4 KiB blocks or smaller ones. */
 const ASSUMED_ALIGNMENT = 4096;
+/**
+ * The largest file-system block of local file systems. Where `statfs` says more, or no power of two, it means
+ * the transfer that suits a server (1 MiB on NFS, 4 MiB on Lustre), which a neighbour need not fear.
+ */
+const LARGEST_BLOCK = 65536;
 
 /**
  * Files and engines of this machine.
@@ -78,8 +83,10 @@ async function openDirect(libc: Libc, path: string, options: OpenFileOptions): P
   try {
     handle = await fs.open(path, flags, 0o644);
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'EINVAL') throw noDirectIo(path, cause);
-    throw cause;
+    if ((cause as NodeJS.ErrnoException).code !== 'EINVAL') throw cause;
+    // Linux makes the file first and refuses O_DIRECT after it; with `exclusive` it is certainly ours.
+    if (options.create === true && options.exclusive === true) await fs.rm(path, { force: true });
+    throw noDirectIo(path, cause);
   }
   try {
     return new LinuxFile(libc, path, handle, await readAlignment(libc, path, handle));
@@ -91,7 +98,8 @@ async function openDirect(libc: Libc, path: string, options: OpenFileOptions): P
 
 class LinuxFile implements DirectFile {
   readonly path: string;
-  readonly handle: number;
+  /** -1 once closed: the number is soon that of another file, which a late request must not reach. */
+  handle: number;
   readonly alignment: Alignment;
   readonly #libc: Libc;
   /** Held for as long as the file is: a handle that is collected closes its descriptor. */
@@ -118,13 +126,18 @@ class LinuxFile implements DirectFile {
   }
 
   async preallocate(offset: number, lengthBytes: number): Promise<void> {
+    const endBytes = offset + lengthBytes;
+    if ((await this.#handle.stat()).isBlockDevice()) {
+      if ((await this.sizeBytes()) >= endBytes) return;
+      throw new SystemCallError('fallocate', ENOSPC, `${this.path} is a device and as large as it will ever be`);
+    }
     const errno = toInt(await this.#libc.posixFallocateAsync(this.handle, offset, lengthBytes));
     if (errno === 0) return;
     // A file system without fallocate: the size is what can be had.
     if (errno !== EOPNOTSUPP && errno !== EINVAL && errno !== ENOSYS) {
       throw new SystemCallError('fallocate', errno, this.path);
     }
-    if ((await this.sizeBytes()) < offset + lengthBytes) await this.#handle.truncate(offset + lengthBytes);
+    if ((await this.sizeBytes()) < endBytes) await this.#handle.truncate(endBytes);
   }
 
   sync(): Promise<void> {
@@ -133,41 +146,65 @@ class LinuxFile implements DirectFile {
 
   async lock(): Promise<string | undefined> {
     if (toInt(this.#libc.flock(this.handle, LOCK_EX_NB)) === 0) return undefined;
-    const { ino } = await this.#handle.stat();
-    return holderOf(ino);
+    const errno = this.#libc.errno();
+    if (errno !== EAGAIN) throw new SystemCallError('flock', errno, this.path);
+    const { ino, dev } = await this.#handle.stat({ bigint: true });
+    return holderOf(ino, dev);
   }
 
   close(): Promise<void> {
+    this.handle = -1;
     this.#closing ??= this.#handle.close();
     return this.#closing;
   }
 }
 
-/** Finds the process with a lock on an inode in /proc/locks: `1: FLOCK ADVISORY WRITE pid maj:min:inode 0 EOF`. */
-async function holderOf(inode: number): Promise<string> {
+/**
+ * Finds the process with a lock on an inode in /proc/locks, whose lines look like
+ * `1: FLOCK  ADVISORY  WRITE 4711 08:01:1234 0 EOF`. Some file systems show another device number there
+ * than `stat` does, so a line of the same inode will do when none has both.
+ */
+async function holderOf(inode: bigint, device: bigint): Promise<string> {
+  const { major, minor } = deviceNumbers(device);
+  const hex = (value: number): string => value.toString(16).padStart(2, '0');
+  const place = `${hex(major)}:${hex(minor)}:${inode}`;
+  let candidate: string | undefined;
   try {
     for (const line of (await fs.readFile('/proc/locks', 'utf8')).split('\n')) {
-      const [, kind, , , pid, place] = line.trim().split(/\s+/);
-      if (kind !== 'FLOCK' || place?.split(':')[2] !== String(inode)) continue;
-      return Number(pid) === process.pid ? `this process (${pid})` : `process ${pid}`;
+      const [, kind, , , pid, at] = line.trim().split(/\s+/);
+      if (kind !== 'FLOCK' || at?.endsWith(`:${inode}`) !== true) continue;
+      if (at === place || candidate === undefined) candidate = pid;
+      if (at === place) break;
     }
   } catch {
     // No /proc here: the lock stands all the same.
   }
-  return 'another process';
+  if (candidate === undefined) return 'another process';
+  return Number(candidate) === process.pid ? `this process (${candidate})` : `process ${candidate}`;
+}
+
+/** The encoding of dev_t in glibc: 12 + 20 bits, with the upper parts further up. */
+function deviceNumbers(device: bigint): { major: number; minor: number } {
+  return {
+    major: Number(((device >> 8n) & 0xfffn) | ((device >> 32n) & 0xfffff000n)),
+    minor: Number((device & 0xffn) | ((device >> 12n) & 0xffffff00n)),
+  };
 }
 
 async function readAlignment(libc: Libc, path: string, handle: FileHandle): Promise<Alignment> {
-  const stat = await handle.stat();
-  const { bsize } = await fs.statfs(path);
+  const stat = await handle.stat({ bigint: true });
   if (stat.isBlockDevice()) {
     const logical = readIoctl(libc, handle.fd, 0x1268) ?? ASSUMED_ALIGNMENT; // BLKSSZGET
     const physical = readIoctl(libc, handle.fd, 0x127b) ?? logical; // BLKPBSZGET
     return { memory: logical, offset: logical, write: Math.max(4096, logical, physical) };
   }
+  // O_DIRECT means something else for a pipe, and nothing for a directory.
+  if (!stat.isFile()) throw noDirectIo(path, undefined);
+  const { bsize } = await fs.statfs(path);
+  const block = isPowerOfTwo(bsize) && bsize <= LARGEST_BLOCK ? bsize : 0;
   const direct = readDirectAlignment(libc, path, handle.fd);
   const physical = await physicalBlockBytes(stat.dev);
-  return { ...direct, write: Math.max(4096, direct.offset, physical, bsize) };
+  return { ...direct, write: Math.max(4096, direct.offset, physical, block) };
 }
 
 function readIoctl(libc: Libc, fd: number, request: number): number | undefined {
@@ -191,14 +228,12 @@ function readDirectAlignment(libc: Libc, path: string, fd: number): { memory: nu
 }
 
 /** The block that the device writes as a whole, from sysfs; 0 where it does not say. */
-async function physicalBlockBytes(device: number): Promise<number> {
-  // The encoding of dev_t in glibc: 12 + 20 bits, with the upper parts further up.
-  const big = BigInt(device);
-  const major = Number(((big >> 8n) & 0xfffn) | ((big >> 32n) & 0xfffff000n));
-  const minor = Number((big & 0xffn) | ((big >> 12n) & 0xffffff00n));
+async function physicalBlockBytes(device: bigint): Promise<number> {
+  const { major, minor } = deviceNumbers(device);
   for (const queue of ['queue', '../queue']) {
     try {
-      return Number(await fs.readFile(`/sys/dev/block/${major}:${minor}/${queue}/physical_block_size`, 'utf8'));
+      const bytes = Number(await fs.readFile(`/sys/dev/block/${major}:${minor}/${queue}/physical_block_size`, 'utf8'));
+      return isPowerOfTwo(bytes) ? bytes : 0;
     } catch {
       // A partition has its queue one level up; some file systems have no device at all.
     }
@@ -209,7 +244,7 @@ async function physicalBlockBytes(device: number): Promise<number> {
 function noDirectIo(path: string, cause: unknown): AiokvError {
   return new AiokvError(
     'ERR_AIOKV_NO_DIRECT_IO',
-    `the file system of ${path} refuses direct I/O (O_DIRECT): use a directory on ext4, xfs or btrfs`,
+    `the file system of ${path} refuses direct I/O (O_DIRECT): use a file in a directory on ext4, xfs or btrfs`,
     { cause },
   );
 }

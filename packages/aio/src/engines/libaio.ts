@@ -4,6 +4,17 @@
  *
  * It keeps its own memory (iocbs, pointers, events) alive through itself, for the kernel reads and writes
  * there; the data buffers are held by whoever submits. See engine.ts for the invariants E1 to E5.
+ *
+ * ```
+ *   kernel ─► ring ─────────────────────► reap        the usual way, no system call
+ *               └─ io_getevents ─► events ─► reap      after `wait`, and where the ring cannot be read
+ * ```
+ *
+ * L1. Events that `wait` took out of the ring are handed out by the next `reap`, before any others.
+ * L2. A `reap` that leaves room in `completions` has left nothing behind: the eventfd was read once for
+ *     all of them and does not signal again.
+ * L3. After `close` began no call reaches the context: its ring is about to be unmapped, and the address
+ *     may be that of another context a moment later.
  */
 import type { AlignedBuffer } from '../buffers.ts';
 import { Opcode } from '../engine.ts';
@@ -27,6 +38,8 @@ export interface LibaioOptions extends EngineOptions {
 }
 
 const { EINTR } = constants.errno;
+/** Some 68 years, and a timeout of Infinity. */
+const MAX_WAIT_SECONDS = 0x7fff_ffff;
 const COMMANDS = {
   [Opcode.read]: IocbCommand.pread,
   [Opcode.write]: IocbCommand.pwrite,
@@ -44,10 +57,14 @@ export class LibaioEngine implements Engine {
   /** Events that `wait` took out of the ring and `reap` has not handed out: the first `#overflow`. */
   #overflow = 0;
   #overflowTaken = 0;
-  readonly #timeout = new BigInt64Array(2);
+  /** `struct timespec`: seconds, then nanoseconds, each 64 bits of which the lower half is used. */
+  readonly #timeout = new Int32Array(4);
   readonly #timeoutAddress: number;
   #ring: CompletionRing | null;
   readonly #wakeup: Wakeup;
+  #active = false;
+  /** The eventfd was read while inactive; what it announced may still wait. */
+  #missedWake = false;
   #closing: Promise<void> | null = null;
 
   /** @throws AiokvError ERR_AIOKV_NO_CONTEXT; SystemCallError */
@@ -57,7 +74,7 @@ export class LibaioEngine implements Engine {
     this.#iocbs = new IocbArray(ffi, slots);
     this.#events = new EventArray(ffi, depth);
     this.#timeoutAddress = ffi.addressOf(this.#timeout.buffer);
-    this.#wakeup = new Wakeup(libcOf(ffi), () => this.onCompletion?.());
+    this.#wakeup = new Wakeup(libcOf(ffi), this.#onWake);
     try {
       this.#context = this.#calls.ioSetup(depth);
     } catch (error) {
@@ -92,26 +109,30 @@ export class LibaioEngine implements Engine {
 
   reap(completions: Completions): number {
     completions.count = 0;
+    if (this.#closing !== null) return 0;
     if (this.#overflow > 0) this.#takeOverflow(completions);
-    if (this.#ring === null) {
-      if (this.#overflow === 0 && completions.count === 0) {
-        this.#getevents(0, 0);
-        this.#takeOverflow(completions);
-      }
-    } else if (!this.#ring.reap(completions)) {
+    if (this.#ring === null) this.#reapThroughKernel(completions);
+    else if (!this.#ring.reap(completions)) {
       this.#ring.drop();
       this.#ring = null;
+      this.#reapThroughKernel(completions);
     }
     return completions.count;
   }
 
   wait(timeoutMs: number): void {
-    if (this.#overflow > 0 || this.#ring?.isEmpty === false) return;
+    if (this.#closing !== null || this.#overflow > 0 || this.#ring?.isEmpty === false) return;
     this.#getevents(1, timeoutMs);
   }
 
   setActive(active: boolean): void {
+    if (this.#closing !== null) return;
+    this.#active = active;
     this.#wakeup.setActive(active);
+    if (active && this.#missedWake) {
+      this.#missedWake = false;
+      if (this.#ring === null || this.#overflow > 0 || !this.#ring.isEmpty) setImmediate(this.#onWake);
+    }
   }
 
   close(): Promise<void> {
@@ -119,19 +140,36 @@ export class LibaioEngine implements Engine {
     return this.#closing;
   }
 
+  readonly #onWake = (): void => {
+    if (this.#active) this.onCompletion?.();
+    else this.#missedWake = true;
+  };
+
   async #close(): Promise<void> {
     this.#ring?.drop();
     this.#ring = null;
     this.onCompletion = null;
-    // Waits for what is in flight (E5); until then the eventfd must live.
-    await this.#calls.ioDestroy(this.#context);
-    this.#wakeup.close();
+    try {
+      // Waits for what is in flight (E5); until then the eventfd must live.
+      await this.#calls.ioDestroy(this.#context);
+    } finally {
+      this.#wakeup.close();
+    }
+  }
+
+  /** L2: `events` has room for all that can be in flight, so one call takes everything there is. */
+  #reapThroughKernel(completions: Completions): void {
+    if (completions.count === completions.capacity) return;
+    this.#getevents(0, 0);
+    this.#takeOverflow(completions);
   }
 
   /** Takes events out through the kernel. Requires that none of an earlier call are left. */
   #getevents(min: number, timeoutMs: number): void {
-    this.#timeout[0] = BigInt(Math.floor(timeoutMs / 1000));
-    this.#timeout[1] = BigInt(Math.round((timeoutMs % 1000) * 1e6));
+    const seconds = Math.min(Math.floor(Math.max(0, timeoutMs) / 1000), MAX_WAIT_SECONDS);
+    const nanoseconds = Math.floor(Math.max(0, timeoutMs - seconds * 1000) * 1e6);
+    this.#timeout[0] = seconds;
+    this.#timeout[2] = Math.min(nanoseconds, 999_999_999);
     const { address, capacity } = this.#events;
     const count = this.#calls.ioGetevents(this.#context, min, capacity, address, this.#timeoutAddress);
     if (count === -EINTR) return;

@@ -32,7 +32,8 @@ interface Bindings {
 
 interface RefNapi {
   address(buffer: Buffer): number;
-  reinterpret(pointer: Buffer, length: number): Buffer;
+  /** A buffer of `length` bytes at the address that `pointer` holds at `offset`. */
+  readPointer(pointer: Buffer, offset: number, length: number): Buffer;
 }
 
 interface Packages {
@@ -63,19 +64,17 @@ export function loadFfiNapi(): ForeignInterface {
     viewOf(address, byteLength) {
       const pointer = Buffer.alloc(WORD_BYTES);
       pointer.writeBigUInt64LE(BigInt(address));
-      const memory = ref.reinterpret(readPointer(ref, pointer), byteLength);
-      return new Uint8Array(memory.buffer, memory.byteOffset, byteLength);
+      try {
+        const memory = ref.readPointer(pointer, 0, byteLength);
+        // Where foreign memory may not become an ArrayBuffer, some versions hand out a copy of it.
+        if (ref.address(memory) !== address) return undefined;
+        return new Uint8Array(memory.buffer, memory.byteOffset, byteLength);
+      } catch {
+        return undefined;
+      }
     },
     callback: (target, arity) => makeCallback(packages, target, arity),
   };
-}
-
-/** A buffer at the address that `pointer` holds. */
-function readPointer(ref: RefNapi, pointer: Buffer): Buffer {
-  const { readPointer: read } = ref as unknown as {
-    readPointer: (buffer: Buffer, offset: number, length: number) => Buffer;
-  };
-  return read(pointer, 0, 0);
 }
 
 function adapt(packages: Packages, library: { get(symbol: string): Buffer }): ForeignLibrary {

@@ -29,7 +29,13 @@ export function loadKoffi(): ForeignInterface {
     name: 'koffi',
     load: (library) => adapt(koffi.load(library)),
     addressOf: (buffer) => Number(koffi.address(buffer)),
-    viewOf: (address, byteLength) => new Uint8Array(koffi.view(BigInt(address), byteLength)),
+    viewOf(address, byteLength) {
+      try {
+        return new Uint8Array(koffi.view(BigInt(address), byteLength));
+      } catch {
+        return undefined;
+      }
+    },
     callback: (target, arity) => register(koffi, target, arity),
   };
 }

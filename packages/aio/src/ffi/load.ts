@@ -1,11 +1,13 @@
 /**
  * Chooses the foreign-function interface of this thread, once: `ffi-napi` where it loads, `koffi`
- * otherwise, or the one that is asked for. The environment variable AIOKV_FFI decides for the process.
+ * otherwise. The environment variable AIOKV_FFI decides for the process; a caller that names one decides
+ * for itself, and for those after it that name none.
  *
  * In a worker it is `koffi`, whatever loads: `ffi-napi` takes the process down when the environment that
- * loaded it first is a worker that ends, and a worker cannot know whether the main thread was first.
+ * loaded it first is a worker that ends, and a worker cannot know whether the main thread was first. So
+ * AIOKV_FFI=ffi-napi is about the main thread only.
  */
-import { AiokvError } from '@aiokv/core';
+import { AiokvError, AiokvTypeError } from '@aiokv/core';
 import { isMainThread } from 'node:worker_threads';
 import { loadFfiNapi } from './ffi-napi.ts';
 import { loadKoffi } from './koffi.ts';
@@ -19,32 +21,51 @@ const loaders: Readonly<Record<ForeignInterfaceName, () => ForeignInterface>> = 
 const loaded = new Map<ForeignInterfaceName, ForeignInterface>();
 const failures = new Map<ForeignInterfaceName, unknown>();
 
-/** The interface, or undefined when none can be loaded. */
+/** What those get who name none: the first that was loaded. */
+let standing: ForeignInterface | undefined;
+
+/**
+ * The interface, or undefined when none can be loaded.
+ *
+ * @throws AiokvTypeError ERR_AIOKV_INVALID_OPTION when AIOKV_FFI names one that there is not
+ */
 export function foreignInterface(preferred?: ForeignInterfaceName): ForeignInterface | undefined {
+  if (preferred === undefined && standing !== undefined) return standing;
   for (const name of candidates(preferred)) {
     const found = tryLoad(name);
-    if (found !== undefined) return found;
+    if (found !== undefined) {
+      standing ??= found;
+      return found;
+    }
   }
   return undefined;
 }
 
-/** @throws AiokvError ERR_AIOKV_FFI_UNAVAILABLE when none can be loaded */
+/** @throws AiokvError ERR_AIOKV_FFI_UNAVAILABLE when none can be loaded; AiokvTypeError as `foreignInterface` */
 export function requireForeignInterface(preferred?: ForeignInterfaceName): ForeignInterface {
   const found = foreignInterface(preferred);
   if (found !== undefined) return found;
-  const reasons = candidates(preferred).map((name) => `${name}: ${messageOf(failures.get(name))}`);
+  const names = candidates(preferred);
+  const reasons = names.map((name) => failures.get(name));
   throw new AiokvError(
     'ERR_AIOKV_FFI_UNAVAILABLE',
-    `no foreign-function interface could be loaded (${reasons.join('; ')}): run "npm install koffi"`,
-    { cause: failures.get(candidates(preferred)[0] as ForeignInterfaceName) },
+    `no foreign-function interface could be loaded (${names.map((name, i) => `${name}: ${messageOf(reasons[i])}`).join('; ')}): ` +
+      'run "npm install koffi"',
+    { cause: reasons.length === 1 ? reasons[0] : new AggregateError(reasons, 'every one of them failed') },
   );
 }
 
 function candidates(preferred: ForeignInterfaceName | undefined): ForeignInterfaceName[] {
   if (preferred !== undefined) return [preferred];
-  const asked = process.env['AIOKV_FFI'];
-  if (asked === 'koffi' || asked === 'ffi-napi') return [asked];
-  return ['ffi-napi', 'koffi'];
+  const asked = process.env['AIOKV_FFI'] ?? '';
+  if (asked === '') return ['ffi-napi', 'koffi'];
+  if (!Object.hasOwn(loaders, asked)) {
+    throw new AiokvTypeError(
+      'ERR_AIOKV_INVALID_OPTION',
+      `the environment variable AIOKV_FFI must be one of ${Object.keys(loaders).join(', ')}, not '${asked}'`,
+    );
+  }
+  return isMainThread ? [asked as ForeignInterfaceName] : ['koffi'];
 }
 
 function tryLoad(name: ForeignInterfaceName): ForeignInterface | undefined {

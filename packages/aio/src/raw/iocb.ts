@@ -11,8 +11,9 @@
  *    0 data ..    2 obj ..             4 res ..                   6 res2 ..
  * ```
  *
- * The kernel copies an iocb while it is submitted, so an entry may be prepared again at once; the data
- * buffer must stay until the completion.
+ * The kernel copies an iocb and its iovecs while they are submitted, so an entry may be prepared again at
+ * once; the data buffer must stay until the completion. Nothing here checks what it is given: the kernel
+ * does, and refuses.
  */
 import type { ForeignInterface } from '../ffi/port.ts';
 
@@ -34,6 +35,17 @@ export const IocbCommand = {
 } as const;
 export type IocbCommand = (typeof IocbCommand)[keyof typeof IocbCommand];
 
+/** `RWF_*`, include/uapi/linux/fs.h; see `setRwFlags`. */
+export const RwFlag = {
+  hipri: 0x1,
+  dsync: 0x2,
+  sync: 0x4,
+  /** Completes with -EAGAIN where the request would have blocked `io_submit`. */
+  nowait: 0x8,
+  append: 0x10,
+  atomic: 0x40,
+} as const;
+
 const FLAG_RESFD = 1;
 
 /** A fixed number of iocbs, and an array of pointers to choose among them. Owns its memory. */
@@ -45,6 +57,7 @@ export class IocbArray {
   /** Address of the array of pointers that `point` fills. */
   readonly pointersAddress: number;
 
+  /** @param capacity how many iocbs; they are numbered from 0 */
   constructor(ffi: ForeignInterface, capacity: number) {
     this.capacity = capacity;
     const memory = new ArrayBuffer(capacity * IOCB_BYTES);
@@ -55,7 +68,60 @@ export class IocbArray {
     this.pointersAddress = ffi.addressOf(pointers);
   }
 
-  /** Describes a transfer (`io_prep_pread`, `io_prep_pwrite`, and with an iovec the vectored ones). */
+  /** `io_prep_pread`. The memory at `bufferAddress` must stay until the completion. */
+  prepRead(
+    index: number,
+    fd: number,
+    bufferAddress: number,
+    lengthBytes: number,
+    fileOffset: number,
+    data = index,
+  ): void {
+    this.prepare(index, IocbCommand.pread, fd, bufferAddress, lengthBytes, fileOffset, data);
+  }
+
+  /** `io_prep_pwrite`. The memory at `bufferAddress` must stay, unchanged, until the completion. */
+  prepWrite(
+    index: number,
+    fd: number,
+    bufferAddress: number,
+    lengthBytes: number,
+    fileOffset: number,
+    data = index,
+  ): void {
+    this.prepare(index, IocbCommand.pwrite, fd, bufferAddress, lengthBytes, fileOffset, data);
+  }
+
+  /** `io_prep_preadv`, into `count` entries of an `IovecArray`. */
+  prepReadv(index: number, fd: number, iovecAddress: number, count: number, fileOffset: number, data = index): void {
+    this.prepare(index, IocbCommand.preadv, fd, iovecAddress, count, fileOffset, data);
+  }
+
+  /** `io_prep_pwritev`, from `count` entries of an `IovecArray`. */
+  prepWritev(index: number, fd: number, iovecAddress: number, count: number, fileOffset: number, data = index): void {
+    this.prepare(index, IocbCommand.pwritev, fd, iovecAddress, count, fileOffset, data);
+  }
+
+  /** `io_prep_fsync`. Covers writes that have completed, not those in flight. */
+  prepFsync(index: number, fd: number, data = index): void {
+    this.prepareFlush(index, IocbCommand.fsync, fd, data);
+  }
+
+  /** `io_prep_fdsync`. Covers writes that have completed, not those in flight. */
+  prepFdsync(index: number, fd: number, data = index): void {
+    this.prepareFlush(index, IocbCommand.fdsync, fd, data);
+  }
+
+  /** `io_prep_poll`: completes once, with the events of `mask` (`POLLIN` is 1) that are there. */
+  prepPoll(index: number, fd: number, mask: number, data = index): void {
+    this.prepare(index, IocbCommand.poll, fd, mask, 0, 0, data);
+  }
+
+  /**
+   * Describes a request in the kernel's terms; the functions above name its uses.
+   *
+   * @param data comes back with the completion; a number of 32 bits
+   */
   prepare(
     index: number,
     command: IocbCommand,
@@ -92,6 +158,16 @@ export class IocbArray {
     const at = index * IOCB_WORDS;
     this.#words[at + 14] = FLAG_RESFD;
     this.#words[at + 15] = eventfd;
+  }
+
+  /** `RwFlag`s of a transfer, after it was prepared. */
+  setRwFlags(index: number, flags: number): void {
+    this.#words[index * IOCB_WORDS + 3] = flags;
+  }
+
+  /** Address of an iocb; what `io_cancel` wants. */
+  addressOf(index: number): number {
+    return this.#address + index * IOCB_BYTES;
   }
 
   /** Entry `place` of the array of pointers leads to iocb `index` from now on. */

@@ -8,11 +8,10 @@
 import { readFileSync } from 'node:fs';
 import { AiokvError, SystemCallError } from '@aiokv/core';
 import { constants } from 'node:os';
-import type { ForeignInterface, NativeFunction } from '../ffi/port.ts';
+import type { ForeignInterface, ForeignLibrary, NativeFunction } from '../ffi/port.ts';
 import { libcOf, toInt } from './libc.ts';
 
 export interface AioCalls {
-  /** 'libaio' or 'system calls'. */
   readonly through: 'libaio' | 'system calls';
   /** `long io_submit(context, nr, iocbpp)`: how many were accepted, or a negative error number. */
   readonly ioSubmit: NativeFunction;
@@ -27,7 +26,10 @@ export interface AioCalls {
    * @throws AiokvError ERR_AIOKV_NO_CONTEXT when the system's limit is reached; SystemCallError
    */
   ioSetup(maxEvents: number): number;
-  /** Waits for what is in flight, off the event loop (some 30 ms even when idle), and unmaps the ring. */
+  /**
+   * Waits for what is in flight, off the event loop (some 30 ms even when idle), and unmaps the ring:
+   * every view of it must be dropped before the call.
+   */
   ioDestroy(context: number): Promise<void>;
   /** The same on this thread. */
   ioDestroySync(context: number): void;
@@ -36,10 +38,27 @@ export interface AioCalls {
 const LIBRARIES = ['libaio.so.1t64', 'libaio.so.1', 'libaio.so'];
 const { EAGAIN } = constants.errno;
 
-/** @param useLibaio false goes through raw system calls even where libaio is installed */
+/** Bound once: neither adapter gives back what a binding takes. */
+const bound = {
+  libaio: new WeakMap<ForeignInterface, AioCalls>(),
+  syscalls: new WeakMap<ForeignInterface, AioCalls>(),
+};
+
+/**
+ * The five calls; the same object for the same arguments.
+ *
+ * @param useLibaio false goes through raw system calls even where libaio is installed
+ * @throws AiokvError ERR_AIOKV_ENGINE_UNAVAILABLE on another system than Linux on x64 or arm64
+ */
 export function aioCalls(ffi: ForeignInterface, useLibaio = true): AioCalls {
+  const known = useLibaio ? bound.libaio : bound.syscalls;
+  let calls = known.get(ffi);
+  if (calls === undefined) known.set(ffi, (calls = bindCalls(ffi, useLibaio ? firstLibrary(ffi) : null)));
+  return calls;
+}
+
+function bindCalls(ffi: ForeignInterface, library: ForeignLibrary | null): AioCalls {
   const libc = libcOf(ffi);
-  const library = useLibaio ? firstLibrary(ffi) : null;
   const { numbers, syscall } = libc;
   const viaSyscall =
     (number: number): NativeFunction =>
@@ -78,7 +97,7 @@ export function aioCalls(ffi: ForeignInterface, useLibaio = true): AioCalls {
   };
 }
 
-function firstLibrary(ffi: ForeignInterface): ReturnType<ForeignInterface['load']> | null {
+function firstLibrary(ffi: ForeignInterface): ForeignLibrary | null {
   for (const name of LIBRARIES) {
     try {
       return ffi.load(name);
@@ -89,9 +108,17 @@ function firstLibrary(ffi: ForeignInterface): ReturnType<ForeignInterface['load'
   return null;
 }
 
+/** What the kernel counts, or allows, in requests of all contexts. */
+function figure(name: 'aio-nr' | 'aio-max-nr'): string {
+  try {
+    return readFileSync(`/proc/sys/fs/${name}`, 'utf8').trim();
+  } catch {
+    return 'hidden here';
+  }
+}
+
 function setupError(result: number, maxEvents: number): Error {
   if (result !== -EAGAIN) return new SystemCallError('io_setup', result);
-  const figure = (name: string): string => readFileSync(`/proc/sys/fs/${name}`, 'utf8').trim();
   return new AiokvError(
     'ERR_AIOKV_NO_CONTEXT',
     `the kernel refuses a context for ${maxEvents} requests: aio-nr is ${figure('aio-nr')}, aio-max-nr is ` +

@@ -46,9 +46,6 @@ export function libcOf(ffi: ForeignInterface): Libc {
     );
   }
   const library = ffi.load(null);
-  const errnoAt = library.bind('__errno_location', 0)();
-  const errnoBytes = ffi.viewOf(errnoAt, 4);
-  const errnoView = errnoBytes === undefined ? null : new DataView(errnoBytes.buffer, errnoBytes.byteOffset, 4);
   const libc: Libc = {
     ffi,
     library,
@@ -62,10 +59,27 @@ export function libcOf(ffi: ForeignInterface): Libc {
     dup3: library.bind('dup3', 3),
     close: library.bind('close', 1),
     posixFallocateAsync: library.bindAsync('posix_fallocate', 3),
-    errno: () => (errnoView === null ? 5 : errnoView.getInt32(0, true)),
+    errno: errnoReader(ffi, library),
   };
   bound.set(ffi, libc);
   return libc;
+}
+
+/** Reads this thread's `errno` in place, or where memory cannot be viewed, by having it copied. */
+function errnoReader(ffi: ForeignInterface, library: ForeignLibrary): () => number {
+  const address = library.bind('__errno_location', 0)();
+  const viewed = ffi.viewOf(address, 4);
+  if (viewed !== undefined) {
+    const view = new DataView(viewed.buffer, viewed.byteOffset, 4);
+    return () => view.getInt32(0, true);
+  }
+  const copy = new Int32Array(1);
+  const target = ffi.addressOf(copy.buffer);
+  const memcpy = library.bind('memcpy', 3);
+  return () => {
+    memcpy(target, address, 4);
+    return copy[0] as number;
+  };
 }
 
 /** C ints come back in 64 bits whose upper half is not defined. */

@@ -14,37 +14,43 @@
  */
 import { Socket } from 'node:net';
 import type { SocketConstructorOpts } from 'node:net';
+import { SystemCallError } from '@aiokv/core';
 import type { Libc } from './libc.ts';
-import { requireSuccess } from './libc.ts';
+import { requireSuccess, toInt } from './libc.ts';
 
 const O_NONBLOCK = 0x800;
 const O_CLOEXEC = 0x80000;
+/**
+ * An eventfd gives 8 bytes. A buffer that they do not fill tells libuv that there is no more, which saves
+ * a second read for each wake-up.
+ */
+const READ_BYTES = 64;
 
 export class Wakeup {
   /** What a request names in `setEventfd`. */
   readonly eventfd: number;
   readonly #socket: Socket;
 
-  /** @throws SystemCallError when the process has no descriptors left */
+  /** @throws SystemCallError when the process has no descriptors left; none is lost then */
   constructor(libc: Libc, onWake: () => void) {
-    const ends = new Int32Array(2);
-    requireSuccess(libc, 'pipe2', libc.pipe2(libc.ffi.addressOf(ends.buffer), O_CLOEXEC | O_NONBLOCK));
-    const [readEnd, writeEnd] = ends as unknown as [number, number];
     const eventfd = requireSuccess(libc, 'eventfd', libc.eventfd(0, O_CLOEXEC | O_NONBLOCK));
-    const onread = {
-      buffer: Buffer.alloc(8),
-      callback: () => {
-        onWake();
-        return true;
-      },
-    };
-    // `onread` is documented for `new net.Socket`, too, but its types know it for `connect` only.
-    this.#socket = new Socket({ fd: readEnd, readable: true, writable: false, onread } as SocketConstructorOpts);
-    requireSuccess(libc, 'dup3', libc.dup3(eventfd, readEnd, O_CLOEXEC));
-    libc.close(eventfd);
-    libc.close(writeEnd);
-    this.eventfd = readEnd;
-    this.#socket.unref();
+    try {
+      const ends = new Int32Array(2);
+      requireSuccess(libc, 'pipe2', libc.pipe2(libc.ffi.addressOf(ends.buffer), O_CLOEXEC | O_NONBLOCK));
+      const [readEnd, writeEnd] = ends as unknown as [number, number];
+      this.#socket = readingSocket(readEnd, onWake);
+      libc.close(writeEnd);
+      const result = libc.dup3(eventfd, readEnd, O_CLOEXEC);
+      if (toInt(result) < 0) {
+        const errno = libc.errno();
+        this.#socket.destroy();
+        throw new SystemCallError('dup3', errno);
+      }
+      this.eventfd = readEnd;
+      this.#socket.unref();
+    } finally {
+      libc.close(eventfd);
+    }
   }
 
   /** Whether the process stays alive to be woken. */
@@ -57,4 +63,16 @@ export class Wakeup {
   close(): void {
     this.#socket.destroy();
   }
+}
+
+function readingSocket(fd: number, onWake: () => void): Socket {
+  const onread = {
+    buffer: Buffer.alloc(READ_BYTES),
+    callback: () => {
+      onWake();
+      return true;
+    },
+  };
+  // `onread` is documented for `new net.Socket`, too, but its types know it for `connect` only.
+  return new Socket({ fd, readable: true, writable: false, onread } as SocketConstructorOpts);
 }

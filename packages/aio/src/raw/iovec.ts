@@ -1,0 +1,43 @@
+/**
+ * `struct iovec` in a typed array: where a vectored transfer finds its pieces. include/uapi/linux/uio.h.
+ *
+ * ```
+ *   0 base address (u64)   8 length in bytes (u64)   16 the next one …
+ * ```
+ *
+ * The kernel copies the entries while the request is submitted; the pieces themselves must stay until the
+ * completion, and each must be aligned as a whole transfer would be.
+ */
+import type { ForeignInterface } from '../ffi/port.ts';
+
+const IOVEC_BYTES = 16;
+const IOVEC_WORDS = IOVEC_BYTES / 4;
+const TWO_32 = 0x1_0000_0000;
+
+/** A fixed number of pieces. Owns the entries, not the memory that they lead to. */
+export class IovecArray {
+  readonly capacity: number;
+  readonly #words: Int32Array;
+  readonly #address: number;
+
+  constructor(ffi: ForeignInterface, capacity: number) {
+    this.capacity = capacity;
+    const memory = new ArrayBuffer(capacity * IOVEC_BYTES);
+    this.#words = new Int32Array(memory);
+    this.#address = ffi.addressOf(memory);
+  }
+
+  /** @param lengthBytes below 2^32 */
+  set(index: number, address: number, lengthBytes: number): void {
+    const at = index * IOVEC_WORDS;
+    this.#words[at] = address;
+    this.#words[at + 1] = address / TWO_32;
+    this.#words[at + 2] = lengthBytes;
+    this.#words[at + 3] = 0;
+  }
+
+  /** Address of an entry; those behind it follow. */
+  addressOf(index: number): number {
+    return this.#address + index * IOVEC_BYTES;
+  }
+}
