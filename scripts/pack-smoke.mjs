@@ -1,11 +1,11 @@
 /**
  * Packs the three packages as they would be published, checks their shape, installs the tarballs into an
- * empty project and runs the snippets of the READMEs there: those fences marked with `<!-- run -->`.
+ * empty project and runs the snippets of the READMEs there: those fences marked with `<!-- run -->`. Prints TAP.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { PNPM, ROOT } from './setup.mjs';
+import { PNPM, ROOT, setup } from './setup.mjs';
 
 const PACKAGES = ['core', 'aio', 'kv'];
 let passed = 0;
@@ -15,17 +15,22 @@ function check(name, command, args, cwd) {
   const { status, stdout, stderr } = spawnSync(command, args, { cwd, encoding: 'utf8' });
   if (status === 0) {
     passed++;
-    console.log(`  ok      ${name}`);
+    console.log(`ok ${passed + failed} - ${name}`);
   } else {
     failed++;
-    console.log(`  FAILED  ${name}\n${stdout}\n${stderr}`);
+    console.log(`not ok ${passed + failed} - ${name}\n${`${stdout}${stderr}`.replaceAll(/^/gm, '  ')}`);
   }
 }
+
+setup();
+console.log('TAP version 13');
 
 /** Direct I/O needs a real disk, which a temporary directory may not be: the project lies beside the repository's files. */
 const project = mkdtempSync(join(ROOT, '.tmp-pack-'));
 const bin = (name) => join(ROOT, 'node_modules/.bin', name);
 try {
+  // tsc leaves in dist what came of a source that is gone, and it would be packed.
+  for (const name of PACKAGES) rmSync(join(ROOT, 'packages', name, 'dist'), { recursive: true, force: true });
   check('build', bin('tsc'), ['-b'], ROOT);
   for (const name of PACKAGES) {
     const folder = join(ROOT, 'packages', name);
@@ -55,7 +60,7 @@ try {
 } finally {
   rmSync(project, { recursive: true, force: true });
 }
-console.log(`${passed} passed, ${failed} failed`);
+console.log(`\n1..${passed + failed}\n# pass ${passed}\n# fail ${failed}`);
 process.exitCode = failed === 0 ? 0 : 1;
 
 function snippetsOf(file) {

@@ -18,7 +18,9 @@ if (!Object.hasOwn(commands, name)) {
 }
 setup();
 const child = spawn(process.execPath, [...commands[name], ...rest], { cwd: ROOT, stdio: 'inherit' });
-for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
+// A terminal sends Ctrl-C to the child as well; passed on, it would arrive twice and cut the child's clearing up short.
+process.on('SIGINT', () => {});
+process.on('SIGTERM', () => child.kill('SIGTERM'));
 child.on('exit', (code, signal) => {
   process.exitCode = signal === null ? code : 1;
 });
