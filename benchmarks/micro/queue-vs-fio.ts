@@ -18,11 +18,9 @@ const DEPTHS = [1, 8, 32, 128];
 
 function fioCommand(path: string, depth: number): string[] {
   const batches = ['--iodepth_batch_submit=16', '--iodepth_batch_complete_min=1', '--iodepth_batch_complete_max=64'];
-  return [
-    ...['--name=r', `--filename=${path}`, `--size=${SIZE}`, '--rw=randread', '--bs=4k', '--direct=1'],
-    ...['--ioengine=libaio', `--iodepth=${depth}`, '--norandommap', '--time_based', `--runtime=${seconds}`],
-    ...(depth === 1 ? [] : batches),
-  ];
+  const file = `--name=r --filename=${path} --size=${SIZE} --rw=randread --bs=4k --direct=1`;
+  const load = `--ioengine=libaio --iodepth=${depth} --norandommap --time_based --runtime=${seconds}`;
+  return [...file.split(' '), ...load.split(' '), ...(depth === 1 ? [] : batches)];
 }
 
 function fio(path: string, depth: number): number {

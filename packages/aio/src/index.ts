@@ -8,3 +8,6 @@ export type { Engine, EngineName, EngineOptions } from './engine.ts';
 export type { Alignment, DirectFile, OpenFileOptions, Platform } from './platform.ts';
 export { linuxPlatform } from './linux.ts';
 export { SimulatedDisk } from './engines/simulated.ts';
+export { foreignInterface, requireForeignInterface } from './ffi/load.ts';
+export type { ForeignInterface, ForeignInterfaceName } from './ffi/port.ts';
+export * as raw from './raw/index.ts';
