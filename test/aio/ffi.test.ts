@@ -35,6 +35,47 @@ function conformance(name: string, ffi: ForeignInterface): void {
     t.is(Buffer.from(memory, 0, written | 0).toString(), '-1 8589934592 3 -4');
   });
 
+  test(`${name}: functions of nought to seven arguments get each in its place`, (t) => {
+    // snprintf(target, size, format, ...): the format says which of the others are read.
+    const memory = new ArrayBuffer(256);
+    const bytes = new Uint8Array(memory);
+    const [target, format] = [ffi.addressOf(memory), ffi.addressOf(memory) + 128];
+    const values = [-(2 ** 53) + 1, 2 ** 53 - 1, -1, 2 ** 32];
+    for (let count = 0; count <= 4; count++) {
+      bytes.set(Buffer.from(`${'%ld '.repeat(count)}.\0`), 128);
+      const length = libc.bind('snprintf', 3 + count)(target, 128, format, ...values.slice(0, count)) | 0;
+      t.is(Buffer.from(memory, 0, length).toString(), [...values.slice(0, count), '.'].join(' '));
+    }
+    t.true(libc.bind('clock', 0)() >= 0);
+    t.is(libc.bind('abs', 1)(-7) | 0, 7);
+    t.is(libc.bind('strnlen', 2)(format, 5) | 0, 5);
+  });
+
+  test(`${name}: arguments that are left out are 0`, (t) => {
+    const labs = libc.bind('labs', 1);
+    t.is(labs(-3), 3);
+    t.is(labs(), 0, 'and not what the call before had');
+  });
+
+  test(`${name}: memory of native code can be viewed, twice and again after it was freed`, (t) => {
+    const [malloc, free] = [libc.bind('malloc', 1), libc.bind('free', 1)];
+    for (let round = 0; round < 50; round++) {
+      const address = malloc(65_536);
+      const [small, large] = [ffi.viewOf(address, 32), ffi.viewOf(address, 65_536)];
+      t.is(large?.byteLength, 65_536);
+      if (small === undefined || large === undefined) return;
+      small[31] = round + 1;
+      t.is(large[31], round + 1);
+      free(address);
+    }
+  });
+
+  test(`${name}: asynchronous calls that overlap keep their arguments and results apart`, async (t) => {
+    const labs = libc.bindAsync('labs', 1);
+    const values = Array.from({ length: 200 }, (_, i) => -(i * 2 ** 40 + i));
+    t.deepEqual(await Promise.all(values.map((value) => labs(value))), values.map(Math.abs));
+  });
+
   test(`${name}: memory has an address, and an address can be viewed`, (t) => {
     const memory = new ArrayBuffer(8192);
     const view = ffi.viewOf(ffi.addressOf(memory), memory.byteLength);
@@ -79,14 +120,18 @@ function conformance(name: string, ffi: ForeignInterface): void {
 
   test.serial(`${name}: a call costs little and allocates nothing`, (t) => {
     const labs = libc.bind('labs', 1);
-    const calls = 200_000;
-    for (let i = 0; i < 10_000; i++) labs(i);
+    const calls = 20_000;
+    for (let i = 0; i < calls; i++) labs(i);
     globalThis.gc?.();
     const before = process.memoryUsage().heapUsed;
-    const startMs = performance.now();
-    for (let i = 0; i < calls; i++) labs(i);
-    const us = ((performance.now() - startMs) * 1000) / calls;
-    const bytes = (process.memoryUsage().heapUsed - before) / calls;
+    // The fastest of some rounds: the others tell of what else the machine does.
+    let us = Infinity;
+    for (let round = 0; round < 10; round++) {
+      const startMs = performance.now();
+      for (let i = 0; i < calls; i++) labs(i);
+      us = Math.min(us, ((performance.now() - startMs) * 1000) / calls);
+    }
+    const bytes = (process.memoryUsage().heapUsed - before) / (10 * calls);
     t.log(`${us.toFixed(3)} us and ${bytes.toFixed(1)} bytes a call`);
     t.true(us < 5, `${us} us`);
     t.true(bytes < 16, `${bytes} bytes`);
@@ -105,7 +150,28 @@ test('AIOKV_FFI chooses', (t) => {
   }
 });
 
-test('with neither installed the error says what to do', (t) => {
+test('AIOKV_FFI that is misspelt is an error, and one that is empty is none', (t) => {
+  const script = `
+    import { foreignInterface } from '${load}';
+    try { console.log(foreignInterface() !== undefined); } catch (error) { console.log(error.code, error.message); }`;
+  const run = (AIOKV_FFI: string): string =>
+    spawnSync(process.execPath, [...source, script], { env: { ...process.env, AIOKV_FFI }, encoding: 'utf8' }).stdout;
+  t.regex(run('kofi'), /^ERR_AIOKV_INVALID_OPTION .*AIOKV_FFI.*ffi-napi, koffi.*'kofi'/);
+  t.is(run('').trim(), 'true');
+});
+
+test('what was asked for by name stands for those who name none', (t) => {
+  const script = `
+    import { foreignInterface } from '${load}';
+    foreignInterface('koffi');
+    console.log(foreignInterface().name, foreignInterface() === foreignInterface('koffi'));`;
+  const env: NodeJS.ProcessEnv = { ...process.env };
+  delete env['AIOKV_FFI'];
+  const { stdout } = spawnSync(process.execPath, [...source, script], { env, encoding: 'utf8' });
+  t.regex(stdout, /^koffi true$/m);
+});
+
+test('with neither installed the error says what to do, and has both causes', (t) => {
   // A hook that finds neither package stands in for a machine without them.
   const script = `
     import Module from 'node:module';
@@ -116,12 +182,20 @@ test('with neither installed the error says what to do', (t) => {
     };
     const { foreignInterface, requireForeignInterface } = await import('${load}');
     console.log(foreignInterface());
-    try { requireForeignInterface(); } catch (error) { console.log(error.code, error.message); }`;
+    try { requireForeignInterface(); } catch (error) {
+      console.log(error.code, error.message);
+      console.log(error.cause.errors.map(({ message }) => message).join());
+    }
+    try { requireForeignInterface('koffi'); } catch (error) { console.log(error.cause.message); }`;
   const { stdout, stderr } = spawnSync(process.execPath, [...source, script], { encoding: 'utf8' });
-  t.regex(stdout, /^undefined\nERR_AIOKV_FFI_UNAVAILABLE .*ffi-napi: .*koffi: .*npm install koffi/, stderr);
+  const [first, message = '', causes = '', cause = ''] = stdout.split('\n');
+  t.is(first, 'undefined', stderr);
+  t.regex(message, /^ERR_AIOKV_FFI_UNAVAILABLE .*ffi-napi: .*koffi: .*npm install koffi/);
+  t.regex(causes, /ffi-napi,Cannot find module koffi$/);
+  t.regex(cause, /koffi$/);
 });
 
-test('a worker takes koffi', async (t) => {
+test('a worker takes koffi, whatever AIOKV_FFI says', async (t) => {
   // A worker does not inherit tsx, which is why it registers it by itself.
   const script = `
     import('tsx/esm/api')
@@ -130,8 +204,11 @@ test('a worker takes koffi', async (t) => {
       .then(({ foreignInterface }) => {
         require('node:worker_threads').parentPort.postMessage([foreignInterface()?.name, foreignInterface('ffi-napi')?.name]);
       });`;
-  const worker = new Worker(script, { eval: true, execArgv: ['--conditions=@aiokv/source'] });
-  const message = await new Promise((done, reject) => worker.once('message', done).once('error', reject));
-  t.deepEqual(message, ['koffi', undefined]);
-  await worker.terminate();
+  for (const asked of ['', 'ffi-napi']) {
+    const env = { ...process.env, AIOKV_FFI: asked };
+    const worker = new Worker(script, { eval: true, execArgv: ['--conditions=@aiokv/source'], env });
+    const message = await new Promise((done, reject) => worker.once('message', done).once('error', reject));
+    t.deepEqual(message, ['koffi', undefined], asked);
+    await worker.terminate();
+  }
 });

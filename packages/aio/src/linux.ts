@@ -96,13 +96,18 @@ async function openDirect(libc: Libc, path: string, options: OpenFileOptions): P
   }
 }
 
+/**
+ * Held until closed: Node closes a handle that is collected, and requests know their file by number only,
+ * which would then be that of another file.
+ */
+const openHandles = new Set<FileHandle>();
+
 class LinuxFile implements DirectFile {
   readonly path: string;
   /** -1 once closed: the number is soon that of another file, which a late request must not reach. */
   handle: number;
   readonly alignment: Alignment;
   readonly #libc: Libc;
-  /** Held for as long as the file is: a handle that is collected closes its descriptor. */
   readonly #handle: FileHandle;
   #closing: Promise<void> | null = null;
 
@@ -110,6 +115,7 @@ class LinuxFile implements DirectFile {
     this.#libc = libc;
     this.path = path;
     this.#handle = handle;
+    openHandles.add(handle);
     this.handle = handle.fd;
     this.alignment = alignment;
   }
@@ -154,6 +160,7 @@ class LinuxFile implements DirectFile {
 
   close(): Promise<void> {
     this.handle = -1;
+    openHandles.delete(this.#handle);
     this.#closing ??= this.#handle.close();
     return this.#closing;
   }
