@@ -9,6 +9,7 @@ import type { AlignedBuffer, DirectFile } from '@aiokv/aio';
 import { LibaioEngine } from '../../packages/aio/src/engines/libaio.ts';
 import { foreignInterface, requireForeignInterface } from '../../packages/aio/src/ffi/load.ts';
 import type { ForeignInterface } from '../../packages/aio/src/ffi/port.ts';
+import { garbageOf } from './garbage.ts';
 
 const BLOCK = 4096;
 const SLOTS = 16;
@@ -253,14 +254,12 @@ for (const name of ['koffi', 'ffi-napi'] as const) {
         engine.submit(ALL, 0, SLOTS);
         for (let left = SLOTS; left > 0;) left -= engine.reap(completions);
       };
-      const ROUNDS = 500;
+      const ROUNDS = 1000;
       for (let i = 0; i < ROUNDS; i++) round();
-      globalThis.gc?.();
-      const before = process.memoryUsage().heapUsed;
-      for (let i = 0; i < ROUNDS; i++) round();
-      const bytes = (process.memoryUsage().heapUsed - before) / (ROUNDS * SLOTS);
+      const bytes = garbageOf(round, 100) / SLOTS;
       t.log(`${bytes.toFixed(1)} bytes a request`);
-      t.true(bytes < 32, `${bytes} bytes`);
+      // Addresses are above 2^31, so V8 boxes them on their way into the one call of a batch.
+      t.true(bytes < 16, `${bytes} bytes`);
     }),
   );
 }
