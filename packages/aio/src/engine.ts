@@ -21,11 +21,28 @@
  */
 import type { AlignedBuffer } from './buffers.ts';
 
-export type EngineName = 'libaio' | 'simulated';
+export type EngineName = 'libaio' | 'io_uring' | 'posix' | 'threads' | 'simulated';
 
 /** What a request does; the numbers are those of the Linux ABI (`IOCB_CMD_*`). */
-export const Opcode = { read: 0, write: 1, fsync: 2, fdatasync: 3 } as const;
+export const Opcode = { read: 0, write: 1, fsync: 2, fdatasync: 3, poll: 5, readv: 7, writev: 8 } as const;
 export type Opcode = (typeof Opcode)[keyof typeof Opcode];
+
+/** What a request may ask for besides, as bits; the numbers are those of the Linux ABI (`RWF_*`). */
+export const RequestFlag = {
+  /** A write that is durable when it completes. */
+  dsync: 0x2,
+  /** Completes with -EAGAIN where it would have blocked the submitting call. */
+  nowait: 0x8,
+} as const;
+
+/** What an engine can do beyond read, write, readv, writev and flushes. */
+export interface EngineFeatures {
+  /** Bits of `RequestFlag` that it honours. */
+  readonly flags: number;
+  /** Whether it passes I/O priorities on. */
+  readonly priority: boolean;
+  readonly poll: boolean;
+}
 
 /** Completions that `reap` copied out: the first `count` entries of two parallel arrays. */
 export class Completions {
@@ -44,19 +61,42 @@ export class Completions {
   }
 }
 
+/** How `io_uring` is set up; the other engines have no use for it. */
+export interface UringOptions {
+  /** A thread of the kernel looks for submissions, so that none needs a system call; default false. */
+  readonly sqpoll?: boolean;
+  /** With `sqpoll`: how long that thread looks in vain before it sleeps, in milliseconds; default 100. */
+  readonly sqpollIdleMs?: number;
+  /** Completions are polled for on the device, which needs poll queues; reads and writes only; default false. */
+  readonly iopoll?: boolean;
+  /** Buffers whose memory is mapped into the kernel once and not for each request; whole pools are, by any of theirs. */
+  readonly buffers?: readonly AlignedBuffer[];
+  /** `handle`s of files that the kernel looks up once and not for each request. They must outlive the engine. */
+  readonly handles?: readonly number[];
+}
+
 export interface EngineOptions {
   /** Slots are numbered 0 to `slots - 1`. */
   readonly slots: number;
   /** The most requests that will be in flight at once; at most `slots`. */
   readonly depth: number;
+  /** Which engine, where the platform has several: `'auto'` is the first that works. Default: the platform's own. */
+  readonly engine?: EngineName | 'auto';
+  /** A kernel context for this engine alone, and not the one that the thread's engines share; default false. */
+  readonly ownContext?: boolean;
+  readonly uring?: UringOptions;
 }
 
 export interface Engine {
   readonly name: EngineName;
+  /** Why it is this one, in a sentence. */
+  readonly reason: string;
+  readonly features: EngineFeatures;
 
   /**
    * Describes a request in a free slot. Nothing is sent yet.
    *
+   * @param opcode a read, a write or a flush
    * @param handle the `handle` of an open file of the same platform
    * @param buffer memory to read into or write from; null for a flush
    */
@@ -70,6 +110,29 @@ export interface Engine {
     fileOffset: number,
   ): void;
 
+  /** Describes a `readv` or `writev`: the buffers, whole and in order, beginning at `fileOffset`. */
+  prepareVector(
+    slot: number,
+    opcode: Opcode,
+    handle: number,
+    buffers: readonly AlignedBuffer[],
+    fileOffset: number,
+  ): void;
+
+  /**
+   * Describes a `poll` of any descriptor, which completes once with the events of `mask` (`POLLIN` is 1) that
+   * are there. Requires `features.poll`.
+   */
+  preparePoll(slot: number, descriptor: number, mask: number): void;
+
+  /**
+   * Adds to what was prepared, before it is submitted. Requires `features` to have it.
+   *
+   * @param flags bits of `RequestFlag`
+   * @param priority as `ioprio_set` has it: class in bits 13 to 15, level in bits 0 to 2; 0 is none
+   */
+  setHints(slot: number, flags: number, priority: number): void;
+
   /**
    * Sends `slots[start]` to `slots[start + count - 1]`, in one system call where the engine has them.
    *
@@ -82,10 +145,22 @@ export interface Engine {
   reap(completions: Completions): number;
 
   /**
-   * Blocks the thread until something can be reaped or `timeoutMs` has passed; for synchronous callers only.
-   * Requires that something is in flight.
+   * Blocks the thread until `min` (1) completions can be reaped or `timeoutMs` has passed; for synchronous callers only.
+   * Requires that so many are in flight, and an engine without `perform`.
    */
-  wait(timeoutMs: number): void;
+  wait(timeoutMs: number, min?: number): void;
+
+  /**
+   * Where the thread cannot wait for requests in flight: carries out a prepared request on this thread and
+   * returns its result, without `submit` and without a completion. Null where `wait` works.
+   */
+  readonly perform: ((slot: number) => number) | null;
+
+  /**
+   * Asks for the early end of a `poll` in flight, which then completes with 0, -ECANCELED or what it found.
+   * Other requests run their course.
+   */
+  cancel(slot: number): void;
 
   /**
    * Says whether `onCompletion` may be called: true while something is in flight, which also keeps the

@@ -1,5 +1,5 @@
 /**
- * The real platform: files opened with O_DIRECT, and the libaio engine.
+ * The real platform: files opened with O_DIRECT, and the engines that reach them.
  *
  * Whatever may take long runs on a thread of libuv's pool, never on the event loop. What direct I/O asks
  * of a file is read from `statx` (STATX_DIOALIGN, Linux 6.1), from the block device, or assumed to be
@@ -11,9 +11,11 @@ import { constants as osConstants } from 'node:os';
 import { AiokvError, SystemCallError, isPowerOfTwo } from '@aiokv/core';
 import type { ForeignInterfaceName } from './ffi/port.ts';
 import { requireForeignInterface } from './ffi/load.ts';
-import { LibaioEngine } from './engines/libaio.ts';
-import type { Engine, EngineOptions } from './engine.ts';
+import type { AlignedBuffer } from './buffers.ts';
+import { createLinuxEngine } from './engines/choose.ts';
+import type { Engine, EngineOptions, Opcode } from './engine.ts';
 import type { Alignment, DirectFile, OpenFileOptions, Platform } from './platform.ts';
+import { transferOnThread } from './thread-io.ts';
 import { libcOf, toInt } from './raw/libc.ts';
 import type { Libc } from './raw/libc.ts';
 
@@ -71,29 +73,42 @@ export function linuxPlatform(options: LinuxPlatformOptions = {}): Platform {
       }
     },
     createEngine: (engineOptions: EngineOptions): Engine =>
-      new LibaioEngine({ ...engineOptions, ffi, forceSyscalls, useLibaio }),
+      createLinuxEngine({ ffi, forceSyscalls, useLibaio }, engineOptions),
   };
 }
 
+/** Of a file that goes through the page cache nothing is asked, but writes keep to blocks all the same. */
+const NO_ALIGNMENT: Alignment = { memory: 1, offset: 1, write: ASSUMED_ALIGNMENT };
+
 async function openDirect(libc: Libc, path: string, options: OpenFileOptions): Promise<DirectFile> {
-  let flags = O_DIRECT | (options.readOnly === true ? O_RDONLY : O_RDWR);
-  if (options.create === true) flags |= O_CREAT;
-  if (options.exclusive === true) flags |= O_EXCL;
+  const { direct = 'require' } = options;
+  if (direct === 'never') return openBuffered(libc, path, options);
   let handle: FileHandle;
   try {
-    handle = await fs.open(path, flags, 0o644);
+    handle = await fs.open(path, O_DIRECT | flagsOf(options), 0o644);
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code !== 'EINVAL') throw cause;
     // Linux makes the file first and refuses O_DIRECT after it; with `exclusive` it is certainly ours.
     if (options.create === true && options.exclusive === true) await fs.rm(path, { force: true });
+    if (direct === 'prefer') return openBuffered(libc, path, options);
     throw noDirectIo(path, cause);
   }
   try {
-    return new LinuxFile(libc, path, handle, await readAlignment(libc, path, handle));
+    return new LinuxFile(libc, path, handle, await readAlignment(libc, path, handle), true);
   } catch (error) {
     await handle.close();
+    if (direct === 'prefer' && error instanceof AiokvError) return openBuffered(libc, path, options);
     throw error;
   }
+}
+
+async function openBuffered(libc: Libc, path: string, options: OpenFileOptions): Promise<DirectFile> {
+  const handle = await fs.open(path, flagsOf(options), 0o644);
+  return new LinuxFile(libc, path, handle, NO_ALIGNMENT, false);
+}
+
+function flagsOf({ readOnly, create, exclusive }: OpenFileOptions): number {
+  return (readOnly === true ? O_RDONLY : O_RDWR) | (create === true ? O_CREAT : 0) | (exclusive === true ? O_EXCL : 0);
 }
 
 /**
@@ -106,13 +121,15 @@ class LinuxFile implements DirectFile {
   readonly path: string;
   /** -1 once closed: the number is soon that of another file, which a late request must not reach. */
   handle: number;
+  readonly isDirect: boolean;
   readonly alignment: Alignment;
   readonly #libc: Libc;
   readonly #handle: FileHandle;
   #closing: Promise<void> | null = null;
 
-  constructor(libc: Libc, path: string, handle: FileHandle, alignment: Alignment) {
+  constructor(libc: Libc, path: string, handle: FileHandle, alignment: Alignment, isDirect: boolean) {
     this.#libc = libc;
+    this.isDirect = isDirect;
     this.path = path;
     this.#handle = handle;
     openHandles.add(handle);
@@ -129,6 +146,27 @@ class LinuxFile implements DirectFile {
       throw new SystemCallError('ioctl', this.#libc.errno(), this.path);
     }
     return Number(size[0]);
+  }
+
+  async punchHole(offset: number, lengthBytes: number): Promise<void> {
+    const PUNCH_HOLE_KEEP_SIZE = 3;
+    const result = await this.#libc.fallocateAsync(this.handle, PUNCH_HOLE_KEEP_SIZE, offset, lengthBytes);
+    if (toInt(result) === 0) return;
+    // The error number stayed on the other thread; what is refused there is refused here, and at once.
+    if (toInt(this.#libc.fallocate(this.handle, PUNCH_HOLE_KEEP_SIZE, offset, lengthBytes)) === 0) return;
+    throw new SystemCallError('fallocate', this.#libc.errno(), this.path);
+  }
+
+  transferOnThread(
+    opcode: Opcode,
+    buffer: AlignedBuffer,
+    bufferOffset: number,
+    lengthBytes: number,
+    fileOffset: number,
+  ): Promise<number> {
+    return new Promise((resolve) => {
+      transferOnThread(opcode, this.handle, buffer, bufferOffset, lengthBytes, fileOffset, resolve);
+    });
   }
 
   async preallocate(offset: number, lengthBytes: number): Promise<void> {

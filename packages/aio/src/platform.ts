@@ -2,13 +2,19 @@
  * Where files live and which engine reaches them: `linux.ts` is the real one, `simulated.ts` a disk
  * in memory. A store is given one of the two and cannot tell which.
  */
-import type { Engine, EngineOptions } from './engine.ts';
+import type { AlignedBuffer } from './buffers.ts';
+import type { Engine, EngineOptions, Opcode } from './engine.ts';
 
 export interface OpenFileOptions {
   /** Make the file when it is not there (and the open fails with EEXIST when it is, with `exclusive`). */
   readonly create?: boolean;
   readonly exclusive?: boolean;
   readonly readOnly?: boolean;
+  /**
+   * `'require'`: past the page cache, with O_DIRECT, or not at all; the default. `'prefer'`: through the page cache
+   * where the file system has no O_DIRECT. `'never'`: through the page cache.
+   */
+  readonly direct?: 'require' | 'prefer' | 'never';
 }
 
 /** What O_DIRECT asks of a request to a file, in bytes; all are powers of two. */
@@ -24,15 +30,32 @@ export interface Alignment {
   readonly write: number;
 }
 
-/** A file opened for direct I/O. Nothing here blocks the event loop. */
+/** A file opened for direct I/O, unless its opener asked for less. Nothing here blocks the event loop. */
 export interface DirectFile {
   readonly path: string;
+  /** Whether it goes past the page cache. If not, Linux AIO carries each request out inside of `io_submit`. */
+  readonly isDirect: boolean;
   /** What an engine of the same platform calls this file; a descriptor on Linux. */
   readonly handle: number;
   readonly alignment: Alignment;
   sizeBytes(): Promise<number>;
   /** Makes the file at least `offset + length` bytes long, with its blocks allocated; new bytes read as zeros. */
   preallocate(offset: number, lengthBytes: number): Promise<void>;
+  /** Gives the blocks of a range back; it reads as zeros from then on. The size stays. */
+  punchHole(offset: number, lengthBytes: number): Promise<void>;
+  /**
+   * Reads (`Opcode.read`) or writes on a thread, outside of any queue: for requests that would block the
+   * submitting call. The buffer belongs to it until it settles.
+   *
+   * @returns bytes transferred, or a negative error number
+   */
+  transferOnThread(
+    opcode: Opcode,
+    buffer: AlignedBuffer,
+    bufferOffset: number,
+    lengthBytes: number,
+    fileOffset: number,
+  ): Promise<number>;
   /** Flushes data and metadata, outside of any queue; for creating files. */
   sync(): Promise<void>;
   /**
@@ -45,7 +68,7 @@ export interface DirectFile {
 }
 
 export interface Platform {
-  readonly name: 'linux' | 'simulated';
+  readonly name: 'linux' | 'portable' | 'simulated';
   open(path: string, options?: OpenFileOptions): Promise<DirectFile>;
   /** Names in a directory, or undefined when there is no such directory. */
   list(directory: string): Promise<string[] | undefined>;

@@ -505,7 +505,15 @@ class PromiseSettler implements CompletionHandler {
   }
 }
 
-const OPCODE_NAMES = { 0: 'read', 1: 'write', 2: 'fsync', 3: 'fdatasync' } as const;
+const OPCODE_NAMES = {
+  0: 'read',
+  1: 'write',
+  2: 'fsync',
+  3: 'fdatasync',
+  5: 'poll',
+  7: 'readv',
+  8: 'writev',
+} as const;
 
 function checked(syscall: string, result: number): number {
   if (result < 0) throw new SystemCallError(syscall, result);

@@ -11,11 +11,13 @@
 import { getSystemErrorMap } from 'node:util';
 
 export const ERROR_CODES = [
+  'ERR_AIOKV_ABORTED',
   'ERR_AIOKV_ALIGNMENT',
   'ERR_AIOKV_BATCH_TOO_LARGE',
   'ERR_AIOKV_BUFFER_BUSY',
   'ERR_AIOKV_CLOSED',
   'ERR_AIOKV_CORRUPT',
+  'ERR_AIOKV_DEADLINE',
   'ERR_AIOKV_ENGINE_UNAVAILABLE',
   'ERR_AIOKV_EXISTS',
   'ERR_AIOKV_FFI_UNAVAILABLE',
@@ -35,6 +37,7 @@ export const ERROR_CODES = [
   'ERR_AIOKV_PAGE_SIZE',
   'ERR_AIOKV_QUEUE_FULL',
   'ERR_AIOKV_RECORD_TOO_LARGE',
+  'ERR_AIOKV_UNSUPPORTED',
 ] as const;
 
 export type ErrorCode = (typeof ERROR_CODES)[number];

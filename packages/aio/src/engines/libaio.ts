@@ -1,89 +1,82 @@
 /**
- * Linux AIO behind the engine seam: one context, one iocb for each slot, one `io_submit` for each batch,
- * completions read from the mapped ring without a system call, an eventfd to be woken by.
+ * Linux AIO behind the engine seam: one iocb for each slot, one `io_submit` for each batch, completions from
+ * the thread's context (libaio-context.ts), an eventfd of its own to be woken by. See engine.ts for the
+ * invariants E1 to E5.
  *
- * It keeps its own memory (iocbs, pointers, events) alive through itself, for the kernel reads and writes
- * there; the data buffers are held by whoever submits. See engine.ts for the invariants E1 to E5.
+ * It keeps its own memory (iocbs, pointers, vectors) alive through itself, for the kernel reads there; the data
+ * buffers are held by whoever submits.
  *
- * ```
- *   kernel ─► ring ─────────────────────► reap        the usual way, no system call
- *               └─ io_getevents ─► events ─► reap      after `wait`, and where the ring cannot be read
- * ```
- *
- * L1. Events that `wait` took out of the ring are handed out by the next `reap`, before any others.
- * L2. A `reap` that leaves room in `completions` has left nothing behind: the eventfd was read once for
+ * L1. A `reap` that leaves room in `completions` has left nothing behind: the eventfd was read once for
  *     all of them and does not signal again.
- * L3. After `close` began no call reaches the context: its ring is about to be unmapped, and the address
- *     may be that of another context a moment later.
+ * L2. It leaves its context when the kernel has reported all that it accepted, and not before.
  */
+import { assert } from '@aiokv/core';
 import type { AlignedBuffer } from '../buffers.ts';
-import { Opcode } from '../engine.ts';
+import { Opcode, RequestFlag } from '../engine.ts';
 import type { Completions, Engine, EngineOptions } from '../engine.ts';
-import { SystemCallError, assert } from '@aiokv/core';
-import { constants } from 'node:os';
-import { aioCalls } from '../raw/libaio.ts';
-import type { AioCalls } from '../raw/libaio.ts';
-import { EventArray, IocbArray, IocbCommand } from '../raw/iocb.ts';
-import { libcOf } from '../raw/libc.ts';
-import { CompletionRing } from '../raw/ring.ts';
-import { Wakeup } from '../raw/wakeup.ts';
 import type { ForeignInterface } from '../ffi/port.ts';
+import { aioCalls } from '../raw/libaio.ts';
+import { IocbArray, IocbCommand } from '../raw/iocb.ts';
+import { VectorTable } from '../raw/iovec.ts';
+import { libcOf } from '../raw/libc.ts';
+import { Wakeup } from '../raw/wakeup.ts';
+import { contextFor } from './libaio-context.ts';
+import type { AioContext, Inbox } from './libaio-context.ts';
 
 export interface LibaioOptions extends EngineOptions {
   readonly ffi: ForeignInterface;
+  /** Why this engine. */
+  readonly reason: string;
   /** Reap with `io_getevents` instead of reading the ring. */
   readonly forceSyscalls: boolean;
   /** Go through libaio where it is installed. */
   readonly useLibaio: boolean;
 }
 
-const { EINTR } = constants.errno;
-/** Some 68 years, and a timeout of Infinity. */
-const MAX_WAIT_SECONDS = 0x7fff_ffff;
 const COMMANDS = {
   [Opcode.read]: IocbCommand.pread,
   [Opcode.write]: IocbCommand.pwrite,
   [Opcode.fsync]: IocbCommand.fsync,
   [Opcode.fdatasync]: IocbCommand.fdsync,
+  [Opcode.poll]: IocbCommand.poll,
+  [Opcode.readv]: IocbCommand.preadv,
+  [Opcode.writev]: IocbCommand.pwritev,
 } as const;
 
 export class LibaioEngine implements Engine {
   readonly name = 'libaio';
+  readonly reason: string;
+  readonly features = { flags: RequestFlag.dsync | RequestFlag.nowait, priority: true, poll: true };
+  readonly perform = null;
   onCompletion: (() => void) | null = null;
-  readonly #calls: AioCalls;
-  readonly #context: number;
+  readonly #context: AioContext;
+  readonly #inbox: Inbox;
   readonly #iocbs: IocbArray;
-  readonly #events: EventArray;
-  /** Events that `wait` took out of the ring and `reap` has not handed out: the first `#overflow`. */
-  #overflow = 0;
-  #overflowTaken = 0;
-  /** `struct timespec`: seconds, then nanoseconds, each 64 bits of which the lower half is used. */
-  readonly #timeout = new Int32Array(4);
-  readonly #timeoutAddress: number;
-  #ring: CompletionRing | null;
+  readonly #vectors: VectorTable;
   readonly #wakeup: Wakeup;
+  /** Accepted by the kernel and not handed out by `reap`. */
+  #inFlight = 0;
   #active = false;
   /** The eventfd was read while inactive; what it announced may still wait. */
   #missedWake = false;
   #closing: Promise<void> | null = null;
+  #onQuiet: (() => void) | null = null;
 
   /** @throws AiokvError ERR_AIOKV_NO_CONTEXT; SystemCallError */
   constructor(options: LibaioOptions) {
-    const { ffi, slots, depth, forceSyscalls, useLibaio } = options;
-    this.#calls = aioCalls(ffi, useLibaio);
-    this.#iocbs = new IocbArray(ffi, slots);
-    this.#events = new EventArray(ffi, depth);
-    this.#timeoutAddress = ffi.addressOf(this.#timeout.buffer);
+    const { ffi, slots, depth, forceSyscalls, useLibaio, ownContext = false } = options;
+    this.reason = options.reason;
     this.#wakeup = new Wakeup(libcOf(ffi), this.#onWake);
     try {
-      this.#context = this.#calls.ioSetup(depth);
+      const calls = aioCalls(ffi, useLibaio);
+      this.#context = contextFor({ ffi, calls, depth, isOwn: ownContext, readsRing: !forceSyscalls });
     } catch (error) {
       this.#wakeup.close();
       throw error;
     }
-    this.#ring = forceSyscalls
-      ? null
-      : CompletionRing.at(this.#context, (address, bytes) => ffi.viewOf(address, bytes));
+    this.#inbox = this.#context.join(depth);
+    this.#iocbs = new IocbArray(ffi, slots, this.#inbox.tag);
+    this.#vectors = new VectorTable(ffi, slots);
   }
 
   prepare(
@@ -101,28 +94,51 @@ export class LibaioEngine implements Engine {
     this.#iocbs.setEventfd(slot, this.#wakeup.eventfd);
   }
 
+  prepareVector(
+    slot: number,
+    opcode: Opcode,
+    handle: number,
+    buffers: readonly AlignedBuffer[],
+    fileOffset: number,
+  ): void {
+    const address = this.#vectors.fill(slot, buffers);
+    this.#iocbs.prepare(slot, COMMANDS[opcode], handle, address, buffers.length, fileOffset, slot);
+    this.#iocbs.setEventfd(slot, this.#wakeup.eventfd);
+  }
+
+  preparePoll(slot: number, descriptor: number, mask: number): void {
+    this.#iocbs.prepPoll(slot, descriptor, mask, slot);
+    this.#iocbs.setEventfd(slot, this.#wakeup.eventfd);
+  }
+
+  setHints(slot: number, flags: number, priority: number): void {
+    this.#iocbs.setRwFlags(slot, flags);
+    if (priority !== 0) this.#iocbs.setPriority(slot, priority);
+  }
+
   submit(slots: Uint32Array, start: number, count: number): number {
     assert(this.#closing === null, 'nothing is submitted to a closed engine');
     for (let i = 0; i < count; i++) this.#iocbs.point(i, slots[start + i] as number);
-    return this.#calls.ioSubmit(this.#context, count, this.#iocbs.pointersAddress);
+    const accepted = this.#context.submit(count, this.#iocbs.pointersAddress);
+    if (accepted > 0) this.#inFlight += accepted;
+    return accepted;
   }
 
   reap(completions: Completions): number {
     completions.count = 0;
     if (this.#closing !== null) return 0;
-    if (this.#overflow > 0) this.#takeOverflow(completions);
-    if (this.#ring === null) this.#reapThroughKernel(completions);
-    else if (!this.#ring.reap(completions)) {
-      this.#ring.drop();
-      this.#ring = null;
-      this.#reapThroughKernel(completions);
-    }
+    if (this.#inbox.count < completions.capacity) this.#context.collect();
+    this.#inbox.take(completions);
+    this.#inFlight -= completions.count;
     return completions.count;
   }
 
-  wait(timeoutMs: number): void {
-    if (this.#closing !== null || this.#overflow > 0 || this.#ring?.isEmpty === false) return;
-    this.#getevents(1, timeoutMs);
+  wait(timeoutMs: number, min = 1): void {
+    if (this.#closing === null) this.#context.wait(this.#inbox, Math.min(min, this.#inFlight), timeoutMs);
+  }
+
+  cancel(slot: number): void {
+    if (this.#closing === null) this.#context.cancel(this.#iocbs.addressOf(slot));
   }
 
   setActive(active: boolean): void {
@@ -131,7 +147,7 @@ export class LibaioEngine implements Engine {
     this.#wakeup.setActive(active);
     if (active && this.#missedWake) {
       this.#missedWake = false;
-      if (this.#ring === null || this.#overflow > 0 || !this.#ring.isEmpty) setImmediate(this.#onWake);
+      if (this.#inbox.count > 0 || this.#context.mayHaveEvents) setImmediate(this.#onWake);
     }
   }
 
@@ -141,54 +157,35 @@ export class LibaioEngine implements Engine {
   }
 
   readonly #onWake = (): void => {
-    if (this.#active) this.onCompletion?.();
+    if (this.#closing !== null) this.#discard();
+    else if (this.#active) this.onCompletion?.();
     else this.#missedWake = true;
   };
 
   async #close(): Promise<void> {
-    this.#ring?.drop();
-    this.#ring = null;
     this.onCompletion = null;
     try {
-      // Waits for what is in flight (E5); until then the eventfd must live.
-      await this.#calls.ioDestroy(this.#context);
+      await this.#quiet();
+      await this.#context.leave(this.#inbox);
     } finally {
       this.#wakeup.close();
     }
   }
 
-  /** L2: `events` has room for all that can be in flight, so one call takes everything there is. */
-  #reapThroughKernel(completions: Completions): void {
-    if (completions.count === completions.capacity) return;
-    this.#getevents(0, 0);
-    this.#takeOverflow(completions);
+  /** E5: waits, on the event loop, for what is in flight; nobody asks for its results any more. */
+  async #quiet(): Promise<void> {
+    this.#discard();
+    if (this.#inFlight === 0) return;
+    this.#wakeup.setActive(true);
+    await new Promise<void>((resolve) => {
+      this.#onQuiet = resolve;
+    });
   }
 
-  /** Takes events out through the kernel. Requires that none of an earlier call are left. */
-  #getevents(min: number, timeoutMs: number): void {
-    const seconds = Math.min(Math.floor(Math.max(0, timeoutMs) / 1000), MAX_WAIT_SECONDS);
-    const nanoseconds = Math.floor(Math.max(0, timeoutMs - seconds * 1000) * 1e6);
-    this.#timeout[0] = seconds;
-    this.#timeout[2] = Math.min(nanoseconds, 999_999_999);
-    const { address, capacity } = this.#events;
-    const count = this.#calls.ioGetevents(this.#context, min, capacity, address, this.#timeoutAddress);
-    if (count === -EINTR) return;
-    if (count < 0) throw new SystemCallError('io_getevents', count);
-    this.#overflow = count;
-    this.#overflowTaken = 0;
-  }
-
-  #takeOverflow(completions: Completions): void {
-    const { slots, results } = completions;
-    while (this.#overflowTaken < this.#overflow && completions.count < slots.length) {
-      slots[completions.count] = this.#events.data(this.#overflowTaken);
-      results[completions.count] = this.#events.result(this.#overflowTaken);
-      completions.count++;
-      this.#overflowTaken++;
-    }
-    if (this.#overflowTaken === this.#overflow) {
-      this.#overflow = 0;
-      this.#overflowTaken = 0;
-    }
+  #discard(): void {
+    this.#context.collect();
+    this.#inFlight -= this.#inbox.count;
+    this.#inbox.clear();
+    if (this.#inFlight === 0) this.#onQuiet?.();
   }
 }

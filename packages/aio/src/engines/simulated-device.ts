@@ -25,7 +25,7 @@ import type { FaultKind, RequestKind, SimulatedRequest } from './simulated-fault
 import { SECTOR_BYTES, someSectors } from './simulated-medium.ts';
 import type { Change, Medium } from './simulated-medium.ts';
 
-const { EINVAL, EIO, ENOSPC } = constants.errno;
+const { EAGAIN, EINVAL, EIO, ENOSPC } = constants.errno;
 
 /** What is asked of the device. */
 export interface DeviceRequest {
@@ -36,6 +36,7 @@ export interface DeviceRequest {
   readonly bufferOffset: number;
   readonly lengthBytes: number;
   readonly offset: number;
+  readonly isNowait: boolean;
   /** Told once, inside a turn, with bytes transferred or a negative error number. */
   finish(result: number, report: Reportable): void;
 }
@@ -98,8 +99,8 @@ export class SimulatedDevice {
 
   submit(request: DeviceRequest): void {
     const { random, latencyTurns } = this.#options;
-    const { kind, path, offset, lengthBytes } = request;
-    const shown = { index: this.#operations++, kind, path, offset, lengthBytes };
+    const { kind, path, offset, lengthBytes, isNowait } = request;
+    const shown = { index: this.#operations++, kind, path, offset, lengthBytes, isNowait };
     const fault = this.faults.strike(shown);
     const turns = 1 + random.below(latencyTurns);
     const takenTurn = this.#turn + random.below(turns + 1);
@@ -200,6 +201,7 @@ export class SimulatedDevice {
 
   #carryOut(flight: Flight): number {
     const { kind } = flight.request;
+    if (flight.fault === 'would-block') return -EAGAIN;
     if (kind === 'read') return this.#read(flight);
     if (kind === 'write') return this.#write(flight);
     if (kind === 'preallocate') return this.#preallocate(flight);
@@ -295,6 +297,7 @@ export class SimulatedDevice {
 
   #mayReachMedium({ request, fault }: Flight): boolean {
     if (fault === 'lost-write' || fault === 'misdirected-write' || fault === 'ENOSPC') return false;
+    if (fault === 'would-block') return false;
     return request.kind === 'preallocate' || (request.kind === 'write' && this.#isPermitted(request));
   }
 

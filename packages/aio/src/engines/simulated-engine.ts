@@ -9,8 +9,9 @@
 import { assert } from '@aiokv/core';
 import type { Random } from '@aiokv/core';
 import { constants } from 'node:os';
+import { allocateAligned } from '../buffers.ts';
 import type { AlignedBuffer } from '../buffers.ts';
-import { Opcode } from '../engine.ts';
+import { Opcode, RequestFlag } from '../engine.ts';
 import type { Completions, Engine, EngineOptions } from '../engine.ts';
 import type { DeviceRequest, Reportable, SimulatedDevice } from './simulated-device.ts';
 import type { Medium } from './simulated-medium.ts';
@@ -44,6 +45,9 @@ interface Slot {
   bufferOffset: number;
   lengthBytes: number;
   fileOffset: number;
+  /** The pieces of a vectored transfer, which the device has as one. */
+  pieces: readonly AlignedBuffer[] | null;
+  flags: number;
 }
 
 interface Ready {
@@ -52,10 +56,13 @@ interface Ready {
   readonly report: Reportable;
 }
 
-const kinds = { 0: 'read', 1: 'write', 2: 'fsync', 3: 'fdatasync' } as const;
+const kinds = { 0: 'read', 1: 'write', 2: 'fsync', 3: 'fdatasync', 7: 'read', 8: 'write' } as const;
 
 export class SimulatedEngine implements Engine {
   readonly name = 'simulated';
+  readonly reason = 'the platform is a simulated disk';
+  readonly features = { flags: RequestFlag.nowait, priority: false, poll: false };
+  readonly perform = null;
   onCompletion: (() => void) | null = null;
   readonly #host: SimulatedEngineHost;
   readonly #depth: number;
@@ -80,6 +87,8 @@ export class SimulatedEngine implements Engine {
       bufferOffset: 0,
       lengthBytes: 0,
       fileOffset: 0,
+      pieces: null,
+      flags: 0,
     }));
   }
 
@@ -96,6 +105,33 @@ export class SimulatedEngine implements Engine {
     assert(entry.state === 'free' || entry.state === 'prepared', 'only a free slot is prepared');
     assert(bufferOffset + lengthBytes <= (buffer?.byteLength ?? 0), 'a request lies inside its buffer');
     Object.assign(entry, { state: 'prepared', opcode, handle, buffer, bufferOffset, lengthBytes, fileOffset });
+    Object.assign(entry, { pieces: null, flags: 0 });
+  }
+
+  prepareVector(
+    slot: number,
+    opcode: Opcode,
+    handle: number,
+    buffers: readonly AlignedBuffer[],
+    fileOffset: number,
+  ): void {
+    const lengthBytes = buffers.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    const whole = allocateAligned(lengthBytes);
+    this.prepare(slot, opcode, handle, whole, 0, lengthBytes, fileOffset);
+    this.#slot(slot).pieces = buffers;
+  }
+
+  preparePoll(): void {
+    assert(false, 'a simulated disk has no descriptors to poll');
+  }
+
+  setHints(slot: number, flags: number): void {
+    assert((flags & ~this.features.flags) === 0, 'only flags that the engine has are set');
+    this.#slot(slot).flags = flags;
+  }
+
+  cancel(): void {
+    // Polls alone can be cancelled, and there are none.
   }
 
   submit(slots: Uint32Array, start: number, count: number): number {
@@ -131,11 +167,11 @@ export class SimulatedEngine implements Engine {
    * Lets the device take turns until something is ready. Time does not pass meanwhile, so it returns at
    * once when the only requests in flight are ones that never complete.
    */
-  wait(_timeoutMs: number): void {
+  wait(_timeoutMs: number, min = 1): void {
     assert(this.#inFlight > 0, 'someone waits only while something is in flight');
     const { device } = this.#host;
     if (device.isStopped) throw new Error('the simulated machine was stopped: nothing will ever complete');
-    while (this.#ready.length === 0 && device.isBusy) device.step();
+    while (this.#ready.length < min && device.isBusy) device.step();
   }
 
   setActive(active: boolean): void {
@@ -181,7 +217,7 @@ export class SimulatedEngine implements Engine {
     const { random, refusalChance } = this.#host;
     if (refusalChance > 0 && this.#inFlight > 0 && random.chance(refusalChance)) return EAGAIN;
     const open = this.#host.handle(handle);
-    return open === undefined || (open.isReadOnly && opcode === Opcode.write) ? EBADF : 0;
+    return open === undefined || (open.isReadOnly && kinds[opcode as keyof typeof kinds] === 'write') ? EBADF : 0;
   }
 
   #send(slot: number): void {
@@ -191,16 +227,19 @@ export class SimulatedEngine implements Engine {
     entry.state = 'in flight';
     this.#inFlight++;
     open.inFlight++;
+    if (entry.opcode === Opcode.writev) gather(entry);
     const request: DeviceRequest = {
-      kind: kinds[entry.opcode],
+      kind: kinds[entry.opcode as keyof typeof kinds],
       path: open.path,
       medium: open.medium,
       buffer: entry.buffer,
       bufferOffset: entry.bufferOffset,
       lengthBytes: entry.lengthBytes,
       offset: entry.fileOffset,
+      isNowait: (entry.flags & RequestFlag.nowait) !== 0,
       finish: (result, report) => {
         open.inFlight--;
+        if (entry.opcode === Opcode.readv) scatter(entry, result);
         this.#finish(slot, result, report);
       },
     };
@@ -212,6 +251,7 @@ export class SimulatedEngine implements Engine {
     assert(entry.state === 'in flight', 'a completion belongs to a slot in flight');
     entry.state = 'ready';
     entry.buffer = null;
+    entry.pieces = null;
     this.#ready.push({ slot, result, report });
     if (this.#closing !== null && this.#ready.length === this.#inFlight) this.#onQuiet?.();
     this.#notify();
@@ -224,5 +264,23 @@ export class SimulatedEngine implements Engine {
       this.#isNotifying = false;
       if (this.#isActive && this.#ready.length > 0) this.onCompletion?.();
     });
+  }
+}
+
+/** The pieces of a vectored write, as the device has them. */
+function gather({ buffer, pieces }: Slot): void {
+  let at = 0;
+  for (const { bytes } of pieces ?? []) {
+    buffer?.bytes.set(bytes, at);
+    at += bytes.length;
+  }
+}
+
+/** What a vectored read has brought, into its pieces. */
+function scatter({ buffer, pieces }: Slot, result: number): void {
+  let at = 0;
+  for (const { bytes } of pieces ?? []) {
+    if (buffer !== null && at < result) bytes.set(buffer.bytes.subarray(at, Math.min(result, at + bytes.length)));
+    at += bytes.length;
   }
 }

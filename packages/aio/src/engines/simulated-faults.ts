@@ -14,6 +14,8 @@ export interface SimulatedRequest {
   readonly path: string;
   readonly offset: number;
   readonly lengthBytes: number;
+  /** It asked to fail where it would have to wait. */
+  readonly isNowait: boolean;
 }
 
 /**
@@ -25,6 +27,7 @@ export interface SimulatedRequest {
  * - `misdirected-write`: a write reports success and lands on another place of the file.
  * - `stale-read`: a read returns what was there before the file's latest write.
  * - `flush-failure`: a flush fails with EIO; what it was to cover is in an undefined state from then on.
+ * - `would-block`: a transfer that asked for it fails with EAGAIN; nothing is transferred.
  * - `never-completes`: no completion, ever. A write may or may not be there after a power cut.
  */
 export type FaultKind =
@@ -36,6 +39,7 @@ export type FaultKind =
   | 'misdirected-write'
   | 'stale-read'
   | 'flush-failure'
+  | 'would-block'
   | 'never-completes';
 
 export interface Fault {
@@ -56,6 +60,7 @@ const victims: Readonly<Record<FaultKind, readonly RequestKind[]>> = {
   'misdirected-write': ['write'],
   'stale-read': ['read'],
   'flush-failure': ['fsync', 'fdatasync'],
+  'would-block': ['read', 'write'],
   'never-completes': ['read', 'write', 'fsync', 'fdatasync', 'preallocate'],
 };
 
@@ -78,6 +83,7 @@ export class Faults {
   strike(request: SimulatedRequest): FaultKind | null {
     for (const fault of this.#planted) {
       if (!victims[fault.kind].includes(request.kind) || !matches(fault, request)) continue;
+      if (fault.kind === 'would-block' && !request.isNowait) continue;
       if (fault.sticky !== true) this.#remove(fault);
       this.#struck++;
       return fault.kind;

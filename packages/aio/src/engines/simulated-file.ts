@@ -5,6 +5,9 @@
  */
 import { AiokvError, SystemCallError, assert } from '@aiokv/core';
 import { constants } from 'node:os';
+import { allocateAligned } from '../buffers.ts';
+import type { AlignedBuffer } from '../buffers.ts';
+import { Opcode } from '../engine.ts';
 import type { Alignment, DirectFile } from '../platform.ts';
 import type { Reportable, SimulatedDevice } from './simulated-device.ts';
 import type { OpenHandle } from './simulated-engine.ts';
@@ -25,6 +28,7 @@ export interface SimulatedFileHost {
 export class SimulatedFile implements DirectFile {
   readonly path: string;
   readonly handle: number;
+  readonly isDirect = true;
   readonly alignment: Alignment;
   readonly #host: SimulatedFileHost;
   readonly #open: OpenHandle;
@@ -49,6 +53,26 @@ export class SimulatedFile implements DirectFile {
     await this.#request('preallocate', 'fallocate', offset, lengthBytes);
   }
 
+  async punchHole(offset: number, lengthBytes: number): Promise<void> {
+    this.#requireOpen();
+    if (this.#open.isReadOnly) throw new SystemCallError('fallocate', EBADF, this.path);
+    const zeros = allocateAligned(lengthBytes, this.alignment.memory);
+    const result = await this.#submit('write', zeros, 0, lengthBytes, offset);
+    if (result < 0) throw new SystemCallError('fallocate', result, this.path);
+  }
+
+  async transferOnThread(
+    opcode: Opcode,
+    buffer: AlignedBuffer,
+    bufferOffset: number,
+    lengthBytes: number,
+    fileOffset: number,
+  ): Promise<number> {
+    if (this.#isClosed) return -EBADF;
+    const kind = opcode === Opcode.read ? 'read' : 'write';
+    return this.#submit(kind, buffer, bufferOffset, lengthBytes, fileOffset);
+  }
+
   async sync(): Promise<void> {
     this.#requireOpen();
     await this.#request('fsync', 'fsync', 0, 0);
@@ -66,20 +90,32 @@ export class SimulatedFile implements DirectFile {
     await this.#host.later(() => this.#host.forget(this.handle));
   }
 
-  #request(kind: RequestKind, syscall: string, offset: number, lengthBytes: number): Promise<void> {
+  async #request(kind: RequestKind, syscall: string, offset: number, lengthBytes: number): Promise<void> {
+    const result = await this.#submit(kind, null, 0, lengthBytes, offset);
+    if (result < 0) throw new SystemCallError(syscall, result, this.path);
+  }
+
+  /** Settles with what the device says. */
+  #submit(
+    kind: RequestKind,
+    buffer: AlignedBuffer | null,
+    bufferOffset: number,
+    lengthBytes: number,
+    offset: number,
+  ): Promise<number> {
     const { device } = this.#host;
     const { path, medium } = this.#open;
     device.hold();
     this.#open.inFlight++;
-    return new Promise((resolve, reject) => {
+    return new Promise((resolve) => {
       const finish = (result: number, report: Reportable): void => {
         report.noteReported();
         device.release();
         this.#open.inFlight--;
-        if (result < 0) reject(new SystemCallError(syscall, result, path));
-        else resolve();
+        resolve(result);
       };
-      device.submit({ kind, path, medium, buffer: null, bufferOffset: 0, lengthBytes, offset, finish });
+      const isNowait = false;
+      device.submit({ kind, path, medium, buffer, bufferOffset, lengthBytes, offset, isNowait, finish });
     });
   }
 

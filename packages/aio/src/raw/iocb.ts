@@ -47,19 +47,25 @@ export const RwFlag = {
 } as const;
 
 const FLAG_RESFD = 1;
+const FLAG_IOPRIO = 2;
 
 /** A fixed number of iocbs, and an array of pointers to choose among them. Owns its memory. */
 export class IocbArray {
   readonly capacity: number;
   readonly #words: Int32Array;
   readonly #address: number;
+  readonly #tag: number;
   readonly #pointers: Int32Array;
   /** Address of the array of pointers that `point` fills. */
   readonly pointersAddress: number;
 
-  /** @param capacity how many iocbs; they are numbered from 0 */
-  constructor(ffi: ForeignInterface, capacity: number) {
+  /**
+   * @param capacity how many iocbs; they are numbered from 0
+   * @param tag comes back with every completion, as the upper word of its `data`
+   */
+  constructor(ffi: ForeignInterface, capacity: number, tag = 0) {
     this.capacity = capacity;
+    this.#tag = tag;
     const memory = new ArrayBuffer(capacity * IOCB_BYTES);
     this.#words = new Int32Array(memory);
     this.#address = ffi.addressOf(memory);
@@ -134,7 +140,7 @@ export class IocbArray {
     const words = this.#words;
     const at = index * IOCB_WORDS;
     words[at] = data;
-    words[at + 1] = 0;
+    words[at + 1] = this.#tag;
     words[at + 3] = 0;
     words[at + 4] = command;
     words[at + 5] = fd;
@@ -156,13 +162,20 @@ export class IocbArray {
   /** `IOCB_FLAG_RESFD`: the eventfd is signalled when this request completes (`io_set_eventfd`). */
   setEventfd(index: number, eventfd: number): void {
     const at = index * IOCB_WORDS;
-    this.#words[at + 14] = FLAG_RESFD;
+    this.#words[at + 14] = (this.#words[at + 14] as number) | FLAG_RESFD;
     this.#words[at + 15] = eventfd;
   }
 
   /** `RwFlag`s of a transfer, after it was prepared. */
   setRwFlags(index: number, flags: number): void {
     this.#words[index * IOCB_WORDS + 3] = flags;
+  }
+
+  /** `IOCB_FLAG_IOPRIO`: the I/O priority of a transfer, after it was prepared; class in bits 13 to 15, level in 0 to 2. */
+  setPriority(index: number, priority: number): void {
+    const at = index * IOCB_WORDS;
+    this.#words[at + 4] = ((this.#words[at + 4] as number) & 0xffff) | (priority << 16);
+    this.#words[at + 14] = (this.#words[at + 14] as number) | FLAG_IOPRIO;
   }
 
   /** Address of an iocb; what `io_cancel` wants. */
@@ -194,6 +207,11 @@ export class EventArray {
   /** The low word of what the iocb carried. */
   data(index: number): number {
     return (this.#words[index * EVENT_WORDS] as number) >>> 0;
+  }
+
+  /** The upper word of it. */
+  tag(index: number): number {
+    return (this.#words[index * EVENT_WORDS + 1] as number) >>> 0;
   }
 
   /** Bytes transferred, or a negative error number. */

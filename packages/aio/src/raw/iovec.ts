@@ -8,6 +8,7 @@
  * The kernel copies the entries while the request is submitted; the pieces themselves must stay until the
  * completion, and each must be aligned as a whole transfer would be.
  */
+import type { AlignedBuffer } from '../buffers.ts';
 import type { ForeignInterface } from '../ffi/port.ts';
 
 const IOVEC_BYTES = 16;
@@ -39,5 +40,26 @@ export class IovecArray {
   /** Address of an entry; those behind it follow. */
   addressOf(index: number): number {
     return this.#address + index * IOVEC_BYTES;
+  }
+}
+
+/** The entries of vectored requests, by slot; made when a slot first has such a request, and used again. */
+export class VectorTable {
+  readonly #ffi: ForeignInterface;
+  readonly #arrays: (IovecArray | null)[];
+
+  constructor(ffi: ForeignInterface, slots: number) {
+    this.#ffi = ffi;
+    this.#arrays = new Array<IovecArray | null>(slots).fill(null);
+  }
+
+  /** Lists whole buffers for the request of a slot that has none in flight; returns the address of the entries. */
+  fill(slot: number, buffers: readonly AlignedBuffer[]): number {
+    let array = this.#arrays[slot];
+    if (array === null || array === undefined || array.capacity < buffers.length) {
+      this.#arrays[slot] = array = new IovecArray(this.#ffi, buffers.length);
+    }
+    for (const [i, buffer] of buffers.entries()) array.set(i, buffer.address, buffer.byteLength);
+    return array.addressOf(0);
   }
 }

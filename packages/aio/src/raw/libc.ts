@@ -28,6 +28,8 @@ export interface Libc {
   readonly close: NativeFunction;
   /** Returns its error number instead of setting `errno`, which makes it fit for other threads. */
   readonly posixFallocateAsync: NativeFunctionAsync;
+  readonly fallocate: NativeFunction;
+  readonly fallocateAsync: NativeFunctionAsync;
   /** The error number of this thread's latest failed call. */
   errno(): number;
 }
@@ -59,6 +61,8 @@ export function libcOf(ffi: ForeignInterface): Libc {
     dup3: library.bind('dup3', 3),
     close: library.bind('close', 1),
     posixFallocateAsync: library.bindAsync('posix_fallocate', 3),
+    fallocate: library.bind('fallocate', 4),
+    fallocateAsync: library.bindAsync('fallocate', 4),
     errno: errnoReader(ffi, library),
   };
   bound.set(ffi, libc);

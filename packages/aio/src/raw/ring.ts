@@ -64,9 +64,10 @@ export class CompletionRing {
   /**
    * Copies events out, as many as there is room for behind `completions.count`.
    *
+   * @param tags takes the upper words of what the requests carried, at the same places, when given
    * @returns false when head or tail make no sense: the ring must not be read in place any more
    */
-  reap(completions: Completions): boolean {
+  reap(completions: Completions, tags: Uint32Array | null = null): boolean {
     const words = this.#words;
     if (words === null) return true;
     const nr = this.#nr;
@@ -80,6 +81,7 @@ export class CompletionRing {
       const at = HEADER_BYTES / 4 + head * EVENT_WORDS;
       slots[count] = words[at] as number;
       results[count] = words[at + 4] as number;
+      if (tags !== null) tags[count] = words[at + 1] as number;
       count++;
       if (++head === nr) head = 0;
     }

@@ -1,0 +1,88 @@
+/**
+ * What must happen when a worker ends with requests in flight: `worker.terminate()` frees the memory of the
+ * worker while the kernel, whose context belongs to the process, still writes into it. JavaScript has no
+ * say then; Node's own clean-up hooks do, and take a C function of one pointer.
+ *
+ * ```
+ *   end of the worker ─► node::AddEnvironmentCleanupHook's list ─► io_destroy(context), which waits for what
+ *                                                                  is in flight ─► memory is freed
+ * ```
+ *
+ * libaio has such a function, but is not always there, so the system call is made by the few bytes of
+ * machine code below. They lie in a page of the process that is made once, by the main thread if it came
+ * first, and never unmapped.
+ *
+ * T1. A hook is removed before its context is destroyed otherwise: the address may be that of another
+ *     context a moment later.
+ */
+import { SystemCallError } from '@aiokv/core';
+import { getEnvironmentData, isMainThread, setEnvironmentData } from 'node:worker_threads';
+import type { NativeFunction } from '../ffi/port.ts';
+import type { Libc } from './libc.ts';
+
+const ADD = '_ZN4node25AddEnvironmentCleanupHookEPN2v87IsolateEPFvPvES3_';
+const REMOVE = '_ZN4node28RemoveEnvironmentCleanupHookEPN2v87IsolateEPFvPvES3_';
+const CURRENT_ISOLATE = '_ZN2v87Isolate10GetCurrentEv';
+/** Under this name workers find what the main thread has made. */
+const SHARED_ADDRESS = 'aiokv.io_destroy';
+const PAGE_BYTES = 4096;
+const PROT_READ_WRITE = 3;
+const PROT_READ_EXEC = 5;
+const MAP_PRIVATE_ANONYMOUS = 0x22;
+
+/** `io_destroy(first argument)`, then return. */
+const MACHINE_CODE = {
+  // mov eax, 207; syscall; ret
+  x64: [0xb8, 0xcf, 0x00, 0x00, 0x00, 0x0f, 0x05, 0xc3],
+  // mov x8, #1; svc #0; ret
+  arm64: [0x28, 0x00, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4, 0xc0, 0x03, 0x5f, 0xd6],
+} as const;
+
+interface Hooks {
+  readonly add: NativeFunction;
+  readonly remove: NativeFunction;
+  readonly isolate: number;
+}
+
+const hooks = new WeakMap<Libc, Hooks>();
+
+/**
+ * Has the context destroyed when this thread ends before it was closed. Does nothing on the main thread, whose
+ * memory is freed by the kernel, after it has waited.
+ *
+ * @returns to be called before the context is destroyed (T1)
+ */
+export function destroyAtEndOfWorker(libc: Libc, context: number): () => void {
+  const destroy = destroyFunction(libc);
+  if (isMainThread) return () => undefined;
+  const { add, remove, isolate } = hooksOf(libc);
+  add(isolate, destroy, context);
+  return () => void remove(isolate, destroy, context);
+}
+
+function hooksOf(libc: Libc): Hooks {
+  let found = hooks.get(libc);
+  if (found === undefined) {
+    const { library } = libc;
+    const isolate = library.bind(CURRENT_ISOLATE, 0)();
+    hooks.set(libc, (found = { add: library.bind(ADD, 3), remove: library.bind(REMOVE, 3), isolate }));
+  }
+  return found;
+}
+
+/** The address of the machine code. */
+function destroyFunction(libc: Libc): number {
+  const known = getEnvironmentData(SHARED_ADDRESS);
+  if (typeof known === 'number') return known;
+  const code = MACHINE_CODE[process.arch as keyof typeof MACHINE_CODE];
+  const { ffi, library } = libc;
+  const page = library.bind('mmap', 6)(0, PAGE_BYTES, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0);
+  if (page === -1) throw new SystemCallError('mmap', libc.errno());
+  const bytes = Uint8Array.from(code);
+  library.bind('memcpy', 3)(page, ffi.addressOf(bytes.buffer), bytes.length);
+  const result = library.bind('mprotect', 3)(page, PAGE_BYTES, PROT_READ_EXEC);
+  if ((result | 0) < 0) throw new SystemCallError('mprotect', libc.errno());
+  // Also what this thread finds from now on, and the workers that it starts.
+  setEnvironmentData(SHARED_ADDRESS, page);
+  return page;
+}
