@@ -5,7 +5,9 @@
 import { linuxPlatform } from './linux.ts';
 import type { DirectFile, OpenFileOptions, Platform } from './platform.ts';
 import { Queue } from './queue.ts';
-import type { QueueOptions } from './queue.ts';
+import type { QueueOptions } from './queue-options.ts';
+import { Shards } from './shards.ts';
+import type { ShardOptions } from './shards.ts';
 
 let shared: Platform | undefined;
 
@@ -27,4 +29,9 @@ export function openFile(path: string, options?: OpenFileOptions): Promise<Direc
 /** Opens a queue of its own; see `QueueOptions` for what can be set. Throws as the `Queue` constructor does. */
 export function openQueue(options?: Partial<QueueOptions>): Queue {
   return new Queue(defaultPlatform(), options);
+}
+
+/** Opens several queues, each with a context of its own; see `Shards`. */
+export function openShards(options?: Partial<ShardOptions>, queueOptions?: Partial<QueueOptions>): Shards {
+  return new Shards(defaultPlatform(), options, queueOptions);
 }

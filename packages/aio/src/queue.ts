@@ -1,152 +1,132 @@
 /**
- * The submission queue: takes requests one by one, sends them down in batches, keeps at most `depth`
- * of them in flight, and tells each caller when its own is done.
+ * The queue that callers see: reads, writes and flushes with promises, with a handler, or waiting for one. What
+ * it accepts goes through a pipeline (pipeline.ts, with the drawing and what always holds).
  *
- * ```
- *   read/write/fdatasync ─► slot ─► waiting ring ──flush──► engine.submit ─► in flight
- *                                                                              │ eventfd, or a peek
- *   promise / handler ◄──────────── dispatch ◄─────────── engine.reap ◄────────┘
- * ```
+ * Q1. Bad arguments are refused before anything is accepted.
+ * Q2. A request that cannot have a slot waits, in order, in the promise form, and is refused in the handler form.
+ * Q3. A promise settles when the buffer is the caller's again, and not before.
  *
- * When requests go down: as soon as a batch worth a system call has gathered, the rest at the end of
- * the turn of the event loop (after all microtasks). A batch is worth it at max(`batchMin`, half of
- * what is in flight): one big flush a turn would make requests return together and go down together
- * again, in lockstep.
- *
- * Q1. A request that was accepted is settled exactly once, and never from inside the call that made it.
- * Q2. At most `depth` requests are in flight; the others wait in the order in which they came.
- * Q3. A request that the kernel refuses fails alone; those behind it go down.
- * Q4. A handler that throws does not keep its neighbours from being told.
- *
- * It never retries, splits or continues a transfer: a short result is the caller's to judge.
+ * Unless asked to, it never retries, splits or continues a transfer: a short result is the caller's to judge.
  * docs/performance.md has what each of these choices costs and how it was measured.
  */
-import { AiokvError, AiokvRangeError, SystemCallError, assert, integer, resolveOptions } from '@aiokv/core';
-import { constants } from 'node:os';
+import { AiokvError, AiokvRangeError, SystemCallError, alignDown, assert } from '@aiokv/core';
+import { SYSCALL_NAMES, WatchedRequest, checkEarlyEnd } from './abort.ts';
+import type { EarlyEnd } from './abort.ts';
 import type { AlignedBuffer } from './buffers.ts';
-import { Completions, Opcode } from './engine.ts';
-import type { Engine } from './engine.ts';
+import { checkHints, checkPoll, checkTransfer, checkVector, checkWaiting } from './checks.ts';
+import { channels, warnOnce } from './diagnostics.ts';
+import type { QueueMessage } from './diagnostics.ts';
+import { Opcode, RequestFlag } from './engine.ts';
+import type { EngineName } from './engine.ts';
+import { Pipeline } from './pipeline.ts';
 import type { DirectFile, Platform } from './platform.ts';
-import { SlotTable } from './slots.ts';
+import { resolveQueueOptions } from './queue-options.ts';
+import type { QueueOptions } from './queue-options.ts';
 import type { CompletionHandler } from './slots.ts';
+import type { QueueStatistics } from './statistics.ts';
 
-export interface QueueOptions {
-  /** Most requests in flight at once; default 128. */
-  depth: number;
-  /** Most requests accepted beyond those in flight before callers have to wait; default 1024. */
-  maxWaiting: number;
-  /** Fewest requests worth a system call before the end of the turn; default 4. */
-  batchMin: number;
-  /**
-   * With one or two requests in flight, how many turns of the event loop look for the completion before
-   * sleeping until the kernel wakes the loop; default 160, some 100 to 200 us. 0 never spins.
-   */
-  spinTurns: number;
+export interface RequestOptions extends EarlyEnd {
+  /** Complete with EAGAIN where the request would block the submitting call; default false. */
+  readonly nowait?: boolean;
+  /** The result of `ioPriority`; default: that of the process. */
+  readonly priority?: number;
+  /** A write that is durable when it completes; default false. Writes only. */
+  readonly dsync?: boolean;
 }
 
-export interface TransferOptions {
+export interface TransferOptions extends RequestOptions {
   /** Offset in the file, in bytes; a multiple of the file's offset alignment. */
-  offset: number;
+  readonly offset: number;
   /** Bytes to transfer; default: to the end of the buffer. A multiple of the file's offset alignment. */
-  length?: number;
+  readonly length?: number;
   /** Where in the buffer; default 0. A multiple of the file's memory alignment. */
-  bufferOffset?: number;
+  readonly bufferOffset?: number;
+  /**
+   * `'report'`: a short result is returned as it is; the default. `'continue'`: the rest is transferred until the
+   * length is reached, or the end of the file.
+   */
+  readonly onShort?: 'report' | 'continue';
 }
 
-/** Counts since the queue was made. */
-export interface QueueStatistics {
-  readonly accepted: number;
-  readonly completed: number;
-  readonly inFlight: number;
-  readonly waiting: number;
-  /** Calls of the engine's `submit`; `accepted / submitCalls` is the mean batch. */
-  readonly submitCalls: number;
-  /** Times the kernel woke the loop. */
-  readonly wakeups: number;
+export interface VectorOptions extends RequestOptions {
+  /** Offset in the file, in bytes; a multiple of the file's offset alignment. */
+  readonly offset: number;
 }
 
-const { EAGAIN } = constants.errno;
-/** Completions handed out in one turn of the loop before timers get their chance. */
-const SLICE = 64;
-/** Fewer in flight than this: look for the completion instead of sleeping. */
-const SPIN_BELOW = 3;
-const queueShape = {
-  depth: integer(1, 4096, 128),
-  maxWaiting: integer(0, 1 << 20, 1024),
-  batchMin: integer(1, 4096, 4),
-  spinTurns: integer(0, 10_000, 160),
-};
+export interface PollOptions extends EarlyEnd {
+  /** What is waited for, as `poll(2)` has it; default POLLIN, 1. */
+  readonly events?: number;
+}
+
+export interface GetEventsOptions {
+  /** Completions to wait for; default 1. 0 only looks. */
+  readonly min?: number;
+  /** Most completions to tell; default: the depth. */
+  readonly max?: number;
+  /** How long to wait, in milliseconds; default: without end. */
+  readonly timeoutMs?: number;
+}
+
+/** One request of the promise form, until it has a slot. */
+interface Asked {
+  readonly opcode: Opcode;
+  readonly file: DirectFile | null;
+  /** A descriptor, for a poll. */
+  readonly descriptor: number;
+  readonly buffers: AlignedBuffer | readonly AlignedBuffer[] | null;
+  readonly bufferOffset: number;
+  readonly lengthBytes: number;
+  readonly fileOffset: number;
+  readonly flags: number;
+  readonly priority: number;
+}
 
 export class Queue {
+  /** Most requests in flight at once. */
   readonly depth: number;
-  readonly #engine: Engine;
-  readonly #slots: SlotTable;
-  readonly #batchMin: number;
-  readonly #spinTurns: number;
-  /** Ring of slots that wait to be submitted. */
-  readonly #waiting: Uint32Array;
-  #waitingHead = 0;
-  #waitingCount = 0;
-  #inFlight = 0;
-  readonly #completions: Completions;
-  /** Settled without the engine: refused requests, and what a synchronous read met on its way. */
-  #settledEarly: { slot: number; result: number }[] = [];
-  #flushScheduled = false;
-  #immediateScheduled = false;
-  #spinsLeft = 0;
-  #dispatching = false;
+  /** What carries the requests, and why it is this engine. */
+  readonly engine: { readonly name: EngineName; readonly reason: string };
+  readonly #pipeline: Pipeline;
   readonly #promises: PromiseSettler;
-  /** Callers of the promise form that wait for a free slot. */
-  readonly #blocked: (() => void)[] = [];
+  /** Whether the user is to be told when a file is one that this engine blocks on. */
+  #warnsOfBuffered: boolean;
+  /** Q2: callers of the promise form that wait for a free slot. Each returns whether it had one. */
+  readonly #blocked: (() => boolean)[] = [];
   #closing: Promise<void> | null = null;
-  #onDrained: (() => void) | null = null;
-  #accepted = 0;
-  #completed = 0;
-  #submitCalls = 0;
-  #wakeups = 0;
 
   /**
    * @throws AiokvTypeError ERR_AIOKV_INVALID_OPTION
-   * @throws AiokvError ERR_AIOKV_NO_CONTEXT when the kernel has no more contexts to give
+   * @throws AiokvError ERR_AIOKV_NO_CONTEXT when the kernel has no more contexts to give,
+   *   ERR_AIOKV_ENGINE_UNAVAILABLE when the engine that was asked for does not work here
    */
   constructor(platform: Platform, options?: Partial<QueueOptions>) {
-    const { depth, maxWaiting, batchMin, spinTurns } = resolveOptions<QueueOptions>('queue', queueShape, options);
-    const slots = depth + maxWaiting;
-    this.depth = depth;
-    this.#batchMin = batchMin;
-    this.#spinTurns = spinTurns;
-    this.#slots = new SlotTable(slots);
-    this.#waiting = new Uint32Array(slots);
-    this.#completions = new Completions(Math.min(depth, SLICE));
-    this.#promises = new PromiseSettler(slots);
-    this.#engine = platform.createEngine({ slots, depth });
-    this.#engine.onCompletion = () => {
-      this.#wakeups++;
-      this.#dispatch();
-    };
+    const resolved = resolveQueueOptions(options);
+    this.depth = resolved.depth;
+    this.#promises = new PromiseSettler(resolved.depth + resolved.maxWaiting);
+    this.#pipeline = new Pipeline(platform, resolved);
+    this.#pipeline.onRoom = this.#startBlocked;
+    const { name, reason } = this.#pipeline.engine;
+    this.engine = { name, reason };
+    this.#warnsOfBuffered = name === 'libaio' && !resolved.neverBlock;
+    if (channels.open.hasSubscribers) channels.open.publish(this.#message());
   }
 
   /** Requests accepted and not settled. */
   get pending(): number {
-    return this.#inFlight + this.#waitingCount + this.#settledEarly.length;
+    return this.#pipeline.pending;
   }
 
+  /** A snapshot of what was counted; see `QueueStatistics`. */
   statistics(): QueueStatistics {
-    return {
-      accepted: this.#accepted,
-      completed: this.#completed,
-      inFlight: this.#inFlight,
-      waiting: this.#waitingCount,
-      submitCalls: this.#submitCalls,
-      wakeups: this.#wakeups,
-    };
+    return this.#pipeline.statistics();
   }
 
   /**
    * Reads into `buffer`, which belongs to the queue until the promise settles.
    *
    * @returns bytes read: fewer than asked for at the end of the file, 0 behind it
-   * @throws AiokvRangeError ERR_AIOKV_ALIGNMENT, AiokvError ERR_AIOKV_CLOSED, SystemCallError
+   * @throws AiokvRangeError ERR_AIOKV_ALIGNMENT, ERR_AIOKV_INVALID_ARGUMENT; AiokvError ERR_AIOKV_CLOSED,
+   *   ERR_AIOKV_UNSUPPORTED; AbortedError ERR_AIOKV_ABORTED, ERR_AIOKV_DEADLINE; SystemCallError
    */
   read(file: DirectFile, buffer: AlignedBuffer, options: TransferOptions): Promise<number> {
     return this.#transfer(Opcode.read, file, buffer, options);
@@ -157,15 +137,48 @@ export class Queue {
    * meanwhile.
    *
    * @returns bytes written
-   * @throws AiokvRangeError ERR_AIOKV_ALIGNMENT, AiokvError ERR_AIOKV_CLOSED, SystemCallError
+   * @throws as `read`
    */
   write(file: DirectFile, buffer: AlignedBuffer, options: TransferOptions): Promise<number> {
     return this.#transfer(Opcode.write, file, buffer, options);
   }
 
+  /**
+   * Reads into whole buffers, one behind the other, with one request.
+   *
+   * @returns bytes read, all buffers together
+   * @throws as `read`
+   */
+  readv(file: DirectFile, buffers: readonly AlignedBuffer[], options: VectorOptions): Promise<number> {
+    return this.#vector(Opcode.readv, file, buffers, options);
+  }
+
+  /** As `readv`, for a write. */
+  writev(file: DirectFile, buffers: readonly AlignedBuffer[], options: VectorOptions): Promise<number> {
+    return this.#vector(Opcode.writev, file, buffers, options);
+  }
+
+  /** Makes data and metadata of the writes that have completed before this call durable. */
+  async fsync(file: DirectFile, options: EarlyEnd = {}): Promise<void> {
+    await this.#flush(Opcode.fsync, file, options);
+  }
+
   /** Makes the writes that have completed before this call durable. */
-  async fdatasync(file: DirectFile): Promise<void> {
-    await this.#promised(Opcode.fdatasync, file, null, 0, 0, 0);
+  async fdatasync(file: DirectFile, options: EarlyEnd = {}): Promise<void> {
+    await this.#flush(Opcode.fdatasync, file, options);
+  }
+
+  /**
+   * Waits until a descriptor (a socket, a pipe, an eventfd) is ready.
+   *
+   * @returns the events that are there, as `poll(2)` has them
+   * @throws AiokvError ERR_AIOKV_UNSUPPORTED by an engine without polls; AbortedError; SystemCallError, with
+   *   ECANCELED when the queue was closed meanwhile
+   */
+  async poll(descriptor: number, options: PollOptions = {}): Promise<number> {
+    checkPoll(this.#pipeline.engine);
+    const asked = { ...NO_TRANSFER, opcode: Opcode.poll, file: null, descriptor, lengthBytes: options.events ?? 1 };
+    return this.#promised(asked, options);
   }
 
   /**
@@ -173,8 +186,11 @@ export class Queue {
    *
    * @param handler told in a later turn of the loop, with `token` and the bytes read or a negative error number
    * @param token a 32-bit integer
+   * @param flags bits of `RequestFlag`
+   * @param priority the result of `ioPriority`, or 0
    * @returns false when the queue is full: nothing was accepted; try again after a completion
-   * @throws AiokvRangeError ERR_AIOKV_ALIGNMENT, AiokvError ERR_AIOKV_CLOSED
+   * @throws AiokvRangeError ERR_AIOKV_ALIGNMENT, ERR_AIOKV_INVALID_ARGUMENT; AiokvError ERR_AIOKV_CLOSED,
+   *   ERR_AIOKV_UNSUPPORTED
    */
   submitRead(
     file: DirectFile,
@@ -184,9 +200,16 @@ export class Queue {
     fileOffset: number,
     handler: CompletionHandler,
     token: number,
+    flags = 0,
+    priority = 0,
   ): boolean {
-    this.#check(file, buffer, bufferOffset, lengthBytes, fileOffset);
-    return this.#accept(Opcode.read, file, buffer, bufferOffset, lengthBytes, fileOffset, handler, token) >= 0;
+    this.#check(file, flags, priority);
+    checkTransfer(file, buffer, bufferOffset, lengthBytes, fileOffset);
+    const { read } = Opcode;
+    const pipeline = this.#pipeline;
+    return (
+      pipeline.accept(read, file, buffer, bufferOffset, lengthBytes, fileOffset, handler, token, flags, priority) >= 0
+    );
   }
 
   /** As `submitRead`, for a write. */
@@ -198,15 +221,87 @@ export class Queue {
     fileOffset: number,
     handler: CompletionHandler,
     token: number,
+    flags = 0,
+    priority = 0,
   ): boolean {
-    this.#check(file, buffer, bufferOffset, lengthBytes, fileOffset);
-    return this.#accept(Opcode.write, file, buffer, bufferOffset, lengthBytes, fileOffset, handler, token) >= 0;
+    this.#check(file, flags, priority);
+    checkTransfer(file, buffer, bufferOffset, lengthBytes, fileOffset);
+    const { write } = Opcode;
+    const pipeline = this.#pipeline;
+    return (
+      pipeline.accept(write, file, buffer, bufferOffset, lengthBytes, fileOffset, handler, token, flags, priority) >= 0
+    );
+  }
+
+  /** As `submitRead`, into whole buffers; the array must not change until the completion. */
+  submitReadv(
+    file: DirectFile,
+    buffers: readonly AlignedBuffer[],
+    fileOffset: number,
+    handler: CompletionHandler,
+    token: number,
+    flags = 0,
+    priority = 0,
+  ): boolean {
+    this.#check(file, flags, priority);
+    checkVector(file, buffers, fileOffset);
+    return this.#pipeline.acceptVector(Opcode.readv, file, buffers, fileOffset, handler, token, flags, priority) >= 0;
+  }
+
+  /** As `submitReadv`, for a write. */
+  submitWritev(
+    file: DirectFile,
+    buffers: readonly AlignedBuffer[],
+    fileOffset: number,
+    handler: CompletionHandler,
+    token: number,
+    flags = 0,
+    priority = 0,
+  ): boolean {
+    this.#check(file, flags, priority);
+    checkVector(file, buffers, fileOffset);
+    return this.#pipeline.acceptVector(Opcode.writev, file, buffers, fileOffset, handler, token, flags, priority) >= 0;
+  }
+
+  /** As `submitRead`, for a flush of data and metadata of the writes that have completed. */
+  submitFsync(file: DirectFile, handler: CompletionHandler, token: number): boolean {
+    this.#checkOpen();
+    return this.#pipeline.accept(Opcode.fsync, file, null, 0, 0, 0, handler, token, 0, 0) >= 0;
   }
 
   /** As `submitRead`, for a flush of the writes that have completed. */
   submitFdatasync(file: DirectFile, handler: CompletionHandler, token: number): boolean {
     this.#checkOpen();
-    return this.#accept(Opcode.fdatasync, file, null, 0, 0, 0, handler, token) >= 0;
+    return this.#pipeline.accept(Opcode.fdatasync, file, null, 0, 0, 0, handler, token, 0, 0) >= 0;
+  }
+
+  /** As `submitRead`, for a `poll`; the result is the events that are there. */
+  submitPoll(descriptor: number, mask: number, handler: CompletionHandler, token: number): boolean {
+    this.#checkOpen();
+    checkPoll(this.#pipeline.engine);
+    return this.#pipeline.acceptPoll(descriptor, mask, handler, token) >= 0;
+  }
+
+  /**
+   * Blocks the thread until `min` requests have completed, as `io_getevents` does, and tells their handlers, `max` at
+   * most, from inside this call; promises settle after it. What waits to be submitted goes down first.
+   *
+   * @returns how many were told: fewer than `min` when the time was up, or nothing more is in flight
+   * @throws AiokvRangeError ERR_AIOKV_INVALID_ARGUMENT; AiokvError ERR_AIOKV_UNSUPPORTED by an engine that cannot
+   *   be waited for, or inside a handler
+   */
+  getEvents({ min = 1, max = this.depth, timeoutMs = Infinity }: GetEventsOptions = {}): number {
+    if (!(Number.isSafeInteger(min) && Number.isSafeInteger(max) && min >= 0 && max >= Math.max(1, min))) {
+      throw new AiokvRangeError(
+        'ERR_AIOKV_INVALID_ARGUMENT',
+        `min and max are whole numbers, min from 0 and max from min and 1: not ${min} and ${max}`,
+      );
+    }
+    if (!(timeoutMs >= 0)) {
+      throw new AiokvRangeError('ERR_AIOKV_INVALID_ARGUMENT', `timeoutMs is a time, not ${timeoutMs}`);
+    }
+    checkWaiting(this.#pipeline.engine, min);
+    return this.#pipeline.getEvents(min, max, timeoutMs);
   }
 
   /**
@@ -219,261 +314,172 @@ export class Queue {
   readSync(file: DirectFile, buffer: AlignedBuffer, options: TransferOptions): number {
     const { offset, bufferOffset = 0 } = options;
     const length = options.length ?? buffer.byteLength - bufferOffset;
-    this.#check(file, buffer, bufferOffset, length, offset);
-    let result: number | undefined;
-    const handler = { complete: (_: number, value: number) => (result = value) };
-    const slot = this.#accept(Opcode.read, file, buffer, bufferOffset, length, offset, handler, 0);
-    if (slot < 0) throw new AiokvError('ERR_AIOKV_QUEUE_FULL', 'the queue is full: wait for a completion');
-    while (result === undefined) {
-      this.#flush();
-      if (this.#inFlight > 0) this.#engine.wait(1000);
-      this.#reapAside(slot);
-    }
-    return checked('read', result);
+    this.#check(file, 0, 0);
+    checkTransfer(file, buffer, bufferOffset, length, offset);
+    const result = this.#pipeline.readSync(file, buffer, bufferOffset, length, offset);
+    if (result === null) throw new AiokvError('ERR_AIOKV_QUEUE_FULL', 'the queue is full: wait for a completion');
+    if (result < 0) throw new SystemCallError('read', result);
+    return result;
   }
 
-  /** Settles everything that was accepted, then gives the engine back. Idempotent. */
+  /** Settles everything that was accepted, then gives the engine back; polls are cancelled. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
   }
 
   async #close(): Promise<void> {
-    if (this.pending > 0) {
-      await new Promise<void>((resolve) => {
-        this.#onDrained = resolve;
-      });
-    }
-    await this.#engine.close();
+    await this.#pipeline.close();
+    if (channels.close.hasSubscribers) channels.close.publish(this.#message());
+  }
+
+  #message(): QueueMessage {
+    return { queue: this.#pipeline.number, engine: this.engine.name, reason: this.engine.reason, depth: this.depth };
   }
 
   #transfer(opcode: Opcode, file: DirectFile, buffer: AlignedBuffer, options: TransferOptions): Promise<number> {
-    const { offset, bufferOffset = 0 } = options;
-    const length = options.length ?? buffer.byteLength - bufferOffset;
+    const { offset: fileOffset, bufferOffset = 0 } = options;
+    const lengthBytes = options.length ?? buffer.byteLength - bufferOffset;
+    const flags = flagsOf(options);
+    const { priority = 0 } = options;
     try {
-      this.#check(file, buffer, bufferOffset, length, offset);
+      this.#check(file, flags, priority);
+      checkTransfer(file, buffer, bufferOffset, lengthBytes, fileOffset);
     } catch (error) {
       return Promise.reject(error);
     }
-    return this.#promised(opcode, file, buffer, bufferOffset, length, offset);
+    const asked = {
+      opcode,
+      file,
+      descriptor: -1,
+      buffers: buffer,
+      bufferOffset,
+      lengthBytes,
+      fileOffset,
+      flags,
+      priority,
+    };
+    return options.onShort === 'continue' ? this.#continued(asked, options) : this.#promised(asked, options);
   }
 
-  #promised(
+  async #vector(
     opcode: Opcode,
     file: DirectFile,
-    buffer: AlignedBuffer | null,
-    bufferOffset: number,
-    lengthBytes: number,
-    fileOffset: number,
+    buffers: readonly AlignedBuffer[],
+    options: VectorOptions,
   ): Promise<number> {
-    if (this.#closing !== null) return Promise.reject(closedError());
-    const promises = this.#promises;
-    return new Promise((resolve, reject) => {
-      const start = (): void => {
-        const slot = this.#accept(opcode, file, buffer, bufferOffset, lengthBytes, fileOffset, promises, 0);
-        if (slot >= 0) {
-          this.#slots.retoken(slot, slot);
-          promises.expect(slot, opcode, resolve, reject);
-        } else this.#blocked.push(start);
+    const { offset: fileOffset, priority = 0 } = options;
+    const flags = flagsOf(options);
+    this.#check(file, flags, priority);
+    checkVector(file, buffers, fileOffset);
+    return this.#promised({ ...NO_TRANSFER, opcode, file, buffers, fileOffset, flags, priority }, options);
+  }
+
+  #flush(opcode: Opcode, file: DirectFile, options: EarlyEnd): Promise<number> {
+    return this.#promised({ ...NO_TRANSFER, opcode, file }, options);
+  }
+
+  /** Transfers what a short result has left, until there is nothing more. */
+  async #continued(asked: Asked, options: TransferOptions): Promise<number> {
+    const { opcode, file, lengthBytes } = asked;
+    const untilMs = performance.now() + (options.deadlineMs ?? Infinity);
+    for (let done = 0; ;) {
+      const rest = {
+        ...asked,
+        bufferOffset: asked.bufferOffset + done,
+        lengthBytes: lengthBytes - done,
+        fileOffset: asked.fileOffset + done,
       };
-      start();
+      const deadlineMs = Math.max(0, untilMs - performance.now());
+      const count = await this.#promised(rest, { ...options, deadlineMs });
+      const end = done + count;
+      const next = alignDown(end, file?.alignment.offset ?? 1);
+      // A read that ends inside a block has met the end of the file; a write there is begun at that block again.
+      if (end >= lengthBytes || next === done || (opcode === Opcode.read && next !== end)) return end;
+      done = next;
+    }
+  }
+
+  #promised(asked: Asked, options: EarlyEnd): Promise<number> {
+    if (this.#closing !== null) return Promise.reject(closedError());
+    if (options.signal !== undefined || options.deadlineMs !== undefined) return this.#watched(asked, options);
+    return new Promise((resolve, reject) => {
+      const start = (): boolean => {
+        const slot = this.#accept(asked, this.#promises, 0);
+        if (slot < 0) return false;
+        this.#pipeline.retoken(slot, slot);
+        this.#promises.expect(slot, asked.opcode, resolve, reject);
+        return true;
+      };
+      if (!start()) this.#blocked.push(start);
     });
   }
+
+  async #watched(asked: Asked, options: EarlyEnd): Promise<number> {
+    checkEarlyEnd(options);
+    const request = new WatchedRequest(this.#pipeline, asked.opcode, options);
+    const start = (): boolean => {
+      if (request.isSettled) return true;
+      const slot = this.#accept(asked, request, 0);
+      if (slot >= 0) request.accepted(slot);
+      return slot >= 0;
+    };
+    if (!start()) this.#blocked.push(start);
+    return request.promise;
+  }
+
+  #accept(asked: Asked, handler: CompletionHandler, token: number): number {
+    const { opcode, file, buffers, bufferOffset, lengthBytes, fileOffset, flags, priority } = asked;
+    const pipeline = this.#pipeline;
+    if (file === null) return pipeline.acceptPoll(asked.descriptor, lengthBytes, handler, token);
+    if (Array.isArray(buffers)) {
+      const pieces = buffers as readonly AlignedBuffer[];
+      return pipeline.acceptVector(opcode, file, pieces, fileOffset, handler, token, flags, priority);
+    }
+    const buffer = buffers as AlignedBuffer | null;
+    return pipeline.accept(
+      opcode,
+      file,
+      buffer,
+      bufferOffset,
+      lengthBytes,
+      fileOffset,
+      handler,
+      token,
+      flags,
+      priority,
+    );
+  }
+
+  readonly #startBlocked = (): void => {
+    while (this.#blocked.length > 0 && this.#pipeline.hasRoom) (this.#blocked.shift() as () => boolean)();
+  };
 
   #checkOpen(): void {
     if (this.#closing !== null) throw closedError();
   }
 
-  #check(file: DirectFile, buffer: AlignedBuffer, bufferOffset: number, lengthBytes: number, fileOffset: number): void {
+  #check(file: DirectFile, flags: number, priority: number): void {
     this.#checkOpen();
-    const { memory, offset } = file.alignment;
-    if (!(bufferOffset >= 0 && lengthBytes > 0 && bufferOffset + lengthBytes <= buffer.byteLength)) {
-      throw new AiokvRangeError(
-        'ERR_AIOKV_INVALID_ARGUMENT',
-        `bytes ${bufferOffset} to ${bufferOffset + lengthBytes} are not inside a buffer of ${buffer.byteLength}`,
-      );
-    }
-    if (!Number.isSafeInteger(fileOffset) || fileOffset < 0) {
-      throw new AiokvRangeError(
-        'ERR_AIOKV_INVALID_ARGUMENT',
-        `a file offset is a whole number from 0, not ${fileOffset}`,
-      );
-    }
-    // Alignments are powers of two below 2^31, so the low 32 bits decide.
-    if (((fileOffset >>> 0) | lengthBytes) & (offset - 1)) {
-      throw new AiokvRangeError(
-        'ERR_AIOKV_ALIGNMENT',
-        `offset ${fileOffset} and length ${lengthBytes} must be multiples of ${offset} for direct I/O to ${file.path}`,
-      );
-    }
-    if (((buffer.address + bufferOffset) >>> 0) & (memory - 1)) {
-      throw new AiokvRangeError(
-        'ERR_AIOKV_ALIGNMENT',
-        `the address of the buffer must be a multiple of ${memory} for direct I/O to ${file.path}: use allocateAligned()`,
+    if ((flags | priority) !== 0) checkHints(this.#pipeline.engine, flags, priority);
+    if (this.#warnsOfBuffered && !file.isDirect) {
+      this.#warnsOfBuffered = false;
+      warnOnce(
+        'AIOKV_BLOCKING',
+        `${file.path} goes through the page cache, where Linux AIO carries requests out inside of io_submit and ` +
+          "blocks the event loop: use the engine 'threads' or 'io_uring', or the option neverBlock",
       );
     }
   }
+}
 
-  /** Gives the request a slot and a place in the ring; returns the slot, or -1 when the table is full. */
-  #accept(
-    opcode: Opcode,
-    file: DirectFile,
-    buffer: AlignedBuffer | null,
-    bufferOffset: number,
-    lengthBytes: number,
-    fileOffset: number,
-    handler: CompletionHandler,
-    token: number,
-  ): number {
-    if (this.#slots.freeCount === 0) return -1;
-    const slot = this.#slots.take(handler, token, buffer);
-    this.#engine.prepare(slot, opcode, file.handle, buffer, bufferOffset, lengthBytes, fileOffset);
-    const capacity = this.#waiting.length;
-    let tail = this.#waitingHead + this.#waitingCount;
-    if (tail >= capacity) tail -= capacity;
-    this.#waiting[tail] = slot;
-    this.#accepted++;
-    if (this.pending === 0) this.#engine.setActive(true);
-    this.#waitingCount++;
-    if (this.#waitingCount >= this.#batchMin && this.#waitingCount * 2 >= this.#inFlight) this.#flush();
-    if (this.#waitingCount > 0 && !this.#flushScheduled) {
-      this.#flushScheduled = true;
-      process.nextTick(this.#flushEndOfTurn);
-    }
-    return slot;
-  }
+const NO_TRANSFER = {
+  ...{ descriptor: -1, buffers: null, bufferOffset: 0, lengthBytes: 0, fileOffset: 0 },
+  ...{ flags: 0, priority: 0 },
+};
 
-  /** Runs when the turn's microtasks have run dry. */
-  readonly #flushEndOfTurn = (): void => {
-    this.#flushScheduled = false;
-    this.#flush();
-  };
-
-  /** Sends down what waits, as far as the depth allows. */
-  #flush(): void {
-    while (this.#waitingCount > 0 && this.#inFlight < this.depth) {
-      const head = this.#waitingHead;
-      const count = Math.min(this.#waitingCount, this.depth - this.#inFlight, this.#waiting.length - head);
-      const accepted = this.#engine.submit(this.#waiting, head, count);
-      this.#submitCalls++;
-      assert(accepted <= count, 'an engine accepts no more than it was given');
-      if (accepted > 0) {
-        this.#dropWaiting(accepted);
-        this.#inFlight += accepted;
-      } else if (accepted === -EAGAIN || accepted === 0) {
-        // Cleared by a completion; with none to come, ask again in the next turn.
-        if (this.#inFlight === 0) this.#scheduleImmediate();
-        break;
-      } else {
-        const slot = this.#waiting[head] as number;
-        this.#dropWaiting(1);
-        this.#settledEarly.push({ slot, result: accepted });
-        this.#scheduleImmediate();
-      }
-    }
-    if (this.#inFlight > 0 && this.#inFlight < SPIN_BELOW && this.#spinTurns > 0) {
-      this.#spinsLeft = this.#spinTurns;
-      this.#scheduleImmediate();
-    }
-  }
-
-  #dropWaiting(count: number): void {
-    this.#waitingHead += count;
-    if (this.#waitingHead >= this.#waiting.length) this.#waitingHead -= this.#waiting.length;
-    this.#waitingCount -= count;
-  }
-
-  #scheduleImmediate(): void {
-    if (this.#immediateScheduled) return;
-    this.#immediateScheduled = true;
-    setImmediate(this.#onImmediate);
-  }
-
-  /** One turn of looking for completions without sleeping. */
-  readonly #onImmediate = (): void => {
-    this.#immediateScheduled = false;
-    const settled = this.#dispatch();
-    if (this.#waitingCount > 0 && this.#inFlight === 0) this.#flush();
-    if (settled === 0 && this.#inFlight > 0 && this.#inFlight < SPIN_BELOW && this.#spinsLeft > 0) {
-      this.#spinsLeft--;
-      this.#scheduleImmediate();
-    }
-  };
-
-  /** Tells the callers of one slice of completions; returns how many. */
-  #dispatch(): number {
-    if (this.#dispatching) return 0;
-    this.#dispatching = true;
-    let settled = 0;
-    if (this.#settledEarly.length > 0) {
-      const early = this.#settledEarly;
-      this.#settledEarly = [];
-      for (const { slot, result } of early) this.#settle(slot, result);
-      settled += early.length;
-    }
-    if (this.#inFlight > 0) {
-      const completions = this.#completions;
-      const count = this.#engine.reap(completions);
-      assert(count <= this.#inFlight, 'no more completions than requests in flight');
-      this.#inFlight -= count;
-      for (let i = 0; i < count; i++) {
-        this.#settle(completions.slots[i] as number, completions.results[i] as number);
-      }
-      settled += count;
-      if (count === completions.capacity) this.#scheduleImmediate();
-    }
-    this.#dispatching = false;
-    if (settled > 0) this.#afterDispatch();
-    return settled;
-  }
-
-  #afterDispatch(): void {
-    while (this.#blocked.length > 0 && this.#slots.freeCount > 0) (this.#blocked.shift() as () => void)();
-    if (this.#waitingCount > 0 && !this.#flushScheduled) {
-      this.#flushScheduled = true;
-      process.nextTick(this.#flushEndOfTurn);
-    }
-    if (this.pending === 0) {
-      this.#engine.setActive(false);
-      this.#onDrained?.();
-    }
-  }
-
-  #settle(slot: number, result: number): void {
-    const token = this.#slots.tokenOf(slot);
-    const handler = this.#slots.release(slot);
-    this.#completed++;
-    try {
-      handler.complete(token, result);
-    } catch (error) {
-      // Q4: it surfaces as an uncaught exception, after the neighbours were told.
-      process.nextTick(() => {
-        throw error;
-      });
-    }
-  }
-
-  /** Reaps for a synchronous caller: its own completion is told at once, the others later. */
-  #reapAside(own: number): void {
-    const completions = this.#completions;
-    if (this.#inFlight > 0) {
-      const count = this.#engine.reap(completions);
-      this.#inFlight -= count;
-      for (let i = 0; i < count; i++) {
-        this.#settledEarly.push({
-          slot: completions.slots[i] as number,
-          result: completions.results[i] as number,
-        });
-      }
-    }
-    const at = this.#settledEarly.findIndex((early) => early.slot === own);
-    if (at >= 0) {
-      const [early] = this.#settledEarly.splice(at, 1);
-      this.#settle(own, (early as { result: number }).result);
-      if (this.pending === 0) this.#engine.setActive(false);
-    }
-    if (this.#settledEarly.length > 0) this.#scheduleImmediate();
-  }
+function flagsOf({ nowait, dsync }: RequestOptions): number {
+  return (nowait === true ? RequestFlag.nowait : 0) | (dsync === true ? RequestFlag.dsync : 0);
 }
 
 /** Settles the promises of the promise form; its token is the slot. */
@@ -501,23 +507,8 @@ class PromiseSettler implements CompletionHandler {
     this.#resolve[slot] = null;
     this.#reject[slot] = null;
     if (result >= 0) resolve(result);
-    else reject(new SystemCallError(OPCODE_NAMES[this.#opcode[slot] as Opcode], result));
+    else reject(new SystemCallError(SYSCALL_NAMES[this.#opcode[slot] as Opcode], result));
   }
-}
-
-const OPCODE_NAMES = {
-  0: 'read',
-  1: 'write',
-  2: 'fsync',
-  3: 'fdatasync',
-  5: 'poll',
-  7: 'readv',
-  8: 'writev',
-} as const;
-
-function checked(syscall: string, result: number): number {
-  if (result < 0) throw new SystemCallError(syscall, result);
-  return result;
 }
 
 function closedError(): AiokvError {

@@ -28,7 +28,7 @@ export class SlotTable {
   #freeCount: number;
   readonly #handlers: (CompletionHandler | null)[];
   readonly #tokens: Int32Array;
-  readonly #buffers: (AlignedBuffer | null)[];
+  readonly #buffers: (AlignedBuffer | readonly AlignedBuffer[] | null)[];
 
   constructor(capacity: number) {
     this.capacity = capacity;
@@ -36,7 +36,7 @@ export class SlotTable {
     this.#freeCount = capacity;
     this.#handlers = new Array<CompletionHandler | null>(capacity).fill(null);
     this.#tokens = new Int32Array(capacity);
-    this.#buffers = new Array<AlignedBuffer | null>(capacity).fill(null);
+    this.#buffers = new Array<AlignedBuffer | readonly AlignedBuffer[] | null>(capacity).fill(null);
   }
 
   get freeCount(): number {
@@ -44,13 +44,13 @@ export class SlotTable {
   }
 
   /** Occupies a free slot; requires that there is one. */
-  take(handler: CompletionHandler, token: number, buffer: AlignedBuffer | null): number {
+  take(handler: CompletionHandler, token: number, buffer: AlignedBuffer | readonly AlignedBuffer[] | null): number {
     assert(this.#freeCount > 0, 'a slot is taken only when one is free');
     const slot = this.#free[--this.#freeCount] as number;
     this.#handlers[slot] = handler;
     this.#tokens[slot] = token;
     this.#buffers[slot] = buffer;
-    if (buffer !== null) buffer.pins++;
+    if (buffer !== null) pin(buffer, 1);
     return slot;
   }
 
@@ -68,10 +68,15 @@ export class SlotTable {
     const handler = this.#handlers[slot];
     assert(handler !== null && handler !== undefined, 'a completion belongs to an occupied slot');
     const buffer = this.#buffers[slot];
-    if (buffer !== null && buffer !== undefined) buffer.pins--;
+    if (buffer !== null && buffer !== undefined) pin(buffer, -1);
     this.#handlers[slot] = null;
     this.#buffers[slot] = null;
     this.#free[this.#freeCount++] = slot;
     return handler;
   }
+}
+
+function pin(buffer: AlignedBuffer | readonly AlignedBuffer[], change: number): void {
+  if (!Array.isArray(buffer)) (buffer as AlignedBuffer).pins += change;
+  else for (const one of buffer as readonly AlignedBuffer[]) one.pins += change;
 }

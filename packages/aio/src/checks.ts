@@ -1,0 +1,101 @@
+/**
+ * What is asked of a request before it gets a slot. A misaligned one may pass at one length and fail at another
+ * in the kernel, so all of them are refused here, with the alignment that is needed.
+ */
+import { AiokvError, AiokvRangeError } from '@aiokv/core';
+import type { AlignedBuffer } from './buffers.ts';
+import { RequestFlag } from './engine.ts';
+import type { Engine } from './engine.ts';
+import type { DirectFile } from './platform.ts';
+
+/** The most buffers of one `readv` or `writev`: IOV_MAX. */
+const MOST_BUFFERS = 1024;
+
+/** @throws AiokvRangeError ERR_AIOKV_INVALID_ARGUMENT, ERR_AIOKV_ALIGNMENT */
+export function checkTransfer(
+  file: DirectFile,
+  buffer: AlignedBuffer,
+  bufferOffset: number,
+  lengthBytes: number,
+  fileOffset: number,
+): void {
+  const { memory, offset } = file.alignment;
+  if (!(bufferOffset >= 0 && lengthBytes > 0 && bufferOffset + lengthBytes <= buffer.byteLength)) {
+    throw new AiokvRangeError(
+      'ERR_AIOKV_INVALID_ARGUMENT',
+      `bytes ${bufferOffset} to ${bufferOffset + lengthBytes} are not inside a buffer of ${buffer.byteLength}`,
+    );
+  }
+  if (!Number.isSafeInteger(fileOffset) || fileOffset < 0) {
+    throw new AiokvRangeError(
+      'ERR_AIOKV_INVALID_ARGUMENT',
+      `a file offset is a whole number from 0, not ${fileOffset}`,
+    );
+  }
+  // Alignments are powers of two below 2^31, so the low 32 bits decide.
+  if (((fileOffset >>> 0) | lengthBytes) & (offset - 1)) {
+    throw new AiokvRangeError(
+      'ERR_AIOKV_ALIGNMENT',
+      `offset ${fileOffset} and length ${lengthBytes} must be multiples of ${offset} for direct I/O to ${file.path}`,
+    );
+  }
+  if (((buffer.address + bufferOffset) >>> 0) & (memory - 1)) {
+    throw new AiokvRangeError(
+      'ERR_AIOKV_ALIGNMENT',
+      `the address of the buffer must be a multiple of ${memory} for direct I/O to ${file.path}: use allocateAligned()`,
+    );
+  }
+}
+
+/** @throws AiokvRangeError ERR_AIOKV_INVALID_ARGUMENT, ERR_AIOKV_ALIGNMENT */
+export function checkVector(file: DirectFile, buffers: readonly AlignedBuffer[], fileOffset: number): void {
+  if (buffers.length < 1 || buffers.length > MOST_BUFFERS) {
+    throw new AiokvRangeError(
+      'ERR_AIOKV_INVALID_ARGUMENT',
+      `a vectored transfer has 1 to ${MOST_BUFFERS} buffers, not ${buffers.length}`,
+    );
+  }
+  for (const buffer of buffers) checkTransfer(file, buffer, 0, buffer.byteLength, fileOffset);
+}
+
+/** @throws AiokvError ERR_AIOKV_UNSUPPORTED for a flag or a priority that the engine would have to ignore */
+export function checkHints({ name, features }: Engine, flags: number, priority: number): void {
+  const missing = flags & ~features.flags;
+  if (missing === 0 && (priority === 0 || features.priority)) return;
+  const what = missing & RequestFlag.dsync ? 'dsync' : missing & RequestFlag.nowait ? 'nowait' : 'priority';
+  const remedy = what === 'dsync' ? 'call fdatasync() after it' : "leave it out, or use the engine 'libaio'";
+  throw new AiokvError('ERR_AIOKV_UNSUPPORTED', `the engine '${name}' knows no ${what}: ${remedy}`);
+}
+
+/** @throws AiokvError ERR_AIOKV_UNSUPPORTED */
+export function checkPoll({ name, features }: Engine): void {
+  if (features.poll) return;
+  throw new AiokvError('ERR_AIOKV_UNSUPPORTED', `the engine '${name}' cannot poll: use 'libaio' or 'io_uring'`);
+}
+
+/** @throws AiokvError ERR_AIOKV_UNSUPPORTED */
+export function checkWaiting({ name, perform }: Engine, min: number): void {
+  if (perform === null || min === 0) return;
+  throw new AiokvError(
+    'ERR_AIOKV_UNSUPPORTED',
+    `the engine '${name}' needs the event loop and cannot be waited for: use promises, or the engine 'libaio'`,
+  );
+}
+
+const CLASSES = { realtime: 1, 'best-effort': 2, idle: 3 } as const;
+
+/**
+ * An I/O priority, as requests take it.
+ *
+ * @param level 0, the highest, to 7
+ * @throws AiokvRangeError ERR_AIOKV_INVALID_ARGUMENT
+ */
+export function ioPriority(priorityClass: keyof typeof CLASSES, level: number): number {
+  if (!Object.hasOwn(CLASSES, priorityClass) || !Number.isSafeInteger(level) || level < 0 || level > 7) {
+    throw new AiokvRangeError(
+      'ERR_AIOKV_INVALID_ARGUMENT',
+      `an I/O priority is one of ${Object.keys(CLASSES).join(', ')} with a level from 0 to 7`,
+    );
+  }
+  return (CLASSES[priorityClass] << 13) | level;
+}

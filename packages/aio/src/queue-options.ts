@@ -1,0 +1,104 @@
+/**
+ * The options of a queue, with their units and defaults, and what is made of them.
+ */
+import { boolean, instance, integer, oneOf, resolveOptions } from '@aiokv/core';
+import type { EngineName, UringOptions } from './engine.ts';
+
+/**
+ * When completions are handed out, in the terms of `io_getevents`; docs/performance.md has the measured effect.
+ *
+ * `'latency'`: as soon as there is one, which is `{ minComplete: 1, maxComplete: 64, timeoutMs: 0 }`.
+ * `'throughput'`: several at a time, which saves wake-ups and calls and costs latency:
+ * `{ minComplete: 16, maxComplete: 128, timeoutMs: 0.2 }`.
+ */
+export type QueuePolicy = 'latency' | 'throughput' | CompletionPolicy;
+
+export interface CompletionPolicy {
+  /** `min_nr`: how many completions the loop waits for, once one has woken it. */
+  readonly minComplete: number;
+  /** `nr`: how many are handed out in one turn of the loop, before timers get their chance. */
+  readonly maxComplete: number;
+  /** How long it waits for them at most, in milliseconds, 0 to 2; the event loop stands still meanwhile. */
+  readonly timeoutMs: number;
+}
+
+export interface QueueOptions {
+  /** Most requests in flight at once; 1 to 4096, default 128. */
+  depth: number;
+  /** Most requests accepted beyond those in flight before callers have to wait; 0 to 2^20, default 1024. */
+  maxWaiting: number;
+  /** Fewest requests worth a system call before the end of the turn; 1 to 4096, default 4. */
+  batchMin: number;
+  /**
+   * With one or two requests in flight, how many turns of the event loop look for the completion before
+   * sleeping until the kernel wakes the loop; default 160, some 100 to 200 us. 0 never spins.
+   */
+  spinTurns: number;
+  /** What carries the requests; default: the platform's own, on Linux `'libaio'`. `'auto'`: the first that works. */
+  engine: EngineName | 'auto' | undefined;
+  /** A kernel context for this queue alone, and not the one that the thread's queues share; default false. */
+  ownContext: boolean;
+  /**
+   * Transfers that would block the event loop are carried out by a thread; default false. Each asks the kernel
+   * with RWF_NOWAIT first.
+   */
+  neverBlock: boolean;
+  /** When completions are handed out; default `'latency'`. */
+  policy: QueuePolicy;
+  /** How the engine `'io_uring'` is set up. */
+  uring: UringOptions | undefined;
+}
+
+export interface ResolvedQueueOptions extends Omit<QueueOptions, 'policy'> {
+  readonly policy: CompletionPolicy;
+}
+
+const POLICIES = {
+  latency: { minComplete: 1, maxComplete: 64, timeoutMs: 0 },
+  throughput: { minComplete: 16, maxComplete: 128, timeoutMs: 0.2 },
+} as const;
+/** No option may hold the event loop for longer. */
+const LONGEST_WAIT_MS = 2;
+
+const shape = {
+  depth: integer(1, 4096, 128),
+  maxWaiting: integer(0, 1 << 20, 1024),
+  batchMin: integer(1, 4096, 4),
+  spinTurns: integer(0, 10_000, 160),
+  engine: {
+    ...oneOf(['libaio', 'io_uring', 'posix', 'threads', 'simulated', 'auto'], 'auto'),
+    fallback: undefined as QueueOptions['engine'],
+  },
+  ownContext: boolean(false),
+  neverBlock: boolean(false),
+  policy: instance<QueuePolicy>(
+    `'latency', 'throughput' or { minComplete: 1 to 4096, maxComplete: 1 to 4096, timeoutMs: 0 to ${LONGEST_WAIT_MS} }`,
+    'latency',
+    isPolicy,
+  ),
+  uring: instance<UringOptions | undefined>('an object', undefined, (value) => typeof value === 'object'),
+};
+
+/** @throws AiokvTypeError ERR_AIOKV_INVALID_OPTION */
+export function resolveQueueOptions(given: Partial<QueueOptions> | undefined): ResolvedQueueOptions {
+  const options = resolveOptions<QueueOptions>('queue', shape, given);
+  const { policy } = options;
+  return { ...options, policy: typeof policy === 'string' ? POLICIES[policy] : policy };
+}
+
+function isPolicy(value: unknown): boolean {
+  if (typeof value === 'string') return Object.hasOwn(POLICIES, value);
+  if (typeof value !== 'object' || value === null) return false;
+  const { minComplete, maxComplete, timeoutMs } = value as Partial<CompletionPolicy>;
+  return (
+    isCount(minComplete) &&
+    isCount(maxComplete) &&
+    typeof timeoutMs === 'number' &&
+    timeoutMs >= 0 &&
+    timeoutMs <= LONGEST_WAIT_MS
+  );
+}
+
+function isCount(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 1 && (value as number) <= 4096;
+}
