@@ -52,8 +52,13 @@ export interface Withdrawal {
 }
 
 export const SYSCALL_NAMES = {
-  ...{ 0: 'read', 1: 'write', 2: 'fsync', 3: 'fdatasync' },
-  ...{ 5: 'poll', 7: 'readv', 8: 'writev' },
+  0: 'read',
+  1: 'write',
+  2: 'fsync',
+  3: 'fdatasync',
+  5: 'poll',
+  7: 'readv',
+  8: 'writev',
 } as const;
 
 /** @throws AiokvRangeError ERR_AIOKV_INVALID_ARGUMENT */

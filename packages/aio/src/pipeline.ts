@@ -82,7 +82,9 @@ export class Pipeline {
     this.#waiting = new Uint32Array(slots);
     this.#completions = new Completions(Math.min(depth, policy.maxComplete));
     this.engine = platform.createEngine({
-      ...{ slots, depth, ownContext },
+      slots,
+      depth,
+      ownContext,
       ...(engine === undefined ? {} : { engine }),
       ...(uring === undefined ? {} : { uring }),
     });

@@ -474,8 +474,13 @@ export class Queue {
 }
 
 const NO_TRANSFER = {
-  ...{ descriptor: -1, buffers: null, bufferOffset: 0, lengthBytes: 0, fileOffset: 0 },
-  ...{ flags: 0, priority: 0 },
+  descriptor: -1,
+  buffers: null,
+  bufferOffset: 0,
+  lengthBytes: 0,
+  fileOffset: 0,
+  flags: 0,
+  priority: 0,
 };
 
 function flagsOf({ nowait, dsync }: RequestOptions): number {

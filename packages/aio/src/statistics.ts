@@ -151,8 +151,16 @@ export class QueueCounters {
     this.#passTime(performance.now(), inFlight);
     const { accepted, completed, withdrawn, submitCalls, retries, fallbacks, peeks, wakeups } = this;
     return {
-      ...{ accepted, completed, withdrawn, inFlight, waiting },
-      ...{ submitCalls, retries, fallbacks, peeks, wakeups },
+      accepted,
+      completed,
+      withdrawn,
+      inFlight,
+      waiting,
+      submitCalls,
+      retries,
+      fallbacks,
+      peeks,
+      wakeups,
       batches: this.#batches.snapshot(),
       latencyUs: this.#latencyUs.snapshot(),
       depths: this.#depths.snapshot(),
