@@ -1,6 +1,6 @@
 /** What `qualifyFile()` says of this disk and of made-up ones, and that it leaves nothing behind. */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, openSync, readdirSync, rmSync, writeFileSync, closeSync } from 'node:fs';
+import { closeSync, constants, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
@@ -8,7 +8,7 @@ import test from 'ava';
 import type { ExecutionContext } from 'ava';
 import { AiokvError, MIB } from '@aiokv/core';
 import { linuxPlatform, qualifyFile, requireForeignInterface } from '@aiokv/aio';
-import type { DirectFile, Platform, Qualification, QualificationFigures, RequestFigures } from '@aiokv/aio';
+import type { DirectFile, Platform, Qualification, QualificationFigures, RequestFigures, Verdict } from '@aiokv/aio';
 import { NOWAIT_KINDS, REQUEST_KINDS, judge, qualifyOn } from '../../packages/aio/src/qualify.ts';
 import { isLoadable } from './loadable.ts';
 
@@ -118,11 +118,11 @@ test('a failing request is an error, and the file is removed all the same', asyn
   const directory = directoryOf(t);
   const descriptors: number[] = [];
   t.teardown(() => descriptors.forEach(closeSync));
-  const readOnly = platformThatAlters(({ path }) => {
-    descriptors.push(openSync(path, 'r'));
+  const writeOnly = platformThatAlters(({ path }) => {
+    descriptors.push(openSync(path, constants.O_WRONLY));
     return { handle: descriptors.at(-1) as number };
   });
-  await t.throwsAsync(qualifyOn(readOnly, requireForeignInterface(), directory, MIB), { code: 'EBADF' });
+  await t.throwsAsync(qualifyOn(writeOnly, requireForeignInterface(), directory, MIB), { code: 'EBADF' });
   t.is(descriptors.length, 1);
   const full = platformThatAlters(() => ({ transferOnThread: () => Promise.resolve(512) }));
   await t.throwsAsync(qualifyOn(full, requireForeignInterface(), directory, MIB), { code: 'ENOSPC' });
@@ -166,7 +166,7 @@ const BLOCKING = { ...SMOOTH, blocks: true };
 
 test('verdict and advice follow from the figures', (t) => {
   t.deepEqual(judge(IDEAL), { verdict: 'good', advice: [] });
-  const cases: [Partial<QualificationFigures>, string, RegExp[]][] = [
+  const cases: [Partial<QualificationFigures>, Verdict, RegExp[]][] = [
     [{ requests: { ...IDEAL.requests, append: BLOCKING, hole: BLOCKING } }, 'good', [/\(hole, append\).*neverBlock/]],
     [{ requests: { ...IDEAL.requests, preallocated: BLOCKING } }, 'good', [/\(preallocated\)/]],
     [{ nowait: { ...IDEAL.nowait, append: 'would block (EAGAIN)' } }, 'good', [/\(append\)/]],
@@ -199,9 +199,9 @@ test.serial('it works in a worker, and in one that is ended meanwhile', async (t
   const module = new URL('../../packages/aio/src/qualify.ts', import.meta.url).href;
   const begin = () =>
     new Worker(code, { eval: true, workerData: { directory, module }, execArgv: ['--conditions=@aiokv/source'] });
-  const told: string[] = [];
+  const told: unknown[] = [];
   const patient = begin();
-  patient.on('message', (message: string) => told.push(message));
+  patient.on('message', (message) => told.push(message));
   t.is(await new Promise((done) => patient.once('exit', done)), 0);
   t.deepEqual(told, ['begun', 'good']);
   t.deepEqual(readdirSync(directory), []);

@@ -337,16 +337,36 @@ export class Queue {
     return { queue: this.#pipeline.number, engine: this.engine.name, reason: this.engine.reason, depth: this.depth };
   }
 
+  /** Without early ends and continuation, which most have not, this allocates the promise and nothing else. */
   #transfer(opcode: Opcode, file: DirectFile, buffer: AlignedBuffer, options: TransferOptions): Promise<number> {
-    const { offset: fileOffset, bufferOffset = 0 } = options;
+    const { offset: fileOffset, bufferOffset = 0, priority = 0, signal, deadlineMs, onShort } = options;
     const lengthBytes = options.length ?? buffer.byteLength - bufferOffset;
     const flags = flagsOf(options);
-    const { priority = 0 } = options;
     try {
       this.#check(file, flags, priority);
       checkTransfer(file, buffer, bufferOffset, lengthBytes, fileOffset);
     } catch (error) {
       return Promise.reject(error);
+    }
+    if (signal === undefined && deadlineMs === undefined && onShort !== 'continue') {
+      const handler = this.#promises;
+      const pipeline = this.#pipeline;
+      const slot = pipeline.accept(
+        opcode,
+        file,
+        buffer,
+        bufferOffset,
+        lengthBytes,
+        fileOffset,
+        handler,
+        0,
+        flags,
+        priority,
+      );
+      if (slot >= 0) {
+        pipeline.retoken(slot, slot);
+        return handler.promiseOf(slot, opcode);
+      }
     }
     const asked = {
       opcode,
@@ -359,7 +379,7 @@ export class Queue {
       flags,
       priority,
     };
-    return options.onShort === 'continue' ? this.#continued(asked, options) : this.#promised(asked, options);
+    return onShort === 'continue' ? this.#continued(asked, options) : this.#promised(asked, options);
   }
 
   async #vector(
@@ -492,6 +512,8 @@ class PromiseSettler implements CompletionHandler {
   readonly #resolve: (((value: number) => void) | null)[];
   readonly #reject: (((reason: Error) => void) | null)[];
   readonly #opcode: Uint8Array;
+  /** Whose promise is being made. */
+  #slot = 0;
 
   constructor(slots: number) {
     this.#resolve = new Array<((value: number) => void) | null>(slots).fill(null);
@@ -499,11 +521,23 @@ class PromiseSettler implements CompletionHandler {
     this.#opcode = new Uint8Array(slots);
   }
 
+  promiseOf(slot: number, opcode: Opcode): Promise<number> {
+    this.#slot = slot;
+    this.#opcode[slot] = opcode;
+    return new Promise(this.#capture);
+  }
+
   expect(slot: number, opcode: Opcode, resolve: (value: number) => void, reject: (reason: Error) => void): void {
     this.#resolve[slot] = resolve;
     this.#reject[slot] = reject;
     this.#opcode[slot] = opcode;
   }
+
+  /** One executor for all promises: a closure for each would cost more than the rest of the request. */
+  readonly #capture = (resolve: (value: number) => void, reject: (reason: Error) => void): void => {
+    this.#resolve[this.#slot] = resolve;
+    this.#reject[this.#slot] = reject;
+  };
 
   complete(slot: number, result: number): void {
     const resolve = this.#resolve[slot];
