@@ -11,7 +11,7 @@
  * ```
  *
  * When requests go down: as soon as a batch worth a system call has gathered, the rest at the end of
- * the turn of the event loop (after all microtasks). A batch is worth it at max(`batchMin`, half of
+ * the turn of the event loop (after all microtasks). A batch is worth it at max(`batchMin`, a third of
  * what is in flight): one big flush a turn would make requests return together and go down together
  * again, in lockstep.
  *
@@ -41,7 +41,9 @@ import { resultOf } from './thread-io.ts';
 
 const { EAGAIN, ECANCELED } = constants.errno;
 /** Fewer in flight than this: look for the completion instead of sleeping. */
-const SPIN_BELOW = 3;
+const SPIN_BELOW = 9;
+/** After looking in vain: how many times to sleep at once, before looking is tried again. */
+const SPINS_SKIPPED = 15;
 /** How long a synchronous caller waits at a time, before it looks whether others wait to be submitted. */
 const SYNC_WAIT_MS = 1000;
 
@@ -70,6 +72,7 @@ export class Pipeline {
   #flushScheduled = false;
   #immediateScheduled = false;
   #spinsLeft = 0;
+  #spinsSkipped = 0;
   #dispatching = false;
   #onDrained: (() => void) | null = null;
 
@@ -272,7 +275,17 @@ export class Pipeline {
         this.#scheduleImmediate();
       }
     }
-    if (this.#inFlight > 0 && this.#inFlight < SPIN_BELOW && this.#options.spinTurns > 0) {
+    this.#spin();
+  }
+
+  /**
+   * With few in flight, looks for completions for some turns instead of sleeping: a wake-up takes longer than a fast
+   * device does to answer. Where that was in vain, the device is slow, and it is not tried again for a while.
+   */
+  #spin(): void {
+    if (this.#inFlight === 0 || this.#inFlight >= SPIN_BELOW || this.#options.spinTurns === 0) return;
+    if (this.#spinsSkipped > 0) this.#spinsSkipped--;
+    else {
       this.#spinsLeft = this.#options.spinTurns;
       this.#scheduleImmediate();
     }
@@ -309,7 +322,7 @@ export class Pipeline {
     this.#waiting[tail] = slot;
     this.#noteAccepted();
     this.#waitingCount++;
-    if (this.#waitingCount >= this.#options.batchMin && this.#waitingCount * 2 >= this.#inFlight) this.flush();
+    if (this.#waitingCount >= this.#options.batchMin && this.#waitingCount * 3 >= this.#inFlight) this.flush();
     this.#scheduleFlush();
     return slot;
   }
@@ -360,7 +373,8 @@ export class Pipeline {
     if (this.#waitingCount > 0 && this.#inFlight === 0) this.flush();
     if (settled === 0 && this.#inFlight > 0 && this.#inFlight < SPIN_BELOW && this.#spinsLeft > 0) {
       this.#spinsLeft--;
-      this.#scheduleImmediate();
+      if (this.#spinsLeft > 0) this.#scheduleImmediate();
+      else this.#spinsSkipped = SPINS_SKIPPED;
     }
   };
 
@@ -414,7 +428,7 @@ export class Pipeline {
       return;
     }
     let told = result;
-    if (this.#polls.delete(slot) && result === 0) told = -ECANCELED;
+    if (this.#polls.size > 0 && this.#polls.delete(slot) && result === 0) told = -ECANCELED;
     const token = this.#slots.tokenOf(slot);
     const handler = this.#slots.release(slot);
     this.#counters.completed++;

@@ -7,7 +7,7 @@ import type { EngineName, UringOptions } from './engine.ts';
 /**
  * When completions are handed out, in the terms of `io_getevents`; docs/performance.md has the measured effect.
  *
- * `'latency'`: as soon as there is one, which is `{ minComplete: 1, maxComplete: 64, timeoutMs: 0 }`.
+ * `'latency'`: as soon as there is one, which is `{ minComplete: 1, maxComplete: 128, timeoutMs: 0 }`.
  * `'throughput'`: several at a time, which saves wake-ups and calls and costs latency:
  * `{ minComplete: 16, maxComplete: 128, timeoutMs: 0.2 }`.
  */
@@ -30,7 +30,7 @@ export interface QueueOptions {
   /** Fewest requests worth a system call before the end of the turn; 1 to 4096, default 4. */
   batchMin: number;
   /**
-   * With one or two requests in flight, how many turns of the event loop look for the completion before
+   * With 8 requests in flight or fewer, how many turns of the event loop look for a completion before
    * sleeping until the kernel wakes the loop; default 160, some 100 to 200 us. 0 never spins.
    */
   spinTurns: number;
@@ -54,7 +54,7 @@ export interface ResolvedQueueOptions extends Omit<QueueOptions, 'policy'> {
 }
 
 const POLICIES = {
-  latency: { minComplete: 1, maxComplete: 64, timeoutMs: 0 },
+  latency: { minComplete: 1, maxComplete: 128, timeoutMs: 0 },
   throughput: { minComplete: 16, maxComplete: 128, timeoutMs: 0.2 },
 } as const;
 /** No option may hold the event loop for longer. */
