@@ -27,7 +27,7 @@ export interface QueueOptions {
   depth: number;
   /** Most requests accepted beyond those in flight before callers have to wait; 0 to 2^20, default 1024. */
   maxWaiting: number;
-  /** Fewest requests worth a system call before the end of the turn; 1 to 4096, default 4. */
+  /** Fewest requests worth a system call before the end of the turn; 1 to 4096, default 6. */
   batchMin: number;
   /**
    * With 8 requests in flight or fewer, how many turns of the event loop look for a completion before
@@ -63,7 +63,7 @@ const LONGEST_WAIT_MS = 2;
 const shape = {
   depth: integer(1, 4096, 128),
   maxWaiting: integer(0, 1 << 20, 1024),
-  batchMin: integer(1, 4096, 4),
+  batchMin: integer(1, 4096, 6),
   spinTurns: integer(0, 10_000, 160),
   engine: {
     ...oneOf(['libaio', 'io_uring', 'posix', 'threads', 'simulated', 'auto'], 'auto'),
