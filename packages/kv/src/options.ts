@@ -4,6 +4,7 @@ import type { Clock, OptionShape } from '@aiokv/core';
 import { linuxPlatform } from '@aiokv/aio';
 import type { Platform } from '@aiokv/aio';
 import { MAX_FRAME_BYTES } from './format/frame.ts';
+import type { ConditionOptions } from './group.ts';
 import type { Durability } from './log/commit.ts';
 
 export interface StoreOptions {
@@ -29,7 +30,7 @@ export interface StoreOptions {
   clock: Clock;
 }
 
-export interface WriteOptions {
+export interface WriteOptions extends ConditionOptions {
   /**
    * `'flushed'` survives power loss, `'written'` survives kill -9, `'buffered'` is in memory for at
    * most the flush interval. Default: the store's.

@@ -14,11 +14,20 @@
  * A2. Writes are admitted in the order in which they were called.
  * A3. Whatever is wrong with a call is found before A1 begins.
  */
-import { AiokvRangeError, AiokvTypeError } from '@aiokv/core';
+import { AiokvTypeError, assert } from '@aiokv/core';
 import type { DirectFile, Queue, QueueStatistics } from '@aiokv/aio';
 import { closed } from './failures.ts';
-import { FLAG_BATCH_CONTINUES, RecordKind, copyValue, paddedRecordBytes, recordBytes } from './format/record.ts';
+import {
+  FLAG_BATCH_CONTINUES,
+  RecordKind,
+  copyValue,
+  paddedRecordBytes,
+  recordBytes,
+  sequenceOf,
+} from './format/record.ts';
 import type { Geometry } from './format/superblock.ts';
+import { NO_VALUE, conditionFailed, conditionOf, encodeGroup, recordTooLarge } from './group.ts';
+import type { BatchOperation, Condition, Group, GroupLimits } from './group.ts';
 import { StoreIterator } from './iterator.ts';
 import type { EncodedRange, IteratorHost } from './iterator.ts';
 import type { KeyIndex } from './key-index.ts';
@@ -28,16 +37,13 @@ import { fileOffsetOf, lengthOf } from './location.ts';
 import { LogWriter } from './log/commit.ts';
 import type { Durability } from './log/commit.ts';
 import { RecordReader } from './log/read.ts';
-import type { ReadSink } from './log/read.ts';
+import { ManySink, PromiseSink, VersionSink } from './sinks.ts';
+import type { Versioned } from './sinks.ts';
 import { DURABILITIES, resolveRange } from './options.ts';
 import type { RangeOptions, StoreOptions, WriteOptions } from './options.ts';
 import { Entry } from './tree/index.ts';
 import { nextTurn } from './turn.ts';
 import type { TurnBudget } from './turn.ts';
-
-/** One operation of a batch. */
-export type BatchOperation =
-  { readonly type: 'put'; readonly key: Bytes; readonly value: Bytes } | { readonly type: 'del'; readonly key: Bytes };
 
 export interface StoreStatistics {
   /** Writes admitted since the store was made, deletions counted. */
@@ -61,15 +67,6 @@ export interface StoreParts {
   readonly saveEnd: () => Promise<void>;
 }
 
-/** Writes that are admitted together; parallel arrays. */
-interface Group {
-  readonly kinds: RecordKind[];
-  readonly keys: Uint8Array[];
-  readonly values: Uint8Array[];
-  readonly paddedSizes: number[];
-}
-
-const NO_VALUE = new Uint8Array(0);
 const DONE = Promise.resolve();
 /** Keys that `getMany` looks up in one go; more are looked up in a snapshot, some each turn. */
 const LOOKUPS_AT_ONCE = 1024;
@@ -79,8 +76,7 @@ export class Store implements IteratorHost, AsyncDisposable {
   readonly #reader: RecordReader;
   readonly #key = createKeyScratch();
   readonly #entry = new Entry();
-  readonly #maxRecordBytes: number;
-  readonly #maxGroupBytes: number;
+  readonly #limits: GroupLimits;
   readonly #iterators = new Set<StoreIterator>();
   /** The last write that waits for room, and how many do. */
   #line: Promise<unknown> = DONE;
@@ -91,8 +87,10 @@ export class Store implements IteratorHost, AsyncDisposable {
   constructor(parts: StoreParts) {
     this.#parts = parts;
     const { geometry, options, queue, file, log } = parts;
-    this.#maxRecordBytes = LogWriter.maxRecordBytes(geometry);
-    this.#maxGroupBytes = LogWriter.maxGroupBytes(geometry, options.writeBufferBytes);
+    this.#limits = {
+      recordBytes: LogWriter.maxRecordBytes(geometry),
+      groupBytes: LogWriter.maxGroupBytes(geometry, options.writeBufferBytes),
+    };
     this.#reader = new RecordReader(queue, file, (sequence) =>
       log.latched !== null && sequence > log.flushedThrough ? log.latched : null,
     );
@@ -132,6 +130,23 @@ export class Store implements IteratorHost, AsyncDisposable {
   }
 
   /**
+   * As `get`, with the version of the value: the sequence number of its write, which `ifVersion` takes. Versions
+   * grow from write to write and are never used again.
+   */
+  async getVersioned(key: Bytes): Promise<Versioned | undefined> {
+    this.requireOpen();
+    const keyBytes = encodeKey(key, this.#key);
+    const entry = this.#entry;
+    if (!this.#parts.index.find(this.#key, keyBytes, entry)) return undefined;
+    const offset = fileOffsetOf(entry);
+    const value = this.#fromMemory(offset);
+    if (value !== null) return { value, version: this.#versionInMemory(offset) };
+    const sink = new VersionSink();
+    this.#reader.read(offset, lengthOf(entry), this.#key, keyBytes, sink, 0);
+    return sink.promise;
+  }
+
+  /**
    * The values of many keys at the moment of the call, in their order; all reads are in flight at once.
    *
    * @throws as `get`, when any of the keys fails
@@ -156,12 +171,14 @@ export class Store implements IteratorHost, AsyncDisposable {
    * Sets the value of a key. Key and value are copied before the call returns.
    *
    * @returns settles when the write is as safe as asked for
-   * @throws AiokvError ERR_AIOKV_NO_SPACE, ERR_AIOKV_LATCHED, ERR_AIOKV_CLOSED; AiokvRangeError
+   * @throws AiokvError ERR_AIOKV_NO_SPACE, ERR_AIOKV_LATCHED, ERR_AIOKV_CLOSED, and with `ifAbsent` or `ifVersion`
+   *   ERR_AIOKV_CONDITION_FAILED when it does not hold: nothing was written then; AiokvRangeError
    *   ERR_AIOKV_KEY_TOO_LARGE, ERR_AIOKV_RECORD_TOO_LARGE; AiokvTypeError for a bad key or value
    */
   put(key: Bytes, value: Bytes, options?: Partial<WriteOptions>): Promise<void> {
     try {
       const level = this.#levelOf(options);
+      if (conditionOf(options) !== null) return this.#batch([{ ...options, type: 'put', key, value }], level);
       const bytes = encodeValue(value);
       const keyBytes = encodeKey(key, this.#key);
       return this.#write(RecordKind.put, keyBytes, bytes, level);
@@ -174,6 +191,7 @@ export class Store implements IteratorHost, AsyncDisposable {
   del(key: Bytes, options?: Partial<WriteOptions>): Promise<void> {
     try {
       const level = this.#levelOf(options);
+      if (conditionOf(options) !== null) return this.#batch([{ ...options, type: 'del', key }], level);
       const keyBytes = encodeKey(key, this.#key);
       return this.#write(RecordKind.del, keyBytes, NO_VALUE, level);
     } catch (error) {
@@ -182,20 +200,21 @@ export class Store implements IteratorHost, AsyncDisposable {
   }
 
   /**
-   * Applies all operations or none, in their order.
+   * Applies all operations or none, in their order. Operations may have conditions, which are about the state before
+   * the batch; when one of them does not hold, nothing is written.
    *
    * @throws as `put`, and AiokvRangeError ERR_AIOKV_BATCH_TOO_LARGE
    */
   batch(operations: readonly BatchOperation[], options?: Partial<WriteOptions>): Promise<void> {
     try {
       const level = this.#levelOf(options);
-      const group = this.#encodeGroup(operations);
-      if (group.kinds.length === 0) return this.#acknowledge(level);
-      if (this.#hasRoom(group)) {
-        this.#admit(group);
-        return this.#acknowledge(level);
+      if (conditionOf(options) !== null) {
+        throw new AiokvTypeError(
+          'ERR_AIOKV_INVALID_OPTION',
+          'a batch has no condition of its own: its operations have',
+        );
       }
-      return this.#standInLine(group, level);
+      return this.#batch(operations, level);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -277,16 +296,27 @@ export class Store implements IteratorHost, AsyncDisposable {
     }
   }
 
+  #batch(operations: readonly BatchOperation[], level: Durability): Promise<void> {
+    const group = encodeGroup(operations, this.#key, this.#limits);
+    if (group.conditions.length > 0) return this.#writeIf(group, level);
+    if (group.kinds.length === 0) return this.#acknowledge(level);
+    if (this.#hasRoom(group)) {
+      this.#admit(group);
+      return this.#acknowledge(level);
+    }
+    return this.#standInLine(group, level);
+  }
+
   #write(kind: RecordKind, keyBytes: number, value: Uint8Array, level: Durability): Promise<void> {
     const { log, index } = this.#parts;
     const padded = paddedRecordBytes(keyBytes, value.length);
-    if (padded > this.#maxRecordBytes) throw this.#recordTooLarge(padded);
+    if (padded > this.#limits.recordBytes) throw recordTooLarge(padded, this.#limits);
     if (this.#lineLength === 0 && log.hasRoomFor(padded) && index.hasRoomFor(1)) {
       this.#admitOne(kind, 0, this.#key, keyBytes, value);
       return this.#acknowledge(level);
     }
     const key = this.#key.slice(0, keyBytes);
-    const group = { kinds: [kind], keys: [key], values: [value.slice()], paddedSizes: [padded] };
+    const group = { kinds: [kind], keys: [key], values: [value.slice()], paddedSizes: [padded], conditions: [] };
     return this.#standInLine(group, level);
   }
 
@@ -311,8 +341,79 @@ export class Store implements IteratorHost, AsyncDisposable {
     return this.#lineLength === 0 && log.hasRoom(group.paddedSizes) && index.hasRoomFor(group.kinds.length);
   }
 
+  /** Admits a group if its conditions hold at that moment; what has to be read to know is read before. */
+  async #writeIf(group: Group, level: Durability): Promise<void> {
+    for (;;) {
+      const unknown = this.#unknownOf(group);
+      if (unknown !== null) {
+        await this.#learn(group, unknown);
+        this.requireOpen();
+      } else if (this.#hasRoom(group)) {
+        this.#requireConditions(group);
+        this.#admit(group);
+        return this.#acknowledge(level);
+      } else if (await this.#standInLineIf(group)) return this.#acknowledge(level);
+    }
+  }
+
+  /** The first condition that cannot be judged without a read, or null. */
+  #unknownOf(group: Group): Condition | null {
+    return group.conditions.find((condition) => this.#versionOf(group, condition) === null) ?? null;
+  }
+
+  /** The version of the key of a condition as it is now, 0 when it does not exist, null when it has to be read. */
+  #versionOf(group: Group, { at, version, learned }: Condition): number | null {
+    const key = group.keys[at] as Uint8Array;
+    const entry = this.#entry;
+    if (!this.#parts.index.find(key, key.length, entry)) return 0;
+    // That it exists is enough to know.
+    if (version === 0) return -1;
+    const offset = fileOffsetOf(entry);
+    if (this.#parts.log.unwritten(offset) !== null) return this.#versionInMemory(offset);
+    return learned?.fileOffset === offset ? learned.version : null;
+  }
+
+  #requireConditions(group: Group): void {
+    for (const condition of group.conditions) {
+      const found = this.#versionOf(group, condition);
+      assert(found !== null, 'conditions are judged when all versions are known');
+      if (found !== condition.version) throw conditionFailed(condition.version, found);
+    }
+  }
+
+  /** Reads the record that a key has now; its place stands for it until another write takes it. */
+  async #learn(group: Group, condition: Condition): Promise<void> {
+    const key = group.keys[condition.at] as Uint8Array;
+    if (!this.#parts.index.find(key, key.length, this.#entry)) return;
+    const fileOffset = fileOffsetOf(this.#entry);
+    const sink = new VersionSink();
+    this.#reader.read(fileOffset, lengthOf(this.#entry), key, key.length, sink, 0);
+    const { version } = await sink.promise;
+    condition.learned = { fileOffset, version };
+  }
+
+  #versionInMemory(fileOffset: number): number {
+    const place = this.#parts.log.unwritten(fileOffset);
+    assert(place !== null, 'asked for a record in memory');
+    return sequenceOf(place.block.view, place.offset);
+  }
+
   /** A2. Waits behind the writes that wait already, then for room. The group owns its bytes. */
   #standInLine(group: Group, level: Durability): Promise<void> {
+    return this.#admitInTurn(group, () => true).then(() => this.#acknowledge(level));
+  }
+
+  /** As that, for a group with conditions; false when one of them could not be judged any more when its turn came. */
+  #standInLineIf(group: Group): Promise<boolean> {
+    return this.#admitInTurn(group, () => {
+      if (this.#unknownOf(group) !== null) return false;
+      this.#requireConditions(group);
+      return true;
+    });
+  }
+
+  /** @param mayAdmit asked in the step of the admission */
+  #admitInTurn(group: Group, mayAdmit: () => boolean): Promise<boolean> {
     const { log, index } = this.#parts;
     this.#lineLength++;
     const admitted = this.#line.then(async () => {
@@ -323,14 +424,16 @@ export class Store implements IteratorHost, AsyncDisposable {
           else break;
         }
         if (log.latched !== null) throw log.latched;
+        if (!mayAdmit()) return false;
         this.#admit(group);
+        return true;
       } finally {
         this.#lineLength--;
       }
     });
     // Whoever stands behind waits for the admission only, not for the device.
     this.#line = admitted.catch(() => undefined);
-    return admitted.then(() => this.#acknowledge(level));
+    return admitted;
   }
 
   #acknowledge(level: Durability): Promise<void> {
@@ -351,42 +454,6 @@ export class Store implements IteratorHost, AsyncDisposable {
       );
     }
     return level;
-  }
-
-  #encodeGroup(operations: readonly BatchOperation[]): Group {
-    if (!Array.isArray(operations)) {
-      throw new AiokvTypeError('ERR_AIOKV_INVALID_ARGUMENT', 'batch takes an array of operations');
-    }
-    const group: Group = { kinds: [], keys: [], values: [], paddedSizes: [] };
-    let total = 0;
-    for (const operation of operations as readonly BatchOperation[]) {
-      if (operation?.type !== 'put' && operation?.type !== 'del') {
-        throw new AiokvTypeError('ERR_AIOKV_INVALID_ARGUMENT', "the type of a batch operation is 'put' or 'del'");
-      }
-      const keyBytes = encodeKey(operation.key, this.#key);
-      const value = operation.type === 'put' ? encodeValue(operation.value).slice() : NO_VALUE;
-      const padded = paddedRecordBytes(keyBytes, value.length);
-      if (padded > this.#maxRecordBytes) throw this.#recordTooLarge(padded);
-      total += padded;
-      group.kinds.push(operation.type === 'put' ? RecordKind.put : RecordKind.del);
-      group.keys.push(this.#key.slice(0, keyBytes));
-      group.values.push(value);
-      group.paddedSizes.push(padded);
-    }
-    if (total > this.#maxGroupBytes) {
-      throw new AiokvRangeError(
-        'ERR_AIOKV_BATCH_TOO_LARGE',
-        `a batch takes at most ${this.#maxGroupBytes} bytes, this one has ${total}: split it, or open with a larger writeBufferBytes`,
-      );
-    }
-    return group;
-  }
-
-  #recordTooLarge(padded: number): AiokvRangeError {
-    return new AiokvRangeError(
-      'ERR_AIOKV_RECORD_TOO_LARGE',
-      `key and value take ${padded} bytes in the log, at most ${this.#maxRecordBytes} fit: split the value`,
-    );
   }
 
   /** A value that is not on the device yet, or null. */
@@ -431,61 +498,6 @@ export class Store implements IteratorHost, AsyncDisposable {
       snapshot.release();
     }
     return values;
-  }
-}
-
-/** The answer of one `get`. */
-class PromiseSink implements ReadSink {
-  readonly #resolve: (value: Buffer) => void;
-  readonly #reject: (error: Error) => void;
-
-  constructor(resolve: (value: Buffer) => void, reject: (error: Error) => void) {
-    this.#resolve = resolve;
-    this.#reject = reject;
-  }
-
-  found(_token: number, value: Buffer): void {
-    this.#resolve(value);
-  }
-
-  failed(_token: number, error: Error): void {
-    this.#reject(error);
-  }
-}
-
-/** The answers of many reads under one promise; the token is the index. */
-class ManySink implements ReadSink {
-  readonly promise: Promise<(Buffer | undefined)[]>;
-  readonly #values: (Buffer | undefined)[];
-  #left: number;
-  #failure: Error | null = null;
-  #resolve!: (values: (Buffer | undefined)[]) => void;
-  #reject!: (error: Error) => void;
-
-  constructor(count: number) {
-    this.#values = new Array<Buffer | undefined>(count).fill(undefined);
-    this.#left = count;
-    this.promise = new Promise((resolve, reject) => {
-      this.#resolve = resolve;
-      this.#reject = reject;
-    });
-    if (count === 0) this.#resolve([]);
-  }
-
-  found(token: number, value: Buffer): void {
-    this.#values[token] = value;
-    this.missing();
-  }
-
-  failed(_token: number, error: Error): void {
-    this.#failure ??= error;
-    this.missing();
-  }
-
-  missing(): void {
-    if (--this.#left > 0) return;
-    if (this.#failure === null) this.#resolve(this.#values);
-    else this.#reject(this.#failure);
   }
 }
 

@@ -20,8 +20,11 @@ import { corrupt } from '../failures.ts';
 
 /** Where the answers of reads go. One object may take those of many. */
 export interface ReadSink {
-  /** @param value a copy that belongs to the receiver */
-  found(token: number, value: Buffer): void;
+  /**
+   * @param value a copy that belongs to the receiver
+   * @param version the sequence number of its record
+   */
+  found(token: number, value: Buffer, version: number): void;
   failed(token: number, error: Error): void;
 }
 
@@ -138,17 +141,23 @@ export class RecordReader implements CompletionHandler {
       return;
     }
     const { sink, token } = slot;
+    const version = value instanceof Error ? 0 : this.#versionIn(slot);
     assert(sink !== null, 'a read in flight has a sink');
     slot.sink = null;
     slot.current = slot.buffer;
     slot.key = slot.shortKey;
     this.#free.push(index);
     if (value instanceof Error) sink.failed(token, value);
-    else sink.found(token, value);
+    else sink.found(token, value, version);
     this.#startWaiting();
     if (this.#free.length === this.#slots.length) {
       for (const resolve of this.#quietWaiters.splice(0)) resolve();
     }
+  }
+
+  #versionIn(slot: ReadSlot): number {
+    const at = slot.fileOffset - alignDown(slot.fileOffset, this.#file.alignment.offset);
+    return sequenceOf(slot.current.view, at);
   }
 
   /** Settles when no read is in flight or waiting; the queue may be closed then. */

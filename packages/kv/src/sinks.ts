@@ -1,0 +1,87 @@
+/**
+ * Where the answers of reads end up: the promises of the store's callers.
+ */
+import type { ReadSink } from './log/read.ts';
+
+/** A value, and the sequence number of the write that it comes from. */
+export interface Versioned {
+  readonly value: Buffer;
+  readonly version: number;
+}
+
+/** The answer of one `get`. */
+export class PromiseSink implements ReadSink {
+  readonly #resolve: (value: Buffer) => void;
+  readonly #reject: (error: Error) => void;
+
+  constructor(resolve: (value: Buffer) => void, reject: (error: Error) => void) {
+    this.#resolve = resolve;
+    this.#reject = reject;
+  }
+
+  found(_token: number, value: Buffer): void {
+    this.#resolve(value);
+  }
+
+  failed(_token: number, error: Error): void {
+    this.#reject(error);
+  }
+}
+
+/** The answers of many reads under one promise; the token is the index. */
+export class ManySink implements ReadSink {
+  readonly promise: Promise<(Buffer | undefined)[]>;
+  readonly #values: (Buffer | undefined)[];
+  #left: number;
+  #failure: Error | null = null;
+  #resolve!: (values: (Buffer | undefined)[]) => void;
+  #reject!: (error: Error) => void;
+
+  constructor(count: number) {
+    this.#values = new Array<Buffer | undefined>(count).fill(undefined);
+    this.#left = count;
+    this.promise = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+    if (count === 0) this.#resolve([]);
+  }
+
+  found(token: number, value: Buffer): void {
+    this.#values[token] = value;
+    this.missing();
+  }
+
+  failed(_token: number, error: Error): void {
+    this.#failure ??= error;
+    this.missing();
+  }
+
+  missing(): void {
+    if (--this.#left > 0) return;
+    if (this.#failure === null) this.#resolve(this.#values);
+    else this.#reject(this.#failure);
+  }
+}
+
+/** The answer of one read that asks for the version, too. */
+export class VersionSink implements ReadSink {
+  readonly promise: Promise<Versioned>;
+  #resolve!: (found: Versioned) => void;
+  #reject!: (error: Error) => void;
+
+  constructor() {
+    this.promise = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+  }
+
+  found(_token: number, value: Buffer, version: number): void {
+    this.#resolve({ value, version });
+  }
+
+  failed(_token: number, error: Error): void {
+    this.#reject(error);
+  }
+}
