@@ -8,6 +8,7 @@ const SOURCE = ['--import=tsx', '--conditions=@aiokv/source'];
 const commands = {
   demo: [...SOURCE, join(ROOT, 'benchmarks/demo/main.ts')],
   ycsb: [...SOURCE, join(ROOT, 'benchmarks/ycsb/main.ts')],
+  'aio-bench': [...SOURCE, join(ROOT, 'benchmarks/aio-bench/main.ts')],
   qualify: [...SOURCE, join(ROOT, 'packages/aio/src/qualify-cli.ts')],
   test: [join(ROOT, 'node_modules/ava/entrypoints/cli.mjs')],
 };
