@@ -82,9 +82,14 @@ export function platformConformance(test: TestFn, name: string, makePlatform: Ma
     }));
 
   test(`${name}: a lock is refused to a second opener, who is told of the first`, (t) =>
-    withPlatform(async ({ platform, directory }) => {
+    withPlatform(async ({ platform, directory, canLock = true }) => {
       const path = join(directory, 'file');
       const first = await platform.open(path, { create: true });
+      if (!canLock) {
+        await t.throwsAsync(first.lock(), { code: 'ERR_AIOKV_UNSUPPORTED' });
+        await first.close();
+        return;
+      }
       const second = await platform.open(path);
       t.is(await first.lock(), undefined);
       const holder = await second.lock();

@@ -15,6 +15,7 @@ export { Completions, Opcode, RequestFlag } from './engine.ts';
 export type { Engine, EngineFeatures, EngineName, EngineOptions, UringOptions } from './engine.ts';
 export type { Alignment, DirectFile, OpenFileOptions, Platform } from './platform.ts';
 export { linuxPlatform } from './linux.ts';
+export { portablePlatform } from './portable.ts';
 export { qualifyFile } from './qualify.ts';
 export type {
   NowaitKind,

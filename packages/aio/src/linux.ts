@@ -11,11 +11,11 @@ import { constants as osConstants } from 'node:os';
 import { AiokvError, SystemCallError, isPowerOfTwo } from '@aiokv/core';
 import type { ForeignInterfaceName } from './ffi/port.ts';
 import { requireForeignInterface } from './ffi/load.ts';
-import type { AlignedBuffer } from './buffers.ts';
+import { directories } from './directories.ts';
 import { createLinuxEngine } from './engines/choose.ts';
-import type { Engine, EngineOptions, Opcode } from './engine.ts';
+import type { Engine, EngineOptions } from './engine.ts';
+import { ASSUMED_ALIGNMENT, NO_ALIGNMENT, NodeFile, flagsOf } from './node-file.ts';
 import type { Alignment, DirectFile, OpenFileOptions, Platform } from './platform.ts';
-import { transferOnThread } from './thread-io.ts';
 import { libcOf, toInt } from './raw/libc.ts';
 import type { Libc } from './raw/libc.ts';
 
@@ -28,11 +28,9 @@ export interface LinuxPlatformOptions {
   readonly useLibaio?: boolean;
 }
 
-const { O_CREAT, O_DIRECT, O_EXCL, O_RDONLY, O_RDWR } = fsConstants;
+const { O_DIRECT } = fsConstants;
 const { EAGAIN, EINVAL, ENOSPC, ENOSYS, EOPNOTSUPP } = osConstants.errno;
 const LOCK_EX_NB = 2 | 4;
-/** What is assumed where the kernel does not say: right for every device with 4 KiB blocks or smaller ones. */
-const ASSUMED_ALIGNMENT = 4096;
 /**
  * The largest file-system block of local file systems. Where `statfs` says more, or no power of two, it means
  * the transfer that suits a server (1 MiB on NFS, 4 MiB on Lustre), which a neighbour need not fear.
@@ -50,35 +48,12 @@ export function linuxPlatform(options: LinuxPlatformOptions = {}): Platform {
   const { forceSyscalls = false, useLibaio = true } = options;
   return {
     name: 'linux',
+    ...directories,
     open: (path, openOptions) => openDirect(libc, path, openOptions ?? {}),
-    async list(directory) {
-      try {
-        return await fs.readdir(directory);
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-        throw error;
-      }
-    },
-    async makeDirectory(directory) {
-      await fs.mkdir(directory, { recursive: true });
-    },
-    rename: (from, to) => fs.rename(from, to),
-    remove: (path) => fs.unlink(path),
-    async syncDirectory(directory) {
-      const handle = await fs.open(directory, O_RDONLY);
-      try {
-        await handle.sync();
-      } finally {
-        await handle.close();
-      }
-    },
     createEngine: (engineOptions: EngineOptions): Engine =>
       createLinuxEngine({ ffi, forceSyscalls, useLibaio }, engineOptions),
   };
 }
-
-/** Of a file that goes through the page cache nothing is asked, but writes keep to blocks all the same. */
-const NO_ALIGNMENT: Alignment = { memory: 1, offset: 1, write: ASSUMED_ALIGNMENT };
 
 async function openDirect(libc: Libc, path: string, options: OpenFileOptions): Promise<DirectFile> {
   const { direct = 'require' } = options;
@@ -107,38 +82,16 @@ async function openBuffered(libc: Libc, path: string, options: OpenFileOptions):
   return new LinuxFile(libc, path, handle, NO_ALIGNMENT, false);
 }
 
-function flagsOf({ readOnly, create, exclusive }: OpenFileOptions): number {
-  return (readOnly === true ? O_RDONLY : O_RDWR) | (create === true ? O_CREAT : 0) | (exclusive === true ? O_EXCL : 0);
-}
-
-/**
- * Held until closed: Node closes a handle that is collected, and requests know their file by number only,
- * which would then be that of another file.
- */
-const openHandles = new Set<FileHandle>();
-
-class LinuxFile implements DirectFile {
-  readonly path: string;
-  /** -1 once closed: the number is soon that of another file, which a late request must not reach. */
-  handle: number;
-  readonly isDirect: boolean;
-  readonly alignment: Alignment;
+class LinuxFile extends NodeFile {
   readonly #libc: Libc;
-  readonly #handle: FileHandle;
-  #closing: Promise<void> | null = null;
 
-  constructor(libc: Libc, path: string, handle: FileHandle, alignment: Alignment, isDirect: boolean) {
+  constructor(libc: Libc, path: string, opened: FileHandle, alignment: Alignment, isDirect: boolean) {
+    super(path, opened, alignment, isDirect);
     this.#libc = libc;
-    this.isDirect = isDirect;
-    this.path = path;
-    this.#handle = handle;
-    openHandles.add(handle);
-    this.handle = handle.fd;
-    this.alignment = alignment;
   }
 
-  async sizeBytes(): Promise<number> {
-    const stat = await this.#handle.stat();
+  override async sizeBytes(): Promise<number> {
+    const stat = await this.opened.stat();
     if (!stat.isBlockDevice()) return stat.size;
     const size = new BigUint64Array(1);
     const BLKGETSIZE64 = 0x80081272;
@@ -157,21 +110,9 @@ class LinuxFile implements DirectFile {
     throw new SystemCallError('fallocate', this.#libc.errno(), this.path);
   }
 
-  transferOnThread(
-    opcode: Opcode,
-    buffer: AlignedBuffer,
-    bufferOffset: number,
-    lengthBytes: number,
-    fileOffset: number,
-  ): Promise<number> {
-    return new Promise((resolve) => {
-      transferOnThread(opcode, this.handle, buffer, bufferOffset, lengthBytes, fileOffset, resolve);
-    });
-  }
-
   async preallocate(offset: number, lengthBytes: number): Promise<void> {
     const endBytes = offset + lengthBytes;
-    if ((await this.#handle.stat()).isBlockDevice()) {
+    if ((await this.opened.stat()).isBlockDevice()) {
       if ((await this.sizeBytes()) >= endBytes) return;
       throw new SystemCallError('fallocate', ENOSPC, `${this.path} is a device and as large as it will ever be`);
     }
@@ -181,26 +122,15 @@ class LinuxFile implements DirectFile {
     if (errno !== EOPNOTSUPP && errno !== EINVAL && errno !== ENOSYS) {
       throw new SystemCallError('fallocate', errno, this.path);
     }
-    if ((await this.sizeBytes()) < endBytes) await this.#handle.truncate(endBytes);
-  }
-
-  sync(): Promise<void> {
-    return this.#handle.sync();
+    if ((await this.sizeBytes()) < endBytes) await this.opened.truncate(endBytes);
   }
 
   async lock(): Promise<string | undefined> {
     if (toInt(this.#libc.flock(this.handle, LOCK_EX_NB)) === 0) return undefined;
     const errno = this.#libc.errno();
     if (errno !== EAGAIN) throw new SystemCallError('flock', errno, this.path);
-    const { ino, dev } = await this.#handle.stat({ bigint: true });
+    const { ino, dev } = await this.opened.stat({ bigint: true });
     return holderOf(ino, dev);
-  }
-
-  close(): Promise<void> {
-    this.handle = -1;
-    openHandles.delete(this.#handle);
-    this.#closing ??= this.#handle.close();
-    return this.#closing;
   }
 }
 

@@ -1,37 +1,62 @@
 /**
- * The two calls of someone who wants a file and a queue and no more: both stand on the Linux platform
- * of this process.
+ * The calls of someone who wants a file and a queue and no more. They stand on the Linux platform of this process.
+ *
+ * Where that does not work (no foreign-function interface, another system), who did not ask for direct I/O or for
+ * Linux AIO need not have it: files with `direct: 'never'` or `'prefer'` and queues with the engine `'threads'` or
+ * `'auto'` stand on the portable platform then. The others are refused, and told why.
  */
+import { AiokvError } from '@aiokv/core';
 import { linuxPlatform } from './linux.ts';
 import type { DirectFile, OpenFileOptions, Platform } from './platform.ts';
+import { portablePlatform } from './portable.ts';
 import { Queue } from './queue.ts';
 import type { QueueOptions } from './queue-options.ts';
 import { Shards } from './shards.ts';
 import type { ShardOptions } from './shards.ts';
 
 let shared: Platform | undefined;
+let portable: Platform | undefined;
 
-function defaultPlatform(): Platform {
-  return (shared ??= linuxPlatform());
+/** @param isPortable whether the portable platform will do where the Linux platform does not work */
+function defaultPlatform(isPortable: boolean): Platform {
+  if (shared !== undefined) return shared;
+  try {
+    return (shared = linuxPlatform());
+  } catch (error) {
+    if (!isPortable || !isUnavailable(error)) throw error;
+    return (portable ??= portablePlatform());
+  }
+}
+
+function isUnavailable(error: unknown): boolean {
+  return (
+    error instanceof AiokvError &&
+    (error.code === 'ERR_AIOKV_FFI_UNAVAILABLE' || error.code === 'ERR_AIOKV_ENGINE_UNAVAILABLE')
+  );
+}
+
+function takesAnyEngine(options: Partial<QueueOptions> | undefined): boolean {
+  return options?.engine === 'threads' || options?.engine === 'auto';
 }
 
 /**
- * Opens a file for direct I/O.
+ * Opens a file for direct I/O, unless the options ask for less.
  *
  * @throws SystemCallError or Node's own error when the file cannot be opened
  * @throws AiokvError ERR_AIOKV_NO_DIRECT_IO when its file system has no O_DIRECT,
  *   ERR_AIOKV_FFI_UNAVAILABLE when no foreign-function interface could be loaded
  */
 export function openFile(path: string, options?: OpenFileOptions): Promise<DirectFile> {
-  return defaultPlatform().open(path, options);
+  const { direct = 'require' } = options ?? {};
+  return defaultPlatform(direct !== 'require').open(path, options);
 }
 
 /** Opens a queue of its own; see `QueueOptions` for what can be set. Throws as the `Queue` constructor does. */
 export function openQueue(options?: Partial<QueueOptions>): Queue {
-  return new Queue(defaultPlatform(), options);
+  return new Queue(defaultPlatform(takesAnyEngine(options)), options);
 }
 
 /** Opens several queues, each with a context of its own; see `Shards`. */
 export function openShards(options?: Partial<ShardOptions>, queueOptions?: Partial<QueueOptions>): Shards {
-  return new Shards(defaultPlatform(), options, queueOptions);
+  return new Shards(defaultPlatform(takesAnyEngine(queueOptions)), options, queueOptions);
 }

@@ -2,8 +2,26 @@
  * A transfer or a flush on a thread of libuv's pool: what the `threads` engine consists of, and where a
  * request goes that would have blocked the submitting call. It needs no foreign functions and works on any
  * system that Node runs on.
+ *
+ * The functions take Node's own kind of callback, so that who makes many requests can make it once and use it
+ * for all of them; `callbackOf` makes one.
+ *
+ * An offset below 0 means "where the descriptor stands" to Node and is refused by the callers of this.
  */
-import { fdatasync, fsync, read, readv, write, writev } from 'node:fs';
+import {
+  fdatasync,
+  fdatasyncSync,
+  fsync,
+  fsyncSync,
+  read,
+  readSync,
+  readv,
+  readvSync,
+  write,
+  writeSync,
+  writev,
+  writevSync,
+} from 'node:fs';
 import { constants } from 'node:os';
 import type { AlignedBuffer } from './buffers.ts';
 import { Opcode } from './engine.ts';
@@ -13,7 +31,15 @@ const { EIO } = constants.errno;
 /** Told once, from the event loop: bytes transferred, or a negative error number. */
 export type ThreadResult = (result: number) => void;
 
-/** Begins a read or a write of one buffer. The buffer belongs to the thread until `done` is called. */
+/** What `node:fs` calls. */
+export type ThreadCallback = (error: NodeJS.ErrnoException | null, count?: number) => void;
+
+/** A callback that says what the kernel would have returned. */
+export function callbackOf(done: ThreadResult): ThreadCallback {
+  return (error, count) => done(resultOf(error, count ?? 0));
+}
+
+/** Begins a read or a write of one buffer. The buffer belongs to the thread until the callback is called. */
 export function transferOnThread(
   opcode: Opcode,
   descriptor: number,
@@ -21,31 +47,77 @@ export function transferOnThread(
   bufferOffset: number,
   lengthBytes: number,
   fileOffset: number,
-  done: ThreadResult,
+  callback: ThreadCallback,
 ): void {
-  const tell = (error: NodeJS.ErrnoException | null, count: number): void => done(resultOf(error, count));
-  if (opcode === Opcode.read) read(descriptor, buffer.bytes, bufferOffset, lengthBytes, fileOffset, tell);
-  else write(descriptor, buffer.bytes, bufferOffset, lengthBytes, fileOffset, tell);
+  if (opcode === Opcode.read) read(descriptor, buffer.bytes, bufferOffset, lengthBytes, fileOffset, callback);
+  else write(descriptor, buffer.bytes, bufferOffset, lengthBytes, fileOffset, callback);
 }
 
-/** Begins a `readv` or `writev` of whole buffers, which belong to the thread until `done` is called. */
+/** Begins a `readv` or `writev` of whole buffers, which belong to the thread until the callback is called. */
 export function transferVectorOnThread(
   opcode: Opcode,
   descriptor: number,
   buffers: readonly AlignedBuffer[],
   fileOffset: number,
-  done: ThreadResult,
+  callback: ThreadCallback,
 ): void {
   const pieces = buffers.map(({ bytes }) => bytes);
-  const tell = (error: NodeJS.ErrnoException | null, count: number): void => done(resultOf(error, count));
-  if (opcode === Opcode.readv) readv(descriptor, pieces, fileOffset, tell);
-  else writev(descriptor, pieces, fileOffset, tell);
+  if (opcode === Opcode.readv) readv(descriptor, pieces, fileOffset, callback);
+  else writev(descriptor, pieces, fileOffset, callback);
 }
 
 /** Begins an `fsync` or `fdatasync`. */
-export function flushOnThread(opcode: Opcode, descriptor: number, done: ThreadResult): void {
-  const flush = opcode === Opcode.fsync ? fsync : fdatasync;
-  flush(descriptor, (error) => done(resultOf(error, 0)));
+export function flushOnThread(opcode: Opcode, descriptor: number, callback: ThreadCallback): void {
+  if (opcode === Opcode.fsync) fsync(descriptor, callback);
+  else fdatasync(descriptor, callback);
+}
+
+/** As `transferOnThread`, but on this thread, which waits. Returns bytes transferred, or a negative error number. */
+export function transferNow(
+  opcode: Opcode,
+  descriptor: number,
+  buffer: AlignedBuffer,
+  bufferOffset: number,
+  lengthBytes: number,
+  fileOffset: number,
+): number {
+  const { bytes } = buffer;
+  return resultNow(() =>
+    opcode === Opcode.read
+      ? readSync(descriptor, bytes, bufferOffset, lengthBytes, fileOffset)
+      : writeSync(descriptor, bytes, bufferOffset, lengthBytes, fileOffset),
+  );
+}
+
+/** As `transferVectorOnThread`, but on this thread, which waits. */
+export function transferVectorNow(
+  opcode: Opcode,
+  descriptor: number,
+  buffers: readonly AlignedBuffer[],
+  fileOffset: number,
+): number {
+  const transfer = opcode === Opcode.readv ? readvSync : writevSync;
+  const pieces = buffers.map(({ bytes }) => bytes);
+  return resultNow(() => transfer(descriptor, pieces, fileOffset));
+}
+
+/** As `flushOnThread`, but on this thread, which waits. */
+export function flushNow(opcode: Opcode, descriptor: number): number {
+  const flush = opcode === Opcode.fsync ? fsyncSync : fdatasyncSync;
+  return resultNow(() => {
+    flush(descriptor);
+    return 0;
+  });
+}
+
+function resultNow(call: () => number): number {
+  try {
+    return call();
+  } catch (error) {
+    // What is no failed system call is a mistake of ours and not a result.
+    if ((error as NodeJS.ErrnoException).errno === undefined) throw error;
+    return resultOf(error as NodeJS.ErrnoException, 0);
+  }
 }
 
 /** What the kernel would have returned; Node's errors carry it. */

@@ -7,6 +7,8 @@ import { AiokvError, AiokvTypeError } from '@aiokv/core';
 import type { Engine, EngineName, EngineOptions } from '../engine.ts';
 import type { ForeignInterface } from '../ffi/port.ts';
 import { LibaioEngine } from './libaio.ts';
+import { PosixEngine } from './posix.ts';
+import { ThreadsEngine } from './threads.ts';
 
 /** How the engines of this platform reach the kernel. */
 export interface Ways {
@@ -21,6 +23,8 @@ type Maker = (ways: Ways, options: EngineOptions, reason: string) => Engine;
 
 const makers: Partial<Record<EngineName, Maker>> = {
   libaio: (ways, options, reason) => new LibaioEngine({ ...options, ...ways, reason }),
+  posix: ({ ffi }, options, reason) => new PosixEngine({ ...options, ffi, reason }),
+  threads: (_, options, reason) => new ThreadsEngine({ ...options, reason }),
 };
 
 /** In the order in which `'auto'` tries them. POSIX AIO is not among them: threads do the same better. */

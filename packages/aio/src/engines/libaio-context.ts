@@ -26,6 +26,7 @@ import { libcOf } from '../raw/libc.ts';
 import { CompletionRing } from '../raw/ring.ts';
 import { destroyAtEndOfWorker } from '../raw/teardown.ts';
 import type { ForeignInterface } from '../ffi/port.ts';
+import { ReadyRing } from './ready-ring.ts';
 
 const { EINTR } = constants.errno;
 /** Requests in flight that a shared context is made for; 8 queues of the default depth. */
@@ -38,47 +39,15 @@ const MAX_WAIT_SECONDS = 0x7fff_ffff;
 const BATCH = 256;
 
 /** What a member has been told by the kernel and not yet handed on. */
-export class Inbox {
+export class Inbox extends ReadyRing {
   /** Comes back with each event of the member: its place in the context. */
   readonly tag: number;
   readonly depth: number;
-  count = 0;
-  #head = 0;
-  readonly #slots: Uint32Array;
-  readonly #results: Int32Array;
 
   constructor(tag: number, depth: number) {
+    super(depth);
     this.tag = tag;
     this.depth = depth;
-    this.#slots = new Uint32Array(depth);
-    this.#results = new Int32Array(depth);
-  }
-
-  put(slot: number, result: number): void {
-    assert(this.count < this.depth, 'a member is told of no more requests than it has in flight');
-    let at = this.#head + this.count;
-    if (at >= this.depth) at -= this.depth;
-    this.#slots[at] = slot;
-    this.#results[at] = result;
-    this.count++;
-  }
-
-  clear(): void {
-    this.count = 0;
-  }
-
-  /** Moves events to the end of `completions`, as many as there is room for. */
-  take(completions: Completions): void {
-    const { slots, results } = completions;
-    let { count } = completions;
-    while (this.count > 0 && count < slots.length) {
-      slots[count] = this.#slots[this.#head] as number;
-      results[count] = this.#results[this.#head] as number;
-      count++;
-      this.count--;
-      if (++this.#head === this.depth) this.#head = 0;
-    }
-    completions.count = count;
   }
 }
 

@@ -4,5 +4,7 @@ export { EventArray, IocbArray, IocbCommand, RwFlag } from './iocb.ts';
 export { IovecArray } from './iovec.ts';
 export { libcOf } from './libc.ts';
 export type { Libc } from './libc.ts';
+export { AiocbArray, AiocbList, LIO_NOWAIT, LioOpcode, NEVER_SUBMITTED, SyncFlag, posixAio } from './posix-aio.ts';
+export type { PosixAio } from './posix-aio.ts';
 export { CompletionRing } from './ring.ts';
 export { Wakeup } from './wakeup.ts';

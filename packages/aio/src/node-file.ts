@@ -1,0 +1,80 @@
+/**
+ * A file held through `node:fs`: what the files of every real platform have in common. The platforms add what
+ * needs the kernel's own words.
+ */
+import { constants } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import type { AlignedBuffer } from './buffers.ts';
+import type { Opcode } from './engine.ts';
+import type { Alignment, DirectFile, OpenFileOptions } from './platform.ts';
+import { callbackOf, transferOnThread } from './thread-io.ts';
+
+const { O_CREAT, O_EXCL, O_RDONLY, O_RDWR } = constants;
+
+/** What is assumed where the kernel does not say: right for every device with 4 KiB blocks or smaller ones. */
+export const ASSUMED_ALIGNMENT = 4096;
+/** Of a file that goes through the page cache nothing is asked, but writes keep to blocks all the same. */
+export const NO_ALIGNMENT: Alignment = { memory: 1, offset: 1, write: ASSUMED_ALIGNMENT };
+
+/** The flags of `open(2)`, but for O_DIRECT. */
+export function flagsOf({ readOnly, create, exclusive }: OpenFileOptions): number {
+  return (readOnly === true ? O_RDONLY : O_RDWR) | (create === true ? O_CREAT : 0) | (exclusive === true ? O_EXCL : 0);
+}
+
+/**
+ * Held until closed: Node closes a handle that is collected, and requests know their file by number only,
+ * which would then be that of another file.
+ */
+const openHandles = new Set<FileHandle>();
+
+export abstract class NodeFile implements DirectFile {
+  readonly path: string;
+  /** -1 once closed: the number is soon that of another file, which a late request must not reach. */
+  handle: number;
+  readonly isDirect: boolean;
+  readonly alignment: Alignment;
+  protected readonly opened: FileHandle;
+  #closing: Promise<void> | null = null;
+
+  constructor(path: string, opened: FileHandle, alignment: Alignment, isDirect: boolean) {
+    this.path = path;
+    this.opened = opened;
+    openHandles.add(opened);
+    this.handle = opened.fd;
+    this.alignment = alignment;
+    this.isDirect = isDirect;
+  }
+
+  async sizeBytes(): Promise<number> {
+    return (await this.opened.stat()).size;
+  }
+
+  abstract preallocate(offset: number, lengthBytes: number): Promise<void>;
+
+  abstract punchHole(offset: number, lengthBytes: number): Promise<void>;
+
+  transferOnThread(
+    opcode: Opcode,
+    buffer: AlignedBuffer,
+    bufferOffset: number,
+    lengthBytes: number,
+    fileOffset: number,
+  ): Promise<number> {
+    return new Promise((resolve) => {
+      transferOnThread(opcode, this.handle, buffer, bufferOffset, lengthBytes, fileOffset, callbackOf(resolve));
+    });
+  }
+
+  sync(): Promise<void> {
+    return this.opened.sync();
+  }
+
+  abstract lock(): Promise<string | undefined>;
+
+  close(): Promise<void> {
+    this.handle = -1;
+    openHandles.delete(this.opened);
+    this.#closing ??= this.opened.close();
+    return this.#closing;
+  }
+}

@@ -1,0 +1,85 @@
+/**
+ * The platform of any system that Node runs on, without foreign functions: files through `node:fs` and the page
+ * cache, requests on libuv's threads. For programs that must run where Linux AIO does not, not for measuring
+ * anything: nothing here goes past the page cache.
+ *
+ * | of a file | here |
+ * |---|---|
+ * | `direct` | the default is `'prefer'`, which is the page cache; `'require'` is refused |
+ * | `preallocate` | makes the file so long, without blocks: a later write can still find the disk full |
+ * | `punchHole`, `lock` | refused with ERR_AIOKV_UNSUPPORTED |
+ */
+import { promises as fs } from 'node:fs';
+import { constants } from 'node:os';
+import { AiokvError, SystemCallError } from '@aiokv/core';
+import { directories } from './directories.ts';
+import type { Engine, EngineOptions } from './engine.ts';
+import { ThreadsEngine } from './engines/threads.ts';
+import { NO_ALIGNMENT, NodeFile, flagsOf } from './node-file.ts';
+import type { DirectFile, OpenFileOptions, Platform } from './platform.ts';
+
+const { EBADF } = constants.errno;
+
+/** Files through `node:fs` and the engine `'threads'`; see portable.ts for what it cannot do. */
+export function portablePlatform(): Platform {
+  return { name: 'portable', ...directories, open: openPortable, createEngine };
+}
+
+async function openPortable(path: string, options: OpenFileOptions = {}): Promise<DirectFile> {
+  if (options.direct === 'require') {
+    throw new AiokvError(
+      'ERR_AIOKV_NO_DIRECT_IO',
+      "the portable platform has no direct I/O: leave 'direct' out, or use linuxPlatform()",
+    );
+  }
+  return new PortableFile(path, await fs.open(path, flagsOf(options), 0o644), options.readOnly === true);
+}
+
+/** @throws AiokvError ERR_AIOKV_ENGINE_UNAVAILABLE for any engine but `'threads'` */
+function createEngine(options: EngineOptions): Engine {
+  const { engine } = options;
+  if (engine !== undefined && engine !== 'auto' && engine !== 'threads') {
+    throw new AiokvError(
+      'ERR_AIOKV_ENGINE_UNAVAILABLE',
+      `the portable platform has no engine '${engine}': leave it out, or use linuxPlatform()`,
+    );
+  }
+  const reason = engine === 'threads' ? 'it was asked for' : 'it is the only one of the portable platform';
+  return new ThreadsEngine({ ...options, reason });
+}
+
+class PortableFile extends NodeFile {
+  readonly #isReadOnly: boolean;
+  /** Preallocations one after another: two that look at the size at once could make the file shorter. */
+  #growing: Promise<void> = Promise.resolve();
+
+  constructor(path: string, opened: fs.FileHandle, isReadOnly: boolean) {
+    super(path, opened, NO_ALIGNMENT, false);
+    this.#isReadOnly = isReadOnly;
+  }
+
+  /** Requires that no write behind the end of the file is in flight: it could be cut off. */
+  preallocate(offset: number, lengthBytes: number): Promise<void> {
+    const grown = this.#growing.then(() => this.#grow(offset + lengthBytes));
+    // Who asked for it is told; the next one is not concerned.
+    this.#growing = grown.catch(() => undefined);
+    return grown;
+  }
+
+  punchHole(): Promise<void> {
+    return Promise.reject(unsupported('punch holes', 'write zeros, or use linuxPlatform()'));
+  }
+
+  lock(): Promise<string | undefined> {
+    return Promise.reject(unsupported('lock files', 'see to it that one process has it open, or use linuxPlatform()'));
+  }
+
+  async #grow(endBytes: number): Promise<void> {
+    if (this.#isReadOnly) throw new SystemCallError('ftruncate', EBADF, this.path);
+    if ((await this.sizeBytes()) < endBytes) await this.opened.truncate(endBytes);
+  }
+}
+
+function unsupported(what: string, remedy: string): AiokvError {
+  return new AiokvError('ERR_AIOKV_UNSUPPORTED', `the portable platform cannot ${what}: ${remedy}`);
+}
