@@ -133,7 +133,7 @@ test('superblock', (t) => {
     previousHash: 0x1111_2222_3333_4444n,
     checkpointRoot: 0,
     checkpointSequence: sequence(0),
-    logStart: { segmentSequence: 1, slot: 0 },
+    logStart: { segmentSequence: 1, slot: 0, lastSequenceBefore: 0 as Sequence },
     logEnd: {
       link: { segmentSequence: 9, frameNumber: 77, hash: 0x0123_4567_89ab_cdefn },
       lastSequence: sequence(2 ** 33),

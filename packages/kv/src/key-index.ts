@@ -10,11 +10,12 @@
  * X1. What was admitted is seen by every lookup from then on, whatever the draining does.
  * X2. The draining overlay does not change; an entry that is in it and in the tree already is the same.
  * X3. A snapshot sees the index as it was when it was taken.
+ * X4. An overlay ends where a batch ends; when it was drained, the tree is what all writes up to there left behind.
  *
  * An overlay holds deletions as entries of their own; the tree holds only keys that exist. What an entry
  * says is location.ts.
  */
-import type { Clock } from '@aiokv/core';
+import type { Clock, Sequence } from '@aiokv/core';
 import { MAX_KEY_BYTES } from './format/record.ts';
 import { IndexCursor } from './index-cursor.ts';
 import { DELETED, highWordOf, isDeletion, lowWordOf } from './location.ts';
@@ -53,17 +54,37 @@ export class IndexSnapshot {
 }
 
 export class KeyIndex implements ReplayTarget {
-  readonly #memory = new NodeMemory();
+  readonly #memory: NodeMemory;
   readonly #key = new Uint8Array(MAX_KEY_BYTES);
-  readonly #tree = new Tree(this.#memory);
-  #overlay = new Tree(this.#memory);
+  readonly #tree: Tree;
+  #overlay: Tree;
   #draining: Tree | null = null;
+  #admittedThrough = 0 as Sequence;
+  #isExactRequested = false;
   readonly #clock: Clock;
   readonly #roomWaiters: (() => void)[] = [];
   #closed = false;
+  /**
+   * Called when the tree has just become what the first `sequence` writes left behind, and nothing of it is being
+   * drained; in the same step, before anything else can happen.
+   */
+  onExact: ((tree: Tree, sequence: Sequence) => void) | null = null;
 
-  constructor(clock: Clock) {
+  /** @param pageBytes size of a node */
+  constructor(clock: Clock, pageBytes: number) {
     this.#clock = clock;
+    this.#memory = new NodeMemory({ nodeBytes: pageBytes });
+    this.#tree = new Tree(this.#memory);
+    this.#overlay = new Tree(this.#memory);
+  }
+
+  /** @internal Makes the tree that of a checkpoint; `fill` puts its nodes into the memory. */
+  async restore<T>(
+    fill: (memory: NodeMemory) => Promise<{ readonly rootPage: number; readonly keys: number; readonly standing: T }>,
+  ): Promise<T> {
+    const { rootPage, keys, standing } = await fill(this.#memory);
+    this.#tree.restore(rootPage, keys);
+    return standing;
   }
 
   /** Memory that the index takes up, in bytes. */
@@ -90,12 +111,23 @@ export class KeyIndex implements ReplayTarget {
 
   admitPut(key: Uint8Array, keyBytes: number, fileOffset: number, lengthBytes: number): void {
     this.#overlay.set(key, keyBytes, lowWordOf(fileOffset), highWordOf(fileOffset), lengthBytes);
-    if (this.#overlay.size >= OVERLAY_ENTRIES) this.#startDraining();
   }
 
   admitDelete(key: Uint8Array, keyBytes: number): void {
     this.#overlay.set(key, keyBytes, 0, DELETED, 0);
+  }
+
+  /** Must be called after the last entry of a group was admitted: an overlay never ends inside a batch. */
+  admitted(through: Sequence): void {
+    this.#admittedThrough = through;
     if (this.#overlay.size >= OVERLAY_ENTRIES) this.#startDraining();
+  }
+
+  /** Has `onExact` called as soon as may be, even if the overlay is not full. */
+  requestExact(): void {
+    if (this.#draining !== null) this.#isExactRequested = true;
+    else if (this.#overlay.size > 0) this.#startDraining();
+    else this.onExact?.(this.#tree, this.#admittedThrough);
   }
 
   /** @internal For a replay, during which nothing else happens: straight into the tree. */
@@ -125,6 +157,7 @@ export class KeyIndex implements ReplayTarget {
 
   #startDraining(): void {
     if (this.#draining !== null) return;
+    const through = this.#admittedThrough;
     const draining = this.#overlay;
     this.#draining = draining;
     this.#overlay = new Tree(this.#memory);
@@ -149,8 +182,13 @@ export class KeyIndex implements ReplayTarget {
       this.#draining = null;
       draining.clear();
       this.#memory.reclaimSome(OVERLAY_NODES);
+      this.onExact?.(this.#tree, through);
       for (const resolve of this.#roomWaiters.splice(0)) resolve();
-      if (this.#overlay.size >= OVERLAY_ENTRIES) this.#startDraining();
+      if (this.#overlay.size >= OVERLAY_ENTRIES || this.#isExactRequested) {
+        this.#isExactRequested = false;
+        if (this.#overlay.size > 0) this.#startDraining();
+        else this.onExact?.(this.#tree, this.#admittedThrough);
+      }
     };
     setImmediate(slice);
   }

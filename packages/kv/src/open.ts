@@ -25,9 +25,13 @@ import { LogWriter } from './log/commit.ts';
 import { Segments } from './log/segments.ts';
 import { resolveStoreOptions } from './options.ts';
 import type { StoreOptions } from './options.ts';
+import { Checkpointer } from './pages/checkpoint.ts';
+import type { Standing } from './pages/checkpoint.ts';
+import { IndexLoader } from './pages/load.ts';
+import { Mapping } from './pages/mapping.ts';
 import { Recovery } from './recovery.ts';
 import { Store } from './store.ts';
-import { HEADER_BYTES, loadSuperblock, saveSuperblock } from './superblocks.ts';
+import { HEADER_BYTES, SuperblockKeeper, loadSuperblock, saveSuperblock } from './superblocks.ts';
 import { TurnBudget } from './turn.ts';
 
 const DATA_FILE = 'data.aiokv';
@@ -44,13 +48,19 @@ type ResolvedOptions = StoreOptions & { platform: Platform };
  *   ERR_AIOKV_NO_DIRECT_IO, ERR_AIOKV_NO_SPACE; AiokvTypeError ERR_AIOKV_INVALID_OPTION
  */
 export function open(directory: string, options?: Partial<StoreOptions>): Promise<Store> {
-  return openPlanted(directory, options, { earlyAcknowledgement: false });
+  return openPlanted(directory, options, {});
 }
 
 /** Defects that can be switched on, to see whether the crash tests find them. */
 export interface Planted {
   /** Acknowledges before the flush. */
-  readonly earlyAcknowledgement: boolean;
+  readonly earlyAcknowledgement?: boolean;
+  /** Gives the slots of the checkpoint before back before the superblock of the next is durable. */
+  readonly earlyReuse?: boolean;
+  /** Takes a page for the one that is meant when it is whole. */
+  readonly uncheckedTag?: boolean;
+  /** Lets the replay start behind what was flushed instead of behind the checkpoint, inside a batch perhaps. */
+  readonly lateStart?: boolean;
 }
 
 /** @internal For the crash tests; see `Planted`. */
@@ -156,7 +166,7 @@ function firstSuperblock(geometry: Geometry): Superblock {
     previousHash: 0n,
     checkpointRoot: 0,
     checkpointSequence: 0 as Sequence,
-    logStart: { segmentSequence: 1, slot: 0 },
+    logStart: { segmentSequence: 1, slot: 0, lastSequenceBefore: 0 as Sequence },
     logEnd: null,
   };
 }
@@ -171,35 +181,63 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
       `the store in ${file.path} has pages of ${geometry.pageBytes} bytes, not ${options.pageBytes}: leave pageBytes out`,
     );
   }
-  const index = new KeyIndex(options.clock);
+  const index = new KeyIndex(options.clock, geometry.pageBytes);
   const budget = new TurnBudget(options.clock);
+  const standing = await loadIndex(file, queue, superblock, index, budget, planted);
   const recovered = await new Recovery(queue, file, superblock, index, budget).run();
   // What was accepted must not be lost again by a second crash.
   if (!recovered.clean) await queue.fdatasync(file);
-  const segments = new Segments(file, geometry, recovered.slotCount, recovered.usedSlots);
+  const usedSlots = new Set([...recovered.usedSlots, ...standing.slots]);
+  const segments = new Segments(file, geometry, recovered.slotCount, usedSlots);
+  const epoch = randomBytes(6).readUIntLE(0, 6);
   const log = new LogWriter({
     queue,
     file,
     segments,
     geometry,
     uuid: superblock.uuid,
-    epoch: randomBytes(6).readUIntLE(0, 6),
+    epoch,
     position: recovered.position,
     writeBufferBytes: options.writeBufferBytes,
     flushIntervalMs: options.flushIntervalMs,
     clock: options.clock,
-    plantedEarlyAcknowledgement: planted.earlyAcknowledgement,
+    plantedEarlyAcknowledgement: planted.earlyAcknowledgement === true,
   });
-  const saveEnd = async (): Promise<void> => {
-    if (log.appendedThrough === superblock.logEnd?.lastSequence) return;
-    await saveSuperblock(queue, file, {
-      ...superblock,
-      sequence: superblock.sequence + 1,
-      previousHash: loaded.hash,
-      logEnd: log.end,
-    });
-  };
-  return new Store({ options, geometry, file, queue, log, index, budget, saveEnd });
+  index.admitted(log.appendedThrough);
+  const superblocks = new SuperblockKeeper(queue, file, loaded);
+  const checkpointer = new Checkpointer(
+    {
+      queue,
+      file,
+      segments,
+      geometry,
+      epoch,
+      log,
+      budget,
+      superblocks,
+      index,
+      checkpointBytes: options.checkpointBytes,
+      plantedEarlyReuse: planted.earlyReuse === true,
+      plantedLateStart: planted.lateStart === true,
+    },
+    standing,
+  );
+  index.onExact = checkpointer.onExact;
+  return new Store({ options, geometry, file, queue, log, index, budget, superblocks, checkpointer });
+}
+
+/** Reads the index of the checkpoint that the superblock leads to, if it does. */
+async function loadIndex(
+  file: DirectFile,
+  queue: Queue,
+  superblock: Superblock,
+  index: KeyIndex,
+  budget: TurnBudget,
+  planted: Planted,
+): Promise<Standing> {
+  if (superblock.checkpointRoot === 0) return { mapping: new Mapping(), slots: new Set() };
+  const loader = new IndexLoader(queue, file, budget, { plantedUncheckedTag: planted.uncheckedTag === true });
+  return index.restore((memory) => loader.load(superblock, memory));
 }
 
 async function requireLock(file: DirectFile): Promise<void> {

@@ -1,5 +1,5 @@
 /** What can be set when a store is opened or written to, with units and defaults. */
-import { KIB, MIB, boolean, instance, integer, oneOf, powerOfTwo, resolveOptions, systemClock } from '@aiokv/core';
+import { GIB, KIB, MIB, boolean, instance, integer, oneOf, powerOfTwo, resolveOptions, systemClock } from '@aiokv/core';
 import type { Clock, OptionShape } from '@aiokv/core';
 import { linuxPlatform } from '@aiokv/aio';
 import type { Platform } from '@aiokv/aio';
@@ -24,6 +24,11 @@ export interface StoreOptions {
   segmentBytes: number;
   /** Size of an index page of a store that is made, in bytes, a power of two; default 4 KiB; 0 takes what the store has. */
   pageBytes: number;
+  /**
+   * Bytes of the log behind a checkpoint before the next is written, at least; default 64 MiB, and as many as the
+   * last checkpoint took. What lies behind it is replayed when the store is opened after a crash.
+   */
+  checkpointBytes: number;
   /** Where the store lies and how it is reached; default: this Linux. The simulated disk is one, too. */
   platform: Platform | null;
   /** Time, for tests. */
@@ -61,6 +66,7 @@ const storeShape: OptionShape<StoreOptions> = {
   writeBufferBytes: integer(4 * MAX_FRAME_BYTES, 1024 * MIB, 4 * MIB),
   segmentBytes: powerOfTwo(64 * KIB, 32 * MIB, 4 * MIB),
   pageBytes: instance('0 or a power of two from 4096 to 65536', 0, isPageSize),
+  checkpointBytes: integer(4 * KIB, 1024 * GIB, 64 * MIB),
   platform: instance<Platform | null>('a platform', null, (value) => typeof value === 'object'),
   clock: instance('a clock', systemClock, (value) => typeof value === 'object' && value !== null),
 };

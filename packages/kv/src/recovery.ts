@@ -14,6 +14,8 @@
  *     the clean end in the superblock knows it, and so does a later frame's `flushedThrough`. A frame of
  *     an abandoned line of history accuses nobody falsely: it names only what had been flushed before a
  *     recovery, which no recovery goes back behind, and the sequences of a dropped batch stay taken.
+ * R4. Records that the checkpoint covers are not replayed, but they must be there: a checkpoint never ends
+ *     inside a batch, and never covers what is not flushed.
  *
  * It writes nothing. docs/durability.md tells the cases apart for users.
  */
@@ -38,7 +40,7 @@ import {
 } from './format/record.ts';
 import { NO_PREDECESSOR, SEGMENT_HEADER_BYTES, SegmentKind, readSegmentHeader, segmentHash } from './format/segment.ts';
 import type { ChainLink, SegmentHeader } from './format/segment.ts';
-import type { Superblock } from './format/superblock.ts';
+import type { LogStart, Superblock } from './format/superblock.ts';
 import type { Block } from './format/words.ts';
 import type { LogPosition } from './log/commit.ts';
 import { Segments } from './log/segments.ts';
@@ -84,7 +86,9 @@ export class Recovery {
   readonly #buffers: [AlignedBuffer, AlignedBuffer];
   #found: FoundSegment[] = [];
   #link: ChainLink = NO_PREDECESSOR;
-  #lastSequence = 0 as Sequence;
+  #lastSequence: Sequence;
+  /** Segments that were replayed, oldest first. */
+  readonly #replayed: LogStart[] = [];
   #epoch = 0;
   #pending: PendingRecord[] = [];
   #passedEnd: boolean;
@@ -97,6 +101,7 @@ export class Recovery {
     this.#budget = budget;
     const { segmentBytes } = superblock.geometry;
     this.#buffers = [allocateAligned(segmentBytes), allocateAligned(segmentBytes)];
+    this.#lastSequence = superblock.logStart.lastSequenceBefore;
     this.#passedEnd = superblock.logEnd === null || superblock.logEnd.lastSequence === 0;
   }
 
@@ -122,6 +127,11 @@ export class Recovery {
       const { header, hash } = current;
       usedSlots.add(header.slot);
       slot = header.slot;
+      this.#replayed.push({
+        segmentSequence: header.sequence,
+        slot,
+        lastSequenceBefore: this.#lastSequence,
+      });
       const buffer = this.#buffers[which] as AlignedBuffer;
       which = 1 - which;
       await loading;
@@ -144,7 +154,20 @@ export class Recovery {
       current = successor;
     }
     if (usedSlots.size === 0) await this.#requireTornTail(null, 0, 0);
+    this.#requireCheckpointed();
+    // What lies before the start is not replayed, and holds records all the same.
+    for (const { header } of this.#found) if (header.sequence < logStart.segmentSequence) usedSlots.add(header.slot);
     return { position: this.#position(slot, offset), usedSlots, slotCount, clean: this.#isClean() };
+  }
+
+  /** R4. */
+  #requireCheckpointed(): void {
+    const { checkpointRoot, checkpointSequence, logStart } = this.#superblock;
+    const isStartThere = this.#lastSequence > logStart.lastSequenceBefore;
+    if (checkpointRoot === 0 || (isStartThere && this.#lastSequence >= checkpointSequence)) return;
+    throw corrupt(
+      `the log breaks at sequence ${this.#lastSequence + 1} of ${this.#file.path}, before its checkpoint at ${checkpointSequence}`,
+    );
   }
 
   #position(slot: number, offset: number): LogPosition {
@@ -155,6 +178,7 @@ export class Recovery {
       lastSequence: this.#lastSequence,
       segment: resumable ? { slot, nextOffset: offset } : null,
       nextSegmentSequence: Math.max(0, ...sequences) + 1,
+      segments: this.#replayed,
     };
   }
 
@@ -250,6 +274,11 @@ export class Recovery {
           'ERR_AIOKV_FORMAT_NEWER',
           `${this.#file.path} holds records of kind ${kindOf(view, at)}, flags ${flagsOf(view, at)}: open it with a newer aiokv`,
         );
+      }
+      // The index has what the checkpoint covers, which never ends inside a batch.
+      if (header.firstSequence + records <= this.#superblock.checkpointSequence) {
+        at += paddedRecordBytes(keyBytes, valueBytes);
+        continue;
       }
       const keyAt = at + RECORD_HEADER_BYTES;
       const fileOffset = frameOffset + at;

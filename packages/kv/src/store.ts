@@ -14,7 +14,7 @@
  * A2. Writes are admitted in the order in which they were called.
  * A3. Whatever is wrong with a call is found before A1 begins.
  */
-import { AiokvTypeError, assert } from '@aiokv/core';
+import { AiokvTypeError, MIB, assert } from '@aiokv/core';
 import type { DirectFile, Queue, QueueStatistics } from '@aiokv/aio';
 import { closed } from './failures.ts';
 import {
@@ -37,10 +37,12 @@ import { fileOffsetOf, lengthOf } from './location.ts';
 import { LogWriter } from './log/commit.ts';
 import type { Durability } from './log/commit.ts';
 import { RecordReader } from './log/read.ts';
+import type { Checkpointer } from './pages/checkpoint.ts';
 import { ManySink, PromiseSink, VersionSink } from './sinks.ts';
 import type { Versioned } from './sinks.ts';
 import { DURABILITIES, resolveRange } from './options.ts';
 import type { RangeOptions, StoreOptions, WriteOptions } from './options.ts';
+import type { SuperblockKeeper } from './superblocks.ts';
 import { Entry } from './tree/index.ts';
 import { nextTurn } from './turn.ts';
 import type { TurnBudget } from './turn.ts';
@@ -48,6 +50,8 @@ import type { TurnBudget } from './turn.ts';
 export interface StoreStatistics {
   /** Writes admitted since the store was made, deletions counted. */
   readonly sequence: number;
+  /** ... of which are in a checkpoint. */
+  readonly checkpointSequence: number;
   /** ... of which have been flushed. */
   readonly flushedThrough: number;
   readonly indexBytes: number;
@@ -63,11 +67,13 @@ export interface StoreParts {
   readonly log: LogWriter;
   readonly index: KeyIndex;
   readonly budget: TurnBudget;
-  /** Records the end of the log in the superblock. */
-  readonly saveEnd: () => Promise<void>;
+  readonly superblocks: SuperblockKeeper;
+  readonly checkpointer: Checkpointer;
 }
 
 const DONE = Promise.resolve();
+/** A close leaves no more of the log than this to be replayed. */
+const REPLAY_BYTES_AFTER_CLOSE = 4 * MIB;
 /** Keys that `getMany` looks up in one go; more are looked up in a snapshot, some each turn. */
 const LOOKUPS_AT_ONCE = 1024;
 
@@ -240,9 +246,22 @@ export class Store implements IteratorHost, AsyncDisposable {
     await this.#parts.log.durable('flushed');
   }
 
+  /**
+   * Writes the index to the device now, so that an opening need not replay the log before this. The store does so by
+   * itself, by and by and when it is closed.
+   *
+   * @throws AiokvError ERR_AIOKV_NO_SPACE, ERR_AIOKV_LATCHED, ERR_AIOKV_CLOSED; SystemCallError
+   */
+  async checkpoint(): Promise<void> {
+    this.requireOpen();
+    await this.#line;
+    await this.#parts.checkpointer.now();
+  }
+
   statistics(): StoreStatistics {
-    const { log, index, queue } = this.#parts;
+    const { log, index, queue, superblocks } = this.#parts;
     return {
+      checkpointSequence: superblocks.current.checkpointSequence,
       sequence: log.appendedThrough,
       flushedThrough: log.flushedThrough,
       indexBytes: index.memoryBytes,
@@ -278,22 +297,36 @@ export class Store implements IteratorHost, AsyncDisposable {
   }
 
   async #close(): Promise<void> {
-    const { log, queue, file, index, saveEnd } = this.#parts;
+    const { log, queue, file, index, checkpointer } = this.#parts;
     // A release forgets the iterator, which a set allows while it is walked.
     for (const iterator of this.#iterators) iterator.release();
     try {
       await this.#line.catch(() => undefined);
       if (log.latched === null) {
         await log.durable('flushed');
-        await saveEnd();
+        await this.#saveEnd();
       }
     } finally {
+      await checkpointer.settle();
       await log.close();
       await this.#reader.quiet();
       index.close();
       await queue.close();
       await file.close();
     }
+  }
+
+  /** Leaves behind what the next opening needs: a checkpoint if much would have to be replayed, and the end of the log. */
+  async #saveEnd(): Promise<void> {
+    const { log, superblocks, checkpointer } = this.#parts;
+    await checkpointer.settle();
+    if (checkpointer.uncoveredBytes > REPLAY_BYTES_AFTER_CLOSE) {
+      // Without it the next opening takes longer, and nothing else; a full device is no reason not to close.
+      await checkpointer.now().catch((error: unknown) => {
+        if (log.latched !== null) throw error;
+      });
+    }
+    if (log.appendedThrough !== superblocks.current.logEnd?.lastSequence) await superblocks.save({ logEnd: log.end });
   }
 
   #batch(operations: readonly BatchOperation[], level: Durability): Promise<void> {
@@ -313,6 +346,7 @@ export class Store implements IteratorHost, AsyncDisposable {
     if (padded > this.#limits.recordBytes) throw recordTooLarge(padded, this.#limits);
     if (this.#lineLength === 0 && log.hasRoomFor(padded) && index.hasRoomFor(1)) {
       this.#admitOne(kind, 0, this.#key, keyBytes, value);
+      index.admitted(log.appendedThrough);
       return this.#acknowledge(level);
     }
     const key = this.#key.slice(0, keyBytes);
@@ -320,6 +354,7 @@ export class Store implements IteratorHost, AsyncDisposable {
     return this.#standInLine(group, level);
   }
 
+  /** The group that it ends, or is, counts as admitted with `KeyIndex.admitted`. */
   #admitOne(kind: RecordKind, flags: number, key: Uint8Array, keyBytes: number, value: Uint8Array): void {
     const { log, index } = this.#parts;
     const offset = log.append(kind, flags, key, keyBytes, value);
@@ -334,6 +369,7 @@ export class Store implements IteratorHost, AsyncDisposable {
       const flags = i < last ? FLAG_BATCH_CONTINUES : 0;
       this.#admitOne(group.kinds[i] as RecordKind, flags, key, key.length, group.values[i] as Uint8Array);
     }
+    this.#parts.index.admitted(this.#parts.log.appendedThrough);
   }
 
   #hasRoom(group: Group): boolean {

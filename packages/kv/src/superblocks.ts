@@ -75,6 +75,37 @@ export async function saveSuperblock(queue: Queue, file: DirectFile, superblock:
   return hash;
 }
 
+/** The superblock of an open store, and the one way to change it. */
+export class SuperblockKeeper {
+  readonly #queue: Queue;
+  readonly #file: DirectFile;
+  #current: Superblock;
+  #hash: bigint;
+  #saving: Promise<unknown> = Promise.resolve();
+
+  constructor(queue: Queue, file: DirectFile, { superblock, hash }: LoadedSuperblock) {
+    this.#queue = queue;
+    this.#file = file;
+    this.#current = superblock;
+    this.#hash = hash;
+  }
+
+  get current(): Superblock {
+    return this.#current;
+  }
+
+  /** Writes the current one with these changes, after whatever is being saved. Durable when it settles. */
+  save(changes: Partial<Superblock>): Promise<void> {
+    const saved = this.#saving.then(async () => {
+      const next = { ...this.#current, ...changes, sequence: this.#current.sequence + 1, previousHash: this.#hash };
+      this.#hash = await saveSuperblock(this.#queue, this.#file, next);
+      this.#current = next;
+    });
+    this.#saving = saved.catch(() => undefined);
+    return saved;
+  }
+}
+
 async function readCopies(queue: Queue, file: DirectFile): Promise<AlignedBuffer[]> {
   const sizeBytes = await file.sizeBytes();
   const blocks = Array.from({ length: SUPERBLOCK_COPIES }, () => allocateAligned(file.alignment.write));

@@ -23,8 +23,8 @@ import type { Block } from './words.ts';
 export const SEGMENT_HEADER_BYTES = 128;
 const SEGMENT_MAGIC = 0x47534b41; // 'AKSG'
 
-/** What a segment holds; 2 (survivors of cleaning) and 3 (index pages) are kept for later versions. */
-export const SegmentKind = { log: 1 } as const;
+/** What a segment holds; 2 (survivors of cleaning) is kept for later versions. */
+export const SegmentKind = { log: 1, index: 3 } as const;
 
 /** A place in the chain: behind this frame of this segment, whose hash the successor names. */
 export interface ChainLink {

@@ -6,7 +6,7 @@
  * ```
  *     0  magic "AIOKV\0SB"                 88  superblock sequence u64
  *     8  format version u32                96  hash of the superblock before this one u64
- *    12  0                                104  checkpoint root u64, 0 none   (for the engine to come)
+ *    12  0                                104  checkpoint root u64: its file offset, 0 none
  *    16  compatible feature bits u64      112  checkpoint sequence u64
  *    24  read-only compatible bits u64    120  log start: segment sequence u64
  *    32  incompatible bits u64            128  log start: slot u32
@@ -16,8 +16,10 @@
  *    64  segment bytes u32                148  0
  *    68  header bytes u32 (slot 0 starts) 152  log end: hash u64
  *    72  longest key u32                  160  log end: last sequence u64
- *    76  longest frame u32                168  0 ...
- *    80  comparator id u32, 1 bytewise    504  XXH64 of bytes 0 to 503
+ *    76  longest frame u32
+ *    80  comparator id u32, 1 bytewise    168  log start: last sequence before it u64
+ *                                         176  0 ...
+ *                                         504  XXH64 of bytes 0 to 503
  *    84  0
  * ```
  *
@@ -47,6 +49,14 @@ export interface Geometry {
   readonly headerBytes: number;
 }
 
+/** Where a replay begins: at the first frame of a segment. */
+export interface LogStart {
+  readonly segmentSequence: number;
+  readonly slot: number;
+  /** The last sequence before that frame. */
+  readonly lastSequenceBefore: Sequence;
+}
+
 export interface LogEnd {
   readonly link: ChainLink;
   readonly lastSequence: Sequence;
@@ -66,7 +76,7 @@ export interface Superblock {
   readonly previousHash: bigint;
   readonly checkpointRoot: number;
   readonly checkpointSequence: Sequence;
-  readonly logStart: { readonly segmentSequence: number; readonly slot: number };
+  readonly logStart: LogStart;
   readonly logEnd: LogEnd | null;
 }
 
@@ -105,6 +115,7 @@ export function encodeSuperblock(block: Block, superblock: Superblock): bigint {
     writeU64(view, 152, link.hash);
     writeU53(view, 160, lastSequence);
   }
+  writeU53(view, 168, superblock.logStart.lastSequenceBefore);
   writeXxh64(bytes.subarray(0, HASH_AT), view, HASH_AT);
   return readU64(view, HASH_AT);
 }
@@ -142,7 +153,11 @@ export function readSuperblock(block: Block): Superblock | null {
     previousHash: readU64(view, 96),
     checkpointRoot: readU53(view, 104),
     checkpointSequence: readU53(view, 112) as Sequence,
-    logStart: { segmentSequence: readU53(view, 120), slot: view.getUint32(128, true) },
+    logStart: {
+      segmentSequence: readU53(view, 120),
+      slot: view.getUint32(128, true),
+      lastSequenceBefore: readU53(view, 168) as Sequence,
+    },
     logEnd: view.getUint32(132, true) === 1 ? { link, lastSequence: readU53(view, 160) as Sequence } : null,
   };
 }

@@ -31,7 +31,7 @@ import { encodeRecord, paddedRecordBytes } from '../format/record.ts';
 import type { RecordKind } from '../format/record.ts';
 import { SegmentKind, encodeSegmentHeader } from '../format/segment.ts';
 import type { ChainLink } from '../format/segment.ts';
-import type { Geometry, LogEnd } from '../format/superblock.ts';
+import type { Geometry, LogEnd, LogStart } from '../format/superblock.ts';
 import type { Block } from '../format/words.ts';
 import { latchedBy, requireFull } from '../failures.ts';
 import { Segments } from './segments.ts';
@@ -46,6 +46,8 @@ export interface LogPosition {
   /** The segment to go on in, or null to start a new one. */
   readonly segment: { readonly slot: number; readonly nextOffset: number } | null;
   readonly nextSegmentSequence: number;
+  /** Segments of the log from the one at which a replay starts, oldest first. */
+  readonly segments: readonly LogStart[];
 }
 
 export interface LogWriterOptions {
@@ -128,6 +130,9 @@ export class LogWriter implements CompletionHandler {
   #cancelInterval: (() => void) | null = null;
   #latched: AiokvError | null = null;
   #quiet: (() => void) | null = null;
+  /** Oldest first; those before the last checkpoint's start are forgotten. */
+  #segments: LogStart[];
+  #appendedBytes = 0;
 
   constructor(options: LogWriterOptions) {
     this.#options = options;
@@ -142,6 +147,7 @@ export class LogWriter implements CompletionHandler {
     this.#appendedThrough = position.lastSequence;
     this.#writtenThrough = position.lastSequence;
     this.#flushedThrough = position.lastSequence;
+    this.#segments = [...position.segments];
   }
 
   /** The most bytes that the records of one group may take; see `paddedRecordBytes`. */
@@ -161,6 +167,28 @@ export class LogWriter implements CompletionHandler {
 
   get flushedThrough(): Sequence {
     return this.#flushedThrough;
+  }
+
+  /** Bytes of records appended since the log was opened. */
+  get appendedBytes(): number {
+    return this.#appendedBytes;
+  }
+
+  /**
+   * Where a replay has to start to meet every record behind `sequence`, which must be flushed. Earlier starts are not
+   * asked for again.
+   */
+  startAfter(sequence: Sequence): LogStart {
+    assert(sequence <= this.#flushedThrough, 'a checkpoint covers what is flushed');
+    // A segment whose first frame is not flushed may not be there after a crash.
+    const isThere = (start: LogStart): boolean =>
+      start.lastSequenceBefore <= sequence && start.lastSequenceBefore < this.#flushedThrough;
+    let at = this.#segments.length - 1;
+    while (at > 0 && !isThere(this.#segments[at] as LogStart)) at--;
+    this.#segments = this.#segments.slice(Math.max(0, at));
+    const [start] = this.#segments;
+    assert(start !== undefined && isThere(start), 'there is a segment for what is flushed');
+    return start;
   }
 
   /** Why nothing can be written any more, or null. */
@@ -251,6 +279,7 @@ export class LogWriter implements CompletionHandler {
     encodeRecord(frame.block, at, kind, flags, sequence, key, keyBytes, value);
     if (frame.recordCount++ === 0) frame.firstSequence = sequence;
     frame.usedBytes += bytes;
+    this.#appendedBytes += bytes;
     this.#appendedThrough = sequence;
     this.#cancelInterval ??= this.#options.clock.after(this.#options.flushIntervalMs, () => this.#onInterval());
     return frame.fileOffset + at;
@@ -293,6 +322,11 @@ export class LogWriter implements CompletionHandler {
       });
     }
     await this.#options.segments.settle();
+  }
+
+  /** C4, for a write or a flush of another part of the store. */
+  latch(cause: unknown): void {
+    this.#latch(cause);
   }
 
   /** @internal A frame write or a flush has completed. */
@@ -405,6 +439,11 @@ export class LogWriter implements CompletionHandler {
       this.#nextOffset = geometry.writeAlignment;
       this.#segmentSequence = this.#nextSegmentSequence++;
       this.#frameNumber = 0;
+      this.#segments.push({
+        segmentSequence: this.#segmentSequence,
+        slot: this.#slot,
+        lastSequenceBefore: this.#appendedThrough,
+      });
       frame.header.bytes.fill(0);
       this.#lastHash = encodeSegmentHeader(frame.header, {
         kind: SegmentKind.log,

@@ -40,6 +40,11 @@ export class Segments {
     return geometry.headerBytes + slot * geometry.segmentBytes;
   }
 
+  /** The slot in which a byte of the file lies. */
+  slotOf(fileOffset: number): number {
+    return Math.floor((fileOffset - this.#geometry.headerBytes) / this.#geometry.segmentBytes);
+  }
+
   /** Slots that can be taken without waiting. */
   get readyCount(): number {
     return this.#ready.length;
@@ -51,6 +56,15 @@ export class Segments {
     assert(slot !== undefined, 'a slot is taken only when one is ready');
     if (this.#ready.length <= this.#slotCount / 16) void this.#startGrowth();
     return slot;
+  }
+
+  /** Slots hold nothing any more, and nothing on the device leads to them. */
+  giveBack(slots: Iterable<number>): void {
+    for (const slot of slots) {
+      assert(!this.#ready.includes(slot), 'a slot is given back once');
+      this.#ready.push(slot);
+    }
+    this.#ready.sort((a, b) => b - a);
   }
 
   /**

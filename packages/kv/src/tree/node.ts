@@ -122,6 +122,11 @@ export function headsAt(w: Uint32Array, base: number): number {
   return base + HEADER_WORDS + ((prefixBytes(w, base) + 3) >>> 2);
 }
 
+/** Words from the start of the node to the end of its slots; behind them it is free up to `heapLow`. */
+export function lowWords(w: Uint32Array, base: number): number {
+  return headsAt(w, base) - base + 2 * count(w, base);
+}
+
 export function payloadWords(nodeLevel: number): number {
   return nodeLevel === 0 ? LEAF_PAYLOAD_WORDS : INNER_PAYLOAD_WORDS;
 }

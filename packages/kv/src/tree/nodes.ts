@@ -134,6 +134,31 @@ export class NodeMemory {
     this.#nodesUsed--;
   }
 
+  /**
+   * Makes the nodes of an empty memory be those that are named, by ascending ids; what lies between them is free. Their
+   * words are to be filled in.
+   *
+   * @param units of each of them
+   */
+  restore(ids: ArrayLike<number>, units: ArrayLike<number>): void {
+    assert(this.#arenas.length === 0, 'a memory is restored before it is used');
+    for (let i = 0; i < ids.length; i++) {
+      const id = ids[i] as number;
+      const count = units[i] as number;
+      while (this.#arenas.length <= id >>> this.#unitBits) {
+        this.#freeUpTo(this.#endUnit);
+        this.#addArena();
+      }
+      assert(id >= this.#nextUnit && id + count <= this.#endUnit, 'restored nodes ascend and do not overlap');
+      assert(count > 0 && count <= NODE_UNITS_MAX, 'a node has 1 to 255 units');
+      this.#freeUpTo(id);
+      this.#nextUnit = id + count;
+      (this.#unitsOf[id >>> this.#unitBits] as Uint8Array)[id & this.#unitMask] = count;
+      this.#unitsUsed += count;
+      this.#nodesUsed++;
+    }
+  }
+
   /** Leaves nodes to be freed by and by. */
   defer(backlog: Backlog): void {
     this.#backlogs.push(backlog);
@@ -159,6 +184,15 @@ export class NodeMemory {
     for (const backlog of this.#backlogs) backlog.verify(reachable);
     for (const id of reachable) assert(this.units(id) !== 0, `node ${id} is reachable and free`);
     assert(reachable.size === this.#nodesUsed, `${this.#nodesUsed} nodes in use, ${reachable.size} reachable`);
+  }
+
+  /** Makes free runs of the fresh units before `end`. */
+  #freeUpTo(end: number): void {
+    while (this.#nextUnit < end) {
+      const units = Math.min(NODE_UNITS_MAX, end - this.#nextUnit);
+      (this.#free[units] as number[]).push(this.#nextUnit);
+      this.#nextUnit += units;
+    }
   }
 
   #takeFromLarger(units: number): number | undefined {

@@ -74,6 +74,11 @@ export class Lifetimes {
   /** Generation of the newest live snapshot; -1 when there is none. */
   newest = -1;
   newestSnapshot: TreeSnapshot | null = null;
+  /**
+   * Nodes born in this generation or before are on the device as they are; -1 when none are. A node that is written
+   * in place is born anew, so that no younger one is taken for clean.
+   */
+  cleanThrough = -1;
 
   constructor(memory: NodeMemory) {
     this.memory = memory;

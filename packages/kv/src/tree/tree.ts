@@ -147,6 +147,29 @@ export class Tree {
     return this.#lifetimes.take(this.#root, this.#size);
   }
 
+  /**
+   * Becomes the tree below `root`, whose nodes are in the memory already and are the same as on the device. Requires
+   * an empty tree without snapshots.
+   */
+  restore(root: number, size: number): void {
+    assert(this.#root === 0 && this.#lifetimes.newest < 0, 'a tree is restored before it is used');
+    this.#root = root;
+    this.#top = root === 0 ? 0 : node.level(this.memory.words(root), this.memory.base(root));
+    this.#size = size;
+    this.#lifetimes.cleanThrough = this.#lifetimes.generation++;
+  }
+
+  /** The nodes of the snapshot are on the device now: what is younger is dirty. */
+  markClean(snapshot: TreeSnapshot): void {
+    assert(snapshot.generation >= this.#lifetimes.cleanThrough, 'checkpoints do not go back');
+    this.#lifetimes.cleanThrough = snapshot.generation;
+  }
+
+  /** Whether a node that a snapshot sees has changed since the last checkpoint. */
+  isDirty(id: number): boolean {
+    return node.birth(this.memory.words(id), this.memory.base(id)) > this.#lifetimes.cleanThrough;
+  }
+
   /** Forgets all keys at once. Its nodes become a backlog of the memory: see `NodeMemory.reclaimSome`. */
   clear(): void {
     if (this.#root !== 0) this.#lifetimes.condemn(this.#root);
@@ -193,16 +216,21 @@ export class Tree {
 
   /** Copies what a snapshot sees of the path. Only the leaf need be asked: invariant 4 of snapshot.ts. */
   #makePathWritable(): void {
-    const newest = this.#lifetimes.newest;
-    if (newest < 0) return;
+    const { newest, cleanThrough } = this.#lifetimes;
+    const seen = Math.max(newest, cleanThrough);
+    if (seen < 0) return;
     const memory = this.memory;
     const leaf = this.#path[0] as number;
-    if (node.birth(memory.words(leaf), memory.base(leaf)) > newest) return;
+    if (node.birth(memory.words(leaf), memory.base(leaf)) > seen) return;
     for (let level = this.#top; level >= 0; level--) {
       const id = this.#path[level] as number;
       const words = memory.words(id);
       const base = memory.base(id);
-      if (node.birth(words, base) > newest) continue;
+      if (node.birth(words, base) > newest) {
+        // No snapshot sees it: written in place, and dirty from now on.
+        node.setBirth(words, base, this.#lifetimes.generation);
+        continue;
+      }
       const units = memory.units(id);
       const copy = this.memory.allocate(units);
       node.copy(words, base, units * memory.unitWords, memory.words(copy), memory.base(copy));

@@ -1,0 +1,311 @@
+/**
+ * Checkpoints: the index as it was at one sequence, on the device, so that an opening need not replay the log
+ * from its beginning. Pages that did not change since the last one stay where they are.
+ *
+ * ```
+ *   tree frozen at S ─► changed pages ─► mapping ─► root ─► flush ─► superblock ─► slots of the old one are free
+ *                       (and those of segments that hold little else)
+ * ```
+ *
+ * H1. A checkpoint holds exactly what the first S writes left behind, and S never lies inside a batch.
+ * H2. Everything that it leads to is flushed before the superblock names it: pages, mapping, root, and the log
+ *     through S.
+ * H3. A slot that the checkpoint before it leads to is used again only when the superblock of this one is durable.
+ * H4. The work is done in slices; what is frozen is not changed by writes meanwhile.
+ * H5. A checkpoint that fails leaves the one before it as it was. A flush that fails latches the store.
+ */
+import type { AiokvError, Sequence } from '@aiokv/core';
+import type { DirectFile, Queue } from '@aiokv/aio';
+import {
+  ENTRY_BYTES,
+  PART_HEADER_BYTES,
+  encodeRoot,
+  partBytes,
+  rootBytes,
+  sealPart,
+  writeEntry,
+} from '../format/checkpoint.ts';
+import type { PartReference } from '../format/checkpoint.ts';
+import { encodePage, imageBytes } from '../format/page.ts';
+import type { NodeWords } from '../format/page.ts';
+import type { Geometry } from '../format/superblock.ts';
+import type { KeyIndex } from '../key-index.ts';
+import type { LogWriter } from '../log/commit.ts';
+import type { Segments } from '../log/segments.ts';
+import type { SuperblockKeeper } from '../superblocks.ts';
+import { node } from '../tree/index.ts';
+import type { NodeMemory, Tree, TreeSnapshot } from '../tree/index.ts';
+import { nextTurn } from '../turn.ts';
+import type { TurnBudget } from '../turn.ts';
+import { Mapping } from './mapping.ts';
+import { SegmentWriter } from './segment-writer.ts';
+
+export interface CheckpointerOptions {
+  readonly queue: Queue;
+  readonly file: DirectFile;
+  readonly segments: Segments;
+  readonly geometry: Geometry;
+  readonly epoch: number;
+  readonly log: LogWriter;
+  readonly budget: TurnBudget;
+  readonly superblocks: SuperblockKeeper;
+  readonly index: KeyIndex;
+  /** So many bytes of the log at least are behind a checkpoint before the next is written; more with a larger index. */
+  readonly checkpointBytes: number;
+  /** For tests only: gives slots back before the superblock is durable, which the crash tests must find. */
+  readonly plantedEarlyReuse: boolean;
+  /** For tests only: lets the replay start behind what is flushed, and not behind the checkpoint. */
+  readonly plantedLateStart: boolean;
+}
+
+interface Waiter {
+  resolve(): void;
+  reject(error: Error): void;
+}
+
+/** The checkpoint that the device has. */
+export interface Standing {
+  readonly mapping: Mapping;
+  /** Index segments that it needs. */
+  readonly slots: ReadonlySet<number>;
+}
+
+/** Index segments may take this many times the bytes that live in them before some are written anew. */
+const GARBAGE_FACTOR = 2;
+/** Entries of a part of the mapping: some 64 KiB. */
+const PART_ENTRIES = 4096;
+/** So many segments are left alone whatever they hold. */
+const SPARE_SEGMENTS = 2;
+
+export class Checkpointer {
+  readonly #options: CheckpointerOptions;
+  #standing: Standing;
+  #running: Promise<void> | null = null;
+  #waiters: Waiter[] = [];
+  #count = 0;
+  #coveredBytes = 0;
+
+  constructor(options: CheckpointerOptions, standing: Standing) {
+    this.#options = options;
+    this.#standing = standing;
+  }
+
+  /** Checkpoints written since the store was opened. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Bytes of the log that are not in a checkpoint, as far as they were appended since the store was opened. */
+  get uncoveredBytes(): number {
+    return this.#options.log.appendedBytes - this.#coveredBytes;
+  }
+
+  /** Told whenever the tree is what the first `sequence` writes left behind: begins a checkpoint when one is due. */
+  readonly onExact = (tree: Tree, sequence: Sequence): void => {
+    if (this.#running !== null) return;
+    const { log, index, checkpointBytes } = this.#options;
+    const isDue = this.uncoveredBytes >= Math.max(checkpointBytes, this.#standing.mapping.bytes);
+    if (log.latched !== null || (!isDue && this.#waiters.length === 0)) return;
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    const snapshot = tree.snapshot();
+    const coveredBytes = log.appendedBytes;
+    this.#running = this.#run(tree, snapshot, sequence)
+      .then(
+        () => {
+          this.#coveredBytes = coveredBytes;
+          this.#count++;
+          for (const { resolve } of waiters) resolve();
+        },
+        (error: unknown) => {
+          // Tried again when half as much was written again; a device that is full would be asked all the time.
+          this.#coveredBytes = Math.max(this.#coveredBytes, coveredBytes - checkpointBytes / 2);
+          for (const { reject } of waiters) reject(error as Error);
+        },
+      )
+      .finally(() => {
+        snapshot.release();
+        this.#running = null;
+        if (this.#waiters.length > 0) index.requestExact();
+      });
+  };
+
+  /**
+   * Writes a checkpoint now. Settles when it is durable.
+   *
+   * @throws AiokvError ERR_AIOKV_NO_SPACE, ERR_AIOKV_LATCHED; SystemCallError: the one before it stands
+   */
+  async now(): Promise<void> {
+    const { log, index } = this.#options;
+    if (log.latched !== null) throw log.latched;
+    await new Promise<void>((resolve, reject) => {
+      this.#waiters.push({ resolve, reject });
+      if (this.#running === null) index.requestExact();
+    });
+  }
+
+  /** Waits for the one that is written, whatever comes of it. */
+  async settle(): Promise<void> {
+    await this.#running;
+  }
+
+  async #run(tree: Tree, snapshot: TreeSnapshot, sequence: Sequence): Promise<void> {
+    const { log, queue, file, segments, superblocks, plantedEarlyReuse, plantedLateStart } = this.#options;
+    const writer = new SegmentWriter({ ...this.#options, uuid: superblocks.current.uuid, sequence });
+    const old = this.#standing;
+    try {
+      const { ids, victims } = await this.#plan(tree, snapshot);
+      const { mapping, kept } = await this.#writePages(tree, ids, victims, writer, sequence);
+      const parts = await this.#writeMapping(mapping, writer, sequence);
+      const root = await this.#writeRoot(snapshot, mapping, parts, kept, writer, sequence);
+      await writer.finish();
+      for (const slot of writer.slots) kept.add(slot);
+      // H2.
+      await log.durable('flushed');
+      await this.#flush(queue, file);
+      const unneeded = [...old.slots].filter((slot) => !kept.has(slot));
+      if (plantedEarlyReuse) segments.giveBack(unneeded);
+      await this.#latching(() =>
+        superblocks.save({
+          checkpointRoot: root,
+          checkpointSequence: sequence,
+          logStart: log.startAfter(plantedLateStart ? log.flushedThrough : sequence),
+          logEnd: null,
+        }),
+      );
+      // H3.
+      if (!plantedEarlyReuse) segments.giveBack(unneeded);
+      this.#standing = { mapping, slots: kept };
+      tree.markClean(snapshot);
+    } catch (error) {
+      // H5. Writes under way still go to these slots, so they are given back after them.
+      await writer.finish().catch(() => undefined);
+      if (log.latched === null) segments.giveBack(writer.slots);
+      throw error;
+    }
+  }
+
+  /** All pages, those that others lead to behind them, and the old index segments that are to be emptied. */
+  async #plan(tree: Tree, snapshot: TreeSnapshot): Promise<{ ids: number[]; victims: ReadonlySet<number> }> {
+    const { memory, root } = snapshot;
+    const { budget, segments, geometry } = this.#options;
+    const ids: number[] = root === 0 ? [] : [root];
+    const live = new Map<number, number>();
+    for (let at = 0; at < ids.length; at++) {
+      const id = ids[at] as number;
+      pushChildren(memory, id, ids);
+      if (!tree.isDirty(id)) {
+        const slot = segments.slotOf(this.#standing.mapping.fileOffsetOf(id));
+        live.set(slot, (live.get(slot) ?? 0) + this.#standing.mapping.imageBytesOf(id));
+      }
+      if (budget.isSpent()) await nextTurn();
+    }
+    const order = [...live].sort(([, a], [, b]) => a - b);
+    let liveBytes = order.reduce((sum, [, bytes]) => sum + bytes, 0);
+    let held = order.length;
+    const victims = new Set<number>();
+    for (const [slot, bytes] of order) {
+      if (held <= SPARE_SEGMENTS || held * geometry.segmentBytes <= GARBAGE_FACTOR * liveBytes) break;
+      victims.add(slot);
+      liveBytes -= bytes;
+      held--;
+    }
+    return { ids, victims };
+  }
+
+  async #writePages(
+    tree: Tree,
+    ids: readonly number[],
+    victims: ReadonlySet<number>,
+    writer: SegmentWriter,
+    sequence: Sequence,
+  ): Promise<{ mapping: Mapping; kept: Set<number> }> {
+    const { segments, budget } = this.#options;
+    const old = this.#standing.mapping;
+    const mapping = new Mapping();
+    const kept = new Set<number>();
+    const { memory } = tree;
+    for (const id of ids) {
+      const oldSlot = tree.isDirty(id) ? -1 : segments.slotOf(old.fileOffsetOf(id));
+      if (oldSlot >= 0 && !victims.has(oldSlot)) {
+        mapping.set(old.entryOf(id));
+        kept.add(oldSlot);
+      } else {
+        const words = wordsOf(memory, id);
+        const bytes = imageBytes(words);
+        const { block, at, fileOffset } = await writer.place(bytes);
+        const units = memory.units(id);
+        const tag = encodePage(block, at, { pageId: id, units, checkpoint: sequence }, words);
+        mapping.set({ pageId: id, fileOffset, imageBytes: bytes, units, tag });
+      }
+      if (budget.isSpent()) await nextTurn();
+    }
+    return { mapping, kept };
+  }
+
+  async #writeMapping(mapping: Mapping, writer: SegmentWriter, sequence: Sequence): Promise<PartReference[]> {
+    const largest = SegmentWriter.largestImage(this.#options.geometry);
+    const most = Math.min(PART_ENTRIES, Math.floor((largest - PART_HEADER_BYTES) / ENTRY_BYTES));
+    const parts: PartReference[] = [];
+    for (let ids = mapping.idsFrom(0, most); ids.length > 0; ids = mapping.idsFrom((ids.at(-1) as number) + 1, most)) {
+      const bytes = partBytes(ids.length);
+      const { block, at, fileOffset } = await writer.place(bytes);
+      for (const [i, id] of ids.entries()) writeEntry(block, at + partBytes(i), mapping.entryOf(id));
+      parts.push({ fileOffset, bytes, tag: sealPart(block, at, ids.length, sequence) });
+      await nextTurn();
+    }
+    return parts;
+  }
+
+  /** @returns where it is in the file */
+  async #writeRoot(
+    snapshot: TreeSnapshot,
+    mapping: Mapping,
+    parts: readonly PartReference[],
+    kept: ReadonlySet<number>,
+    writer: SegmentWriter,
+    sequence: Sequence,
+  ): Promise<number> {
+    // The root may begin a segment of its own; it names that one, too.
+    const slotsAtMost = new Set([...kept, ...writer.slots]).size + 1;
+    const length = Math.ceil(rootBytes(parts.length, slotsAtMost) / 8) * 8;
+    const { block, at, fileOffset } = await writer.place(length);
+    const slots = [...new Set([...kept, ...writer.slots])];
+    const { root: rootPage, size: keys } = snapshot;
+    encodeRoot(block, at, { sequence, rootPage, pages: mapping.count, keys, parts, slots });
+    return fileOffset;
+  }
+
+  async #flush(queue: Queue, file: DirectFile): Promise<void> {
+    await this.#latching(() => queue.fdatasync(file));
+  }
+
+  /** What the device holds is uncertain when this fails. */
+  async #latching(work: () => Promise<unknown>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      this.#options.log.latch(error);
+      throw this.#options.log.latched as AiokvError;
+    }
+  }
+}
+
+function pushChildren(memory: NodeMemory, id: number, into: number[]): void {
+  const words = memory.words(id);
+  const base = memory.base(id);
+  if (node.level(words, base) === 0) return;
+  for (let child = 0; child <= node.count(words, base); child++) into.push(node.childAt(words, base, child));
+}
+
+function wordsOf(memory: NodeMemory, id: number): NodeWords {
+  const words = memory.words(id);
+  const base = memory.base(id);
+  return {
+    words,
+    base,
+    capacityWords: memory.units(id) * memory.unitWords,
+    lowWords: node.lowWords(words, base),
+    heapLow: node.heapLow(words, base),
+  };
+}

@@ -1,0 +1,174 @@
+/**
+ * Reads the index of a checkpoint back: root, mapping, then every page into the place that it had, several
+ * megabytes under way at a time.
+ *
+ * Whatever is not what was written fails with ERR_AIOKV_CORRUPT; it never goes on with a part of an index.
+ */
+import { alignDown, alignUp } from '@aiokv/core';
+import { allocateAligned } from '@aiokv/aio';
+import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
+import { corrupt, requireFull } from '../failures.ts';
+import { readEntry, readPart, readRoot, rootLength } from '../format/checkpoint.ts';
+import type { CheckpointRoot, MappingEntry, PartReference } from '../format/checkpoint.ts';
+import { PART_HEADER_BYTES, ENTRY_BYTES } from '../format/checkpoint.ts';
+import { decodePage, pageFault } from '../format/page.ts';
+import type { Superblock } from '../format/superblock.ts';
+import { node } from '../tree/index.ts';
+import type { NodeMemory } from '../tree/index.ts';
+import { nextTurn } from '../turn.ts';
+import type { TurnBudget } from '../turn.ts';
+import type { Standing } from './checkpoint.ts';
+import { Mapping } from './mapping.ts';
+
+export interface LoadedIndex {
+  readonly standing: Standing;
+  readonly rootPage: number;
+  readonly keys: number;
+}
+
+/** For tests only: what the crash and fault tests must find when it is left out. */
+export interface LoadDefects {
+  readonly plantedUncheckedTag: boolean;
+}
+
+/** Images that lie side by side are read together, up to so many bytes. */
+const READ_BYTES = 512 * 1024;
+const READS_AT_ONCE = 8;
+
+export class IndexLoader {
+  readonly #queue: Queue;
+  readonly #file: DirectFile;
+  readonly #budget: TurnBudget;
+  readonly #defects: LoadDefects;
+
+  constructor(queue: Queue, file: DirectFile, budget: TurnBudget, defects: LoadDefects) {
+    this.#queue = queue;
+    this.#file = file;
+    this.#budget = budget;
+    this.#defects = defects;
+  }
+
+  /**
+   * Fills an empty memory with the pages that the superblock leads to.
+   *
+   * @throws AiokvError ERR_AIOKV_CORRUPT; SystemCallError
+   */
+  async load(superblock: Superblock, memory: NodeMemory): Promise<LoadedIndex> {
+    const root = await this.#readRoot(superblock);
+    const mapping = await this.#readMapping(root);
+    const ids = mapping.idsFrom(0, Infinity);
+    if (ids.length !== root.pages) throw this.#damaged('mapping', 'a page is missing');
+    memory.restore(
+      ids,
+      ids.map((id) => mapping.entryOf(id).units),
+    );
+    await this.#readPages(ids, mapping, memory);
+    if (root.rootPage !== 0 && !mapping.has(root.rootPage)) throw this.#damaged('root', 'its page is missing');
+    this.#requireTree(root, mapping, memory);
+    return { standing: { mapping, slots: new Set(root.slots) }, rootPage: root.rootPage, keys: root.keys };
+  }
+
+  async #readRoot({ checkpointRoot, checkpointSequence, geometry }: Superblock): Promise<CheckpointRoot> {
+    const first = await this.#read(checkpointRoot, geometry.writeAlignment);
+    const length = rootLength(first.buffer, first.at);
+    if (length === null || length > geometry.segmentBytes) throw this.#damaged('root', 'magic');
+    const { buffer, at } =
+      length <= first.buffer.byteLength - first.at ? first : await this.#read(checkpointRoot, length);
+    const root = readRoot(buffer, at);
+    if (root === null || root.sequence !== checkpointSequence) throw this.#damaged('root', 'checksum');
+    return root;
+  }
+
+  async #readMapping({ parts }: CheckpointRoot): Promise<Mapping> {
+    const mapping = new Mapping();
+    for (const part of parts) {
+      const { buffer, at } = await this.#read(part.fileOffset, part.bytes);
+      for (const entry of this.#entriesOf(part, buffer, at)) mapping.set(entry);
+      await nextTurn();
+    }
+    return mapping;
+  }
+
+  *#entriesOf(part: PartReference, buffer: AlignedBuffer, at: number): Generator<MappingEntry> {
+    const entries = readPart(buffer, at, part);
+    if (entries === null) throw this.#damaged('mapping', 'checksum');
+    for (let i = 0; i < entries; i++) yield readEntry(buffer, at + PART_HEADER_BYTES + i * ENTRY_BYTES);
+  }
+
+  async #readPages(ids: readonly number[], mapping: Mapping, memory: NodeMemory): Promise<void> {
+    const byPlace = [...ids].sort((a, b) => mapping.fileOffsetOf(a) - mapping.fileOffsetOf(b));
+    let next = 0;
+    const reader = async (): Promise<void> => {
+      while (next < byPlace.length) {
+        const first = next;
+        const from = mapping.fileOffsetOf(byPlace[first] as number);
+        let end = from;
+        for (; next < byPlace.length; next++) {
+          const id = byPlace[next] as number;
+          const imageEnd = mapping.fileOffsetOf(id) + mapping.imageBytesOf(id);
+          if (next > first && (imageEnd - from > READ_BYTES || mapping.fileOffsetOf(id) - end > READ_BYTES / 8)) break;
+          end = imageEnd;
+        }
+        await this.#readRun(byPlace.slice(first, next), from, end, mapping, memory);
+      }
+    };
+    await Promise.all(Array.from({ length: READS_AT_ONCE }, reader));
+  }
+
+  async #readRun(
+    ids: readonly number[],
+    from: number,
+    end: number,
+    mapping: Mapping,
+    memory: NodeMemory,
+  ): Promise<void> {
+    const { buffer, at } = await this.#read(from, end - from);
+    for (const id of ids) {
+      const entry = mapping.entryOf(id);
+      const imageAt = at + entry.fileOffset - from;
+      const fault = pageFault(buffer, imageAt, entry.imageBytes, entry);
+      if (fault !== null && !(fault === 'tag' && this.#defects.plantedUncheckedTag)) {
+        throw this.#damaged(`page ${id}`, fault);
+      }
+      const capacity = entry.units * memory.unitWords;
+      if (!decodePage(buffer, imageAt, memory.words(id), memory.base(id), capacity)) {
+        throw this.#damaged(`page ${id}`, 'length');
+      }
+      node.setBirth(memory.words(id), memory.base(id), 0);
+      if (this.#budget.isSpent()) await nextTurn();
+    }
+  }
+
+  /** Every child is there, and each page is led to once. */
+  #requireTree({ rootPage }: CheckpointRoot, mapping: Mapping, memory: NodeMemory): void {
+    const inner = rootPage === 0 ? [] : [rootPage];
+    let seen = inner.length;
+    for (let at = 0; at < inner.length; at++) {
+      const words = memory.words(inner[at] as number);
+      const base = memory.base(inner[at] as number);
+      const level = node.level(words, base);
+      if (level === 0) continue;
+      for (let child = 0; child <= node.count(words, base); child++) {
+        const id = node.childAt(words, base, child);
+        if (!mapping.has(id)) throw this.#damaged(`page ${id}`, 'missing');
+        seen++;
+        if (level > 1) inner.push(id);
+      }
+    }
+    if (seen !== mapping.count) throw this.#damaged('index', 'pages that nothing leads to');
+  }
+
+  /** Bytes of the file, and where they begin in the buffer: reads cover whole sectors. */
+  async #read(fileOffset: number, lengthBytes: number): Promise<{ buffer: AlignedBuffer; at: number }> {
+    const unit = this.#file.alignment.offset;
+    const offset = alignDown(fileOffset, unit);
+    const length = alignUp(fileOffset + lengthBytes, unit) - offset;
+    const buffer = allocateAligned(length);
+    requireFull('read', await this.#queue.read(this.#file, buffer, { offset }), length, this.#file.path);
+    return { buffer, at: fileOffset - offset };
+  }
+
+  #damaged(part: string, fault: string): Error {
+    return corrupt(`the ${part} of the checkpoint of ${this.#file.path} is damaged (${fault})`);
+  }
+}

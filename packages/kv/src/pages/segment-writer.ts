@@ -1,0 +1,127 @@
+/**
+ * Writes pages one behind the other into fresh index segments. Nothing that it writes counts before a
+ * superblock leads to it, so there is no chain and no order.
+ *
+ * ```
+ *   slot │ header │ image image image … 0 │ image image … 0 │ …          a chunk is one write
+ * ```
+ *
+ * W1. A chunk lies in one segment, and an image in one chunk.
+ * W2. The slots it took are its own until the checkpoint is durable: whoever gives up gives them back.
+ */
+import { alignUp, assert } from '@aiokv/core';
+import { allocateAligned } from '@aiokv/aio';
+import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
+import { requireFull } from '../failures.ts';
+import { NO_PREDECESSOR, SegmentKind, encodeSegmentHeader } from '../format/segment.ts';
+import type { Geometry } from '../format/superblock.ts';
+import { Segments } from '../log/segments.ts';
+
+export interface SegmentWriterOptions {
+  readonly queue: Queue;
+  readonly file: DirectFile;
+  readonly segments: Segments;
+  readonly geometry: Geometry;
+  readonly uuid: Uint8Array;
+  readonly epoch: number;
+  /** The checkpoint that is written. */
+  readonly sequence: number;
+}
+
+/** Where an image goes: `block.bytes[at]` in memory, `fileOffset` on the device. */
+export interface Place {
+  readonly block: AlignedBuffer;
+  readonly at: number;
+  readonly fileOffset: number;
+}
+
+const CHUNK_BYTES = 256 * 1024;
+
+export class SegmentWriter {
+  /** Slots taken so far. */
+  readonly slots: number[] = [];
+  readonly #options: SegmentWriterOptions;
+  readonly #buffers: [AlignedBuffer, AlignedBuffer];
+  readonly #writes: [Promise<void>, Promise<void>] = [Promise.resolve(), Promise.resolve()];
+  #which = 0;
+  #used = 0;
+  #capacity = 0;
+  /** Where the open chunk starts in the file. */
+  #chunkOffset = 0;
+  /** Bytes of the current segment that are taken. */
+  #segmentUsed: number;
+
+  constructor(options: SegmentWriterOptions) {
+    this.#options = options;
+    const { segmentBytes } = options.geometry;
+    const chunkBytes = Math.min(CHUNK_BYTES, segmentBytes);
+    this.#buffers = [allocateAligned(chunkBytes), allocateAligned(chunkBytes)];
+    this.#segmentUsed = segmentBytes;
+  }
+
+  /** The most bytes that one image may have. */
+  static largestImage({ segmentBytes, writeAlignment }: Geometry): number {
+    return Math.min(CHUNK_BYTES, segmentBytes) - writeAlignment;
+  }
+
+  /**
+   * A zeroed place for so many bytes, a multiple of 8; to be filled before the next call.
+   *
+   * @throws AiokvError ERR_AIOKV_NO_SPACE; SystemCallError of an earlier write
+   */
+  async place(bytes: number): Promise<Place> {
+    assert(bytes <= SegmentWriter.largestImage(this.#options.geometry), 'an image fits into a chunk');
+    if (this.#used + bytes > this.#capacity) {
+      this.#send();
+      await this.#openChunk(bytes);
+    }
+    const at = this.#used;
+    this.#used += bytes;
+    return { block: this.#buffers[this.#which] as AlignedBuffer, at, fileOffset: this.#chunkOffset + at };
+  }
+
+  /** Sends what is left and waits for all writes; a flush is the caller's. */
+  async finish(): Promise<void> {
+    this.#send();
+    const results = await Promise.allSettled(this.#writes);
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
+  }
+
+  async #openChunk(firstBytes: number): Promise<void> {
+    const { geometry, segments, uuid, epoch, sequence } = this.#options;
+    this.#which = 1 - this.#which;
+    // Its buffer may still be on its way.
+    await this.#writes[this.#which];
+    const buffer = this.#buffers[this.#which] as AlignedBuffer;
+    buffer.bytes.fill(0);
+    this.#used = 0;
+    if (this.#segmentUsed + firstBytes > geometry.segmentBytes) {
+      await segments.prepare(1);
+      const slot = segments.take();
+      this.slots.push(slot);
+      const kind = SegmentKind.index;
+      encodeSegmentHeader(buffer, { kind, uuid, sequence, epoch, slot, predecessor: NO_PREDECESSOR });
+      this.#used = geometry.writeAlignment;
+      this.#segmentUsed = 0;
+    }
+    const slot = this.slots.at(-1) as number;
+    this.#chunkOffset = Segments.offsetOf(geometry, slot) + this.#segmentUsed;
+    this.#capacity = Math.min(buffer.byteLength, geometry.segmentBytes - this.#segmentUsed);
+  }
+
+  #send(): void {
+    if (this.#used === 0) return;
+    const { queue, file, geometry } = this.#options;
+    const length = alignUp(this.#used, geometry.writeAlignment);
+    const buffer = this.#buffers[this.#which] as AlignedBuffer;
+    const write = queue.write(file, buffer, { offset: this.#chunkOffset, length }).then((result) => {
+      requireFull('write', result, length, file.path);
+    });
+    // It is met where its buffer is needed next, or by `finish`.
+    write.catch(() => undefined);
+    this.#writes[this.#which] = write;
+    this.#segmentUsed += length;
+    this.#used = 0;
+    this.#capacity = 0;
+  }
+}
