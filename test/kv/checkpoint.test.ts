@@ -1,6 +1,7 @@
 /** Checkpoints: what they hold, how often pages are written, what becomes of their segments, and damage to them. */
 import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import test from 'ava';
 import { Random } from '@aiokv/core';
 import { SimulatedDisk, linuxPlatform } from '@aiokv/aio';
@@ -92,6 +93,8 @@ for (const [name, at] of Object.entries(places)) {
       const store = await openStore({ checkpointBytes: 4096 });
       await scribble(store, model, random, 15_000);
       await store.flush();
+      const untilMs = performance.now() + 10_000;
+      while (store.statistics().checkpointSequence === 0 && performance.now() < untilMs) await nextTurn();
       t.true(store.statistics().checkpointSequence > 0);
       const sizeBytes = await fileBytes();
       for (let n = 0; n < 150; n++) {

@@ -5,7 +5,7 @@
 import test from 'ava';
 import { explore } from './crash/explorer.ts';
 
-const IMAGES = Number(process.env['AIOKV_CRASH_IMAGES'] ?? 6000);
+const IMAGES = Number(process.env['AIOKV_CRASH_IMAGES'] ?? 20_000);
 const SEED = Number(process.env['AIOKV_CRASH_SEED'] ?? 1);
 
 test('a power cut at any I/O loses nothing that was acknowledged as flushed', async (t) => {
@@ -20,5 +20,19 @@ test('an acknowledgement before the flush is found', async (t) => {
   t.timeout(540_000);
   const { violation, images } = await explore(SEED, IMAGES, { earlyAcknowledgement: true });
   t.regex(violation ?? '', /were acknowledged as flushed/);
+  t.log(`found after ${images} images: ${violation}`);
+});
+
+test('slots that are used again before the checkpoint is durable are found', async (t) => {
+  t.timeout(540_000);
+  const { violation, images } = await explore(SEED, 2 * IMAGES, { earlyReuse: true });
+  t.regex(violation ?? '', /opening or reading failed|no prefix/);
+  t.log(`found after ${images} images: ${violation}`);
+});
+
+test('a replay that starts behind the checkpoint, inside a batch perhaps, is found', async (t) => {
+  t.timeout(540_000);
+  const { violation, images } = await explore(SEED, 2 * IMAGES, { lateStart: true });
+  t.regex(violation ?? '', /opening or reading failed|no prefix|were acknowledged as flushed/);
   t.log(`found after ${images} images: ${violation}`);
 });

@@ -6,6 +6,7 @@
  * of what was not flushed. Every image is opened and compared with what the ledger allows. Some images
  * live on: another history runs on them, and is cut in turn.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Random } from '@aiokv/core';
 import { SimulatedDisk } from '@aiokv/aio';
 import type { Store } from '@aiokv/kv';
@@ -18,7 +19,7 @@ const DIRECTORY = '/store';
 /** Small segments and few buffers keep an opening cheap and make histories cross segments. */
 export const GEOMETRY = { segmentBytes: 64 * 1024, writeBufferBytes: 1024 * 1024, queueDepth: 8 };
 
-const SOUND: Planted = { earlyAcknowledgement: false };
+const SOUND: Planted = {};
 
 function openOn(disk: SimulatedDisk, planted: Planted): Promise<Store> {
   return openPlanted(DIRECTORY, { ...GEOMETRY, platform: disk }, planted);
@@ -77,12 +78,18 @@ async function runHistory(
     }
   };
   const pending: Promise<void>[] = [];
+  let writing: Promise<void> | null = null;
   const steps = 3 + random.below(8);
   for (let step = 0; step < steps; step++) {
     const calls = 1 + random.below(3);
     for (let i = 0; i < calls; i++) pending.push(call(store, ledger, randomGroup(random)));
+    if (random.chance(0.3)) {
+      writing = checkpointAmidWrites(store, ledger, random);
+      pending.push(writing);
+    }
     if (random.chance(0.6)) await Promise.all(pending);
     if (random.chance(0.1)) {
+      await writing;
       await store.close();
       ledger.acknowledge(ledger.called);
       store = await openOn(disk, planted);
@@ -93,6 +100,21 @@ async function runHistory(
   delete disk.onOperation;
   disk.stop();
   return { images, ledger };
+}
+
+/** A checkpoint, and writes that fill segments until it is durable. */
+async function checkpointAmidWrites(store: Store, ledger: Ledger, random: Random): Promise<void> {
+  let isDone = false;
+  const checkpoint = store.checkpoint().finally(() => {
+    isDone = true;
+  });
+  const writes: Promise<void>[] = [];
+  const pauseTurns = random.chance(0.5) ? 2 : 12;
+  for (let left = random.below(8); left > 0 && !isDone; left--) {
+    writes.push(call(store, ledger, randomGroup(random, 30_000)));
+    for (let turns = random.below(pauseTurns); turns > 0; turns--) await nextTurn();
+  }
+  await Promise.all([checkpoint, ...writes]);
 }
 
 /** Opens every image; returns one of them for a history to go on from. */

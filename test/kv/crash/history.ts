@@ -17,14 +17,15 @@ export interface Group {
 const KEYS = 12;
 let valueCounter = 0;
 
-/** A random group. Values are never the same twice, so that every prefix of a history can be told apart. */
-export function randomGroup(random: Random): Group {
+/** A random group; `valueBytes` is the length of long values. Values are never the same twice, so that every prefix of a history can be told apart. */
+export function randomGroup(random: Random, valueBytes = 20_000): Group {
   const durability = random.chance(0.6) ? 'flushed' : random.chance(0.5) ? 'written' : 'buffered';
-  const count = random.chance(0.7) ? 1 : 1 + random.below(8);
+  const count = valueBytes > 20_000 || random.chance(0.7) ? 1 : 1 + random.below(8);
   const operations = Array.from({ length: count }, (): BatchOperation => {
     const key = `key${random.below(KEYS)}`;
     if (random.chance(0.15)) return { type: 'del', key };
-    const size = random.chance(0.1) ? 20_000 : random.chance(0.3) ? 3000 : 40;
+    const isLong = random.chance(valueBytes > 20_000 ? 0.8 : 0.1);
+    const size = isLong ? valueBytes : random.chance(0.3) ? 3000 : 40;
     return { type: 'put', key, value: `${valueCounter++}:${'v'.repeat(random.below(size))}` };
   });
   return { operations, durability };
