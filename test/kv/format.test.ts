@@ -6,6 +6,18 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import test from 'ava';
 import type { Sequence } from '@aiokv/core';
+import {
+  encodeRoot,
+  partBytes,
+  readEntry,
+  readPart,
+  readRoot,
+  rootBytes,
+  rootLength,
+  sealPart,
+  writeEntry,
+} from '../../packages/kv/src/format/checkpoint.ts';
+import { decodePage, encodePage, imageBytes, pageFault } from '../../packages/kv/src/format/page.ts';
 import { FRAME_HEADER_BYTES, frameHash, readFrame, sealFrame } from '../../packages/kv/src/format/frame.ts';
 import {
   FLAG_BATCH_CONTINUES,
@@ -146,4 +158,76 @@ test('superblock', (t) => {
   const open = block(4096);
   encodeSuperblock(open, { ...superblock, logEnd: null });
   t.is(readSuperblock(open)?.logEnd, null);
+});
+
+test('index page', (t) => {
+  const words = Uint32Array.from({ length: 1024 }, (_, i) => (i < 9 || i >= 1020 ? i * 3 + 1 : 0xdead));
+  const node = { words, base: 0, capacityWords: 1024, lowWords: 9, heapLow: 1020 };
+  const target = block(128);
+  const bytes = imageBytes(node);
+  t.is(bytes, 88);
+  const tag = encodePage(target, 16, { pageId: 77, units: 1, checkpoint: 2 ** 33 + 5 }, node);
+  const image = target.bytes.subarray(16, 16 + bytes);
+  t.is(golden('index-page', image), dump(image));
+  const expected = { pageId: 77, units: 1, tag };
+  t.is(pageFault(target, 16, bytes, expected), null);
+  t.is(pageFault(target, 16, bytes, { ...expected, tag: tag ^ 1 }), 'tag');
+  t.is(pageFault(target, 16, bytes, { ...expected, pageId: 78 }), 'page id');
+  t.is(pageFault(target, 16, bytes, { ...expected, units: 2 }), 'units');
+  t.is(pageFault(target, 16, bytes + 8, expected), 'length');
+  const back = new Uint32Array(1024);
+  t.true(decodePage(target, 16, back, 0, 1024));
+  t.deepEqual([...back.subarray(0, 9), ...back.subarray(1020)], [...words.subarray(0, 9), ...words.subarray(1020)]);
+  t.false(decodePage(target, 16, back, 0, 12), 'it does not fit');
+  for (let at = 0; at < 84; at++) {
+    const byte = target.bytes[16 + at] as number;
+    target.bytes[16 + at] = byte ^ 0x10;
+    t.not(pageFault(target, 16, bytes, expected), null, `byte ${at}`);
+    target.bytes[16 + at] = byte;
+  }
+});
+
+test('mapping', (t) => {
+  const target = block(8 + partBytes(2));
+  const entries = [
+    { pageId: 1, fileOffset: 262_144 + 4096, imageBytes: 88, units: 1, tag: 0xbeef },
+    { pageId: 2 ** 31 - 1, fileOffset: 2 ** 50 + 8, imageBytes: 2 ** 24, units: 255, tag: 1 },
+  ];
+  for (const [i, entry] of entries.entries()) writeEntry(target, 8 + partBytes(i), entry);
+  const tag = sealPart(target, 8, 2, 99);
+  t.is(golden('mapping', target.bytes.subarray(8)), dump(target.bytes.subarray(8)));
+  const reference = { fileOffset: 0, bytes: partBytes(2), tag };
+  t.is(readPart(target, 8, reference), 2);
+  t.deepEqual([readEntry(target, 8 + partBytes(0)), readEntry(target, 8 + partBytes(1))], entries);
+  t.is(readPart(target, 8, { ...reference, tag: tag + 1 }), null);
+  t.is(readPart(target, 8, { ...reference, bytes: partBytes(1) }), null);
+  for (let at = 8; at < target.bytes.length; at++) {
+    const byte = target.bytes[at] as number;
+    target.bytes[at] = byte ^ 1;
+    t.is(readPart(target, 8, reference), null, `byte ${at}`);
+    target.bytes[at] = byte;
+  }
+});
+
+test('checkpoint root', (t) => {
+  const root = {
+    sequence: 2 ** 40,
+    rootPage: 12,
+    pages: 3,
+    keys: 2 ** 35,
+    parts: [{ fileOffset: 2 ** 41, bytes: 72, tag: 0xffff_ffff }],
+    slots: [3, 0, 70_000],
+  };
+  const length = rootBytes(1, 3);
+  const target = block(16 + length);
+  encodeRoot(target, 16, root);
+  t.is(golden('checkpoint-root', target.bytes.subarray(16)), dump(target.bytes.subarray(16)));
+  t.is(rootLength(target, 16), length);
+  t.deepEqual(readRoot(target, 16), root);
+  for (let at = 16; at < target.bytes.length; at++) {
+    const byte = target.bytes[at] as number;
+    target.bytes[at] = byte ^ 1;
+    t.is(readRoot(target, 16), null, `byte ${at}`);
+    target.bytes[at] = byte;
+  }
 });

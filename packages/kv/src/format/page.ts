@@ -18,7 +18,7 @@
  * docs/format.md, "Index page". Pure encoding and decoding; nothing here knows of files or of trees.
  */
 import { alignUp, matchesXxh64, writeXxh64 } from '@aiokv/core';
-import { readU53, writeU53 } from './words.ts';
+import { writeU53 } from './words.ts';
 import type { Block } from './words.ts';
 
 export const PAGE_HEADER_BYTES = 32;
@@ -94,9 +94,4 @@ export function decodePage(block: Block, at: number, words: Uint32Array, base: n
   words.set(payload.subarray(0, lowWords), base);
   words.set(payload.subarray(lowWords), base + capacityWords - heapWords);
   return true;
-}
-
-/** The checkpoint that wrote the image at `at`. */
-export function checkpointOf({ view }: Block, at: number): number {
-  return readU53(view, at + 16);
 }
