@@ -82,17 +82,11 @@ export class Checkpointer {
   #standing: Standing;
   #running: Promise<void> | null = null;
   #waiters: Waiter[] = [];
-  #count = 0;
   #coveredBytes = 0;
 
   constructor(options: CheckpointerOptions, standing: Standing) {
     this.#options = options;
     this.#standing = standing;
-  }
-
-  /** Checkpoints written since the store was opened. */
-  get count(): number {
-    return this.#count;
   }
 
   /** Bytes of the log that are not in a checkpoint, as far as they were appended since the store was opened. */
@@ -114,13 +108,12 @@ export class Checkpointer {
       .then(
         () => {
           this.#coveredBytes = coveredBytes;
-          this.#count++;
-          for (const { resolve } of waiters) resolve();
+          for (const waiter of waiters) waiter.resolve();
         },
         (error: unknown) => {
           // Tried again when half as much was written again; a device that is full would be asked all the time.
           this.#coveredBytes = Math.max(this.#coveredBytes, coveredBytes - checkpointBytes / 2);
-          for (const { reject } of waiters) reject(error as Error);
+          for (const waiter of waiters) waiter.reject(error as Error);
         },
       )
       .finally(() => {
