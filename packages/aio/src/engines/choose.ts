@@ -6,6 +6,7 @@
 import { AiokvError, AiokvTypeError } from '@aiokv/core';
 import type { Engine, EngineName, EngineOptions } from '../engine.ts';
 import type { ForeignInterface } from '../ffi/port.ts';
+import { UringEngine } from './io-uring.ts';
 import { LibaioEngine } from './libaio.ts';
 import { PosixEngine } from './posix.ts';
 import { ThreadsEngine } from './threads.ts';
@@ -23,6 +24,7 @@ type Maker = (ways: Ways, options: EngineOptions, reason: string) => Engine;
 
 const makers: Partial<Record<EngineName, Maker>> = {
   libaio: (ways, options, reason) => new LibaioEngine({ ...options, ...ways, reason }),
+  io_uring: ({ ffi }, options, reason) => new UringEngine({ ...options, ffi, reason }),
   posix: ({ ffi }, options, reason) => new PosixEngine({ ...options, ffi, reason }),
   threads: (_, options, reason) => new ThreadsEngine({ ...options, reason }),
 };

@@ -5,10 +5,12 @@
 import { AiokvError, SystemCallError } from '@aiokv/core';
 import type { ForeignInterface, ForeignLibrary, NativeFunction, NativeFunctionAsync } from '../ffi/port.ts';
 
+/** Newer system calls have one number everywhere. */
+const URING = { io_uring_setup: 425, io_uring_enter: 426, io_uring_register: 427 } as const;
 /** arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h */
 const SYSCALL_NUMBERS = {
-  x64: { io_setup: 206, io_destroy: 207, io_getevents: 208, io_submit: 209, io_cancel: 210, statx: 332 },
-  arm64: { io_setup: 0, io_destroy: 1, io_submit: 2, io_cancel: 3, io_getevents: 4, statx: 291 },
+  x64: { io_setup: 206, io_destroy: 207, io_getevents: 208, io_submit: 209, io_cancel: 210, statx: 332, ...URING },
+  arm64: { io_setup: 0, io_destroy: 1, io_submit: 2, io_cancel: 3, io_getevents: 4, statx: 291, ...URING },
 } as const;
 
 type SyscallName = keyof (typeof SYSCALL_NUMBERS)['x64'];
@@ -26,6 +28,8 @@ export interface Libc {
   readonly pipe2: NativeFunction;
   readonly dup3: NativeFunction;
   readonly close: NativeFunction;
+  readonly mmap: NativeFunction;
+  readonly munmap: NativeFunction;
   /** Returns its error number instead of setting `errno`, which makes it fit for other threads. */
   readonly posixFallocateAsync: NativeFunctionAsync;
   readonly fallocate: NativeFunction;
@@ -60,6 +64,8 @@ export function libcOf(ffi: ForeignInterface): Libc {
     pipe2: library.bind('pipe2', 2),
     dup3: library.bind('dup3', 3),
     close: library.bind('close', 1),
+    mmap: library.bind('mmap', 6),
+    munmap: library.bind('munmap', 2),
     posixFallocateAsync: library.bindAsync('posix_fallocate', 3),
     fallocate: library.bind('fallocate', 4),
     fallocateAsync: library.bindAsync('fallocate', 4),

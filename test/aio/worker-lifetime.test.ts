@@ -1,0 +1,99 @@
+/**
+ * Workers that end with requests in flight: the process goes on, its memory is as it was, and the kernel has its
+ * contexts back (raw/teardown.ts). Each test is a process of its own, so that a crash is a failure and no more.
+ *
+ * AIOKV_LONG=1 ends ten times as many.
+ */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import test from 'ava';
+import type { ExecutionContext } from 'ava';
+import { isLoadable } from './loadable.ts';
+import { PlainTree } from './plain-tree.ts';
+import type { ChurnArguments, ChurnReport } from './worker-churn.ts';
+
+const FILE_BYTES = 16 << 20;
+const TIMES = process.env['AIOKV_LONG'] === '1' ? 10 : 1;
+
+let tree: PlainTree;
+let directory: string;
+
+test.before(async () => {
+  tree = await PlainTree.make(['worker-churn', 'worker-reader', 'footprint']);
+  directory = await mkdtemp(resolve('.tmp-workers-'));
+  await writeFile(join(directory, 'data'), new Uint8Array(FILE_BYTES));
+});
+
+test.after.always(async () => {
+  await tree.remove();
+  await rm(directory, { recursive: true, force: true });
+});
+
+type Churn = Omit<ChurnArguments, 'path' | 'seed'>;
+
+/** Ends workers in a process whose main thread uses `ffi`; what must hold however they end is checked here. */
+async function churn(t: ExecutionContext, ffi: string, { ending, workers }: Churn): Promise<ChurnReport> {
+  const seed = Date.now() % 1_000_000;
+  const args: ChurnArguments = { path: join(directory, 'data'), ending, workers, seed };
+  const { stdout, stderr, code, signal } = await tree.run('worker-churn', [JSON.stringify(args)], {
+    env: { AIOKV_FFI: ffi },
+    patienceMs: 90_000 * TIMES,
+  });
+  t.log(`seed ${seed}`);
+  t.deepEqual([code, signal, stderr], [0, null, ''], 'the process survives, silently');
+  const report = JSON.parse(stdout) as ChurnReport;
+  t.is(report.ffi, ffi);
+  t.is(report.exitCodes.length, workers);
+  t.is(report.changedBytes, 0, 'nobody wrote to memory of the main thread');
+  t.true(report.ownReads > 0);
+  return report;
+}
+
+for (const ffi of ['ffi-napi', 'koffi'] as const) {
+  if (!isLoadable(ffi)) {
+    test.skip(`${ffi} is not installed here, which needs a C++ toolchain`, () => undefined);
+    continue;
+  }
+
+  test.serial(`${ffi}: a hundred workers are terminated with 64 requests in flight, or on their way there`, async (t) => {
+    const workers = 100 * TIMES;
+    const { ready, errors, before, after } = await churn(t, ffi, { ending: 'terminate', workers });
+    t.deepEqual(errors, []);
+    t.true(ready > workers / 2, `${ready} had their requests in flight`);
+    t.deepEqual(after, before);
+  });
+
+  test.serial(`${ffi}: workers end by themselves with an open queue`, async (t) => {
+    const { exitCodes, errors, before, after } = await churn(t, ffi, { ending: 'end', workers: 6 * TIMES });
+    t.deepEqual(errors, []);
+    t.deepEqual(new Set(exitCodes), new Set([0]));
+    t.deepEqual(after, before);
+  });
+
+  test.serial(`${ffi}: workers throw with requests in flight`, async (t) => {
+    const { exitCodes, errors, before, after } = await churn(t, ffi, { ending: 'throw', workers: 6 * TIMES });
+    t.deepEqual(new Set(exitCodes), new Set([1]));
+    t.deepEqual(new Set(errors), new Set(['as planned']));
+    t.deepEqual(after, before);
+  });
+
+  test.serial(`${ffi}: workers exit with requests in flight`, async (t) => {
+    const { exitCodes, errors, before, after } = await churn(t, ffi, { ending: 'exit', workers: 6 * TIMES });
+    t.deepEqual(new Set(exitCodes), new Set([3]));
+    t.deepEqual(errors, []);
+    t.deepEqual(after, before);
+  });
+
+  test.serial(`${ffi}: workers are terminated while they close a queue`, async (t) => {
+    const { errors, before, after } = await churn(t, ffi, { ending: 'closing', workers: 16 * TIMES });
+    t.deepEqual(errors, []);
+    t.deepEqual(after, before);
+  });
+
+  test.serial(`${ffi}: a context that the end of a worker does not destroy stays, and would be seen`, async (t) => {
+    const { errors, before, after, cleared } = await churn(t, ffi, { ending: 'bare', workers: 3 });
+    t.deepEqual(errors, []);
+    t.is(after.contexts, before.contexts + 3);
+    t.is(cleared.contexts, before.contexts);
+  });
+}
