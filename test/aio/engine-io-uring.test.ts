@@ -133,11 +133,11 @@ for (const ffi of FFIS) {
         engine.setHints(4, 1 << 30, 0);
         driver.read(5, file, allocateAligned(BLOCK), { offset: 0 });
         engine.setHints(5, 0, 7 << 13);
-        t.deepEqual(
-          await driver.run(2, 3, 4, 5),
-          [BLOCK, BLOCK, -EOPNOTSUPP, -EINVAL],
-          'there is no such flag, and no such class',
-        );
+        t.deepEqual(await driver.run(2), [BLOCK]);
+        // What does not want to wait may be told that it would have to, by a disk that is busy.
+        const [nowait, ...refused] = await driver.run(3, 4, 5);
+        t.true(nowait === BLOCK || nowait === -EAGAIN, String(nowait));
+        t.deepEqual(refused, [-EOPNOTSUPP, -EINVAL], 'there is no such flag, and no such class');
       }));
 
     test(`${name}: registered buffers and handles are used, others are served beside them`, (t) =>
