@@ -6,7 +6,7 @@
  * AIOKV_DIR says where the store lies (default: a directory under the working directory),
  * AIOKV_DEMO_RECORDS and AIOKV_DEMO_SECONDS how much and how long.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { open } from '@aiokv/kv';
 import type { Store } from '@aiokv/kv';
@@ -22,6 +22,7 @@ const DEPTHS = [1, 8, 32, 128];
 
 async function main(): Promise<void> {
   const parent = resolve(process.env['AIOKV_DIR'] ?? '.');
+  await mkdir(parent, { recursive: true });
   const directory = await mkdtemp(join(parent, 'aiokv-demo-'));
   process.once('SIGINT', () => {
     void rm(directory, { recursive: true, force: true }).finally(() => process.exit(130));

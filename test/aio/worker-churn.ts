@@ -40,8 +40,8 @@ const BLOCK = 4096;
 const CANARY = 0xc5;
 const CANARIES = 512;
 const AT_ONCE = 2;
-/** What a worker may take to load, so that some are ended while they do. */
-const LOADING_MS = 90;
+/** What a worker takes to make its queue, so that some are ended while they do. */
+const LONGEST_START_MS = 3;
 const LONGEST_LIFE_MS = 12;
 
 const { path, ending, workers, seed } = JSON.parse(process.argv[2] ?? '') as ChurnArguments;
@@ -62,30 +62,39 @@ function checkCanaries(some: readonly Uint8Array[]): void {
   for (const bytes of some) for (const byte of bytes) if (byte !== CANARY) changedBytes++;
 }
 
+function busyWait(timeMs: number): void {
+  const untilMs = performance.now() + timeMs;
+  while (performance.now() < untilMs);
+}
+
 /** Starts one worker, ends it, or waits for its end. */
 async function churn(): Promise<void> {
   const workerData: ReaderData = { path, fileBytes: FILE_BYTES, ownContext: random.chance(0.5), ending };
   const worker = new Worker(new URL('worker-reader.js', import.meta.url), { workerData });
-  const exited = once(worker, 'exit') as Promise<[number]>;
-  // `once` would reject for it.
-  exited.catch(() => undefined);
   worker.on('error', (error) => errors.push(error.message));
   let hasReported: () => void = () => undefined;
   const reported = new Promise<void>((resolve) => (hasReported = resolve));
   worker.on('message', (message: unknown) => {
+    if (message === 'loaded') {
+      if (ending === 'starting') hasReported();
+      return;
+    }
     ready++;
     if (typeof message === 'number') bareContexts.push(message);
     hasReported();
   });
-  worker.on('exit', (code) => {
-    exitCodes.push(code);
-    hasReported();
+  const exited = new Promise<void>((resolve) => {
+    worker.on('exit', (code) => {
+      exitCodes.push(code);
+      hasReported();
+      resolve();
+    });
   });
-  if (ending === 'terminate' && random.chance(0.25)) await sleep(random.below(LOADING_MS));
-  else await reported;
-  if (ending === 'terminate') await sleep(random.below(LONGEST_LIFE_MS));
-  if (['terminate', 'closing', 'bare'].includes(ending)) await worker.terminate();
-  await exited.catch(() => undefined);
+  await reported;
+  if (ending === 'starting') busyWait(random.float() * LONGEST_START_MS);
+  else if (ending === 'terminate') await sleep(random.below(LONGEST_LIFE_MS));
+  if (!['end', 'throw', 'exit'].includes(ending)) await worker.terminate();
+  await exited;
   allocateCanaries();
 }
 
