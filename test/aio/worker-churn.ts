@@ -40,8 +40,8 @@ const BLOCK = 4096;
 const CANARY = 0xc5;
 const CANARIES = 512;
 const AT_ONCE = 2;
-/** What a worker takes to make its queue, so that some are ended while they do. */
-const LONGEST_START_MS = 3;
+/** What a worker takes to make some queues. */
+const LONGEST_START_MS = 2;
 const LONGEST_LIFE_MS = 12;
 
 const { path, ending, workers, seed } = JSON.parse(process.argv[2] ?? '') as ChurnArguments;
@@ -75,10 +75,6 @@ async function churn(): Promise<void> {
   let hasReported: () => void = () => undefined;
   const reported = new Promise<void>((resolve) => (hasReported = resolve));
   worker.on('message', (message: unknown) => {
-    if (message === 'loaded') {
-      if (ending === 'starting') hasReported();
-      return;
-    }
     ready++;
     if (typeof message === 'number') bareContexts.push(message);
     hasReported();

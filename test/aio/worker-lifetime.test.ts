@@ -85,7 +85,8 @@ for (const ffi of ['ffi-napi', 'koffi'] as const) {
   });
 
   test.serial(`${ffi}: workers are terminated while they open a queue`, async (t) => {
-    const workers = 24 * TIMES;
+    // Not their first: a worker that ends inside of koffi's binding of functions takes the process with it.
+    const workers = 12 * TIMES;
     const { errors, before, after } = await churn(t, ffi, { ending: 'starting', workers });
     t.deepEqual(errors, []);
     t.is(after.contexts, before.contexts);

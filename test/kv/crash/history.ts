@@ -1,6 +1,9 @@
 /**
  * Random histories of a store, and what the store may hold after a crash in the middle of one.
  *
+ * A history is a list of steps that is drawn from a seed before anything runs, so that steps can be left
+ * out of it to find out which of them matter (shrink.ts).
+ *
  * Every write of a history is a group (a put, a deletion, or a batch) that the store takes as a whole.
  * Groups are numbered in the order in which they were called, which is the order of admission. After a
  * crash the store must hold exactly what the first k groups leave behind, for some k that is not below
@@ -14,21 +17,124 @@ export interface Group {
   readonly durability: Durability;
 }
 
-const KEYS = 12;
-let valueCounter = 0;
+export interface PacedWrite {
+  readonly group: Group;
+  /** Turns of the event loop that pass after the call. */
+  readonly turns: number;
+}
 
-/** A random group; `valueBytes` is the length of long values. Values are never the same twice, so that every prefix of a history can be told apart. */
-export function randomGroup(random: Random, valueBytes = 20_000): Group {
-  const durability = random.chance(0.6) ? 'flushed' : random.chance(0.5) ? 'written' : 'buffered';
-  const count = valueBytes > 20_000 || random.chance(0.7) ? 1 : 1 + random.below(8);
-  const operations = Array.from({ length: count }, (): BatchOperation => {
-    const key = `key${random.below(KEYS)}`;
-    if (random.chance(0.15)) return { type: 'del', key };
-    const isLong = random.chance(valueBytes > 20_000 ? 0.8 : 0.1);
-    const size = isLong ? valueBytes : random.chance(0.3) ? 3000 : 40;
-    return { type: 'put', key, value: `${valueCounter++}:${'v'.repeat(random.below(size))}` };
+/** What a user does next. Writes and reads are called and not awaited; `settle` awaits all of them. */
+export type Step =
+  | { readonly type: 'write'; readonly group: Group }
+  | { readonly type: 'get' | 'getSync'; readonly key: string }
+  | { readonly type: 'getMany'; readonly keys: readonly string[] }
+  | { readonly type: 'iterate'; readonly reverse: boolean }
+  /** A checkpoint, and writes until it is durable. */
+  | { readonly type: 'checkpoint'; readonly writes: readonly PacedWrite[] }
+  | { readonly type: 'flush' | 'settle' | 'reopen' };
+
+const KEYS = 12;
+export const ALL_KEYS: readonly string[] = Array.from({ length: KEYS }, (_, i) => `key${i}`);
+
+/** Draws the steps of one history. */
+export class HistoryMaker {
+  readonly #random: Random;
+  #values: number;
+
+  /** @param values numbers the values; a history that goes on from another begins where that one ended */
+  constructor(random: Random, values = 0) {
+    this.#random = random;
+    this.#values = values;
+  }
+
+  get values(): number {
+    return this.#values;
+  }
+
+  key(): string {
+    return `key${this.#random.below(KEYS)}`;
+  }
+
+  /** A random group; `valueBytes` is the length of long values. Values are never the same twice, so that every prefix of a history can be told apart. */
+  group(valueBytes = 20_000): Group {
+    const random = this.#random;
+    const durability = random.chance(0.6) ? 'flushed' : random.chance(0.5) ? 'written' : 'buffered';
+    const count = valueBytes > 20_000 || random.chance(0.7) ? 1 : 1 + random.below(8);
+    const operations = Array.from({ length: count }, (): BatchOperation => {
+      const key = this.key();
+      if (random.chance(0.15)) return { type: 'del', key };
+      const isLong = random.chance(valueBytes > 20_000 ? 0.8 : 0.1);
+      const size = isLong ? valueBytes : random.chance(0.3) ? 3000 : 40;
+      return { type: 'put', key, value: `${this.#values++}:${'v'.repeat(random.below(size))}` };
+    });
+    return { operations, durability };
+  }
+
+  /** Writes in rounds, checkpoints amid writes, now and then a reopening: what the power is cut in. */
+  writing(): Step[] {
+    const random = this.#random;
+    const steps: Step[] = [];
+    for (let round = 3 + random.below(8); round > 0; round--) {
+      for (let calls = 1 + random.below(3); calls > 0; calls--) steps.push({ type: 'write', group: this.group() });
+      if (random.chance(0.3)) steps.push(this.checkpoint());
+      if (random.chance(0.6)) steps.push({ type: 'settle' });
+      if (random.chance(0.1)) steps.push({ type: 'reopen' });
+    }
+    return steps;
+  }
+
+  checkpoint(): Step {
+    const random = this.#random;
+    const pauseTurns = random.chance(0.5) ? 2 : 12;
+    const length = random.below(8);
+    const writes = Array.from({ length }, () => ({ group: this.group(30_000), turns: random.below(pauseTurns) }));
+    return { type: 'checkpoint', writes };
+  }
+
+  /** A few calls of every kind: what faults are injected into. */
+  short(): Step[] {
+    const random = this.#random;
+    return Array.from({ length: 2 + random.below(4) }, (): Step => {
+      const choice = random.below(100);
+      if (choice < 45) return { type: 'write', group: this.group(9000) };
+      if (choice < 54) return { type: 'get', key: this.key() };
+      if (choice < 63) return { type: 'getSync', key: this.key() };
+      if (choice < 68) return { type: 'getMany', keys: [this.key(), this.key(), this.key()] };
+      if (choice < 74) return { type: 'iterate', reverse: random.chance(0.5) };
+      if (choice < 79) return { type: 'flush' };
+      if (choice < 84) return { type: 'checkpoint', writes: [] };
+      if (choice < 92) return { type: 'settle' };
+      return { type: 'reopen' };
+    });
+  }
+}
+
+/** One line for a person who wants to know what happened. */
+export function describeStep(step: Step): string {
+  switch (step.type) {
+    case 'write':
+      return describeGroup(step.group);
+    case 'get':
+    case 'getSync':
+      return `${step.type} ${step.key}`;
+    case 'getMany':
+      return `getMany ${step.keys.join(' ')}`;
+    case 'iterate':
+      return step.reverse ? 'iterate backwards' : 'iterate';
+    case 'checkpoint':
+      return `checkpoint${step.writes.map(({ group, turns }) => `, ${describeGroup(group)}, ${turns} turns`).join('')}`;
+    default:
+      return step.type;
+  }
+}
+
+function describeGroup({ operations, durability }: Group): string {
+  const parts = operations.map((operation) => {
+    if (operation.type === 'del') return `del ${operation.key as string}`;
+    const value = operation.value as string;
+    return `put ${operation.key as string} #${value.slice(0, value.indexOf(':'))} of ${value.length} bytes`;
   });
-  return { operations, durability };
+  return `${operations.length > 1 ? `batch (${parts.join(', ')})` : (parts[0] as string)} ${durability}`;
 }
 
 /** A store's contents as one string that two contents share only if they are the same. */
@@ -36,34 +142,96 @@ export type Contents = string;
 
 /** What the calls so far allow, kept while a history runs. */
 export class Ledger {
-  /** Contents after each prefix of the groups; index 0 is the start. */
-  readonly prefixes: Contents[];
-  readonly #map: Map<string, string>;
-  /** Prefixes below this would have lost something acknowledged. */
+  readonly #groups: Group[] = [];
+  /** Groups that came to nothing: refused, or lost where that is allowed. */
+  readonly #void = new Set<number>();
+  /** Contents after each prefix of the groups, as far as they were asked for; index 0 is the start. */
+  #maps: ReadonlyMap<string, string>[];
+  #prefixes: Contents[] = [];
+  /** A store was opened when it held so many groups, and had given so many sequence numbers. */
+  #base = { groups: 0, sequence: 0 };
+  /** Prefixes below this would have lost something acknowledged as flushed, or as written. */
   flushedThrough = 0;
+  writtenThrough = 0;
 
-  constructor(start: ReadonlyMap<string, string>) {
-    this.#map = new Map(start);
-    this.prefixes = [contentsOf(this.#map)];
+  constructor(start: ReadonlyMap<string, string> = new Map()) {
+    this.#maps = [start];
+  }
+
+  clone(): Ledger {
+    const copy = new Ledger(this.#maps[0]);
+    copy.#groups.push(...this.#groups);
+    for (const number of this.#void) copy.#void.add(number);
+    copy.flushedThrough = this.flushedThrough;
+    copy.writtenThrough = this.writtenThrough;
+    return copy;
   }
 
   get called(): number {
-    return this.prefixes.length - 1;
+    return this.#groups.length;
   }
 
   note(group: Group): number {
-    for (const operation of group.operations) {
-      const key = operation.key as string;
-      if (operation.type === 'put') this.#map.set(key, operation.value as string);
-      else this.#map.delete(key);
-    }
-    this.prefixes.push(contentsOf(this.#map));
-    return this.called;
+    return this.#groups.push(group);
   }
 
-  acknowledge(group: number): void {
-    this.flushedThrough = Math.max(this.flushedThrough, group);
+  acknowledge(group: number, durability: Durability = 'flushed'): void {
+    if (durability === 'flushed') this.flushedThrough = Math.max(this.flushedThrough, group);
+    if (durability !== 'buffered') this.writtenThrough = Math.max(this.writtenThrough, group);
   }
+
+  /** The store did not admit this group. */
+  refuse(group: number): void {
+    this.#void.add(group);
+    this.#maps.length = 1;
+    this.#prefixes = [];
+  }
+
+  /** A store was opened that holds the first `through` groups and stands at this sequence number; what it lacks is gone. */
+  restart(through: number, sequence: number): void {
+    for (let group = through + 1; group <= this.called; group++) this.refuse(group);
+    this.#base = { groups: this.called, sequence };
+  }
+
+  mapAfter(groups: number): ReadonlyMap<string, string> {
+    while (this.#maps.length <= groups) {
+      const number = this.#maps.length;
+      const before = this.#maps[number - 1] as ReadonlyMap<string, string>;
+      if (this.#void.has(number)) this.#maps.push(before);
+      else this.#maps.push(applied(before, this.#groups[number - 1] as Group));
+    }
+    return this.#maps[groups] as ReadonlyMap<string, string>;
+  }
+
+  contentsAfter(groups: number): Contents {
+    return (this.#prefixes[groups] ??= contentsOf(this.mapAfter(groups)));
+  }
+
+  /** What reads must answer that were called when the store had given so many sequence numbers. */
+  mapAt(sequence: number): ReadonlyMap<string, string> {
+    let { groups, sequence: at } = this.#base;
+    while (at < sequence) {
+      groups++;
+      if (!this.#void.has(groups)) at += (this.#groups[groups - 1] as Group).operations.length;
+    }
+    return this.mapAfter(groups);
+  }
+
+  /** The first prefix from `from` to `to` groups with these contents, or -1. */
+  find(contents: Contents, from: number, to: number): number {
+    for (let groups = from; groups <= to; groups++) if (this.contentsAfter(groups) === contents) return groups;
+    return -1;
+  }
+}
+
+function applied(before: ReadonlyMap<string, string>, group: Group): Map<string, string> {
+  const map = new Map(before);
+  for (const operation of group.operations) {
+    const key = operation.key as string;
+    if (operation.type === 'put') map.set(key, operation.value as string);
+    else map.delete(key);
+  }
+  return map;
 }
 
 /** Calls a group's write and keeps the ledger; settles when it is acknowledged. */
@@ -75,12 +243,12 @@ export async function call(store: Store, ledger: Ledger, group: Group): Promise<
     if (only.type === 'put') await store.put(only.key, only.value, { durability });
     else await store.del(only.key, { durability });
   } else await store.batch(operations, { durability });
-  if (durability === 'flushed') ledger.acknowledge(number);
+  ledger.acknowledge(number, durability);
 }
 
-export async function readAll(store: Store): Promise<Map<string, string>> {
+export async function readAll(store: Store, reverse = false): Promise<Map<string, string>> {
   const map = new Map<string, string>();
-  for await (const [key, value] of store.iterator()) map.set(key.toString(), value.toString());
+  for await (const [key, value] of store.iterator({ reverse })) map.set(key.toString(), value.toString());
   return map;
 }
 
