@@ -1,7 +1,7 @@
 /**
  * A process that writes and is killed: opens the store at argv[2], writes with argv[3] as durability
  * from the batch number argv[4] on, and says on stdout which batches were acknowledged. Batch n holds
- * the keys n:0 to n:(size - 1), all with the same value.
+ * the keys n:0 to n:(size - 1), all with the same value. Checkpoints are written all the time.
  */
 import { writeSync } from 'node:fs';
 import { open } from '@aiokv/kv';
@@ -24,9 +24,12 @@ function say(line: string): void {
   }
 }
 
-const store = await open(directory, { segmentBytes: 1024 * 1024 });
+const store = await open(directory, { segmentBytes: 1024 * 1024, checkpointBytes: 64 * 1024 });
 let next = Number(first);
 say('ready\n');
+void (async () => {
+  for (;;) await store.checkpoint();
+})();
 await Promise.all(
   Array.from({ length: WRITERS }, async () => {
     for (;;) {
