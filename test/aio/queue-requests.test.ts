@@ -3,72 +3,15 @@
  * short transfer, and waiting for completions. Over the simulated disk and over real files where both can do it.
  */
 import { writeSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { resolve } from 'node:path';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import type { ExecutionContext } from 'ava';
-import {
-  AbortedError,
-  Queue,
-  RequestFlag,
-  SimulatedDisk,
-  allocateAligned,
-  foreignInterface,
-  ioPriority,
-  linuxPlatform,
-  raw,
-} from '@aiokv/aio';
-import type { AlignedBuffer, DirectFile, Platform, QueueOptions } from '@aiokv/aio';
+import { AbortedError, RequestFlag, allocateAligned, foreignInterface, ioPriority, raw } from '@aiokv/aio';
+import type { AlignedBuffer, Queue, SimulatedDisk } from '@aiokv/aio';
 import { filled, isFilled } from './engine-driver.ts';
+import { BLOCK, BLOCKS, onLinux, onSimulated, places } from './queue-place.ts';
 
-const BLOCK = 4096;
-const BLOCKS = 32;
 const POLLIN = 1;
-
-interface Place {
-  readonly platform: Platform;
-  /** 32 blocks, block n full of n + 1. */
-  readonly file: DirectFile;
-  readonly open: (options?: Partial<QueueOptions>) => Queue;
-}
-
-async function withPlace(platform: Platform, directory: string, use: (place: Place) => Promise<void>): Promise<void> {
-  const file = await platform.open(`${directory}/data`, { create: true });
-  await file.preallocate(0, BLOCKS * BLOCK);
-  const queues: Queue[] = [];
-  const open = (options?: Partial<QueueOptions>): Queue => {
-    const queue = new Queue(platform, options);
-    queues.push(queue);
-    return queue;
-  };
-  const queue = open();
-  await queue.writev(
-    file,
-    Array.from({ length: BLOCKS }, (_, n) => filled(BLOCK, n + 1)),
-    { offset: 0 },
-  );
-  await queue.fsync(file);
-  try {
-    await use({ platform, file, open });
-  } finally {
-    await Promise.all(queues.map((one) => one.close()));
-    await file.close();
-  }
-}
-
-async function onLinux(use: (place: Place) => Promise<void>): Promise<void> {
-  const directory = await mkdtemp(resolve('.tmp-requests-'));
-  try {
-    await withPlace(linuxPlatform(), directory, use);
-  } finally {
-    await rm(directory, { recursive: true, force: true });
-  }
-}
-
-function onSimulated(use: (place: Place) => Promise<void>): Promise<void> {
-  return withPlace(new SimulatedDisk({ seed: 5 }), '/', use);
-}
 
 /** A pipe that nobody has written to. */
 function openPipe(): { readonly readEnd: number; readonly writeEnd: number; readonly close: () => void } {
@@ -84,8 +27,6 @@ function openPipe(): { readonly readEnd: number; readonly writeEnd: number; read
   };
   return { readEnd, writeEnd, close };
 }
-
-const places = { simulated: onSimulated, linux: onLinux };
 
 for (const [name, at] of Object.entries(places)) {
   test(`${name}: vectors scatter and gather in order, and hold every buffer`, (t) =>

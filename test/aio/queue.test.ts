@@ -1,54 +1,10 @@
-/** The queue, over the simulated disk and over real files: what queue.ts promises as Q1 to Q4, and its edges. */
+/** The queue, over the simulated disk and over real files: what queue.ts and pipeline.ts number, and their edges. */
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { resolve } from 'node:path';
 import test from 'ava';
-import { BufferPool, Queue, SimulatedDisk, allocateAligned, linuxPlatform } from '@aiokv/aio';
-import type { DirectFile, Platform, QueueOptions } from '@aiokv/aio';
-
-const BLOCK = 4096;
-const BLOCKS = 64;
-
-interface Place {
-  readonly platform: Platform;
-  readonly file: DirectFile;
-  readonly open: (options?: Partial<QueueOptions>) => Queue;
-}
-
-async function withPlace(platform: Platform, directory: string, use: (place: Place) => Promise<void>): Promise<void> {
-  const file = await platform.open(`${directory}/data`, { create: true });
-  await file.preallocate(0, BLOCKS * BLOCK);
-  const queues: Queue[] = [];
-  const open = (options?: Partial<QueueOptions>): Queue => {
-    const queue = new Queue(platform, options);
-    queues.push(queue);
-    return queue;
-  };
-  const queue = open();
-  const writes = Array.from({ length: BLOCKS }, (_, n) => {
-    const buffer = allocateAligned(BLOCK);
-    buffer.bytes.fill(n + 1);
-    return queue.write(file, buffer, { offset: n * BLOCK });
-  });
-  await Promise.all(writes);
-  await queue.fdatasync(file);
-  await use({ platform, file, open });
-  await Promise.all(queues.map((one) => one.close()));
-  await file.close();
-}
-
-const places = {
-  simulated: async (use: (place: Place) => Promise<void>) => withPlace(new SimulatedDisk({ seed: 2 }), '/', use),
-  linux: async (use: (place: Place) => Promise<void>) => {
-    const directory = await mkdtemp(resolve('.tmp-queue-'));
-    try {
-      await withPlace(linuxPlatform(), directory, use);
-    } finally {
-      await rm(directory, { recursive: true, force: true });
-    }
-  },
-};
+import { BufferPool, allocateAligned } from '@aiokv/aio';
+import type { DirectFile } from '@aiokv/aio';
+import { BLOCK, BLOCKS, onLinux, places } from './queue-place.ts';
 
 for (const [name, at] of Object.entries(places)) {
   test(`${name}: more requests than depth and slots all come back, each with its own bytes`, (t) =>
@@ -110,7 +66,7 @@ for (const [name, at] of Object.entries(places)) {
       t.is(buffers[0]?.pins, 0);
     }));
 
-  test(`${name}: a request that is refused fails alone (Q3)`, (t) =>
+  test(`${name}: a request that is refused fails alone (P3)`, (t) =>
     at(async ({ file, open }) => {
       const queue = open({ depth: 16, batchMin: 1000 });
       const bad = { ...file, path: file.path, alignment: file.alignment, handle: 987_654 } as DirectFile;
@@ -227,7 +183,7 @@ for (const [name, at] of Object.entries(places)) {
 }
 
 test('linux: buffers that the caller forgot are not collected in flight', (t) =>
-  places.linux(async ({ file, open }) => {
+  onLinux(async ({ file, open }) => {
     const queue = open();
     const { gc } = globalThis;
     for (let round = 0; round < 30; round++) {
@@ -243,7 +199,7 @@ test('linux: buffers that the caller forgot are not collected in flight', (t) =>
   }));
 
 test('linux: the file is open for direct I/O', (t) =>
-  places.linux(async ({ file }) => {
+  onLinux(async ({ file }) => {
     const flags = /^flags:\s*(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${file.handle}`, 'utf8'))?.[1];
     const O_DIRECT = process.arch === 'arm64' ? 0o200000 : 0o40000;
     t.true((Number.parseInt(flags ?? '0', 8) & O_DIRECT) !== 0);
@@ -295,7 +251,7 @@ test('linux: an idle queue uses no processor time', (t) => {
   t.true(Number(stdout) < 50, `${stdout} ms of processor time in an idle second ${stderr}`);
 });
 
-test('linux: a handler that throws is an uncaught exception, and its neighbours are told (Q4)', (t) => {
+test('linux: a handler that throws is an uncaught exception, and its neighbours are told (P4)', (t) => {
   const { stdout, stderr } = runScript(`
     process.on('uncaughtException', (error) => console.log('uncaught', error.message));
     const queue = new Queue(platform);

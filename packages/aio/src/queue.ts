@@ -9,8 +9,8 @@
  * Unless asked to, it never retries, splits or continues a transfer: a short result is the caller's to judge.
  * docs/performance.md has what each of these choices costs and how it was measured.
  */
-import { AiokvError, AiokvRangeError, SystemCallError, alignDown, assert } from '@aiokv/core';
-import { SYSCALL_NAMES, WatchedRequest, checkEarlyEnd } from './abort.ts';
+import { AiokvError, AiokvRangeError, SystemCallError, alignDown } from '@aiokv/core';
+import { WatchedRequest, checkEarlyEnd } from './abort.ts';
 import type { EarlyEnd } from './abort.ts';
 import type { AlignedBuffer } from './buffers.ts';
 import { checkHints, checkPoll, checkTransfer, checkVector, checkWaiting } from './checks.ts';
@@ -19,6 +19,7 @@ import type { QueueMessage } from './diagnostics.ts';
 import { Opcode, RequestFlag } from './engine.ts';
 import type { EngineName } from './engine.ts';
 import { Pipeline } from './pipeline.ts';
+import { PromiseSettler } from './promises.ts';
 import type { DirectFile, Platform } from './platform.ts';
 import { resolveQueueOptions } from './queue-options.ts';
 import type { QueueOptions } from './queue-options.ts';
@@ -505,49 +506,6 @@ const NO_TRANSFER = {
 
 function flagsOf({ nowait, dsync }: RequestOptions): number {
   return (nowait === true ? RequestFlag.nowait : 0) | (dsync === true ? RequestFlag.dsync : 0);
-}
-
-/** Settles the promises of the promise form; its token is the slot. */
-class PromiseSettler implements CompletionHandler {
-  readonly #resolve: (((value: number) => void) | null)[];
-  readonly #reject: (((reason: Error) => void) | null)[];
-  readonly #opcode: Uint8Array;
-  /** Whose promise is being made. */
-  #slot = 0;
-
-  constructor(slots: number) {
-    this.#resolve = new Array<((value: number) => void) | null>(slots).fill(null);
-    this.#reject = new Array<((reason: Error) => void) | null>(slots).fill(null);
-    this.#opcode = new Uint8Array(slots);
-  }
-
-  promiseOf(slot: number, opcode: Opcode): Promise<number> {
-    this.#slot = slot;
-    this.#opcode[slot] = opcode;
-    return new Promise(this.#capture);
-  }
-
-  expect(slot: number, opcode: Opcode, resolve: (value: number) => void, reject: (reason: Error) => void): void {
-    this.#resolve[slot] = resolve;
-    this.#reject[slot] = reject;
-    this.#opcode[slot] = opcode;
-  }
-
-  /** One executor for all promises: a closure for each would cost more than the rest of the request. */
-  readonly #capture = (resolve: (value: number) => void, reject: (reason: Error) => void): void => {
-    this.#resolve[this.#slot] = resolve;
-    this.#reject[this.#slot] = reject;
-  };
-
-  complete(slot: number, result: number): void {
-    const resolve = this.#resolve[slot];
-    const reject = this.#reject[slot];
-    assert(typeof resolve === 'function' && typeof reject === 'function', 'a promise waits for this slot');
-    this.#resolve[slot] = null;
-    this.#reject[slot] = null;
-    if (result >= 0) resolve(result);
-    else reject(new SystemCallError(SYSCALL_NAMES[this.#opcode[slot] as Opcode], result));
-  }
 }
 
 function closedError(): AiokvError {

@@ -1,0 +1,51 @@
+/**
+ * The promises of requests without a signal or a deadline: two functions for each slot, in arrays, and nothing else
+ * that is made for a request. abort.ts has those that may end early.
+ */
+import { SystemCallError, assert } from '@aiokv/core';
+import { SYSCALL_NAMES } from './abort.ts';
+import type { Opcode } from './engine.ts';
+import type { CompletionHandler } from './slots.ts';
+
+/** Settles the promises of the promise form; its token is the slot. */
+export class PromiseSettler implements CompletionHandler {
+  readonly #resolve: (((value: number) => void) | null)[];
+  readonly #reject: (((reason: Error) => void) | null)[];
+  readonly #opcode: Uint8Array;
+  /** Whose promise is being made. */
+  #slot = 0;
+
+  constructor(slots: number) {
+    this.#resolve = new Array<((value: number) => void) | null>(slots).fill(null);
+    this.#reject = new Array<((reason: Error) => void) | null>(slots).fill(null);
+    this.#opcode = new Uint8Array(slots);
+  }
+
+  promiseOf(slot: number, opcode: Opcode): Promise<number> {
+    this.#slot = slot;
+    this.#opcode[slot] = opcode;
+    return new Promise(this.#capture);
+  }
+
+  expect(slot: number, opcode: Opcode, resolve: (value: number) => void, reject: (reason: Error) => void): void {
+    this.#resolve[slot] = resolve;
+    this.#reject[slot] = reject;
+    this.#opcode[slot] = opcode;
+  }
+
+  /** One executor for all promises: a closure for each would cost more than the rest of the request. */
+  readonly #capture = (resolve: (value: number) => void, reject: (reason: Error) => void): void => {
+    this.#resolve[this.#slot] = resolve;
+    this.#reject[this.#slot] = reject;
+  };
+
+  complete(slot: number, result: number): void {
+    const resolve = this.#resolve[slot];
+    const reject = this.#reject[slot];
+    assert(typeof resolve === 'function' && typeof reject === 'function', 'a promise waits for this slot');
+    this.#resolve[slot] = null;
+    this.#reject[slot] = null;
+    if (result >= 0) resolve(result);
+    else reject(new SystemCallError(SYSCALL_NAMES[this.#opcode[slot] as Opcode], result));
+  }
+}
