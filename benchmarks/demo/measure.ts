@@ -49,7 +49,7 @@ export async function measureBareQueue(
 }
 
 /** `depth` readers, each with one read in flight; `read` is told which reader asks. */
-export async function closedLoop(
+async function closedLoop(
   depth: number,
   seconds: number,
   read: (random: Random, reader: number) => Promise<void>,

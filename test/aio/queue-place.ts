@@ -8,14 +8,14 @@ import { filled } from './engine-driver.ts';
 export const BLOCK = 4096;
 export const BLOCKS = 64;
 
-export interface Place {
+interface Place {
   readonly platform: Platform;
   readonly file: DirectFile;
   /** A queue that is closed after the test. */
   readonly open: (options?: Partial<QueueOptions>) => Queue;
 }
 
-export type UsePlace = (place: Place) => Promise<void>;
+type UsePlace = (place: Place) => Promise<void>;
 
 async function withPlace(platform: Platform, directory: string, use: UsePlace): Promise<void> {
   const file = await platform.open(`${directory}/data`, { create: true });

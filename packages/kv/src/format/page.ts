@@ -21,9 +21,9 @@ import { alignUp, matchesXxh64, writeXxh64 } from '@aiokv/core';
 import { writeU53 } from './words.ts';
 import type { Block } from './words.ts';
 
-export const PAGE_HEADER_BYTES = 32;
+const PAGE_HEADER_BYTES = 32;
 /** Images start and end on multiples of this. */
-export const PAGE_ALIGNMENT = 8;
+const PAGE_ALIGNMENT = 8;
 
 /** The words of a node, and which of them hold something: the first `lowWords`, and those from `heapLow` on. */
 export interface NodeWords {
