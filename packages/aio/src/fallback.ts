@@ -55,6 +55,11 @@ export class ThreadFallback {
     return this.#without.has(file);
   }
 
+  /** The request of the slot was withdrawn. */
+  forget(slot: number): void {
+    this.#transfers[slot] = null;
+  }
+
   pathOf(slot: number): string {
     return this.#transfers[slot]?.file.path ?? '';
   }

@@ -186,6 +186,7 @@ export class Pipeline {
     this.#waitingCount--;
     this.#slots.release(slot);
     this.#polls.delete(slot);
+    this.#fallback?.forget(slot);
     this.#counters.withdrawn++;
     this.#afterDispatch();
     return true;
