@@ -13,11 +13,11 @@ export function footprint(): Footprint {
   return { contexts, descriptors: readdirSync('/proc/self/fd').length };
 }
 
-/** The footprint when it has come down to this one, or what it is after ten seconds: contexts are given back late. */
+/** The footprint when it has come down to this one, or what it is after five seconds: contexts are given back late. */
 export async function settledFootprint(goal: Footprint): Promise<Footprint> {
   for (let attempt = 0; ; attempt++) {
     const now = footprint();
-    if (attempt === 200 || (now.contexts <= goal.contexts && now.descriptors <= goal.descriptors)) return now;
+    if (attempt === 100 || (now.contexts <= goal.contexts && now.descriptors <= goal.descriptors)) return now;
     await sleep(50);
   }
 }

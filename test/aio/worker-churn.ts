@@ -132,10 +132,14 @@ async function main(): Promise<void> {
   isOver = true;
   await reading;
   checkCanaries(canaries);
-  const after = bareContexts.length > 0 ? footprint() : await settledFootprint(before);
+  // What the ending does not give back need not be waited for.
+  const after = await settledFootprint({
+    contexts: before.contexts + bareContexts.length,
+    descriptors: ending === 'starting' ? Infinity : before.descriptors,
+  });
   const ffi = foreignInterface();
   for (const context of bareContexts) if (ffi !== undefined) raw.aioCalls(ffi).ioDestroySync(context);
-  const cleared = await settledFootprint(before);
+  const cleared = bareContexts.length > 0 ? await settledFootprint(before) : after;
   const report: ChurnReport = {
     ffi: ffi?.name ?? 'none',
     ready,

@@ -18,7 +18,7 @@ export interface ReaderData {
   readonly ending: 'terminate' | 'end' | 'throw' | 'exit' | 'starting' | 'closing' | 'bare';
 }
 
-export const IN_FLIGHT = 64;
+const IN_FLIGHT = 64;
 const SIZES = [4096, 16_384, 131_072];
 
 const { path, fileBytes, ownContext, ending } = workerData as ReaderData;
@@ -65,6 +65,8 @@ async function main(): Promise<void> {
     return void setInterval(() => undefined, 1000);
   }
   if (ending === 'closing') {
+    // Code that runs for the first time takes long between one call and the next.
+    await openQueue({ ownContext: true }).close();
     const closed = queue.close();
     parentPort?.postMessage('ready');
     return closed;

@@ -1,38 +1,65 @@
 /**
  * Power cuts at every I/O of random histories over the simulated disk. AIOKV_CRASH_IMAGES says how many
- * images to look at, AIOKV_CRASH_SEED where to begin; a failure names the seed that shows it again.
+ * images to look at, AIOKV_CRASH_SEED where to begin. A failure is shrunk and names the command that
+ * shows it again, with AIOKV_CRASH_STEPS, AIOKV_CRASH_CUTS, and AIOKV_CRASH_PLANTED where a defect was planted.
  */
 import test from 'ava';
-import { explore } from './crash/explorer.ts';
+import { explore, exploreCase } from './crash/explorer.ts';
+import type { Exploration } from './crash/explorer.ts';
+import { parseKept } from './crash/shrink.ts';
 
 const IMAGES = Number(process.env['AIOKV_CRASH_IMAGES'] ?? 20_000);
 const SEED = Number(process.env['AIOKV_CRASH_SEED'] ?? 1);
+const STEPS = process.env['AIOKV_CRASH_STEPS'];
+const CUTS = Number(process.env['AIOKV_CRASH_CUTS'] ?? 0);
 
-test('a power cut at any I/O loses nothing that was acknowledged as flushed', async (t) => {
+const PLANTED = process.env['AIOKV_CRASH_PLANTED'] ?? '';
+
+/** Of a single case, the one test that it belongs to is run. */
+const testOf = (planted: string): typeof test | typeof test.skip =>
+  STEPS === undefined || PLANTED === planted ? test : test.skip;
+
+type Planted = Parameters<typeof explore>[2];
+
+/** Shrinks what is not expected; what is planted is only shrunk where that is quick. */
+async function look(images: number, planted: Planted = {}, mostAttempts = 60): Promise<Exploration> {
+  if (STEPS === undefined) return explore(SEED, images, planted, mostAttempts);
+  const result: Exploration = { images: 0, recoveryImages: 0, histories: 0, violation: null };
+  const found = { seed: SEED, cuts: CUTS, kept: parseKept(STEPS, 0) };
+  result.violation = await exploreCase(found, planted, result);
+  return result;
+}
+
+testOf('')('a power cut at any I/O loses nothing that was acknowledged as flushed', async (t) => {
   t.timeout(540_000);
-  const { images, histories, violation } = await explore(SEED, IMAGES);
+  const { images, recoveryImages, histories, violation } = await look(IMAGES);
+  if (violation !== null) t.log(violation);
   t.is(violation, null);
+  t.log(`${images} images of ${histories} histories from seed ${SEED}, ${recoveryImages} of cuts in recoveries`);
+  if (STEPS !== undefined) return;
   t.true(images >= IMAGES);
-  t.log(`${images} images of ${histories} histories from seed ${SEED}`);
+  t.true(recoveryImages > images / 200);
 });
 
-test('an acknowledgement before the flush is found', async (t) => {
+testOf('earlyAcknowledgement')('an acknowledgement before the flush is found', async (t) => {
   t.timeout(540_000);
-  const { violation, images } = await explore(SEED, IMAGES, { earlyAcknowledgement: true });
+  const { violation, images } = await look(IMAGES, { earlyAcknowledgement: true });
   t.regex(violation ?? '', /were acknowledged as flushed/);
+  if (STEPS === undefined)
+    t.regex(violation ?? '', /\n {4}put [^\n]*\n {2}again: AIOKV_CRASH_SEED/, 'shrunk to one write');
   t.log(`found after ${images} images: ${violation}`);
 });
 
-test('slots that are used again before the checkpoint is durable are found', async (t) => {
+testOf('earlyReuse')('slots that are used again before the checkpoint is durable are found', async (t) => {
   t.timeout(540_000);
-  const { violation, images } = await explore(SEED, 2 * IMAGES, { earlyReuse: true });
+  const { violation, images } = await look(2 * IMAGES, { earlyReuse: true }, 0);
   t.regex(violation ?? '', /opening or reading failed|no prefix/);
   t.log(`found after ${images} images: ${violation}`);
 });
 
-test('a replay that starts behind the checkpoint, inside a batch perhaps, is found', async (t) => {
+testOf('lateStart')('a replay that starts behind the checkpoint, inside a batch perhaps, is found', async (t) => {
   t.timeout(540_000);
-  const { violation, images } = await explore(SEED, 2 * IMAGES, { lateStart: true });
+  const { violation, images } = await look(2 * IMAGES, { lateStart: true }, 0);
   t.regex(violation ?? '', /opening or reading failed|no prefix|were acknowledged as flushed/);
   t.log(`found after ${images} images: ${violation}`);
 });

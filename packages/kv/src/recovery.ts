@@ -16,6 +16,8 @@
  *     recovery, which no recovery goes back behind, and the sequences of a dropped batch stay taken.
  * R4. Records that the checkpoint covers are not replayed, but they must be there: a checkpoint never ends
  *     inside a batch, and never covers what is not flushed.
+ * R5. A read that went wrong looks like a torn tail. So where the log seems to end is read twice, and so are the
+ *     slots that seem to hold nothing; two answers that differ are an error, not an end.
  *
  * It writes nothing. docs/durability.md tells the cases apart for users.
  */
@@ -24,7 +26,7 @@ import type { Sequence } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
 import { corrupt, requireFull } from './failures.ts';
-import { FRAME_HEADER_BYTES, frameHash, readFrame, windowOf } from './format/frame.ts';
+import { FRAME_HEADER_BYTES, MAX_FRAME_BYTES, frameHash, readFrame, windowOf } from './format/frame.ts';
 import type { FrameHeader } from './format/frame.ts';
 import {
   FLAG_BATCH_CONTINUES,
@@ -85,6 +87,8 @@ export class Recovery {
   /** A whole segment; the next one is read while this one is replayed. */
   readonly #buffers: [AlignedBuffer, AlignedBuffer];
   #found: FoundSegment[] = [];
+  /** What was read of the headers of slots that hold no segment of the log. */
+  readonly #others = new Map<number, Uint8Array>();
   #link: ChainLink = NO_PREDECESSOR;
   #lastSequence: Sequence;
   /** Segments that were replayed, oldest first. */
@@ -114,7 +118,7 @@ export class Recovery {
   async run(): Promise<Recovered> {
     const { geometry, logStart } = this.#superblock;
     const slotCount = Segments.slotCountOf(geometry, await this.#file.sizeBytes());
-    this.#found = await this.#readHeaders(slotCount);
+    this.#found = await this.#readHeaders(Array.from({ length: slotCount }, (_, slot) => slot));
     const usedSlots = new Set<number>();
     let current = this.#found.find(
       ({ header }) => header.slot === logStart.slot && header.sequence === logStart.segmentSequence,
@@ -147,6 +151,7 @@ export class Recovery {
       if (successor === undefined) {
         await loading?.catch(() => undefined);
         await this.#requireTornTail(buffer, offset, header.sequence);
+        await this.#readAgain(buffer, slot, offset);
       } else if (successor !== likely) {
         await loading?.catch(() => undefined);
         loading = this.#readSegment(successor.header.slot, this.#buffers[which] as AlignedBuffer);
@@ -154,6 +159,7 @@ export class Recovery {
       current = successor;
     }
     if (usedSlots.size === 0) await this.#requireTornTail(null, 0, 0);
+    await this.#readHeaders([...this.#others.keys()]);
     this.#requireCheckpointed();
     // What lies before the start is not replayed, and holds records all the same.
     for (const { header } of this.#found) if (header.sequence < logStart.segmentSequence) usedSlots.add(header.slot);
@@ -188,26 +194,41 @@ export class Recovery {
     return sameLink(end.link, this.#link) && end.lastSequence === this.#lastSequence;
   }
 
-  async #readHeaders(slotCount: number): Promise<FoundSegment[]> {
+  async #readHeaders(wanted: readonly number[]): Promise<FoundSegment[]> {
     const { geometry, uuid } = this.#superblock;
     const blockBytes = alignUp(SEGMENT_HEADER_BYTES, this.#file.alignment.offset);
     const blocks = Array.from({ length: HEADERS_AT_ONCE }, () => allocateAligned(blockBytes));
     const found: FoundSegment[] = [];
-    for (let first = 0; first < slotCount; first += HEADERS_AT_ONCE) {
-      const slots = Array.from({ length: Math.min(HEADERS_AT_ONCE, slotCount - first) }, (_, i) => first + i);
+    for (let first = 0; first < wanted.length; first += HEADERS_AT_ONCE) {
       await Promise.all(
-        slots.map(async (slot, i) => {
+        wanted.slice(first, first + HEADERS_AT_ONCE).map(async (slot, i) => {
           const block = blocks[i] as AlignedBuffer;
           const offset = Segments.offsetOf(geometry, slot);
           requireFull('read', await this.#queue.read(this.#file, block, { offset }), blockBytes, this.#file.path);
           const header = readSegmentHeader(block);
-          if (header === null || header.slot !== slot || header.kind !== SegmentKind.log) return;
-          if (Buffer.compare(header.uuid, uuid) !== 0) return;
-          found.push({ header, hash: segmentHash(block) });
+          const isOurs = header !== null && header.slot === slot && Buffer.compare(header.uuid, uuid) === 0;
+          const isFound = isOurs && header.kind === SegmentKind.log;
+          if (isFound) found.push({ header, hash: segmentHash(block) });
+          if (!isFound || this.#others.has(slot)) this.#noteOther(slot, block.bytes.slice(0, SEGMENT_HEADER_BYTES));
         }),
       );
     }
     return found;
+  }
+
+  /** R5. */
+  #noteOther(slot: number, header: Uint8Array): void {
+    const before = this.#others.get(slot);
+    if (before === undefined) this.#others.set(slot, header);
+    else if (Buffer.compare(before, header) !== 0)
+      throw this.#twoAnswers(Segments.offsetOf(this.#superblock.geometry, slot));
+  }
+
+  #twoAnswers(fileOffset: number): AiokvError {
+    return new AiokvError(
+      'ERR_AIOKV_IO',
+      `byte ${fileOffset} of ${this.#file.path} was read twice and differed: check the device, then open the store again`,
+    );
   }
 
   async #readSegment(slot: number, buffer: AlignedBuffer): Promise<void> {
@@ -331,6 +352,19 @@ export class Recovery {
         throw corrupt(`the log breaks at ${where}, before what a later segment proves to have been flushed`);
       }
       await nextTurn();
+    }
+  }
+
+  /** R5. Compares the place of the frame that is not there. `buffer` holds its segment. */
+  async #readAgain(buffer: AlignedBuffer, slot: number, offset: number): Promise<void> {
+    const { geometry } = this.#superblock;
+    const length = Math.min(MAX_FRAME_BYTES, geometry.segmentBytes - offset);
+    if (length === 0) return;
+    const fileOffset = Segments.offsetOf(geometry, slot) + offset;
+    const again = allocateAligned(length);
+    requireFull('read', await this.#queue.read(this.#file, again, { offset: fileOffset }), length, this.#file.path);
+    if (Buffer.compare(again.bytes, buffer.bytes.subarray(offset, offset + length)) !== 0) {
+      throw this.#twoAnswers(fileOffset);
     }
   }
 

@@ -311,6 +311,7 @@ export class Store implements IteratorHost, AsyncDisposable {
       await log.close();
       await this.#reader.quiet();
       index.close();
+      checkpointer.abandon(log.latched ?? closed());
       await queue.close();
       await file.close();
     }

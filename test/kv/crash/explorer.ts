@@ -5,31 +5,61 @@
  * what the medium could hold if the power failed just then: with none, all, a random part or a torn part
  * of what was not flushed. Every image is opened and compared with what the ledger allows. Some images
  * live on: another history runs on them, and is cut in turn.
+ *
+ * ```
+ *   history ─┬─ cut ─► image ─► opened, compared with the ledger
+ *            ├─ cut ─► image ─► opened ─► history ─┬─ cut ─► image ─► …
+ *            └─ kill -9 ─► opened on the same machine ─┬─ cut ─► image ─► opened, compared
+ *                          (what is not flushed is still there)  └─ cut after the opening: just what it found
+ * ```
+ *
+ * The last line is the second failure in a row: what a recovery reads may not be on the medium yet. Its
+ * images are counted apart.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { Random } from '@aiokv/core';
+import { ManualClock, Random } from '@aiokv/core';
 import { SimulatedDisk } from '@aiokv/aio';
+import type { Platform } from '@aiokv/aio';
 import type { Store } from '@aiokv/kv';
 import { openPlanted } from '../../../packages/kv/src/open.ts';
 import type { Planted } from '../../../packages/kv/src/open.ts';
-import { Ledger, call, contentsOf, randomGroup, readAll } from './history.ts';
+import { HistoryMaker, Ledger, call, contentsOf, describeStep, readAll } from './history.ts';
+import type { Step } from './history.ts';
+import { DIRECTORY, GEOMETRY } from './life.ts';
+import { MortalProcess } from './mortal.ts';
+import { shrink } from './shrink.ts';
+
+export { GEOMETRY } from './life.ts';
 
 const MODES = ['none', 'all', 'subset', 'torn'] as const;
-const DIRECTORY = '/store';
-/** Small segments and few buffers keep an opening cheap and make histories cross segments. */
-export const GEOMETRY = { segmentBytes: 64 * 1024, writeBufferBytes: 1024 * 1024, queueDepth: 8 };
+/** Of the histories, so many end with a kill and a recovery that is cut. */
+const KILL_CHANCE = 0.3;
+/** The cuts of a shrunk history fall where chance has it: it gets so many chances. */
+const CUT_SEEDS = 4;
 
-const SOUND: Planted = {};
+/** Time passes from step to step, so that nothing but the seed decides what happens. */
+const STEP_MS = 300;
 
-function openOn(disk: SimulatedDisk, planted: Planted): Promise<Store> {
-  return openPlanted(DIRECTORY, { ...GEOMETRY, platform: disk }, planted);
+function openOn(platform: Platform, planted: Planted, clock = new ManualClock()): Promise<Store> {
+  return openPlanted(DIRECTORY, { ...GEOMETRY, platform, clock }, planted);
 }
 
 export interface Exploration {
   images: number;
+  /** Images of cuts in the opening after a kill. */
+  recoveryImages: number;
   histories: number;
-  /** The first violation: what was found, and the seed that shows it again. */
+  /** The first violation, shrunk: what was found, the steps, and how to see it again. */
   violation: string | null;
+}
+
+/** One history, and the one that lives on from an image of it. Everything but the contents of segments follows from it. */
+export interface CrashCase {
+  readonly seed: number;
+  /** Decides what the cuts leave. */
+  readonly cuts: number;
+  /** Numbers of the steps that are taken, those of the second history after those of the first. */
+  readonly kept: readonly number[] | null;
 }
 
 interface Image {
@@ -39,128 +69,221 @@ interface Image {
   readonly to: number;
 }
 
-/** Runs histories from `seed` on until `images` were checked or something is wrong. */
-export async function explore(seed: number, images: number, planted: Planted = SOUND): Promise<Exploration> {
-  const result: Exploration = { images: 0, histories: 0, violation: null };
+interface Histories {
+  readonly first: readonly Step[];
+  readonly second: readonly Step[];
+}
+
+/**
+ * Runs histories from `seed` on until `images` were checked or something is wrong.
+ *
+ * @param mostAttempts at shrinking what is wrong
+ */
+export async function explore(
+  seed: number,
+  images: number,
+  planted: Planted = {},
+  mostAttempts = 60,
+): Promise<Exploration> {
+  const result: Exploration = { images: 0, recoveryImages: 0, histories: 0, violation: null };
   for (let next = seed; result.images < images && result.violation === null; next++) {
-    await exploreSeed(next, planted, result);
+    const found = await exploreCase({ seed: next, cuts: 0, kept: null }, planted, result);
+    if (found !== null) result.violation = await report(next, found, planted, mostAttempts);
   }
   return result;
 }
 
-/** One history of one seed, and the histories that live on from its images. */
-async function exploreSeed(seed: number, planted: Planted, result: Exploration): Promise<void> {
-  const random = new Random(seed);
-  const disk = new SimulatedDisk({ seed });
-  const first = await runHistory(disk, new Map(), random, planted);
-  result.histories++;
-  const survivor = await checkImages(first.images, first.ledger, seed, random, planted, result);
-  if (survivor === null || result.violation !== null) return;
-  const second = await runHistory(survivor.disk, survivor.contents, random, planted);
-  result.histories++;
-  await checkImages(second.images, second.ledger, seed, random, planted, result);
+/** Runs one case; what is wrong with it, or null. */
+export async function exploreCase(
+  { seed, cuts, kept }: CrashCase,
+  planted: Planted = {},
+  result: Exploration = { images: 0, recoveryImages: 0, histories: 0, violation: null },
+): Promise<string | null> {
+  const all = historiesOf(seed);
+  const isKept = (at: number): boolean => kept === null || kept.includes(at);
+  const first = all.first.filter((_, i) => isKept(i));
+  const second = all.second.filter((_, i) => isKept(all.first.length + i));
+  const random = new Random(seed ^ (cuts << 16) ^ 0xc07);
+  const one = new Exploring(planted, random, result);
+  const survivor = await one.run(new SimulatedDisk({ seed }), new Map(), first);
+  if (survivor !== null && one.violation === null) await one.run(survivor.disk, survivor.contents, second);
+  return one.violation;
 }
 
-async function runHistory(
-  disk: SimulatedDisk,
-  start: ReadonlyMap<string, string>,
-  random: Random,
-  planted: Planted,
-): Promise<{ images: Image[]; ledger: Ledger }> {
-  const images: Image[] = [];
-  const ledger = new Ledger(start);
-  let store = await openOn(disk, planted);
-  disk.onOperation = (index, kind) => {
-    for (const mode of MODES) {
-      const image = disk.powerCut(mode, random);
-      const what = `cut at I/O ${index} (${kind}), ${mode} of the unflushed`;
-      images.push({ disk: image, what, from: ledger.flushedThrough, to: ledger.called });
+function historiesOf(seed: number): Histories {
+  const maker = new HistoryMaker(new Random(seed));
+  return { first: maker.writing(), second: maker.writing() };
+}
+
+/** Shrinks a case that has violated something, and tells all about it. */
+async function report(seed: number, found: string, planted: Planted, mostAttempts: number): Promise<string> {
+  const { first, second } = historiesOf(seed);
+  const attempt = async (kept: readonly number[]): Promise<{ what: string; cuts: number } | null> => {
+    for (let cuts = 0; cuts < CUT_SEEDS; cuts++) {
+      const what = await exploreCase({ seed, cuts, kept }, planted);
+      if (what !== null) return { what, cuts };
     }
+    return null;
   };
-  const pending: Promise<void>[] = [];
-  let writing: Promise<void> | null = null;
-  const steps = 3 + random.below(8);
-  for (let step = 0; step < steps; step++) {
-    const calls = 1 + random.below(3);
-    for (let i = 0; i < calls; i++) pending.push(call(store, ledger, randomGroup(random)));
-    if (random.chance(0.3)) {
-      writing = checkpointAmidWrites(store, ledger, random);
-      pending.push(writing);
+  const shrunk = await shrink(first.length + second.length, { what: found, cuts: 0 }, attempt, mostAttempts);
+  const { kept } = shrunk;
+  const described = kept.map((at) =>
+    at < first.length
+      ? `    ${describeStep(first[at] as Step)}`
+      : `    on the survivor: ${describeStep(second[at - first.length] as Step)}`,
+  );
+  const variables = `AIOKV_CRASH_SEED=${seed} AIOKV_CRASH_STEPS=${kept.join(',')} AIOKV_CRASH_CUTS=${shrunk.found.cuts}`;
+  const plants = Object.keys(planted).map((name) => `AIOKV_CRASH_PLANTED=${name} `);
+  const command = `${plants.join('')}${variables} npm test -- test/kv/crash.test.ts`;
+  return `seed ${seed}, ${shrunk.found.what}\n${described.join('\n')}\n  again: ${command}`;
+}
+
+class Exploring {
+  violation: string | null = null;
+  readonly #planted: Planted;
+  readonly #random: Random;
+  readonly #result: Exploration;
+
+  constructor(planted: Planted, random: Random, result: Exploration) {
+    this.#planted = planted;
+    this.#random = random;
+    this.#result = result;
+  }
+
+  /** Runs a history on a disk and checks its images; returns one of them for another to go on from. */
+  async run(
+    disk: SimulatedDisk,
+    start: ReadonlyMap<string, string>,
+    steps: readonly Step[],
+  ): Promise<{ disk: SimulatedDisk; contents: Map<string, string> } | null> {
+    const random = this.#random;
+    this.#result.histories++;
+    const ledger = new Ledger(start);
+    const images: Image[] = [];
+    const mortal = new MortalProcess(disk);
+    const clock = new ManualClock();
+    let store = await openOn(mortal, this.#planted, clock);
+    disk.onOperation = (index, kind) => {
+      for (const mode of MODES) {
+        const image = disk.powerCut(mode, random);
+        const what = `cut at I/O ${index} (${kind}), ${mode} of the unflushed`;
+        images.push({ disk: image, what, from: ledger.flushedThrough, to: ledger.called });
+      }
+    };
+    const pending: Promise<void>[] = [];
+    for (const step of steps) {
+      clock.advance(STEP_MS);
+      if (step.type === 'reopen') {
+        await Promise.all(pending);
+        await store.close();
+        ledger.acknowledge(ledger.called);
+        store = await openOn(mortal, this.#planted, clock);
+      } else if (step.type === 'settle') await Promise.all(pending);
+      else if (step.type === 'write') pending.push(call(store, ledger, step.group));
+      else if (step.type === 'checkpoint') pending.push(checkpointAmidWrites(store, ledger, step));
     }
-    if (random.chance(0.6)) await Promise.all(pending);
-    if (random.chance(0.1)) {
-      await writing;
-      await store.close();
-      ledger.acknowledge(ledger.called);
-      store = await openOn(disk, planted);
+    const end = random.float();
+    if (end < KILL_CHANCE) {
+      for (let turns = random.below(12); turns > 0; turns--) await nextTurn();
+      delete disk.onOperation;
+      await mortal.kill();
+      await this.#recover(disk, ledger);
+    } else {
+      await Promise.all(pending);
+      if (end < 0.6) await store.close();
+    }
+    delete disk.onOperation;
+    disk.stop();
+    return this.violation === null ? this.#checkAll(images, ledger) : null;
+  }
+
+  /** Opens the store after a kill, with cuts at every I/O of that. */
+  async #recover(disk: SimulatedDisk, ledger: Ledger): Promise<void> {
+    const random = this.#random;
+    const from = ledger.flushedThrough;
+    const to = ledger.called;
+    const images: Image[] = [];
+    disk.onOperation = (index, kind) => {
+      const mode = MODES[random.below(MODES.length)] as (typeof MODES)[number];
+      const what = `killed, then cut at I/O ${index} (${kind}) of the opening, ${mode} of the unflushed`;
+      images.push({ disk: disk.powerCut(mode, random), what, from, to });
+    };
+    const process = { disk, what: 'killed, opened again', from: ledger.writtenThrough, to };
+    const found = await this.#check(process, ledger, () => {
+      const what = 'killed, opened again, then cut, none of the unflushed';
+      images.push({ disk: disk.powerCut('none', random), what, from, to });
+    });
+    if (found === null) return;
+    for (const image of images) {
+      this.#result.recoveryImages++;
+      const again = await this.#check(image, ledger);
+      // What was served must not be taken back by a second failure.
+      if (image === images.at(-1) && again !== null && contentsOf(again) !== contentsOf(found)) {
+        this.violation = `${image.what}: holds other things than were served before`;
+      }
+      if (this.violation !== null) return;
     }
   }
-  await Promise.all(pending);
-  if (random.chance(0.5)) await store.close();
-  delete disk.onOperation;
-  disk.stop();
-  return { images, ledger };
+
+  /** Opens every image; returns one of them for a history to go on from. */
+  async #checkAll(
+    images: readonly Image[],
+    ledger: Ledger,
+  ): Promise<{ disk: SimulatedDisk; contents: Map<string, string> } | null> {
+    let survivor: { disk: SimulatedDisk; contents: Map<string, string> } | null = null;
+    const chosen = this.#random.below(images.length);
+    for (const [at, image] of images.entries()) {
+      this.#result.images++;
+      const contents = await this.#check(image, ledger);
+      if (contents === null) return null;
+      if (at === chosen) survivor = { disk: image.disk, contents };
+    }
+    return survivor;
+  }
+
+  /** What an image holds, or null when that is not what it must. */
+  async #check(
+    { disk, what, from, to }: Image,
+    ledger: Ledger,
+    onRead?: () => void,
+  ): Promise<Map<string, string> | null> {
+    let contents: Map<string, string>;
+    try {
+      const store = await openOn(disk, this.#planted);
+      delete disk.onOperation;
+      contents = await readAll(store);
+      onRead?.();
+      await store.close();
+    } catch (error) {
+      this.violation = `${what}: opening or reading failed: ${String(error)}`;
+      return null;
+    }
+    const found = contentsOf(contents);
+    if (ledger.find(found, from, to) >= 0) return contents;
+    const elsewhere = ledger.find(found, 0, ledger.called);
+    this.violation =
+      elsewhere >= 0
+        ? `${what}: holds the first ${elsewhere} groups, but ${from} were acknowledged as flushed and ${to} called`
+        : `${what}: holds what no prefix of the history leaves behind: ${found.slice(0, 300)}`;
+    return null;
+  }
 }
 
 /** A checkpoint, and writes that fill segments until it is durable. */
-async function checkpointAmidWrites(store: Store, ledger: Ledger, random: Random): Promise<void> {
+async function checkpointAmidWrites(
+  store: Store,
+  ledger: Ledger,
+  step: Step & { readonly type: 'checkpoint' },
+): Promise<void> {
   let isDone = false;
   const checkpoint = store.checkpoint().finally(() => {
     isDone = true;
   });
   const writes: Promise<void>[] = [];
-  const pauseTurns = random.chance(0.5) ? 2 : 12;
-  for (let left = random.below(8); left > 0 && !isDone; left--) {
-    writes.push(call(store, ledger, randomGroup(random, 30_000)));
-    for (let turns = random.below(pauseTurns); turns > 0; turns--) await nextTurn();
+  for (const { group, turns } of step.writes) {
+    if (isDone) break;
+    writes.push(call(store, ledger, group));
+    for (let turn = turns; turn > 0; turn--) await nextTurn();
   }
   await Promise.all([checkpoint, ...writes]);
-}
-
-/** Opens every image; returns one of them for a history to go on from. */
-async function checkImages(
-  images: readonly Image[],
-  ledger: Ledger,
-  seed: number,
-  random: Random,
-  planted: Planted,
-  result: Exploration,
-): Promise<{ disk: SimulatedDisk; contents: Map<string, string> } | null> {
-  let survivor: { disk: SimulatedDisk; contents: Map<string, string> } | null = null;
-  const chosen = random.below(images.length);
-  for (const [at, image] of images.entries()) {
-    result.images++;
-    const fault = await checkImage(image, ledger, planted, (contents) => {
-      if (at === chosen) survivor = { disk: image.disk, contents };
-    });
-    if (fault !== null) {
-      result.violation = `seed ${seed}, ${image.what}: ${fault}`;
-      return null;
-    }
-  }
-  return survivor;
-}
-
-async function checkImage(
-  image: Image,
-  ledger: Ledger,
-  planted: Planted,
-  onContents: (contents: Map<string, string>) => void,
-): Promise<string | null> {
-  let contents: Map<string, string>;
-  try {
-    const store = await openOn(image.disk, planted);
-    contents = await readAll(store);
-    await store.close();
-  } catch (error) {
-    return `opening or reading failed: ${String(error)}`;
-  }
-  onContents(contents);
-  const found = contentsOf(contents);
-  for (let k = image.from; k <= image.to; k++) if (ledger.prefixes[k] === found) return null;
-  const elsewhere = ledger.prefixes.indexOf(found);
-  if (elsewhere >= 0) {
-    return `holds the first ${elsewhere} groups, but ${image.from} were acknowledged as flushed and ${image.to} called`;
-  }
-  return `holds what no prefix of the history leaves behind: ${found.slice(0, 300)}`;
 }

@@ -187,6 +187,13 @@ export class Ledger {
     this.#prefixes = [];
   }
 
+  /** Whether a store that has given so many sequence numbers has admitted this group. */
+  isAdmitted(group: number, sequence: number): boolean {
+    let at = this.#base.sequence;
+    for (let number = this.#base.groups + 1; number <= group; number++) at += this.#recordsOf(number);
+    return at <= sequence;
+  }
+
   /** A store was opened that holds the first `through` groups and stands at this sequence number; what it lacks is gone. */
   restart(through: number, sequence: number): void {
     for (let group = through + 1; group <= this.called; group++) this.refuse(group);
@@ -212,9 +219,13 @@ export class Ledger {
     let { groups, sequence: at } = this.#base;
     while (at < sequence) {
       groups++;
-      if (!this.#void.has(groups)) at += (this.#groups[groups - 1] as Group).operations.length;
+      at += this.#recordsOf(groups);
     }
     return this.mapAfter(groups);
+  }
+
+  #recordsOf(group: number): number {
+    return this.#void.has(group) ? 0 : (this.#groups[group - 1] as Group).operations.length;
   }
 
   /** The first prefix from `from` to `to` groups with these contents, or -1. */

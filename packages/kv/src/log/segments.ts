@@ -101,6 +101,7 @@ export class Segments {
     const growthBytes = Math.min(MAX_GROWTH_BYTES, (this.#slotCount / 4) * segmentBytes);
     const added = Math.max(1, Math.floor(growthBytes / segmentBytes));
     const from = Segments.offsetOf(this.#geometry, this.#slotCount);
+    this.#growthFailure = null;
     try {
       await this.#file.preallocate(from, added * segmentBytes);
     } catch (cause) {

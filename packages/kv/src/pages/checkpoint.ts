@@ -98,8 +98,17 @@ export class Checkpointer {
   readonly onExact = (tree: Tree, sequence: Sequence): void => {
     if (this.#running !== null) return;
     const { log, index, checkpointBytes } = this.#options;
+    if (log.latched !== null) {
+      this.abandon(log.latched);
+      return;
+    }
+    // There is nothing yet that a checkpoint could hold, nor a log that it could lead to.
+    if (sequence === 0) {
+      for (const waiter of this.#waiters.splice(0)) waiter.resolve();
+      return;
+    }
     const isDue = this.uncoveredBytes >= Math.max(checkpointBytes, this.#standing.mapping.bytes);
-    if (log.latched !== null || (!isDue && this.#waiters.length === 0)) return;
+    if (!isDue && this.#waiters.length === 0) return;
     const waiters = this.#waiters;
     this.#waiters = [];
     const snapshot = tree.snapshot();
@@ -140,6 +149,11 @@ export class Checkpointer {
   /** Waits for the one that is written, whatever comes of it. */
   async settle(): Promise<void> {
     await this.#running;
+  }
+
+  /** Whoever waits for a checkpoint that will not begin any more is told. */
+  abandon(error: Error): void {
+    for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
   }
 
   async #run(tree: Tree, snapshot: TreeSnapshot, sequence: Sequence): Promise<void> {
