@@ -15,7 +15,7 @@ import type { IocbCommand } from './raw/iocb.ts';
 import { aioCalls } from './raw/libaio.ts';
 import type { AioCalls } from './raw/libaio.ts';
 import { libcOf } from './raw/libc.ts';
-import { destroyAtEndOfWorker } from './raw/teardown.ts';
+import { setupHooked } from './raw/teardown.ts';
 
 const { EINTR } = constants.errno;
 /** Most requests of a batch. */
@@ -58,8 +58,9 @@ export class Bench {
     this.#buffers = Array.from({ length: DEPTH }, () => randomBuffer(requestBytes));
     this.#timeoutsAddress = ffi.addressOf(this.#timeouts.buffer);
     for (let i = 0; i < DEPTH; i++) this.#iocbs.point(i, i);
-    this.#context = this.#calls.ioSetup(DEPTH);
-    this.#forget = destroyAtEndOfWorker(libcOf(ffi), this.#context);
+    const { handle, forget } = setupHooked(libcOf(ffi), this.#calls, DEPTH);
+    this.#context = handle;
+    this.#forget = forget;
   }
 
   prepare(index: number, command: IocbCommand, offset: number): void {

@@ -17,7 +17,7 @@ export interface Group {
   readonly durability: Durability;
 }
 
-export interface PacedWrite {
+interface PacedWrite {
   readonly group: Group;
   /** Turns of the event loop that pass after the call. */
   readonly turns: number;

@@ -18,7 +18,9 @@ export class MortalProcess implements Platform {
   readonly #files = new Set<DirectFile>();
   readonly #engines: Engine[] = [];
   #isDead = false;
+  /** Requests of its engines, and calls of other kinds, that the machine has begun. */
   #inFlight = 0;
+  #calls = 0;
 
   constructor(disk: SimulatedDisk) {
     this.#disk = disk;
@@ -27,7 +29,7 @@ export class MortalProcess implements Platform {
   /** Settles when nothing of it is left. */
   async kill(): Promise<void> {
     this.#isDead = true;
-    while (this.#inFlight > 0) await nextTurn();
+    while (this.#inFlight > 0 || this.#calls > 0) await nextTurn();
     for (const engine of this.#engines) await engine.close();
     for (const file of this.#files) await file.close();
   }
@@ -124,7 +126,15 @@ export class MortalProcess implements Platform {
   /** Nothing is done for the dead, and nobody hears of it. */
   async #alive<T>(work: () => Promise<T>): Promise<T> {
     if (this.#isDead) return NEVER;
-    const result = await work();
-    return this.#isDead ? NEVER : result;
+    this.#calls++;
+    try {
+      const result = await work();
+      if (!this.#isDead) return result;
+    } catch (error) {
+      if (!this.#isDead) throw error;
+    } finally {
+      this.#calls--;
+    }
+    return NEVER;
   }
 }

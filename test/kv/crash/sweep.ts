@@ -44,7 +44,7 @@ import type { Admissible, Ending } from './life.ts';
 import { shrink } from './shrink.ts';
 import { Watch } from './watch.ts';
 
-export const FAULT_KINDS = [
+const FAULT_KINDS = [
   'EIO',
   'ENOSPC',
   'short',
@@ -55,7 +55,7 @@ export const FAULT_KINDS = [
   'flush-failure',
   'never-completes',
 ] as const;
-export type FaultKind = (typeof FAULT_KINDS)[number];
+type FaultKind = (typeof FAULT_KINDS)[number];
 
 export interface SweepFault {
   readonly at: number;
@@ -338,7 +338,7 @@ async function requireReadable(
 }
 
 /** Every case of a history that is not the same as another; `requests` are those of its run without a fault. */
-export function casesOf(requests: readonly string[]): SweepFault[] {
+function casesOf(requests: readonly string[]): SweepFault[] {
   return requests.flatMap((request, at) =>
     FAULT_KINDS.filter((kind) => VICTIMS[kind].includes(request)).flatMap((kind) => [
       { at, kind, sticky: false },

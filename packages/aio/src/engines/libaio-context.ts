@@ -24,7 +24,7 @@ import type { AioCalls } from '../raw/libaio.ts';
 import { EventArray } from '../raw/iocb.ts';
 import { libcOf } from '../raw/libc.ts';
 import { CompletionRing } from '../raw/ring.ts';
-import { destroyAtEndOfWorker } from '../raw/teardown.ts';
+import { setupHooked } from '../raw/teardown.ts';
 import type { ForeignInterface } from '../ffi/port.ts';
 import { ReadyRing } from './ready-ring.ts';
 
@@ -66,7 +66,7 @@ export class AioContext {
   readonly #timeout = new Int32Array(4);
   readonly #timeoutAddress: number;
   #ring: CompletionRing | null;
-  readonly #cancelTeardown: () => void;
+  readonly #forget: () => void;
   #idleTimer: NodeJS.Timeout | null = null;
   #isDestroyed = false;
 
@@ -77,8 +77,9 @@ export class AioContext {
     this.#isShared = isShared;
     this.#events = new EventArray(ffi, BATCH);
     this.#timeoutAddress = ffi.addressOf(this.#timeout.buffer);
-    this.handle = calls.ioSetup(capacity);
-    this.#cancelTeardown = destroyAtEndOfWorker(libcOf(ffi), this.handle);
+    const { handle, forget } = setupHooked(libcOf(ffi), calls, capacity);
+    this.handle = handle;
+    this.#forget = forget;
     this.#ring = readsRing ? CompletionRing.at(this.handle, (address, bytes) => ffi.viewOf(address, bytes)) : null;
   }
 
@@ -184,7 +185,7 @@ export class AioContext {
     this.#isDestroyed = true;
     this.#ring?.drop();
     this.#ring = null;
-    this.#cancelTeardown();
+    this.#forget();
     await this.#calls.ioDestroy(this.handle);
   }
 }

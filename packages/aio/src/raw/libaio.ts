@@ -23,9 +23,10 @@ export interface AioCalls {
    * Makes a context for `maxEvents` requests in flight and returns its handle, which is also the
    * address of its completion ring.
    *
+   * @param cell where the kernel writes the handle; 0 before
    * @throws AiokvError ERR_AIOKV_NO_CONTEXT when the system's limit is reached; SystemCallError
    */
-  ioSetup(maxEvents: number): number;
+  ioSetup(maxEvents: number, cell?: BigUint64Array<ArrayBuffer>): number;
   /**
    * Waits for what is in flight, off the event loop (some 30 ms even when idle), and unmaps the ring:
    * every view of it must be dropped before the call.
@@ -81,8 +82,7 @@ function bindCalls(ffi: ForeignInterface, library: ForeignLibrary | null): AioCa
     ioSubmit: call('io_submit', 3),
     ioGetevents: call('io_getevents', 5),
     ioCancel: call('io_cancel', 3),
-    ioSetup(maxEvents) {
-      const handle = new BigUint64Array(1);
+    ioSetup(maxEvents, handle = new BigUint64Array(1)) {
       const result = setup(maxEvents, ffi.addressOf(handle.buffer));
       if (result < 0) throw setupError(result, maxEvents);
       return Number(handle[0]);

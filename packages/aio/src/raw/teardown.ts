@@ -4,7 +4,7 @@
  * say then; Node's own clean-up hooks do, and take a C function of one pointer.
  *
  * ```
- *   end of the worker ─► node::AddEnvironmentCleanupHook's list ─► io_destroy(context), which waits for what
+ *   end of the worker ─► node::AddEnvironmentCleanupHook's list ─► io_destroy(*cell), which waits for what
  *                                                                  is in flight ─► memory is freed
  * ```
  *
@@ -13,29 +13,36 @@
  * first, and never unmapped.
  *
  * T1. A hook is removed before its context is destroyed otherwise: the address may be that of another
- *     context a moment later.
+ *     context a moment later. A worker that ends just between the two leaves a context behind, with nothing
+ *     in flight.
  */
 import { SystemCallError } from '@aiokv/core';
 import { getEnvironmentData, isMainThread, setEnvironmentData } from 'node:worker_threads';
 import type { NativeFunction } from '../ffi/port.ts';
+import type { AioCalls } from './libaio.ts';
 import type { Libc } from './libc.ts';
 
 const ADD = '_ZN4node25AddEnvironmentCleanupHookEPN2v87IsolateEPFvPvES3_';
 const REMOVE = '_ZN4node28RemoveEnvironmentCleanupHookEPN2v87IsolateEPFvPvES3_';
 const CURRENT_ISOLATE = '_ZN2v87Isolate10GetCurrentEv';
 /** Under this name workers find what the main thread has made. */
-const SHARED_ADDRESS = 'aiokv.io_destroy';
+const SHARED_ADDRESS = 'aiokv.io_destroy.cell';
 const PAGE_BYTES = 4096;
 const PROT_READ_WRITE = 3;
 const PROT_READ_EXEC = 5;
 const MAP_PRIVATE_ANONYMOUS = 0x22;
 
-/** `io_destroy(first argument)`, then return. */
+/** What the first argument points to is a handle: `io_destroy` of it, unless it is 0. */
 const MACHINE_CODE = {
-  // mov eax, 207; syscall; ret
-  x64: [0xb8, 0xcf, 0x00, 0x00, 0x00, 0x0f, 0x05, 0xc3],
-  // mov x8, #1; svc #0; ret
-  arm64: [0x28, 0x00, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4, 0xc0, 0x03, 0x5f, 0xd6],
+  // mov rdi, [rdi]; test rdi, rdi; jz ret; mov eax, 207; syscall; ret
+  x64: [0x48, 0x8b, 0x3f, 0x48, 0x85, 0xff, 0x74, 0x07, 0xb8, 0xcf, 0x00, 0x00, 0x00, 0x0f, 0x05, 0xc3],
+  // ldr x0, [x0]; cbz x0, ret; mov x8, #1; svc #0; ret
+  arm64: [0xf9400000, 0xb4000060, 0xd2800028, 0xd4000001, 0xd65f03c0].flatMap((word) => [
+    word & 0xff,
+    (word >>> 8) & 0xff,
+    (word >>> 16) & 0xff,
+    word >>> 24,
+  ]),
 } as const;
 
 interface Hooks {
@@ -46,18 +53,41 @@ interface Hooks {
 
 const hooks = new WeakMap<Libc, Hooks>();
 
+/** Cells of contexts that live: the hook of one that was forgotten unclosed reads its cell all the same. */
+const cells = new Set<BigUint64Array>();
+
+/** A context that the end of its thread destroys. */
+export interface HookedContext {
+  readonly handle: number;
+  /** To be called before the context is destroyed (T1). */
+  readonly forget: () => void;
+}
+
 /**
- * Has the context destroyed when this thread ends before it was closed. Does nothing on the main thread, whose
- * memory is freed by the kernel, after it has waited.
+ * `io_setup` of a context that is destroyed when this thread ends before it was closed. The hook comes before the
+ * context: it finds the handle, or 0, in the cell into which the kernel writes it, so there is no moment in between.
+ * On the main thread there is no hook: its memory is freed by the kernel, after it has waited.
  *
- * @returns to be called before the context is destroyed (T1)
+ * @throws as `ioSetup`
  */
-export function destroyAtEndOfWorker(libc: Libc, context: number): () => void {
+export function setupHooked(libc: Libc, calls: AioCalls, maxEvents: number): HookedContext {
   const destroy = destroyFunction(libc);
-  if (isMainThread) return () => undefined;
+  if (isMainThread) return { handle: calls.ioSetup(maxEvents), forget: () => undefined };
   const { add, remove, isolate } = hooksOf(libc);
-  add(isolate, destroy, context);
-  return () => void remove(isolate, destroy, context);
+  const cell = new BigUint64Array(1);
+  const address = libc.ffi.addressOf(cell.buffer);
+  const forget = (): void => {
+    remove(isolate, destroy, address);
+    cells.delete(cell);
+  };
+  cells.add(cell);
+  add(isolate, destroy, address);
+  try {
+    return { handle: calls.ioSetup(maxEvents, cell), forget };
+  } catch (error) {
+    forget();
+    throw error;
+  }
 }
 
 function hooksOf(libc: Libc): Hooks {
