@@ -21,8 +21,9 @@ function isPublic(file, seen = new Set()) {
   if (seen.has(file)) return true;
   seen.add(file);
   const text = readFileSync(file, 'utf8');
+  // A script that a test turns into JavaScript names its helpers as they are called then.
   const helpers = [...text.matchAll(/(?:from|import)\s*\(?\s*'(\.[^']*)'/g)].map(([, path]) =>
-    join(dirname(file), path),
+    join(dirname(file), path.replace(/\.js$/, '.ts')),
   );
   return !text.includes('/packages/') && helpers.every((helper) => isPublic(helper, seen));
 }
