@@ -8,7 +8,7 @@
  */
 import { parseArgs } from 'node:util';
 import { Random } from '@aiokv/core';
-import { Entry, NodeMemory, Tree } from '../../packages/kv/src/tree/index.ts';
+import { Entry, FOUND, NodeMemory, Tree } from '../../packages/kv/src/tree/index.ts';
 
 const { positionals } = parseArgs({ allowPositionals: true });
 const keyCount = Number(positionals[0] ?? 1_000_000);
@@ -85,7 +85,7 @@ function measureSorted(): void {
   const memory = new NodeMemory({ nodeBytes });
   const tree = new Tree(memory);
   const insert = (index: number): void => {
-    tree.set(scratch, sorted.load(index, scratch), index, index, index);
+    tree.set(scratch, sorted.load(index, scratch), index, index);
   };
   measure('insert, ascending', keyCount, insert, () => bytesPerKey(memory, tree));
   measureDrop(memory, tree);
@@ -128,7 +128,7 @@ function measureScan(memory: NodeMemory, tree: Tree): void {
   const few = Math.min(keyCount, 50_000);
   const before = memory.nodesUsed;
   const update = (index: number): void => {
-    tree.set(scratch, keys.load(order[index] as number, scratch), index, 1, 1);
+    tree.set(scratch, keys.load(order[index] as number, scratch), index, 1);
   };
   measure('update under a snapshot', few, update, () => `${memory.nodesUsed - before} nodes copied by ${few} updates`);
   snapshot.release();
@@ -139,22 +139,22 @@ function measureRandom(): void {
   const memory = new NodeMemory({ nodeBytes });
   const tree = new Tree(memory);
   const insert = (index: number): void => {
-    tree.set(scratch, keys.load(index, scratch), index, index, index);
+    tree.set(scratch, keys.load(index, scratch), index, index);
   };
   measure('insert, random', keyCount, insert, () => bytesPerKey(memory, tree));
   let hits = 0;
   measure('get, hit', keyCount, (index) => {
-    hits += +tree.get(scratch, keys.load(order[index] as number, scratch), entry);
+    hits += +(tree.get(scratch, keys.load(order[index] as number, scratch), entry) === FOUND);
   });
   measure(`get, hit, ${HOT_KEYS} hot keys`, keyCount, (index) => {
-    hits += +tree.get(scratch, keys.load(index % HOT_KEYS, scratch), entry);
+    hits += +(tree.get(scratch, keys.load(index % HOT_KEYS, scratch), entry) === FOUND);
   });
   if (hits !== 2 * keyCount) throw new Error('a key was not found');
   measure('get, miss', absent.lengths.length, (index) => {
-    hits += +tree.get(scratch, absent.load(index, scratch), entry);
+    hits += +(tree.get(scratch, absent.load(index, scratch), entry) === FOUND);
   });
   measure('update', keyCount, (index) => {
-    tree.set(scratch, keys.load(order[index] as number, scratch), index, 1, 2);
+    tree.set(scratch, keys.load(order[index] as number, scratch), index, 1);
   });
   measureScan(memory, tree);
   measure('delete', keyCount, (index) => {

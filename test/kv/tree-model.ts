@@ -3,12 +3,12 @@
  * keys, and a run of random operations on a tree and the model side by side.
  */
 import { Random } from '@aiokv/core';
-import { Entry, NodeMemory, Tree } from '../../packages/kv/src/tree/index.ts';
+import { Entry, FOUND, NodeMemory, Tree } from '../../packages/kv/src/tree/index.ts';
 import type { Cursor, SeekMode, TreeSnapshot } from '../../packages/kv/src/tree/index.ts';
 
 export interface Row {
   readonly key: Buffer;
-  readonly words: readonly [number, number, number];
+  readonly words: readonly [number, number];
 }
 
 /** The first row that is not below the key. */
@@ -97,8 +97,8 @@ function checkAt(cursor: Cursor, rows: readonly Row[], at: number): void {
     Buffer.compare(row.key, key) === 0,
     `row ${at} has the key ${row.key.toString('hex')}, not ${Buffer.from(key).toString('hex')}`,
   );
-  const { word0, word1, word2 } = cursor.entry;
-  check(word0 === row.words[0] && word1 === row.words[1] && word2 === row.words[2], `row ${at} has its words`);
+  const { word0, word1 } = cursor.entry;
+  check(word0 === row.words[0] && word1 === row.words[1], `row ${at} has its words`);
 }
 
 /** A tree and its model, on which the same things are done. */
@@ -128,7 +128,7 @@ export class TreeAndModel {
     return [at, row !== undefined && Buffer.compare(row.key, key) === 0];
   }
 
-  set(key: Buffer, words: readonly [number, number, number]): void {
+  set(key: Buffer, words: readonly [number, number]): void {
     const [at, here] = this.#find(key);
     const isNew = this.tree.set(this.#load(key), key.length, ...words);
     check(isNew !== here, `set says whether ${key.toString('hex')} is new`);
@@ -147,10 +147,13 @@ export class TreeAndModel {
   get(key: Buffer): void {
     const [at, here] = this.#find(key);
     const entry = this.#entry;
-    check(this.tree.get(this.#load(key), key.length, entry) === here, `get finds ${key.toString('hex')}: ${here}`);
+    check(
+      (this.tree.get(this.#load(key), key.length, entry) === FOUND) === here,
+      `get finds ${key.toString('hex')}: ${here}`,
+    );
     if (!here) return;
     const { words } = this.rows[at] as Row;
-    check(entry.word0 === words[0] && entry.word1 === words[1] && entry.word2 === words[2], 'get fills in the words');
+    check(entry.word0 === words[0] && entry.word1 === words[1], 'get fills in the words');
   }
 
   clear(): void {
@@ -237,9 +240,9 @@ export function randomRun({ seed, steps, family, nodeBytes, snapshots }: Run): v
     const known = pair.rows[random.below(pair.rows.length)]?.key;
     const key = known !== undefined && random.chance(0.4) ? known : makeKey(random);
     if (dice < 0.6) {
-      if (random.chance(growth)) pair.set(makeKey(random), [word(), word(), word()]);
+      if (random.chance(growth)) pair.set(makeKey(random), [word(), word()]);
       else pair.delete(key);
-    } else if (dice < 0.7) pair.set(key, [word(), step, 0]);
+    } else if (dice < 0.7) pair.set(key, [word(), step]);
     else if (dice < 0.85) pair.get(key);
     else if (dice < 0.97) pair.travel(random, key);
     else if (dice < 0.985) {

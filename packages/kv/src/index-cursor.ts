@@ -7,6 +7,9 @@
  *   draining  ───────d──e────►      walk: a b c e      († a deletion)
  *   tree      ─a──b──c──d────►
  * ```
+ *
+ * A move that comes to a leaf of the tree which is not in memory stops there: `blockedOn` names it, and
+ * when it is there the move goes on with `resume`, or with another `start` if it was that.
  */
 import type { Cursor, Entry } from './tree/index.ts';
 import { isDeletion } from './location.ts';
@@ -22,6 +25,7 @@ export class IndexCursor {
   readonly #layers: readonly Cursor[];
   readonly #reverse: boolean;
   #current: Cursor | null = null;
+  #blocked: Cursor | null = null;
 
   constructor(layers: readonly Cursor[], reverse: boolean) {
     this.#layers = layers;
@@ -37,12 +41,18 @@ export class IndexCursor {
     return this.#at().keyLength;
   }
 
+  /** The page without which the last move could not be made; 0 when it was made. */
+  get blockedOn(): number {
+    return this.#blocked?.blockedOn ?? 0;
+  }
+
   get entry(): Entry {
     return this.#at().entry;
   }
 
-  /** Goes to the first key of the walk; false when there is none. */
+  /** Goes to the first key of the walk; false when there is none, or it is blocked. */
   start(from: CursorStart | null): boolean {
+    this.#blocked = null;
     for (const layer of this.#layers) {
       if (from === null) {
         if (this.#reverse) layer.last();
@@ -51,19 +61,32 @@ export class IndexCursor {
         const mode = this.#reverse ? (from.inclusive ? '<=' : '<') : from.inclusive ? '>=' : '>';
         layer.seek(from.key, from.key.length, mode);
       }
+      if (layer.blockedOn !== 0) {
+        this.#blocked = layer;
+        return false;
+      }
     }
     return this.#settle();
   }
 
-  /** Goes to the next key of the walk; false when there is none. */
+  /** Goes to the next key of the walk; false when there is none, or it is blocked. */
   next(): boolean {
     this.#step(this.#at());
+    return this.#settle();
+  }
+
+  /** Goes on with a blocked `next`. */
+  resume(): boolean {
+    const layer = this.#blocked;
+    this.#blocked = null;
+    if (layer !== null) this.#step(layer);
     return this.#settle();
   }
 
   /** Finds the layer with the nearest key, moving the older ones off that key and skipping what is deleted. */
   #settle(): boolean {
     for (;;) {
+      if (this.#blocked !== null) return false;
       let nearest: Cursor | null = null;
       for (const layer of this.#layers) {
         if (!layer.valid) continue;
@@ -81,6 +104,7 @@ export class IndexCursor {
   #step(layer: Cursor): void {
     if (this.#reverse) layer.previous();
     else layer.next();
+    if (layer.blockedOn !== 0) this.#blocked = layer;
   }
 
   #at(): Cursor {

@@ -10,6 +10,9 @@ import type { IndexSnapshot } from './key-index.ts';
 export interface IteratorHost {
   /** Reads the values at these entries; answers in their order. */
   readValues(keys: readonly Buffer[], entries: readonly Entry[]): Promise<Buffer[]>;
+  /** Brings an index page into memory, where it stays until it is let go. */
+  holdPage(pageId: number): Promise<void>;
+  letPageGo(pageId: number): void;
   /** Throws when the store is closed or latched. */
   requireOpen(): void;
   forget(iterator: StoreIterator): void;
@@ -32,8 +35,8 @@ export class StoreIterator implements AsyncIterableIterator<[Buffer, Buffer]> {
   readonly #snapshot: IndexSnapshot;
   readonly #range: EncodedRange;
   readonly #cursor: IndexCursor;
-  #onKey = false;
-  #started = false;
+  /** What the walk has to do for its next key. */
+  #move: 'start' | 'next' | 'resume' | 'none' = 'start';
   #taken = 0;
   #ahead = FIRST_AHEAD;
   #ready: [Buffer, Buffer][] = [];
@@ -110,7 +113,9 @@ export class StoreIterator implements AsyncIterableIterator<[Buffer, Buffer]> {
     const entries: Entry[] = [];
     const most = Math.min(this.#ahead, this.#range.limit - this.#taken);
     this.#ahead = Math.min(MOST_AHEAD, this.#ahead * 2);
-    while (keys.length < most && this.#advance()) {
+    while (keys.length < most) {
+      const moved = this.#advance();
+      if (!(typeof moved === 'boolean' ? moved : await moved)) break;
       keys.push(Buffer.from(this.#cursor.key.subarray(0, this.#cursor.keyLength)));
       entries.push(Object.assign(new Entry(), this.#cursor.entry));
     }
@@ -120,18 +125,48 @@ export class StoreIterator implements AsyncIterableIterator<[Buffer, Buffer]> {
     return keys.map((key, i) => [key, values[i] as Buffer]);
   }
 
-  #advance(): boolean {
+  /** Goes to the next key within the range. Waits only where a leaf has to be read first. */
+  #advance(): boolean | Promise<boolean> {
+    const isOnKey = this.#makeMove();
+    return this.#cursor.blockedOn !== 0 && !isOnKey ? this.#advanceLater() : isOnKey && this.#isInRange();
+  }
+
+  async #advanceLater(): Promise<boolean> {
+    for (;;) {
+      const page = this.#cursor.blockedOn;
+      await this.#host.holdPage(page);
+      let isOnKey: boolean;
+      try {
+        if (this.#released) return false;
+        isOnKey = this.#makeMove();
+      } finally {
+        this.#host.letPageGo(page);
+      }
+      if (isOnKey || this.#cursor.blockedOn === 0) return isOnKey && this.#isInRange();
+    }
+  }
+
+  #makeMove(): boolean {
     const { lower, upper, reverse } = this.#range;
-    if (!this.#started) {
-      this.#started = true;
-      this.#onKey = this.#cursor.start(reverse ? upper : lower);
-    } else if (this.#onKey) this.#onKey = this.#cursor.next();
-    if (!this.#onKey) return false;
+    const move = this.#move;
+    if (move === 'none') return false;
+    const cursor = this.#cursor;
+    const isOnKey =
+      move === 'start' ? cursor.start(reverse ? upper : lower) : move === 'next' ? cursor.next() : cursor.resume();
+    if (isOnKey) this.#move = 'next';
+    else if (cursor.blockedOn === 0) this.#move = 'none';
+    else if (move !== 'start') this.#move = 'resume';
+    return isOnKey;
+  }
+
+  #isInRange(): boolean {
+    const { lower, upper, reverse } = this.#range;
     const stop = reverse ? lower : upper;
     if (stop === null) return true;
     const order = compare(this.#cursor.key, this.#cursor.keyLength, stop.key) * (reverse ? -1 : 1);
-    this.#onKey = order < 0 || (order === 0 && stop.inclusive);
-    return this.#onKey;
+    const isInRange = order < 0 || (order === 0 && stop.inclusive);
+    if (!isInRange) this.#move = 'none';
+    return isInRange;
   }
 }
 

@@ -1,25 +1,31 @@
 /**
- * What an entry of the index says: where a key's record is, or that the key was deleted. Three unsigned words:
+ * What an entry of the index says: where a key's record is, or that the key was deleted. Two unsigned words:
  *
  * ```
- *   word 0                          word 1                              word 2
- *   │ file offset / 8, low 32 bits │ its high bits; bit 31: a deletion │ length of the record in bytes │
+ *   word 0                          word 1
+ *   │ file offset / 8, low 32 bits │ 0 : 1 │ its high bits : 13 │ length of the record in bytes : 18 │
+ *                                  │ 1 : 1 │ 0 : 31, a deletion; the rest is for what later versions may bring │
  * ```
+ *
+ * So a file has up to 2^48 bytes, and a record fewer than 256 KiB.
  */
+import { assert } from '@aiokv/core';
 import { RECORD_ALIGNMENT } from './format/record.ts';
 import type { Entry } from './tree/index.ts';
 
 const TWO_32 = 0x1_0000_0000;
-/** Word 1 of a deletion, whose other words are 0. */
+const LENGTH_BITS = 18;
+const LENGTH_MASK = 2 ** LENGTH_BITS - 1;
+/** Word 1 of a deletion, whose word 0 is 0. */
 export const DELETED = 0x8000_0000;
 
 /** The file offset of the record that an entry leads to. */
 export function fileOffsetOf(entry: Entry): number {
-  return (entry.word0 + entry.word1 * TWO_32) * RECORD_ALIGNMENT;
+  return (entry.word0 + (entry.word1 >>> LENGTH_BITS) * TWO_32) * RECORD_ALIGNMENT;
 }
 
 export function lengthOf(entry: Entry): number {
-  return entry.word2;
+  return entry.word1 & LENGTH_MASK;
 }
 
 export function isDeletion(entry: Entry): boolean {
@@ -31,7 +37,8 @@ export function lowWordOf(fileOffset: number): number {
   return (fileOffset / RECORD_ALIGNMENT) >>> 0;
 }
 
-/** Word 1 of a record at `fileOffset`. */
-export function highWordOf(fileOffset: number): number {
-  return Math.floor(fileOffset / (RECORD_ALIGNMENT * TWO_32));
+/** Word 1 of a record of `lengthBytes` at `fileOffset`. */
+export function highWordOf(fileOffset: number, lengthBytes: number): number {
+  assert(lengthBytes <= LENGTH_MASK, 'an index entry holds 18 bits of length');
+  return Math.floor(fileOffset / (RECORD_ALIGNMENT * TWO_32)) * 2 ** LENGTH_BITS + lengthBytes;
 }

@@ -30,6 +30,7 @@ import type { Standing } from './pages/checkpoint.ts';
 import { IndexLoader } from './pages/load.ts';
 import { Mapping } from './pages/mapping.ts';
 import { Recovery } from './recovery.ts';
+import type { Recovered } from './recovery.ts';
 import { Store } from './store.ts';
 import { HEADER_BYTES, SuperblockKeeper, loadSuperblock, saveSuperblock } from './superblocks.ts';
 import { TurnBudget } from './turn.ts';
@@ -61,6 +62,8 @@ export interface Planted {
   readonly uncheckedTag?: boolean;
   /** Lets the replay start behind what was flushed instead of behind the checkpoint, inside a batch perhaps. */
   readonly lateStart?: boolean;
+  /** Takes pages that changed after the cut of a checkpoint for what that checkpoint holds. */
+  readonly latePages?: boolean;
 }
 
 /** @internal For the crash tests; see `Planted`. */
@@ -181,10 +184,22 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
       `the store in ${file.path} has pages of ${geometry.pageBytes} bytes, not ${options.pageBytes}: leave pageBytes out`,
     );
   }
-  const index = new KeyIndex(options.clock, geometry.pageBytes);
+  const index = new KeyIndex({
+    clock: options.clock,
+    queue,
+    file,
+    pageBytes: geometry.pageBytes,
+    indexBytes: options.indexBytes,
+    plantedUncheckedTag: planted.uncheckedTag === true,
+  });
   const budget = new TurnBudget(options.clock);
-  const standing = await loadIndex(file, queue, superblock, index, budget, planted);
-  const recovered = await new Recovery(queue, file, superblock, index, budget).run();
+  const { standing, recovered } = await recover(file, queue, superblock, index, budget, planted).catch(
+    async (error: unknown) => {
+      index.close();
+      await index.pager.quiet();
+      throw error;
+    },
+  );
   // What was accepted must not be lost again by a second crash.
   if (!recovered.clean) await queue.fdatasync(file);
   const usedSlots = new Set([...recovered.usedSlots, ...standing.slots]);
@@ -219,11 +234,33 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
       checkpointBytes: options.checkpointBytes,
       plantedEarlyReuse: planted.earlyReuse === true,
       plantedLateStart: planted.lateStart === true,
+      plantedLatePages: planted.latePages === true,
     },
     standing,
   );
   index.onExact = checkpointer.onExact;
+  index.mayDrain = checkpointer.mayDrain;
+  index.onFailure = (error) => {
+    log.latch(error);
+    checkpointer.abandon(log.latched ?? error);
+  };
   return new Store({ options, geometry, file, queue, log, index, budget, superblocks, checkpointer });
+}
+
+/** Fills the index with what the last checkpoint holds, and what was written behind it. */
+async function recover(
+  file: DirectFile,
+  queue: Queue,
+  superblock: Superblock,
+  index: KeyIndex,
+  budget: TurnBudget,
+  planted: Planted,
+): Promise<{ standing: Standing; recovered: Recovered }> {
+  const standing = await loadIndex(file, queue, superblock, index, budget, planted);
+  index.pager.use(standing.mapping);
+  const recovered = await new Recovery(queue, file, superblock, index, budget).run();
+  if (index.failure !== null) throw index.failure;
+  return { standing, recovered };
 }
 
 /** Reads the index of the checkpoint that the superblock leads to, if it does. */
@@ -237,7 +274,7 @@ async function loadIndex(
 ): Promise<Standing> {
   if (superblock.checkpointRoot === 0) return { mapping: new Mapping(), slots: new Set() };
   const loader = new IndexLoader(queue, file, budget, { plantedUncheckedTag: planted.uncheckedTag === true });
-  return index.restore((memory) => loader.load(superblock, memory));
+  return index.restore((memory) => loader.load(superblock, memory, index.pager.limitBytes));
 }
 
 async function requireLock(file: DirectFile): Promise<void> {

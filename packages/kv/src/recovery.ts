@@ -53,6 +53,11 @@ import type { TurnBudget } from './turn.ts';
 export interface ReplayTarget {
   replayPut(bytes: Uint8Array, keyAt: number, keyBytes: number, fileOffset: number, lengthBytes: number): void;
   replayDelete(bytes: Uint8Array, keyAt: number, keyBytes: number): void;
+  /** All records through `sequence`, which does not lie inside a batch, were told. */
+  admitted(sequence: Sequence): void;
+  /** Whether it can be told more; if not, `whenRoom` settles when it may ask again. */
+  hasRoomFor(records: number): boolean;
+  whenRoom(): Promise<void>;
 }
 
 export interface Recovered {
@@ -263,7 +268,9 @@ export class Recovery {
       };
       this.#lastSequence = header.lastSequence;
       this.#noteLink();
+      if (this.#pending.length === 0) this.#target.admitted(this.#lastSequence);
       offset += alignUp(FRAME_HEADER_BYTES + header.payloadBytes, geometry.writeAlignment);
+      while (!this.#target.hasRoomFor(1)) await this.#target.whenRoom();
       if (this.#budget.isSpent()) await nextTurn();
     }
     return offset;

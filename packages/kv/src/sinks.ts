@@ -3,6 +3,11 @@
  */
 import type { ReadSink } from './log/read.ts';
 
+/** A sink for lookups of which some find nothing. */
+export interface ValueSink extends ReadSink {
+  missing(token: number): void;
+}
+
 /** A value, and the sequence number of the write that it comes from. */
 export interface Versioned {
   readonly value: Buffer;
@@ -10,11 +15,11 @@ export interface Versioned {
 }
 
 /** The answer of one `get`. */
-export class PromiseSink implements ReadSink {
-  readonly #resolve: (value: Buffer) => void;
+export class PromiseSink implements ValueSink {
+  readonly #resolve: (value: Buffer | undefined) => void;
   readonly #reject: (error: Error) => void;
 
-  constructor(resolve: (value: Buffer) => void, reject: (error: Error) => void) {
+  constructor(resolve: (value: Buffer | undefined) => void, reject: (error: Error) => void) {
     this.#resolve = resolve;
     this.#reject = reject;
   }
@@ -23,13 +28,17 @@ export class PromiseSink implements ReadSink {
     this.#resolve(value);
   }
 
+  missing(): void {
+    this.#resolve(undefined);
+  }
+
   failed(_token: number, error: Error): void {
     this.#reject(error);
   }
 }
 
 /** The answers of many reads under one promise; the token is the index. */
-export class ManySink implements ReadSink {
+export class ManySink implements ValueSink {
   readonly promise: Promise<(Buffer | undefined)[]>;
   readonly #values: (Buffer | undefined)[];
   #left: number;
@@ -65,9 +74,9 @@ export class ManySink implements ReadSink {
 }
 
 /** The answer of one read that asks for the version, too. */
-export class VersionSink implements ReadSink {
-  readonly promise: Promise<Versioned>;
-  #resolve!: (found: Versioned) => void;
+export class VersionSink implements ValueSink {
+  readonly promise: Promise<Versioned | undefined>;
+  #resolve!: (found: Versioned | undefined) => void;
   #reject!: (error: Error) => void;
 
   constructor() {
@@ -79,6 +88,10 @@ export class VersionSink implements ReadSink {
 
   found(_token: number, value: Buffer, version: number): void {
     this.#resolve({ value, version });
+  }
+
+  missing(): void {
+    this.#resolve(undefined);
   }
 
   failed(_token: number, error: Error): void {

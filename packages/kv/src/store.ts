@@ -5,6 +5,7 @@
  *   put/del/batch ─► check ─► room? ─► log.append ─► index.admit ─► log.durable ─► acknowledged
  *                                └─ no: wait in line
  *   get           ─► index.find ─┬─► not there
+ *                                ├─► index.findLater    (one read of the leaf, if it is not in memory; then as below)
  *                                ├─► log.unwritten  (not on the device yet: from memory)
  *                                └─► reader.read    (one read of the record's sectors)
  * ```
@@ -39,11 +40,12 @@ import type { Durability } from './log/commit.ts';
 import { RecordReader } from './log/read.ts';
 import type { Checkpointer } from './pages/checkpoint.ts';
 import { ManySink, PromiseSink, VersionSink } from './sinks.ts';
-import type { Versioned } from './sinks.ts';
+import type { ValueSink, Versioned } from './sinks.ts';
 import { DURABILITIES, resolveRange } from './options.ts';
 import type { RangeOptions, StoreOptions, WriteOptions } from './options.ts';
 import type { SuperblockKeeper } from './superblocks.ts';
-import { Entry } from './tree/index.ts';
+import { Entry, FOUND, MISSING } from './tree/index.ts';
+import type { Lookup } from './tree/index.ts';
 import { nextTurn } from './turn.ts';
 import type { TurnBudget } from './turn.ts';
 
@@ -113,7 +115,9 @@ export class Store implements IteratorHost, AsyncDisposable {
       this.requireOpen();
       const keyBytes = encodeKey(key, this.#key);
       const entry = this.#entry;
-      if (!this.#parts.index.find(this.#key, keyBytes, entry)) return this.#settled(undefined);
+      const outcome = this.#parts.index.find(this.#key, keyBytes, entry);
+      if (outcome === MISSING) return this.#settled(undefined);
+      if (outcome !== FOUND) return this.#getLater(outcome, keyBytes);
       const value = this.#fromMemory(fileOffsetOf(entry));
       if (value !== null) return this.#settled(value);
       return new Promise((resolve, reject) => {
@@ -130,7 +134,10 @@ export class Store implements IteratorHost, AsyncDisposable {
     this.requireOpen();
     const keyBytes = encodeKey(key, this.#key);
     const entry = this.#entry;
-    if (!this.#parts.index.find(this.#key, keyBytes, entry)) return undefined;
+    const { index } = this.#parts;
+    const outcome = index.find(this.#key, keyBytes, entry);
+    const isThere = outcome > FOUND ? index.findSync(outcome, this.#key, keyBytes, entry) : outcome === FOUND;
+    if (!isThere) return undefined;
     const offset = fileOffsetOf(entry);
     return this.#fromMemory(offset) ?? this.#reader.readSync(offset, lengthOf(entry), this.#key, keyBytes);
   }
@@ -142,13 +149,8 @@ export class Store implements IteratorHost, AsyncDisposable {
   async getVersioned(key: Bytes): Promise<Versioned | undefined> {
     this.requireOpen();
     const keyBytes = encodeKey(key, this.#key);
-    const entry = this.#entry;
-    if (!this.#parts.index.find(this.#key, keyBytes, entry)) return undefined;
-    const offset = fileOffsetOf(entry);
-    const value = this.#fromMemory(offset);
-    if (value !== null) return { value, version: this.#versionInMemory(offset) };
     const sink = new VersionSink();
-    this.#reader.read(offset, lengthOf(entry), this.#key, keyBytes, sink, 0);
+    this.#lookUp(this.#parts.index.find(this.#key, keyBytes, this.#entry), sink, 0, this.#key, keyBytes);
     return sink.promise;
   }
 
@@ -166,9 +168,7 @@ export class Store implements IteratorHost, AsyncDisposable {
     const sink = new ManySink(keys.length);
     for (let i = 0; i < keys.length; i++) {
       const keyBytes = encodeKey(keys[i] as Bytes, this.#key);
-      if (this.#parts.index.find(this.#key, keyBytes, this.#entry)) {
-        this.#readInto(sink, i, this.#key, keyBytes, this.#entry);
-      } else sink.missing();
+      this.#lookUp(this.#parts.index.find(this.#key, keyBytes, this.#entry), sink, i, this.#key, keyBytes);
     }
     return sink.promise;
   }
@@ -296,6 +296,16 @@ export class Store implements IteratorHost, AsyncDisposable {
     return sink.promise as Promise<Buffer[]>;
   }
 
+  /** @internal */
+  holdPage(pageId: number): Promise<void> {
+    return this.#parts.index.pager.hold([pageId]);
+  }
+
+  /** @internal */
+  letPageGo(pageId: number): void {
+    this.#parts.index.pager.letGo([pageId]);
+  }
+
   async #close(): Promise<void> {
     const { log, queue, file, index, checkpointer } = this.#parts;
     // A release forgets the iterator, which a set allows while it is walked.
@@ -309,8 +319,10 @@ export class Store implements IteratorHost, AsyncDisposable {
     } finally {
       await checkpointer.settle();
       await log.close();
-      await this.#reader.quiet();
       index.close();
+      // A page that comes in may have records read.
+      await index.pager.quiet();
+      await this.#reader.quiet();
       checkpointer.abandon(log.latched ?? closed());
       await queue.close();
       await file.close();
@@ -380,17 +392,23 @@ export class Store implements IteratorHost, AsyncDisposable {
 
   /** Admits a group if its conditions hold at that moment; what has to be read to know is read before. */
   async #writeIf(group: Group, level: Durability): Promise<void> {
-    for (;;) {
-      const unknown = this.#unknownOf(group);
-      if (unknown !== null) {
-        await this.#learn(group, unknown);
-        this.requireOpen();
-      } else if (this.#hasRoom(group)) {
-        this.#requireConditions(group);
-        this.#admit(group);
-        return this.#acknowledge(level);
-      } else if (await this.#standInLineIf(group)) return this.#acknowledge(level);
+    const heldPages: number[] = [];
+    try {
+      for (;;) {
+        const unknown = this.#unknownOf(group);
+        if (unknown !== null) {
+          await this.#learn(group, unknown, heldPages);
+          this.requireOpen();
+        } else if (this.#hasRoom(group)) {
+          this.#requireConditions(group);
+          this.#admit(group);
+          break;
+        } else if (await this.#standInLineIf(group)) break;
+      }
+    } finally {
+      this.#parts.index.pager.letGo(heldPages);
     }
+    return this.#acknowledge(level);
   }
 
   /** The first condition that cannot be judged without a read, or null. */
@@ -402,7 +420,9 @@ export class Store implements IteratorHost, AsyncDisposable {
   #versionOf(group: Group, { at, version, learned }: Condition): number | null {
     const key = group.keys[at] as Uint8Array;
     const entry = this.#entry;
-    if (!this.#parts.index.find(key, key.length, entry)) return 0;
+    const outcome = this.#parts.index.find(key, key.length, entry);
+    if (outcome === MISSING) return 0;
+    if (outcome !== FOUND) return null;
     // That it exists is enough to know.
     if (version === 0) return -1;
     const offset = fileOffsetOf(entry);
@@ -418,15 +438,25 @@ export class Store implements IteratorHost, AsyncDisposable {
     }
   }
 
-  /** Reads the record that a key has now; its place stands for it until another write takes it. */
-  async #learn(group: Group, condition: Condition): Promise<void> {
+  /**
+   * Reads the leaf of a key, which is held then, or the record that the key has now; its place stands for it until
+   * another write takes it.
+   */
+  async #learn(group: Group, condition: Condition, heldPages: number[]): Promise<void> {
+    const { index } = this.#parts;
     const key = group.keys[condition.at] as Uint8Array;
-    if (!this.#parts.index.find(key, key.length, this.#entry)) return;
+    const outcome = index.find(key, key.length, this.#entry);
+    if (outcome === MISSING) return;
+    if (outcome !== FOUND) {
+      await index.pager.hold([outcome]);
+      heldPages.push(outcome);
+      return;
+    }
     const fileOffset = fileOffsetOf(this.#entry);
     const sink = new VersionSink();
     this.#reader.read(fileOffset, lengthOf(this.#entry), key, key.length, sink, 0);
-    const { version } = await sink.promise;
-    condition.learned = { fileOffset, version };
+    const found = await sink.promise;
+    if (found !== undefined) condition.learned = { fileOffset, version: found.version };
   }
 
   #versionInMemory(fileOffset: number): number {
@@ -506,11 +536,38 @@ export class Store implements IteratorHost, AsyncDisposable {
     return this.#parts.budget.isSpent() ? nextTurn().then(() => value) : Promise.resolve(value);
   }
 
-  #readInto(sink: ManySink, index: number, key: Uint8Array, keyBytes: number, entry: Entry): void {
+  #readInto(sink: ValueSink, token: number, key: Uint8Array, keyBytes: number, entry: Entry): void {
     const offset = fileOffsetOf(entry);
     const value = this.#fromMemory(offset);
-    if (value !== null) sink.found(index, value);
-    else this.#reader.read(offset, lengthOf(entry), key, keyBytes, sink, index);
+    if (value !== null) sink.found(token, value, this.#versionInMemory(offset));
+    else this.#reader.read(offset, lengthOf(entry), key, keyBytes, sink, token);
+  }
+
+  /** Goes on with a `get` whose leaf is not in memory. */
+  #getLater(pageId: Lookup, keyBytes: number): Promise<Buffer | undefined> {
+    return new Promise((resolve, reject) => {
+      this.#lookUp(pageId, new PromiseSink(resolve, reject), 0, this.#key, keyBytes);
+    });
+  }
+
+  /** Has the sink told what a lookup leads to, whose entry, if it was found, is in `#entry`. The key is copied. */
+  #lookUp(outcome: Lookup, sink: ValueSink, token: number, key: Uint8Array, keyBytes: number): void {
+    if (outcome === FOUND) this.#readInto(sink, token, key, keyBytes, this.#entry);
+    else if (outcome === MISSING) sink.missing(token);
+    else {
+      const copy = key.slice(0, keyBytes);
+      this.#parts.index.findLater(outcome, copy, keyBytes, (entry, error) => {
+        if (error !== null) sink.failed(token, error);
+        else if (entry === null) sink.missing(token);
+        else {
+          try {
+            this.#readInto(sink, token, copy, keyBytes, entry);
+          } catch (latched) {
+            sink.failed(token, latched as Error);
+          }
+        }
+      });
+    }
   }
 
   async #getManySliced(keys: readonly Bytes[]): Promise<(Buffer | undefined)[]> {
@@ -518,15 +575,11 @@ export class Store implements IteratorHost, AsyncDisposable {
     const snapshot = this.#parts.index.snapshot();
     const values: (Buffer | undefined)[] = [];
     try {
-      const cursor = snapshot.cursor(false);
       for (let first = 0; first < encoded.length; first += LOOKUPS_AT_ONCE) {
         const slice = encoded.slice(first, first + LOOKUPS_AT_ONCE);
         const sink = new ManySink(slice.length);
         slice.forEach((key, i) => {
-          const found = cursor.start({ key, inclusive: true });
-          if (found && Buffer.compare(key, cursor.key.subarray(0, cursor.keyLength)) === 0) {
-            this.#readInto(sink, i, key, key.length, cursor.entry);
-          } else sink.missing();
+          this.#lookUp(snapshot.find(key, key.length, this.#entry), sink, i, key, key.length);
         });
         values.push(...(await sink.promise));
         this.requireOpen();

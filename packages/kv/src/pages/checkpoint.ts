@@ -13,6 +13,7 @@
  * H3. A slot that the checkpoint before it leads to is used again only when the superblock of this one is durable.
  * H4. The work is done in slices; what is frozen is not changed by writes meanwhile.
  * H5. A checkpoint that fails leaves the one before it as it was. A flush that fails latches the store.
+ * H6. Pages that are not in memory are as the one before has them; they are read only to be moved.
  */
 import type { AiokvError, Sequence } from '@aiokv/core';
 import type { DirectFile, Queue } from '@aiokv/aio';
@@ -25,7 +26,7 @@ import {
   sealPart,
   writeEntry,
 } from '../format/checkpoint.ts';
-import type { PartReference } from '../format/checkpoint.ts';
+import type { MappingEntry, PartReference } from '../format/checkpoint.ts';
 import { encodePage, imageBytes } from '../format/page.ts';
 import type { NodeWords } from '../format/page.ts';
 import type { Geometry } from '../format/superblock.ts';
@@ -56,6 +57,8 @@ export interface CheckpointerOptions {
   readonly plantedEarlyReuse: boolean;
   /** For tests only: lets the replay start behind what is flushed, and not behind the checkpoint. */
   readonly plantedLateStart: boolean;
+  /** For tests only: takes pages that changed after the cut for what the checkpoint holds. */
+  readonly plantedLatePages: boolean;
 }
 
 interface Waiter {
@@ -108,10 +111,11 @@ export class Checkpointer {
       return;
     }
     const isDue = this.uncoveredBytes >= Math.max(checkpointBytes, this.#standing.mapping.bytes);
-    if (!isDue && this.#waiters.length === 0) return;
+    if (!isDue && !index.pager.needsCheckpoint && this.#waiters.length === 0) return;
     const waiters = this.#waiters;
     this.#waiters = [];
-    const snapshot = tree.snapshot();
+    const { changedBytes } = tree;
+    const snapshot = tree.cut();
     const coveredBytes = log.appendedBytes;
     this.#running = this.#run(tree, snapshot, sequence)
       .then(
@@ -120,6 +124,7 @@ export class Checkpointer {
           for (const waiter of waiters) waiter.resolve();
         },
         (error: unknown) => {
+          tree.keepDirty(changedBytes);
           // Tried again when half as much was written again; a device that is full would be asked all the time.
           this.#coveredBytes = Math.max(this.#coveredBytes, coveredBytes - checkpointBytes / 2);
           for (const waiter of waiters) waiter.reject(error as Error);
@@ -128,9 +133,14 @@ export class Checkpointer {
       .finally(() => {
         snapshot.release();
         this.#running = null;
+        index.pager.makeRoom();
         if (this.#waiters.length > 0) index.requestExact();
+        else index.drainIfDue();
       });
   };
+
+  /** False while the nodes that change must wait for the checkpoint that is written, or memory would run over. */
+  readonly mayDrain = (): boolean => this.#running === null || !this.#options.index.pager.needsCheckpoint;
 
   /**
    * Writes a checkpoint now. Settles when it is durable.
@@ -157,7 +167,8 @@ export class Checkpointer {
   }
 
   async #run(tree: Tree, snapshot: TreeSnapshot, sequence: Sequence): Promise<void> {
-    const { log, queue, file, segments, superblocks, plantedEarlyReuse, plantedLateStart } = this.#options;
+    const { log, queue, file, segments, superblocks, index } = this.#options;
+    const { plantedEarlyReuse, plantedLateStart, plantedLatePages } = this.#options;
     const writer = new SegmentWriter({ ...this.#options, uuid: superblocks.current.uuid, sequence });
     const old = this.#standing;
     try {
@@ -180,10 +191,13 @@ export class Checkpointer {
           logEnd: null,
         }),
       );
-      // H3.
-      if (!plantedEarlyReuse) segments.giveBack(unneeded);
       this.#standing = { mapping, slots: kept };
-      tree.markClean(snapshot);
+      tree.markClean(plantedLatePages ? { generation: snapshot.generation + 1 } : snapshot);
+      const loadsDone = index.pager.loadsDone();
+      index.pager.use(mapping);
+      // H3.
+      await loadsDone;
+      if (!plantedEarlyReuse) segments.giveBack(unneeded);
     } catch (error) {
       // H5. Writes under way still go to these slots, so they are given back after them.
       await writer.finish().catch(() => undefined);
@@ -200,7 +214,7 @@ export class Checkpointer {
     const live = new Map<number, number>();
     for (let at = 0; at < ids.length; at++) {
       const id = ids[at] as number;
-      pushChildren(memory, id, ids);
+      if (memory.isResident(id)) pushChildren(memory, id, ids);
       if (!tree.isDirty(id)) {
         const slot = segments.slotOf(this.#standing.mapping.fileOffsetOf(id));
         live.set(slot, (live.get(slot) ?? 0) + this.#standing.mapping.imageBytesOf(id));
@@ -227,7 +241,7 @@ export class Checkpointer {
     writer: SegmentWriter,
     sequence: Sequence,
   ): Promise<{ mapping: Mapping; kept: Set<number> }> {
-    const { segments, budget } = this.#options;
+    const { segments, budget, index } = this.#options;
     const old = this.#standing.mapping;
     const mapping = new Mapping();
     const kept = new Set<number>();
@@ -237,13 +251,14 @@ export class Checkpointer {
       if (oldSlot >= 0 && !victims.has(oldSlot)) {
         mapping.set(old.entryOf(id));
         kept.add(oldSlot);
-      } else {
-        const words = wordsOf(memory, id);
-        const bytes = imageBytes(words);
-        const { block, at, fileOffset } = await writer.place(bytes);
-        const units = memory.units(id);
-        const tag = encodePage(block, at, { pageId: id, units, checkpoint: sequence }, words);
-        mapping.set({ pageId: id, fileOffset, imageBytes: bytes, units, tag });
+      } else if (oldSlot < 0) mapping.set(await writePage(memory, id, writer, sequence));
+      else {
+        await index.pager.hold([id]);
+        try {
+          mapping.set(await writePage(memory, id, writer, sequence));
+        } finally {
+          index.pager.letGo([id]);
+        }
       }
       if (budget.isSpent()) await nextTurn();
     }
@@ -296,6 +311,21 @@ export class Checkpointer {
       throw this.#options.log.latched as AiokvError;
     }
   }
+}
+
+/** Writes a page that stays in memory meanwhile; where it is then. */
+async function writePage(
+  memory: NodeMemory,
+  id: number,
+  writer: SegmentWriter,
+  sequence: Sequence,
+): Promise<MappingEntry> {
+  const words = wordsOf(memory, id);
+  const bytes = imageBytes(words);
+  const { block, at, fileOffset } = await writer.place(bytes);
+  const units = memory.units(id);
+  const tag = encodePage(block, at, { pageId: id, units, checkpoint: sequence }, words);
+  return { pageId: id, fileOffset, imageBytes: bytes, units, tag };
 }
 
 function pushChildren(memory: NodeMemory, id: number, into: number[]): void {

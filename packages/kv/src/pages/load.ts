@@ -1,6 +1,6 @@
 /**
- * Reads the index of a checkpoint back: root, mapping, then every page into the place that it had, several
- * megabytes under way at a time.
+ * Reads the index of a checkpoint back: root, mapping, the inner pages level by level, and as many leaves as there
+ * is memory for, several megabytes under way at a time. The other leaves are read when they are needed (pager.ts).
  *
  * Whatever is not what was written fails with ERR_AIOKV_CORRUPT; it never goes on with a part of an index.
  */
@@ -31,9 +31,13 @@ export interface LoadDefects {
   readonly plantedUncheckedTag: boolean;
 }
 
+/** Leaves are read until so much of the memory is used. */
+const FILLED_PART = 0.9;
 /** Images that lie side by side are read together, up to so many bytes. */
 const READ_BYTES = 512 * 1024;
 const READS_AT_ONCE = 8;
+/** Leaves are sorted by their place in portions that lie within so many sectors. */
+const SEGMENT_UNITS = 8192;
 
 export class IndexLoader {
   readonly #queue: Queue;
@@ -51,20 +55,20 @@ export class IndexLoader {
   /**
    * Fills an empty memory with the pages that the superblock leads to.
    *
+   * @param limitBytes of nodes; inner pages are read even if they are more
    * @throws AiokvError ERR_AIOKV_CORRUPT; SystemCallError
    */
-  async load(superblock: Superblock, memory: NodeMemory): Promise<LoadedIndex> {
+  async load(superblock: Superblock, memory: NodeMemory, limitBytes: number): Promise<LoadedIndex> {
     const root = await this.#readRoot(superblock);
     const mapping = await this.#readMapping(root);
     const ids = mapping.idsFrom(0, Infinity);
     if (ids.length !== root.pages) throw this.#damaged('mapping', 'a page is missing');
     memory.restore(
       ids,
-      ids.map((id) => mapping.entryOf(id).units),
+      ids.map((id) => mapping.unitsOf(id)),
     );
-    await this.#readPages(ids, mapping, memory);
-    if (root.rootPage !== 0 && !mapping.has(root.rootPage)) throw this.#damaged('root', 'its page is missing');
-    this.#requireTree(root, mapping, memory);
+    const leaves = await this.#readInner(root, mapping, memory);
+    await this.#readLeaves(leaves, mapping, memory, limitBytes * FILLED_PART);
     return { standing: { mapping, slots: new Set(root.slots) }, rootPage: root.rootPage, keys: root.keys };
   }
 
@@ -95,6 +99,62 @@ export class IndexLoader {
     for (let i = 0; i < entries; i++) yield readEntry(buffer, at + PART_HEADER_BYTES + i * ENTRY_BYTES);
   }
 
+  /** Reads all but the leaves, and returns those. Every child is there, and each page is led to once. */
+  async #readInner({ rootPage }: CheckpointRoot, mapping: Mapping, memory: NodeMemory): Promise<number[]> {
+    if (rootPage === 0) {
+      if (mapping.count > 0) throw this.#damaged('index', 'pages that nothing leads to');
+      return [];
+    }
+    if (!mapping.has(rootPage)) throw this.#damaged('root', 'its page is missing');
+    await this.#readPages([rootPage], mapping, memory);
+    let ids = [rootPage];
+    let seen = 1;
+    for (let level = node.level(memory.words(rootPage), memory.base(rootPage)); level > 0; level--) {
+      const children: number[] = [];
+      for (const id of ids) {
+        const words = memory.words(id);
+        const base = memory.base(id);
+        if (node.level(words, base) !== level) throw this.#damaged(`page ${id}`, 'level');
+        for (let child = 0; child <= node.count(words, base); child++) children.push(node.childAt(words, base, child));
+        if (this.#budget.isSpent()) await nextTurn();
+      }
+      for (const id of children) if (!mapping.has(id)) throw this.#damaged(`page ${id}`, 'missing');
+      seen += children.length;
+      if (level > 1) await this.#readPages(children, mapping, memory);
+      ids = children;
+    }
+    if (seen !== mapping.count) throw this.#damaged('index', 'pages that nothing leads to');
+    return ids;
+  }
+
+  /** Those in the first segments, so that they are read in few long runs. */
+  async #readLeaves(
+    leaves: readonly number[],
+    mapping: Mapping,
+    memory: NodeMemory,
+    limitBytes: number,
+  ): Promise<void> {
+    const bySegment = new Map<number, number[]>();
+    for (const id of leaves) {
+      if (memory.isResident(id)) continue;
+      const segment = Math.floor(mapping.fileOffsetOf(id) / this.#file.alignment.offset / SEGMENT_UNITS);
+      const others = bySegment.get(segment);
+      if (others === undefined) bySegment.set(segment, [id]);
+      else others.push(id);
+      if (this.#budget.isSpent()) await nextTurn();
+    }
+    for (const ids of bySegment.values()) {
+      let bytes = memory.bytesUsed;
+      const chosen = ids.filter((id) => (bytes += mapping.unitsOf(id) * memory.nodeBytes) <= limitBytes);
+      await this.#readPages(chosen, mapping, memory);
+      for (const id of chosen) {
+        if (node.level(memory.words(id), memory.base(id)) !== 0) throw this.#damaged(`page ${id}`, 'level');
+      }
+      if (chosen.length < ids.length) return;
+    }
+  }
+
+  /** Reads absent pages into memory. */
   async #readPages(ids: readonly number[], mapping: Mapping, memory: NodeMemory): Promise<void> {
     const byPlace = [...ids].sort((a, b) => mapping.fileOffsetOf(a) - mapping.fileOffsetOf(b));
     let next = 0;
@@ -130,6 +190,8 @@ export class IndexLoader {
       if (fault !== null && !(fault === 'tag' && this.#defects.plantedUncheckedTag)) {
         throw this.#damaged(`page ${id}`, fault);
       }
+      if (memory.isResident(id)) throw this.#damaged(`page ${id}`, 'led to twice');
+      memory.admit(id);
       const capacity = entry.units * memory.unitWords;
       if (!decodePage(buffer, imageAt, memory.words(id), memory.base(id), capacity)) {
         throw this.#damaged(`page ${id}`, 'length');
@@ -137,25 +199,6 @@ export class IndexLoader {
       node.setBirth(memory.words(id), memory.base(id), 0);
       if (this.#budget.isSpent()) await nextTurn();
     }
-  }
-
-  /** Every child is there, and each page is led to once. */
-  #requireTree({ rootPage }: CheckpointRoot, mapping: Mapping, memory: NodeMemory): void {
-    const inner = rootPage === 0 ? [] : [rootPage];
-    let seen = inner.length;
-    for (let at = 0; at < inner.length; at++) {
-      const words = memory.words(inner[at] as number);
-      const base = memory.base(inner[at] as number);
-      const level = node.level(words, base);
-      if (level === 0) continue;
-      for (let child = 0; child <= node.count(words, base); child++) {
-        const id = node.childAt(words, base, child);
-        if (!mapping.has(id)) throw this.#damaged(`page ${id}`, 'missing');
-        seen++;
-        if (level > 1) inner.push(id);
-      }
-    }
-    if (seen !== mapping.count) throw this.#damaged('index', 'pages that nothing leads to');
   }
 
   /** Bytes of the file, and where they begin in the buffer: reads cover whole sectors. */

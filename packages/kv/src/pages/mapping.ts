@@ -41,6 +41,10 @@ export class Mapping {
     return ((this.#sizes[pageId] as number) & 0xff_ffff) * 8;
   }
 
+  unitsOf(pageId: number): number {
+    return (this.#sizes[pageId] as number) >>> 24;
+  }
+
   set({ pageId, fileOffset, imageBytes, units, tag }: MappingEntry): void {
     if (pageId >= this.#sizes.length) this.#grow(pageId);
     this.#offsets[pageId] = fileOffset;

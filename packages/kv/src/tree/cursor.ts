@@ -6,16 +6,21 @@
  *   #path[top] ... #path[1]   inner nodes, #index[level] the child that was taken
  *   #path[0]                  the leaf, #index[0] the entry
  *
- * A cursor that moved past either end is not valid and must be placed anew.
+ * A cursor that moved past either end is not valid and must be placed anew. One that comes to a leaf which
+ * is not in memory says so with `blockedOn`: its move has not happened, and is made again when the leaf is there.
  */
 import { assert } from '@aiokv/core';
 import { Entry } from './entry.ts';
 import * as node from './node.ts';
 import { KEY_BYTES_MAX, Probe } from './probe.ts';
+import { MARK_USED } from './nodes.ts';
 import type { TreeSnapshot } from './snapshot.ts';
 
 /** Where a seek ends: at the first key `>=` or `>` the given one, or at the last `<=` or `<` it. */
 export type SeekMode = '>=' | '>' | '<=' | '<';
+
+/** Stands for the place behind the last entry of a leaf that is not in memory; more entries no leaf has. */
+const BEHIND_LAST = 0xffff;
 
 /** The key of the seek that runs. */
 const probe = new Probe();
@@ -24,6 +29,8 @@ export class Cursor {
   /** The key, in the first `keyLength` bytes. What follows them is undefined. */
   readonly keyBytes: Uint8Array;
   keyLength = 0;
+  /** The leaf that the last move needed and did not find in memory; 0 when it did. */
+  blockedOn = 0;
   /** What the key leads to. */
   readonly entry = new Entry();
   readonly #snapshot: TreeSnapshot;
@@ -86,6 +93,11 @@ export class Cursor {
       id = node.childAt(words, base, child);
     }
     this.#path[0] = id;
+    this.blockedOn = memory.isResident(id) ? 0 : id;
+    if (this.blockedOn !== 0) {
+      this.#valid = false;
+      return false;
+    }
     const found = node.search(memory.words(id), memory.base(id), probe);
     const forward = mode === '>=' || mode === '>';
     if (found < 0) return this.#moveTo(forward ? ~found : ~found - 1);
@@ -116,8 +128,9 @@ export class Cursor {
       this.#index[level] = child;
       this.#path[level - 1] = node.childAt(words, base, child);
     }
-    const leaf = this.#path[0] as number;
-    return this.#moveTo(atEnd ? node.count(memory.words(leaf), memory.base(leaf)) - 1 : 0);
+    // Where a move into this leaf begins, and begins again if it is not in memory.
+    this.#index[0] = atEnd ? BEHIND_LAST : -1;
+    return this.#moveTo(atEnd ? BEHIND_LAST - 1 : 0);
   }
 
   /** Goes to the entry of this index in the leaf, or on to the neighbour when the leaf has none. */
@@ -125,12 +138,17 @@ export class Cursor {
     this.#checkOpen();
     const memory = this.#snapshot.memory;
     const leaf = this.#path[0] as number;
+    this.blockedOn = memory.isResident(leaf) ? 0 : leaf;
+    if (this.blockedOn !== 0) return false;
     const words = memory.words(leaf);
     const base = memory.base(leaf);
-    if (index < 0 || index >= node.count(words, base)) return this.#leaveLeaf(index >= 0);
-    this.#index[0] = index;
+    const count = node.count(words, base);
+    const at = index === BEHIND_LAST - 1 ? count - 1 : index;
+    if (at < 0 || at >= count) return this.#leaveLeaf(at >= 0);
+    this.#index[0] = at;
     this.#valid = true;
-    this.#load(words, base, leaf, index);
+    memory.mark(leaf, MARK_USED);
+    this.#load(words, base, leaf, at);
     return true;
   }
 
@@ -160,6 +178,5 @@ export class Cursor {
     const entry = this.entry;
     entry.word0 = words[payload] as number;
     entry.word1 = words[payload + 1] as number;
-    entry.word2 = words[payload + 2] as number;
   }
 }

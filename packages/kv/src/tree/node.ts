@@ -20,8 +20,9 @@
  *           4  first child (inner nodes)
  *   prefix  the first p bytes of every key here, big-endian, padded with zeros: P = ceil(p / 4)
  *   head    the four bytes of a key after the prefix, big-endian, padded with zeros
- *   slot    where the entry stands : 14 | bytes of the whole key : 13
- *   entry   payload (a leaf's three words; an inner node's child), then the key's words from word
+ *   slot    where the entry stands : 14 | bytes of the whole key : 13 | 0 : 5, for entries with more words than two
+ *           (an expiry, a value inline), which later versions may bring
+ *   entry   payload (a leaf's two words; an inner node's child), then the key's words from word
  *           floor(p / 4) + 1 on: what prefix and head do not say
  *
  * An inner node with n separators has n + 1 children; child i + 1 holds the keys from separator i
@@ -41,7 +42,7 @@ import type { Probe } from './probe.ts';
 
 export const HEADER_WORDS = 5;
 /** Words of a leaf entry's payload; an inner entry's is one word, the child. */
-const LEAF_PAYLOAD_WORDS = 3;
+const LEAF_PAYLOAD_WORDS = 2;
 const INNER_PAYLOAD_WORDS = 1;
 /** The largest node that the 14 bits of a slot can address. */
 export const NODE_WORDS_MAX = 16384;

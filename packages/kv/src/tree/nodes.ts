@@ -1,16 +1,24 @@
 /**
- * Memory for the nodes of the index: node id -> words. It allocates, frees and counts; it never
- * looks into a node, knows nothing of keys, levels or snapshots, and never moves what it gave out.
- * This is the seam at which nodes will become evictable pages: the trees above hold ids only and
- * ask here for the words each time.
+ * Memory for the nodes of the index: node id -> frame -> words. It allocates, frees, evicts and counts; it never
+ * looks into a node, knows nothing of keys, levels or snapshots, and decides nothing: which nodes may be
+ * evicted, and where their content is then, the pager knows (pages/pager.ts).
  *
- *   arena 0 (4 MiB)            arena 1 (16 MiB)              arena 2, 3, ... (arenaBytes)
- *   +----+----+---------+----+ +----+----+-----
- *   |none| 1  | 2  3  4 | 5  | | 0  | 1  | ...               one unit = nodeBytes
- *   +----+----+---------+----+ +----+----+-----
- *              a node of three units, named by its first
+ *   id ─► frame ─► arena 0 (4 MiB)            arena 1 (16 MiB)              arena 2, 3, ... (arenaBytes)
+ *                  +----+----+---------+----+ +----+----+-----
+ *                  |none| 1  | 2  3  4 | 5  | | 0  | 1  | ...               one unit = nodeBytes
+ *                  +----+----+---------+----+ +----+----+-----
+ *                             a frame of three units, named by its first
  *
- *   id = arena number << unitBits | unit within the arena
+ *   frame = arena number << unitBits | unit within the arena
+ *
+ *   state of an id      allocate               evict
+ *            (free) ───────────────► resident ───────► absent
+ *               ▲        free            │  ▲            │
+ *               └────────────────────────┘  └── admit ───┘
+ *
+ * The frame of a node costs one more load for each level of a descent; the table is 4 bytes a node, so that
+ * of all but huge indexes it stays in the processor's caches. In return a node keeps its id wherever it
+ * is, and nothing that leads to it (parents, snapshots, the mapping of a checkpoint) hears of an eviction.
  *
  * Arenas are few and large because every arena is one more cache line that a lookup needs, and off
  * the heap because the garbage collector need not look at them. A fresh ArrayBuffer is zero pages
@@ -21,10 +29,11 @@
  * and a little with every allocation, so that it shrinks even if nobody thinks of it.
  *
  * Invariants:
- *  1. Id 0 names no node. Ids stay below 2^31, so that V8 keeps them as small integers.
+ *  1. Id 0 names no node, and frame 0 no frame. Both stay below 2^31, so that V8 keeps them as small integers.
  *  2. `units` of a node is above 0 from its allocation until it is freed, and 0 otherwise; so a
  *     node freed twice is noticed at once.
  *  3. A free run of n units stands in free list n, exactly once. Runs are split, never joined.
+ *  4. Only a resident node has words. Nobody asks for those of another, and only resident nodes are freed.
  */
 import { assert, KIB, MIB, powerOfTwo, resolveOptions } from '@aiokv/core';
 import type { OptionShape } from '@aiokv/core';
@@ -51,7 +60,12 @@ const OPTIONS: OptionShape<NodeMemoryOptions> = {
 
 /** The most units that one node may have. */
 const NODE_UNITS_MAX = 255;
+/** What `mark` may say of a node: it was used lately. */
+export const MARK_USED = 1;
+/** ... only snapshots need it any more. */
+export const MARK_RETIRED = 2;
 const FIRST_ARENA_BYTES = 4 * MIB;
+const FIRST_IDS = 1024;
 const ID_BITS = 31;
 /** Nodes of the backlog that are freed with every new node. */
 const RECLAIM_PER_NODE = 4;
@@ -65,8 +79,15 @@ export class NodeMemory {
   readonly #unitMask: number;
   readonly #wordBits: number;
   readonly #arenas: Uint32Array[] = [];
-  readonly #unitsOf: Uint8Array[] = [];
-  readonly #free: number[][] = [];
+  /** By id: the frame, 0 when there is none. */
+  #frames = new Int32Array(FIRST_IDS);
+  /** By id: units, 0 when the id is free. */
+  #units = new Uint8Array(FIRST_IDS);
+  /** By id: marks that the pager and the snapshots leave. */
+  #marks = new Uint8Array(FIRST_IDS);
+  #nextId = 1;
+  readonly #freeIds: number[] = [];
+  readonly #freeFrames: number[][] = [];
   readonly #backlogs: Backlog[] = [];
   #nextUnit = 0;
   #endUnit = 0;
@@ -82,10 +103,10 @@ export class NodeMemory {
     this.#unitBits = Math.log2(arenaBytes / nodeBytes);
     this.#unitMask = arenaBytes / nodeBytes - 1;
     this.#wordBits = Math.log2(this.unitWords);
-    for (let units = 0; units <= NODE_UNITS_MAX; units++) this.#free.push([]);
+    for (let units = 0; units <= NODE_UNITS_MAX; units++) this.#freeFrames.push([]);
   }
 
-  /** Bytes of all nodes in use. */
+  /** Bytes of all resident nodes. */
   get bytesUsed(): number {
     return this.#unitsUsed * this.nodeBytes;
   }
@@ -95,66 +116,97 @@ export class NodeMemory {
     return this.#bytesReserved;
   }
 
-  /** Nodes in use, whatever their size. */
+  /** Nodes there are, resident or not. */
   get nodesUsed(): number {
     return this.#nodesUsed;
   }
 
-  /** The array in which the node's words stand, from `base(id)` on. It stays valid while the node does. */
+  /** Ids stay below this until the next allocation. */
+  get idLimit(): number {
+    return this.#nextId;
+  }
+
+  /** The array in which the words of a resident node stand, from `base(id)` on. It stays valid while the node does. */
   words(id: number): Uint32Array {
-    return this.#arenas[id >>> this.#unitBits] as Uint32Array;
+    return this.#arenas[(this.#frames[id] as number) >>> this.#unitBits] as Uint32Array;
   }
 
   base(id: number): number {
-    return (id & this.#unitMask) << this.#wordBits;
+    return ((this.#frames[id] as number) & this.#unitMask) << this.#wordBits;
   }
 
   /** How many units the node has; 0 when there is no such node. */
   units(id: number): number {
-    return (this.#unitsOf[id >>> this.#unitBits] as Uint8Array)[id & this.#unitMask] as number;
+    return this.#units[id] as number;
   }
 
-  /** A node of so many contiguous units. Its words are what they were before. */
+  isResident(id: number): boolean {
+    return this.#frames[id] !== 0;
+  }
+
+  marks(id: number): number {
+    return this.#marks[id] as number;
+  }
+
+  mark(id: number, marks: number): void {
+    // Written as one expression it makes V8 allocate.
+    const all = this.#marks;
+    all[id] = (all[id] as number) | marks;
+  }
+
+  unmark(id: number, marks: number): void {
+    this.#marks[id] = (this.#marks[id] as number) & ~marks;
+  }
+
+  /** A resident node of so many contiguous units, without marks. Its words are what they were before. */
   allocate(units: number): number {
-    assert(units > 0 && units <= NODE_UNITS_MAX, 'a node has 1 to 255 units');
     if (this.#backlogs.length > 0) this.reclaimSome(RECLAIM_PER_NODE);
-    const id = (this.#free[units] as number[]).pop() ?? this.#takeFromLarger(units) ?? this.#takeFresh(units);
-    (this.#unitsOf[id >>> this.#unitBits] as Uint8Array)[id & this.#unitMask] = units;
-    this.#unitsUsed += units;
+    const id = this.#freeIds.pop() ?? this.#freshId();
+    this.#units[id] = units;
+    this.#marks[id] = 0;
     this.#nodesUsed++;
+    this.#frames[id] = this.#takeFrame(units);
     return id;
   }
 
   free(id: number): void {
     const units = this.units(id);
     assert(units !== 0, 'a node is freed once');
-    (this.#unitsOf[id >>> this.#unitBits] as Uint8Array)[id & this.#unitMask] = 0;
-    (this.#free[units] as number[]).push(id);
-    this.#unitsUsed -= units;
+    this.evict(id);
+    this.#units[id] = 0;
+    this.#freeIds.push(id);
     this.#nodesUsed--;
   }
 
+  /** Takes the words of a resident node away; it stays a node. */
+  evict(id: number): void {
+    const units = this.units(id);
+    assert(this.isResident(id), 'a node is evicted once');
+    (this.#freeFrames[units] as number[]).push(this.#frames[id] as number);
+    this.#frames[id] = 0;
+    this.#unitsUsed -= units;
+  }
+
+  /** Makes an absent node resident. Its words are to be filled in. */
+  admit(id: number): void {
+    assert(this.units(id) !== 0 && !this.isResident(id), 'a node that is absent is admitted');
+    this.#frames[id] = this.#takeFrame(this.units(id));
+  }
+
   /**
-   * Makes the nodes of an empty memory be those that are named, by ascending ids; what lies between them is free. Their
-   * words are to be filled in.
+   * Makes the nodes of an empty memory be those that are named, by ascending ids, all of them absent.
    *
    * @param units of each of them
    */
   restore(ids: ArrayLike<number>, units: ArrayLike<number>): void {
-    assert(this.#arenas.length === 0, 'a memory is restored before it is used');
+    assert(this.#nextId === 1, 'a memory is restored before it is used');
     for (let i = 0; i < ids.length; i++) {
       const id = ids[i] as number;
       const count = units[i] as number;
-      while (this.#arenas.length <= id >>> this.#unitBits) {
-        this.#freeUpTo(this.#endUnit);
-        this.#addArena();
-      }
-      assert(id >= this.#nextUnit && id + count <= this.#endUnit, 'restored nodes ascend and do not overlap');
+      assert(id >= this.#nextId && id < 2 ** ID_BITS, 'restored nodes ascend');
       assert(count > 0 && count <= NODE_UNITS_MAX, 'a node has 1 to 255 units');
-      this.#freeUpTo(id);
-      this.#nextUnit = id + count;
-      (this.#unitsOf[id >>> this.#unitBits] as Uint8Array)[id & this.#unitMask] = count;
-      this.#unitsUsed += count;
+      while (this.#nextId < id) this.#freeIds.push(this.#freshId());
+      this.#units[this.#freshId()] = count;
       this.#nodesUsed++;
     }
   }
@@ -186,40 +238,50 @@ export class NodeMemory {
     assert(reachable.size === this.#nodesUsed, `${this.#nodesUsed} nodes in use, ${reachable.size} reachable`);
   }
 
-  /** Makes free runs of the fresh units before `end`. */
-  #freeUpTo(end: number): void {
-    while (this.#nextUnit < end) {
-      const units = Math.min(NODE_UNITS_MAX, end - this.#nextUnit);
-      (this.#free[units] as number[]).push(this.#nextUnit);
-      this.#nextUnit += units;
+  #freshId(): number {
+    const id = this.#nextId++;
+    assert(id < 2 ** ID_BITS, 'node ids stay below 2^31');
+    if (id === this.#frames.length) {
+      const length = 2 * id;
+      const [frames, units, marks] = [new Int32Array(length), new Uint8Array(length), new Uint8Array(length)];
+      frames.set(this.#frames);
+      units.set(this.#units);
+      marks.set(this.#marks);
+      [this.#frames, this.#units, this.#marks] = [frames, units, marks];
     }
+    return id;
+  }
+
+  #takeFrame(units: number): number {
+    assert(units > 0 && units <= NODE_UNITS_MAX, 'a node has 1 to 255 units');
+    this.#unitsUsed += units;
+    return (this.#freeFrames[units] as number[]).pop() ?? this.#takeFromLarger(units) ?? this.#takeFresh(units);
   }
 
   #takeFromLarger(units: number): number | undefined {
     for (let larger = units + 1; larger <= NODE_UNITS_MAX; larger++) {
-      const id = (this.#free[larger] as number[]).pop();
-      if (id === undefined) continue;
-      (this.#free[larger - units] as number[]).push(id + units);
-      return id;
+      const frame = (this.#freeFrames[larger] as number[]).pop();
+      if (frame === undefined) continue;
+      (this.#freeFrames[larger - units] as number[]).push(frame + units);
+      return frame;
     }
     return undefined;
   }
 
   #takeFresh(units: number): number {
     if (this.#nextUnit + units > this.#endUnit) this.#addArena();
-    const id = this.#nextUnit;
+    const frame = this.#nextUnit;
     this.#nextUnit += units;
-    return id;
+    return frame;
   }
 
   #addArena(): void {
     const rest = this.#endUnit - this.#nextUnit;
-    if (rest > 0) (this.#free[rest] as number[]).push(this.#nextUnit);
+    if (rest > 0) (this.#freeFrames[rest] as number[]).push(this.#nextUnit);
     const index = this.#arenas.length;
-    assert(index < 2 ** (ID_BITS - this.#unitBits), 'node ids stay below 2^31');
+    assert(index < 2 ** (ID_BITS - this.#unitBits), 'frames stay below 2^31');
     const bytes = Math.min(this.#arenaBytes, FIRST_ARENA_BYTES * 4 ** Math.min(index, 8));
     this.#arenas.push(new Uint32Array(bytes / 4));
-    this.#unitsOf.push(new Uint8Array(bytes / this.nodeBytes));
     this.#bytesReserved += bytes;
     const first = index * 2 ** this.#unitBits;
     this.#nextUnit = index === 0 ? 1 : first;

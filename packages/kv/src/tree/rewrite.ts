@@ -28,7 +28,6 @@ export class Rewrite {
   #secondStart = 0;
   #word0 = 0;
   #word1 = 0;
-  #word2 = 0;
   #pendingKey = new Probe();
   readonly #scratch = new Uint32Array(2 * node.NODE_WORDS_MAX);
   readonly #key = new Probe();
@@ -47,10 +46,9 @@ export class Rewrite {
   }
 
   /** The payload of the pending entry. */
-  setPayload(word0: number, word1: number, word2: number): void {
+  setPayload(word0: number, word1: number): void {
     this.#word0 = word0;
     this.#word1 = word1;
-    this.#word2 = word2;
   }
 
   /** The left node of a merge. */
@@ -72,7 +70,7 @@ export class Rewrite {
     if (this.#level > 0) {
       this.#pending = 1;
       this.#pendingKey = separator;
-      this.setPayload(node.childAt(w, base, 0), 0, 0);
+      this.setPayload(node.childAt(w, base, 0), 0);
     }
     this.total += this.#pending + node.count(w, base);
   }
@@ -153,18 +151,12 @@ export class Rewrite {
       const payload = node.place(w, base, at - from, to - from, key);
       if (at === this.#firstEnd && this.#pending === 1) {
         w[payload] = this.#word0;
-        if (leaf) {
-          w[payload + 1] = this.#word1;
-          w[payload + 2] = this.#word2;
-        }
+        if (leaf) w[payload + 1] = this.#word1;
         continue;
       }
       const source = node.payloadAt(this.#scratch, this.#baseOf(at), this.#indexOf(at));
       w[payload] = this.#scratch[source] as number;
-      if (leaf) {
-        w[payload + 1] = this.#scratch[source + 1] as number;
-        w[payload + 2] = this.#scratch[source + 2] as number;
-      }
+      if (leaf) w[payload + 1] = this.#scratch[source + 1] as number;
     }
   }
 

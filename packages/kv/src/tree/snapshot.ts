@@ -22,12 +22,20 @@
  */
 import { assert } from '@aiokv/core';
 import { Cursor } from './cursor.ts';
+import type { Entry } from './entry.ts';
+import { lookup } from './lookup.ts';
+import type { Lookup } from './lookup.ts';
 import * as node from './node.ts';
+import { MARK_RETIRED } from './nodes.ts';
 import type { Backlog, NodeMemory } from './nodes.ts';
+import { Probe } from './probe.ts';
 import { verifyTree } from './verify.ts';
 
 /** Nodes that a release deals with itself; what is beyond them becomes a backlog. */
 const RECLAIM_AT_ONCE = 512;
+
+/** The key of the lookup that runs. */
+const probe = new Probe();
 
 /** A tree frozen at the moment it was taken, until it is released. */
 export class TreeSnapshot {
@@ -52,6 +60,13 @@ export class TreeSnapshot {
 
   get released(): boolean {
     return this.#lifetimes === null;
+  }
+
+  /** As `Tree.get`, at the moment of the snapshot. */
+  get(key: Uint8Array, keyLength: number, into: Entry): Lookup {
+    assert(!this.released, 'a snapshot is asked before it is released');
+    probe.load(key, keyLength);
+    return lookup(this.memory, this.root, probe, into);
   }
 
   /** A cursor over this snapshot, which must not be used after the release. */
@@ -79,6 +94,9 @@ export class Lifetimes {
    * in place is born anew, so that no younger one is taken for clean.
    */
   cleanThrough = -1;
+  /** The same of the checkpoint that was begun last, and the units that have changed since. */
+  cutThrough = -1;
+  changedUnits = 0;
 
   constructor(memory: NodeMemory) {
     this.memory = memory;
@@ -121,7 +139,10 @@ export class Lifetimes {
   /** Frees the node, or leaves it to `viewer`, the newest snapshot that may see it, if it does. */
   retireBefore(viewer: TreeSnapshot, id: number, birth: number): void {
     if (birth > viewer.generation) this.memory.free(id);
-    else viewer.retired.push(id, birth);
+    else {
+      this.memory.mark(id, MARK_RETIRED);
+      viewer.retired.push(id, birth);
+    }
   }
 
   newestBelow(bound: number): TreeSnapshot | null {
@@ -138,9 +159,13 @@ export class Lifetimes {
       assert(snapshot.newer === newer && !snapshot.released, 'live snapshots are linked both ways');
       assert(newer === null || newer.generation > generation, 'older snapshots have lower generations');
       const keys = root === 0 ? 0 : verifyTree(this.memory, root, reachable, null, generation);
-      assert(keys === size, `a snapshot of ${size} keys has ${keys} entries in its leaves`);
+      assert(keys === null || keys === size, `a snapshot of ${size} keys has ${keys} entries in its leaves`);
       for (let at = 0; at < retired.length; at += 2) {
-        assert(reachable.has(retired[at] as number), 'a retired node is in the list of a snapshot that sees it');
+        const id = retired[at] as number;
+        // A page that was read again has the birth 0: a snapshot may hold it that never saw it.
+        const isReread = retired[at + 1] === 0;
+        if (isReread) reachable.add(id);
+        assert(reachable.has(id), 'a retired node is in the list of a snapshot that sees it');
       }
       newer = snapshot;
     }

@@ -1,5 +1,5 @@
 /**
- * The ordered index: a B+tree from keys of 0 to 4096 bytes, in bytewise order, to three words each.
+ * The ordered index: a B+tree from keys of 0 to 4096 bytes, in bytewise order, to two words each.
  * It makes no object per key or lookup. It does no I/O, never waits, and gives no meaning to the
  * words. Nodes live in a `NodeMemory`, which several trees may share.
  *
@@ -7,7 +7,7 @@
  *                            /          |          \
  *   level 1        [ .. | .. ]     [ .. | .. ]     [ .. ]
  *                  /    |    \     /    |    \     /    \
- *   level 0      leaf leaf leaf  leaf leaf leaf  leaf  leaf     key -> word0, word1, word2
+ *   level 0      leaf leaf leaf  leaf leaf leaf  leaf  leaf     key -> word0, word1
  *
  * A full node splits where both halves take equal room; at the right end of the tree it stays full
  * and the new key begins a new node, so that ascending keys fill nodes wholly (mirrored at the left
@@ -29,7 +29,10 @@
  */
 import { assert } from '@aiokv/core';
 import type { Entry } from './entry.ts';
+import { leafOf, lookup } from './lookup.ts';
+import type { Lookup } from './lookup.ts';
 import * as node from './node.ts';
+import { MARK_USED } from './nodes.ts';
 import type { NodeMemory } from './nodes.ts';
 import { KEY_BYTES_MAX, Probe } from './probe.ts';
 import { Rewrite } from './rewrite.ts';
@@ -77,35 +80,25 @@ export class Tree {
   }
 
   /**
-   * Fills `into` with what the key leads to; false, and `into` untouched, when it is not here.
+   * Fills `into` with what the key leads to, unless it is not here or its leaf is not in memory.
    * Allocates nothing. 1 M keys of 23 bytes, random: 0.45 us hit, 0.3 us miss; 0.25 us where the
    * nodes are in the processor's cache (benchmarks/micro/tree.ts).
    */
-  get(key: Uint8Array, keyLength: number, into: Entry): boolean {
-    let id = this.#root;
-    if (id === 0) return false;
-    const memory = this.memory;
-    const probe = this.#key;
-    probe.load(key, keyLength);
-    let words = memory.words(id);
-    let base = memory.base(id);
-    for (let level = this.#top; level > 0; level--) {
-      const found = node.search(words, base, probe);
-      id = node.childAt(words, base, found >= 0 ? found + 1 : ~found);
-      words = memory.words(id);
-      base = memory.base(id);
-    }
-    const found = node.search(words, base, probe);
-    if (found < 0) return false;
-    const payload = node.payloadAt(words, base, found);
-    into.word0 = words[payload] as number;
-    into.word1 = words[payload + 1] as number;
-    into.word2 = words[payload + 2] as number;
-    return true;
+  get(key: Uint8Array, keyLength: number, into: Entry): Lookup {
+    this.#key.load(key, keyLength);
+    return lookup(this.memory, this.#root, this.#key, into);
   }
 
-  /** Makes the key lead to the three words; whether the key is new. */
-  set(key: Uint8Array, keyLength: number, word0: number, word1: number, word2: number): boolean {
+  /** The leaf that `set` or `delete` of this key would need and that is not in memory; 0 when nothing is missing. */
+  absentLeaf(key: Uint8Array, keyLength: number): number {
+    if (this.#root === 0) return 0;
+    this.#key.load(key, keyLength);
+    const leaf = leafOf(this.memory, this.#root, this.#key);
+    return this.memory.isResident(leaf) ? 0 : leaf;
+  }
+
+  /** Makes the key lead to the two words; whether the key is new. Its leaf must be in memory: see `absentLeaf`. */
+  set(key: Uint8Array, keyLength: number, word0: number, word1: number): boolean {
     assert(keyLength <= KEY_BYTES_MAX, 'a key has at most 4096 bytes');
     const probe = this.#key;
     probe.load(key, keyLength);
@@ -113,7 +106,7 @@ export class Tree {
     const found = this.#descend(probe);
     this.#makePathWritable();
     if (found < 0) {
-      this.#insert(0, ~found, probe, word0 | 0, word1 | 0, word2 | 0);
+      this.#insert(0, ~found, probe, word0 | 0, word1 | 0);
       this.#size++;
       return true;
     }
@@ -122,11 +115,10 @@ export class Tree {
     const payload = node.payloadAt(words, this.memory.base(id), found);
     words[payload] = word0;
     words[payload + 1] = word1;
-    words[payload + 2] = word2;
     return false;
   }
 
-  /** Forgets the key; whether it was here. */
+  /** Forgets the key; whether it was here. Its leaf must be in memory: see `absentLeaf`. */
   delete(key: Uint8Array, keyLength: number): boolean {
     if (this.#root === 0) return false;
     const probe = this.#key;
@@ -148,25 +140,51 @@ export class Tree {
   }
 
   /**
-   * Becomes the tree below `root`, whose nodes are in the memory already and are the same as on the device. Requires
-   * an empty tree without snapshots.
+   * Becomes the tree below `root`, whose inner nodes are in the memory already and whose nodes are all the same as on
+   * the device. Requires an empty tree without snapshots.
    */
   restore(root: number, size: number): void {
     assert(this.#root === 0 && this.#lifetimes.newest < 0, 'a tree is restored before it is used');
     this.#root = root;
-    this.#top = root === 0 ? 0 : node.level(this.memory.words(root), this.memory.base(root));
+    this.#top =
+      root === 0 || !this.memory.isResident(root) ? 0 : node.level(this.memory.words(root), this.memory.base(root));
     this.#size = size;
     this.#lifetimes.cleanThrough = this.#lifetimes.generation++;
+    this.#lifetimes.cutThrough = this.#lifetimes.cleanThrough;
+  }
+
+  /** Bytes of nodes that have changed since the last cut. */
+  get changedBytes(): number {
+    return this.#lifetimes.changedUnits * this.memory.nodeBytes;
+  }
+
+  /** A snapshot that is to become a checkpoint; what changes from now on is counted by `changedBytes`. */
+  cut(): TreeSnapshot {
+    const snapshot = this.snapshot();
+    this.#lifetimes.cutThrough = snapshot.generation;
+    this.#lifetimes.changedUnits = 0;
+    return snapshot;
   }
 
   /** The nodes of the snapshot are on the device now: what is younger is dirty. */
-  markClean(snapshot: TreeSnapshot): void {
-    assert(snapshot.generation >= this.#lifetimes.cleanThrough, 'checkpoints do not go back');
-    this.#lifetimes.cleanThrough = snapshot.generation;
+  markClean({ generation }: Pick<TreeSnapshot, 'generation'>): void {
+    assert(generation >= this.#lifetimes.cleanThrough, 'checkpoints do not go back');
+    this.#lifetimes.cleanThrough = generation;
   }
 
-  /** Whether a node that a snapshot sees has changed since the last checkpoint. */
+  /** The checkpoint of a cut failed: what had changed before it, `changedBytes` at that time, still waits for one. */
+  keepDirty(changedBytes: number): void {
+    this.#lifetimes.changedUnits += changedBytes / this.memory.nodeBytes;
+  }
+
+  /** A root stays in memory, for the height of a tree is read from it. */
+  isRoot(id: number): boolean {
+    return id === this.#root;
+  }
+
+  /** Whether a node has changed since the last checkpoint. One that is absent has not. */
   isDirty(id: number): boolean {
+    if (!this.memory.isResident(id)) return false;
     return node.birth(this.memory.words(id), this.memory.base(id)) > this.#lifetimes.cleanThrough;
   }
 
@@ -184,7 +202,7 @@ export class Tree {
    */
   verify(reachable: Set<number> = new Set<number>()): void {
     const keys = this.#root === 0 ? 0 : verifyTree(this.memory, this.#root, reachable, this.#lifetimes);
-    assert(keys === this.#size, `size is ${this.#size}, the leaves have ${keys} entries`);
+    assert(keys === null || keys === this.#size, `size is ${this.#size}, the leaves have ${keys} entries`);
     const root = this.#root;
     if (root !== 0) {
       const words = this.memory.words(root);
@@ -199,25 +217,25 @@ export class Tree {
   #descend(probe: Probe): number {
     const memory = this.memory;
     let id = this.#root;
-    let words = memory.words(id);
-    let base = memory.base(id);
     for (let level = this.#top; level > 0; level--) {
+      const words = memory.words(id);
+      const base = memory.base(id);
       const found = node.search(words, base, probe);
       const child = found >= 0 ? found + 1 : ~found;
       this.#path[level] = id;
       this.#taken[level] = child;
       id = node.childAt(words, base, child);
-      words = memory.words(id);
-      base = memory.base(id);
     }
     this.#path[0] = id;
-    return node.search(words, base, probe);
+    assert(memory.isResident(id), 'a leaf is in memory when it is written');
+    memory.mark(id, MARK_USED);
+    return node.search(memory.words(id), memory.base(id), probe);
   }
 
   /** Copies what a snapshot sees of the path. Only the leaf need be asked: invariant 4 of snapshot.ts. */
   #makePathWritable(): void {
-    const { newest, cleanThrough } = this.#lifetimes;
-    const seen = Math.max(newest, cleanThrough);
+    const { newest, cleanThrough, cutThrough } = this.#lifetimes;
+    const seen = Math.max(newest, cleanThrough, cutThrough);
     if (seen < 0) return;
     const memory = this.memory;
     const leaf = this.#path[0] as number;
@@ -226,7 +244,9 @@ export class Tree {
       const id = this.#path[level] as number;
       const words = memory.words(id);
       const base = memory.base(id);
-      if (node.birth(words, base) > newest) {
+      const birth = node.birth(words, base);
+      if (birth <= cutThrough) this.#lifetimes.changedUnits += memory.units(id);
+      if (birth > newest) {
         // No snapshot sees it: written in place, and dirty from now on.
         node.setBirth(words, base, this.#lifetimes.generation);
         continue;
@@ -264,6 +284,7 @@ export class Tree {
   /** Puts an empty node above the root, which becomes its first child. */
   #raiseRoot(firstChild: number): void {
     const id = this.memory.allocate(1);
+    this.#lifetimes.changedUnits++;
     const words = this.memory.words(id);
     const base = this.memory.base(id);
     this.#top++;
@@ -276,7 +297,7 @@ export class Tree {
   }
 
   /** Inserts into the writable node of the path on this level, which may split it and those above. */
-  #insert(level: number, index: number, key: Probe, word0: number, word1: number, word2: number): void {
+  #insert(level: number, index: number, key: Probe, word0: number, word1: number): void {
     const memory = this.memory;
     const id = this.#path[level] as number;
     const words = memory.words(id);
@@ -284,15 +305,12 @@ export class Tree {
     const payload = node.insert(words, base, index, key);
     if (payload !== 0) {
       words[payload] = word0;
-      if (level === 0) {
-        words[payload + 1] = word1;
-        words[payload + 2] = word2;
-      }
+      if (level === 0) words[payload + 1] = word1;
       return;
     }
     const capacity = memory.units(id) * memory.unitWords;
     rewrite.startInsert(words, base, capacity, index, key);
-    rewrite.setPayload(word0, word1, word2);
+    rewrite.setPayload(word0, word1);
     const total = rewrite.total;
     const size = rewrite.sizeWords(0, total);
     const few = total <= GROW_ENTRIES_MAX;
@@ -331,10 +349,11 @@ export class Tree {
     else rewrite.loadKey(cut, separator);
 
     const right = this.memory.allocate(this.#unitsFor(rewrite.sizeWords(rightFrom, total)));
+    this.#lifetimes.changedUnits += this.memory.units(right);
     this.#writeRange(right, rightFrom, total, rightFirstChild);
     this.#rewritePath(level, 0, cut, rewrite.sizeWords(0, cut), firstChild);
     if (level === this.#top) this.#raiseRoot(this.#root);
-    this.#insert(level + 1, this.#taken[level + 1] as number, separator, right, 0, 0);
+    this.#insert(level + 1, this.#taken[level + 1] as number, separator, right, 0);
   }
 
   #chooseCut(level: number, index: number, capacity: number): number {
@@ -408,6 +427,8 @@ export class Tree {
       if (left < 0 || left >= node.count(words, base)) continue;
       const leftId = node.childAt(words, base, left);
       const rightId = node.childAt(words, base, left + 1);
+      // A neighbour that would have to be read first is left alone.
+      if (!memory.isResident(leftId) || !memory.isResident(rightId)) continue;
       if (this.#usedWords(leftId) + this.#usedWords(rightId) > limit) continue;
       const separator = this.#separators[level & 1] as Probe;
       node.loadKey(words, base, left, separator);

@@ -19,7 +19,8 @@ function compareKeys(a: Probe, b: Probe): number {
 }
 
 /**
- * Verifies the tree below `root`, adds its nodes to `reachable` and returns its number of entries.
+ * Verifies the tree below `root`, adds its nodes to `reachable` and returns its number of entries, null when leaves
+ * are absent: those are passed over.
  *
  * @param live the lifetimes of the tree when this is the live one
  * @param birthMax the last generation that a snapshot sees
@@ -30,12 +31,13 @@ export function verifyTree(
   reachable: Set<number>,
   live: Lifetimes | null,
   birthMax = Infinity,
-): number {
+): number | null {
   const visited = new Set<number>();
   const level = node.level(memory.words(root), memory.base(root));
-  const entries = new Walk(memory, visited, live, birthMax).visit(root, level, null, null, Infinity);
+  const walk = new Walk(memory, visited, live, birthMax);
+  const entries = walk.visit(root, level, null, null, Infinity);
   for (const id of visited) reachable.add(id);
-  return entries;
+  return walk.absentLeaves === 0 ? entries : null;
 }
 
 class Walk {
@@ -43,6 +45,7 @@ class Walk {
   readonly #visited: Set<number>;
   readonly #live: Lifetimes | null;
   readonly #birthMax: number;
+  absentLeaves = 0;
 
   constructor(memory: NodeMemory, visited: Set<number>, live: Lifetimes | null, birthMax: number) {
     this.#memory = memory;
@@ -52,12 +55,17 @@ class Walk {
   }
 
   visit(id: number, level: number, low: Probe | null, high: Probe | null, parentBirth: number): number {
+    assert(!this.#visited.has(id), `node ${id} is in its tree once`);
+    this.#visited.add(id);
+    if (!this.#memory.isResident(id)) {
+      assert(level === 0, `inner node ${id} is in memory`);
+      this.absentLeaves++;
+      return 0;
+    }
     const words = this.#memory.words(id);
     const base = this.#memory.base(id);
     const birth = node.birth(words, base);
     assert(this.#memory.units(id) > 0, `node ${id} is in use`);
-    assert(!this.#visited.has(id), `node ${id} is in its tree once`);
-    this.#visited.add(id);
     assert(node.level(words, base) === level, `node ${id} is on level ${level}`);
     assert(birth <= this.#birthMax, `node ${id} was born before its snapshot`);
     this.#checkBirth(birth, parentBirth);
