@@ -115,7 +115,7 @@ export class KeyIndex implements ReplayTarget {
    * drained; in the same step, before anything else can happen.
    */
   onExact: ((tree: Tree, sequence: Sequence) => void) | null = null;
-  /** Asked before an overlay is drained; whoever says no calls `drainIfDue` later. */
+  /** Asked before an overlay is drained; whoever says no calls `drainAgain` later. */
   mayDrain: () => boolean = () => true;
   /** Told why an overlay cannot be drained any more: a leaf that it needs cannot be read. Lookups go on. */
   onFailure: (error: Error) => void = () => undefined;
@@ -193,8 +193,10 @@ export class KeyIndex implements ReplayTarget {
 
   /** Whether `count` more entries may be admitted now. */
   hasRoomFor(count: number): boolean {
-    const size = this.#overlay.size + count;
-    return (this.#draining === null && this.mayDrain()) || size <= OVERLAY_LIMIT * this.#overlayEntries;
+    const { size } = this.#overlay;
+    // A group of any size finds room in an empty one.
+    if (size === 0 || (this.#draining === null && this.mayDrain())) return true;
+    return size + count <= OVERLAY_LIMIT * this.#overlayEntries;
   }
 
   /**
@@ -218,12 +220,13 @@ export class KeyIndex implements ReplayTarget {
   /** Must be called after the last entry of a group was admitted: an overlay never ends inside a batch. */
   admitted(through: Sequence): void {
     this.#admittedThrough = through;
-    this.drainIfDue();
+    this.#drainIfDue();
   }
 
-  /** Begins to drain the overlay if it is full, and may be. */
-  drainIfDue(): void {
-    if (this.#overlay.size >= this.#overlayEntries && this.mayDrain()) this.#startDraining();
+  /** `mayDrain` may have changed its mind. */
+  drainAgain(): void {
+    this.#drainIfDue();
+    this.#wakeRoomWaiters();
   }
 
   /** @internal */
@@ -256,6 +259,11 @@ export class KeyIndex implements ReplayTarget {
   close(): void {
     this.#closed = true;
     this.#wakeRoomWaiters();
+  }
+
+  /** Begins to drain the overlay if it is full, and may be. */
+  #drainIfDue(): void {
+    if (this.#overlay.size >= this.#overlayEntries && this.mayDrain()) this.#startDraining();
   }
 
   #startDraining(): void {
@@ -302,7 +310,7 @@ export class KeyIndex implements ReplayTarget {
     if (this.#isExactRequested) {
       this.#isExactRequested = false;
       this.requestExact();
-    } else this.drainIfDue();
+    } else this.#drainIfDue();
   }
 
   /** X1 holds on: the overlay that is drained stays where lookups find it. */

@@ -240,6 +240,8 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
   );
   index.onExact = checkpointer.onExact;
   index.mayDrain = checkpointer.mayDrain;
+  // What was replayed may fill the memory.
+  if (index.pager.needsCheckpoint) index.requestExact();
   index.onFailure = (error) => {
     log.latch(error);
     checkpointer.abandon(log.latched ?? error);

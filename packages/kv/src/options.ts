@@ -30,7 +30,7 @@ export interface StoreOptions {
    */
   checkpointBytes: number;
   /**
-   * Memory for the index, in bytes; default 1 GiB, at least 64 KiB. A key takes some 45 bytes. What does not fit
+   * Memory for the index, in bytes; default 1 GiB, at least 16 KiB. A key takes some 45 bytes. What does not fit
    * is read when it is needed: a get then costs two reads instead of one. Inner nodes of the tree, some hundredth
    * of it, are always in memory.
    */
@@ -73,7 +73,7 @@ const storeShape: OptionShape<StoreOptions> = {
   segmentBytes: powerOfTwo(64 * KIB, 32 * MIB, 4 * MIB),
   pageBytes: instance('0 or a power of two from 4096 to 65536', 0, isPageSize),
   checkpointBytes: integer(4 * KIB, 1024 * GIB, 64 * MIB),
-  indexBytes: integer(64 * KIB, 1024 * GIB, 1 * GIB),
+  indexBytes: integer(16 * KIB, 1024 * GIB, 1 * GIB),
   platform: instance<Platform | null>('a platform', null, (value) => typeof value === 'object'),
   clock: instance('a clock', systemClock, (value) => typeof value === 'object' && value !== null),
 };

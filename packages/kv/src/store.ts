@@ -56,7 +56,10 @@ export interface StoreStatistics {
   readonly checkpointSequence: number;
   /** ... of which have been flushed. */
   readonly flushedThrough: number;
+  /** Memory that the index takes up. */
   readonly indexBytes: number;
+  /** Index pages that were read because they were not in memory. */
+  readonly pageReads: number;
   readonly queue: QueueStatistics;
 }
 
@@ -265,6 +268,7 @@ export class Store implements IteratorHost, AsyncDisposable {
       sequence: log.appendedThrough,
       flushedThrough: log.flushedThrough,
       indexBytes: index.memoryBytes,
+      pageReads: index.pager.pageReads,
       queue: queue.statistics(),
     };
   }

@@ -135,7 +135,7 @@ export class Checkpointer {
         this.#running = null;
         index.pager.makeRoom();
         if (this.#waiters.length > 0) index.requestExact();
-        else index.drainIfDue();
+        else index.drainAgain();
       });
   };
 

@@ -1,0 +1,223 @@
+/** An index larger than its memory: every answer is right, a get costs at most two reads, memory stays bounded. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import test from 'ava';
+import { Random } from '@aiokv/core';
+import { SimulatedDisk, linuxPlatform } from '@aiokv/aio';
+import { open } from '@aiokv/kv';
+import type { RangeOptions, Store, StoreOptions } from '@aiokv/kv';
+
+interface Place {
+  readonly keys: number;
+  readonly indexBytes: number;
+  readonly open: (options?: Partial<StoreOptions>) => Promise<Store>;
+}
+
+/** What an index of these keys takes when all of it is in memory. */
+const BYTES_PER_KEY = 46;
+
+async function onSimulated(seed: number, use: (place: Place) => Promise<void>): Promise<void> {
+  const platform = new SimulatedDisk({ seed });
+  const keys = 4000;
+  const indexBytes = Math.floor((keys * BYTES_PER_KEY) / 10);
+  const geometry = { segmentBytes: 64 * 1024, queueDepth: 16, indexBytes, checkpointBytes: 128 * 1024 };
+  await use({ keys, indexBytes, open: (options) => open('/store', { ...geometry, platform, ...options }) });
+}
+
+async function onLinux(_seed: number, use: (place: Place) => Promise<void>): Promise<void> {
+  const directory = await mkdtemp(resolve('.tmp-evict-'));
+  const keys = 60_000;
+  const indexBytes = Math.floor((keys * BYTES_PER_KEY) / 10);
+  try {
+    const geometry = { platform: linuxPlatform(), indexBytes, checkpointBytes: 4 * 1024 * 1024 };
+    await use({ keys, indexBytes, open: (options) => open(directory, { ...geometry, ...options }) });
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+/** 24 bytes, in no order. */
+function keyOf(number: number): string {
+  return `user${String((number * 2_654_435_761) % 4_294_967_296).padStart(10, '0')}${String(number).padStart(10, '0')}`;
+}
+
+async function load(store: Store, model: Map<string, string>, keys: number): Promise<void> {
+  for (let first = 0; first < keys; first += 500) {
+    const operations = Array.from({ length: Math.min(500, keys - first) }, (_, i) => {
+      const key = keyOf(first + i);
+      model.set(key, `${first + i}`);
+      return { type: 'put' as const, key, value: `${first + i}` };
+    });
+    await store.batch(operations, { durability: 'buffered' });
+  }
+}
+
+function inRange(model: ReadonlyMap<string, string>, options: Partial<RangeOptions>): string[] {
+  const { gte, lt, reverse } = options as { gte?: string; lt?: string; reverse?: boolean };
+  const keys = [...model.keys()].filter((key) => (gte === undefined || key >= gte) && (lt === undefined || key < lt));
+  keys.sort();
+  if (reverse === true) keys.reverse();
+  return keys.slice(0, options.limit ?? keys.length).map((key) => `${key}=${model.get(key)}`);
+}
+
+async function collect(store: Store, options: Partial<RangeOptions>): Promise<string[]> {
+  const found: string[] = [];
+  for await (const [key, value] of store.iterator(options)) found.push(`${key.toString()}=${value.toString()}`);
+  return found;
+}
+
+class Storm {
+  readonly #store: Store;
+  readonly #model: Map<string, string>;
+  readonly #random: Random;
+  readonly #keys: number;
+  readonly wrong: string[] = [];
+  readonly #name: string;
+  #under: Promise<void>[] = [];
+
+  constructor(name: string, store: Store, model: Map<string, string>, random: Random, keys: number) {
+    this.#name = name;
+    this.#store = store;
+    this.#model = model;
+    this.#random = random;
+    this.#keys = keys;
+  }
+
+  /** Calls of every kind, up to a hundred of them under way; each read is compared with the model at its call. */
+  async run(steps: number): Promise<void> {
+    const random = this.#random;
+    for (let step = 0; step < steps && this.wrong.length === 0; step++) {
+      this.#take(random.below(100), step);
+      if (this.#under.length > random.below(100)) {
+        await Promise.all(this.#under);
+        this.#under = [];
+      }
+    }
+    await Promise.all(this.#under);
+  }
+
+  #take(choice: number, step: number): void {
+    const store = this.#store;
+    const model = this.#model;
+    const key = keyOf(this.#random.below(this.#keys * 1.1));
+    const expected = model.get(key);
+    if (choice < 30) {
+      model.set(key, `new ${step}`);
+      this.#call(store.put(key, `new ${step}`, { durability: 'buffered' }));
+    } else if (choice < 40) {
+      model.delete(key);
+      this.#call(store.del(key, { durability: 'buffered' }));
+    } else if (choice < 70) {
+      this.#call(store.get(key).then((value) => this.#expect(`get ${key}`, value?.toString(), expected)));
+    } else if (choice < 80) {
+      this.#expect(`getSync ${key}`, store.getSync(key)?.toString(), expected);
+    } else if (choice < 88) {
+      const keys = Array.from({ length: 1 + this.#random.below(20) }, () => keyOf(this.#random.below(this.#keys)));
+      const values = keys.map((one) => model.get(one));
+      this.#call(
+        store
+          .getMany(keys)
+          .then((got) => got.forEach((value, i) => this.#expect(`getMany ${keys[i]}`, value?.toString(), values[i]))),
+      );
+    } else if (choice < 94) {
+      this.#call(
+        store.getVersioned(key).then((found) => this.#expect(`getVersioned ${key}`, found?.value.toString(), expected)),
+      );
+    } else if (choice < 97) {
+      // The outcome is settled at the admission, which may come later; nobody else writes this key, or reads it now.
+      const fresh = `${key} ${this.#name} ${step}`;
+      model.set(fresh, 'x');
+      this.#call(store.put(fresh, 'x', { ifAbsent: true, durability: 'buffered' }));
+    } else {
+      const options = { gte: key, limit: 1 + this.#random.below(60), reverse: this.#random.chance(0.5) };
+      const rows = this.#random.chance(0.1) ? inRange(model, options) : null;
+      this.#call(
+        collect(store, options).then((found) => {
+          if (rows !== null) this.#expect(`range from ${key}`, found.join(), rows.join());
+        }),
+      );
+    }
+  }
+
+  #call(work: Promise<unknown>): void {
+    this.#under.push(
+      work.then(
+        () => undefined,
+        (error: unknown) => void this.wrong.push(String(error)),
+      ),
+    );
+  }
+
+  #expect(what: string, found: string | undefined, expected: string | undefined): void {
+    if (found !== expected) this.wrong.push(`${what}: ${found?.slice(0, 200)} instead of ${expected?.slice(0, 200)}`);
+  }
+}
+
+for (const [name, at] of [
+  ['simulated', onSimulated],
+  ['linux', onLinux],
+] as const) {
+  const seed = Number(process.env['AIOKV_EVICT_SEED'] ?? Date.now() % 1_000_000);
+
+  test(`${name}: with memory for a tenth of the index every call is right, and memory stays bounded`, (t) =>
+    at(seed, async ({ keys, indexBytes, open: openStore }) => {
+      t.log(`AIOKV_EVICT_SEED=${seed}`);
+      t.timeout(300_000);
+      const model = new Map<string, string>();
+      let store = await openStore();
+      await load(store, model, keys);
+      for (let life = 0; life < 3; life++) {
+        const storm = new Storm(`life ${life}`, store, model, new Random(seed + life), keys);
+        await storm.run(name === 'linux' ? 20_000 : 4000);
+        t.deepEqual(storm.wrong, []);
+        await store.checkpoint();
+        const { pageReads, indexBytes: used } = store.statistics();
+        t.log(`${pageReads} pages read, ${used} bytes of index for a limit of ${indexBytes}`);
+        t.true(pageReads > keys / 100);
+        // Nodes of the overlays, and what one of them changes, come on top of the limit.
+        t.true(used < indexBytes * 1.5 + 64 * 1024, `${used} bytes of index`);
+        await store.close();
+        store = await openStore();
+      }
+      t.deepEqual(await collect(store, {}), inRange(model, {}));
+      t.deepEqual(await collect(store, { reverse: true }), inRange(model, { reverse: true }));
+      await store.close();
+    }));
+
+  test(`${name}: a get costs at most two reads, whatever is in memory`, (t) =>
+    at(seed, async ({ keys, open: openStore }) => {
+      const model = new Map<string, string>();
+      let store = await openStore();
+      await load(store, model, keys);
+      await store.close();
+      store = await openStore();
+      // What the opening replayed is on its way into pages still.
+      await store.checkpoint();
+      const random = new Random(seed);
+      let most = 0;
+      let total = 0;
+      for (let n = 0; n < 1000; n++) {
+        const number = random.below(keys);
+        const before = store.statistics().queue.accepted;
+        t.is((await store.get(keyOf(number)))?.toString(), `${number}`);
+        const reads = store.statistics().queue.accepted - before;
+        most = Math.max(most, reads);
+        total += reads;
+      }
+      t.is(most, 2);
+      t.true(total > 1500, `${total} reads for 1000 gets: leaves were not evicted`);
+      await store.close();
+    }));
+}
+
+test('with memory for all of the index nothing is read twice after an opening', (t) =>
+  onSimulated(1, async ({ keys, open: openStore }) => {
+    const model = new Map<string, string>();
+    let store = await openStore({ indexBytes: 16 * 1024 * 1024 });
+    await load(store, model, keys);
+    await store.close();
+    store = await openStore({ indexBytes: 16 * 1024 * 1024 });
+    for (let number = 0; number < keys; number += 7) t.is((await store.get(keyOf(number)))?.toString(), `${number}`);
+    t.is(store.statistics().pageReads, 0);
+    await store.close();
+  }));
