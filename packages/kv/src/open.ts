@@ -20,6 +20,7 @@ import { MAX_FRAME_BYTES } from './format/frame.ts';
 import { MAX_KEY_BYTES } from './format/record.ts';
 import { COMPARATOR_BYTEWISE, FORMAT_VERSION } from './format/superblock.ts';
 import type { Geometry, Superblock } from './format/superblock.ts';
+import { corrupt } from './failures.ts';
 import { KeyIndex } from './key-index.ts';
 import { LogWriter } from './log/commit.ts';
 import { Segments } from './log/segments.ts';
@@ -70,7 +71,7 @@ export async function openPlanted(
   planted: Planted,
 ): Promise<Store> {
   const resolved = resolveStoreOptions(options);
-  const file = await openDataFile(directory, resolved);
+  const file = await openOrMake(directory, resolved);
   let queue: Queue | null = null;
   try {
     await requireLock(file);
@@ -80,6 +81,21 @@ export async function openPlanted(
     await queue?.close();
     await file.close();
     throw error;
+  }
+}
+
+/** As `openDataFile`; what has a store's name and is none, or a directory's, is told apart from trouble with the device. */
+async function openOrMake(directory: string, options: ResolvedOptions): Promise<DirectFile> {
+  try {
+    return await openDataFile(directory, options);
+  } catch (cause) {
+    const { code } = cause as { code?: unknown };
+    if (code !== 'EISDIR' && code !== 'ENOTDIR') throw cause;
+    throw new AiokvError(
+      'ERR_AIOKV_NOT_A_STORE',
+      `${directory} is not the directory of a store: open another directory`,
+      { cause },
+    );
   }
 }
 
@@ -188,6 +204,7 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
   // What was accepted must not be lost again by a second crash.
   if (!recovered.clean) await queue.fdatasync(file);
   const usedSlots = new Set([...recovered.usedSlots, ...standing.slots]);
+  if ([...usedSlots].some((slot) => slot >= recovered.slotCount)) throw corrupt(`${file.path} was cut off`);
   const segments = new Segments(file, geometry, recovered.slotCount, usedSlots);
   const epoch = randomBytes(6).readUIntLE(0, 6);
   const log = new LogWriter({

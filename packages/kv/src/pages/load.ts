@@ -8,7 +8,7 @@ import { alignDown, alignUp } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
 import { corrupt, requireFull } from '../failures.ts';
-import { readEntry, readPart, readRoot, rootLength } from '../format/checkpoint.ts';
+import { isPossibleEntry, isPossiblePart, readEntry, readPart, readRoot, rootLength } from '../format/checkpoint.ts';
 import type { CheckpointRoot, MappingEntry, PartReference } from '../format/checkpoint.ts';
 import { PART_HEADER_BYTES, ENTRY_BYTES } from '../format/checkpoint.ts';
 import { decodePage, pageFault } from '../format/page.ts';
@@ -40,6 +40,7 @@ export class IndexLoader {
   readonly #file: DirectFile;
   readonly #budget: TurnBudget;
   readonly #defects: LoadDefects;
+  #fileBytes = 0;
 
   constructor(queue: Queue, file: DirectFile, budget: TurnBudget, defects: LoadDefects) {
     this.#queue = queue;
@@ -54,6 +55,7 @@ export class IndexLoader {
    * @throws AiokvError ERR_AIOKV_CORRUPT; SystemCallError
    */
   async load(superblock: Superblock, memory: NodeMemory): Promise<LoadedIndex> {
+    this.#fileBytes = await this.#file.sizeBytes();
     const root = await this.#readRoot(superblock);
     const mapping = await this.#readMapping(root);
     const ids = mapping.idsFrom(0, Infinity);
@@ -81,9 +83,16 @@ export class IndexLoader {
 
   async #readMapping({ parts }: CheckpointRoot): Promise<Mapping> {
     const mapping = new Mapping();
+    let free = 1;
     for (const part of parts) {
+      if (!isPossiblePart(part, this.#fileBytes)) throw this.#damaged('root', 'place of the mapping');
       const { buffer, at } = await this.#read(part.fileOffset, part.bytes);
-      for (const entry of this.#entriesOf(part, buffer, at)) mapping.set(entry);
+      for (const entry of this.#entriesOf(part, buffer, at)) {
+        // Ascending and apart from each other.
+        if (entry.pageId < free || !isPossibleEntry(entry, this.#fileBytes)) throw this.#damaged('mapping', 'entry');
+        free = entry.pageId + entry.units;
+        mapping.set(entry);
+      }
       await nextTurn();
     }
     return mapping;
@@ -150,7 +159,8 @@ export class IndexLoader {
       if (level === 0) continue;
       for (let child = 0; child <= node.count(words, base); child++) {
         const id = node.childAt(words, base, child);
-        if (!mapping.has(id)) throw this.#damaged(`page ${id}`, 'missing');
+        // More than there are: they lead in a circle.
+        if (!mapping.has(id) || seen > mapping.count) throw this.#damaged(`page ${id}`, 'missing');
         seen++;
         if (level > 1) inner.push(id);
       }
@@ -163,6 +173,7 @@ export class IndexLoader {
     const unit = this.#file.alignment.offset;
     const offset = alignDown(fileOffset, unit);
     const length = alignUp(fileOffset + lengthBytes, unit) - offset;
+    if (offset + length > this.#fileBytes) throw this.#damaged('index', 'behind the end of the file');
     const buffer = allocateAligned(length);
     requireFull('read', await this.#queue.read(this.#file, buffer, { offset }), length, this.#file.path);
     return { buffer, at: fileOffset - offset };

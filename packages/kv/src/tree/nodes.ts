@@ -4,7 +4,7 @@
  * This is the seam at which nodes will become evictable pages: the trees above hold ids only and
  * ask here for the words each time.
  *
- *   arena 0 (4 MiB)            arena 1 (16 MiB)              arena 2, 3, ... (arenaBytes)
+ *   arena 0 (256 KiB)          arena 1 (1 MiB)               arena 4, 5, ... (arenaBytes)
  *   +----+----+---------+----+ +----+----+-----
  *   |none| 1  | 2  3  4 | 5  | | 0  | 1  | ...               one unit = nodeBytes
  *   +----+----+---------+----+ +----+----+-----
@@ -51,7 +51,7 @@ const OPTIONS: OptionShape<NodeMemoryOptions> = {
 
 /** The most units that one node may have. */
 const NODE_UNITS_MAX = 255;
-const FIRST_ARENA_BYTES = 4 * MIB;
+const FIRST_ARENA_BYTES = 256 * KIB;
 const ID_BITS = 31;
 /** Nodes of the backlog that are freed with every new node. */
 const RECLAIM_PER_NODE = 4;
