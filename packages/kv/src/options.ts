@@ -1,5 +1,17 @@
 /** What can be set when a store is opened or written to, with units and defaults. */
-import { GIB, KIB, MIB, boolean, instance, integer, oneOf, powerOfTwo, resolveOptions, systemClock } from '@aiokv/core';
+import {
+  AiokvTypeError,
+  GIB,
+  KIB,
+  MIB,
+  boolean,
+  instance,
+  integer,
+  oneOf,
+  powerOfTwo,
+  resolveOptions,
+  systemClock,
+} from '@aiokv/core';
 import type { Clock, OptionShape } from '@aiokv/core';
 import { linuxPlatform } from '@aiokv/aio';
 import type { Platform } from '@aiokv/aio';
@@ -22,7 +34,10 @@ export interface StoreOptions {
   writeBufferBytes: number;
   /** Size of a segment of a store that is made, in bytes, a power of two; default 4 MiB. */
   segmentBytes: number;
-  /** Size of an index page of a store that is made, in bytes, a power of two; default 4 KiB; 0 takes what the store has. */
+  /**
+   * Size of an index page of a store that is made, in bytes, a power of two from 4 KiB to 64 KiB, at most half of a
+   * segment; default 4 KiB. A store that is there must have this size; 0, the default, takes what it has.
+   */
   pageBytes: number;
   /**
    * Bytes of the log behind a checkpoint before the next is written, at least; default 64 MiB, and as many as the
@@ -92,6 +107,12 @@ const rangeShape: OptionShape<RangeOptions> = {
 
 export function resolveStoreOptions(options: Partial<StoreOptions> | undefined): StoreOptions & { platform: Platform } {
   const resolved = resolveOptions('open', storeShape, options);
+  if (2 * resolved.pageBytes > resolved.segmentBytes) {
+    throw new AiokvTypeError(
+      'ERR_AIOKV_INVALID_OPTION',
+      `open: segmentBytes must be at least twice pageBytes, ${2 * resolved.pageBytes}, not ${resolved.segmentBytes}`,
+    );
+  }
   return { ...resolved, platform: resolved.platform ?? linuxPlatform() };
 }
 

@@ -130,6 +130,7 @@ function isSane({ geometry, sequence, checkpointRoot, checkpointSequence, logSta
     writeAlignment <= HEADER_BYTES / SUPERBLOCK_COPIES &&
     pageBytes >= 4096 &&
     pageBytes <= 65536 &&
+    2 * pageBytes <= segmentBytes &&
     segmentBytes >= 65536 &&
     segmentBytes <= 32 * MIB &&
     numbers.every((number) => Number.isSafeInteger(number))
