@@ -30,6 +30,7 @@ import { Checkpointer } from './pages/checkpoint.ts';
 import type { Standing } from './pages/checkpoint.ts';
 import { IndexLoader } from './pages/load.ts';
 import { Mapping } from './pages/mapping.ts';
+import { ProgressReporter } from './progress.ts';
 import { Recovery } from './recovery.ts';
 import { Store } from './store.ts';
 import { HEADER_BYTES, SuperblockKeeper, loadSuperblock, saveSuperblock } from './superblocks.ts';
@@ -199,8 +200,9 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
   }
   const index = new KeyIndex(options.clock, geometry.pageBytes);
   const budget = new TurnBudget(options.clock);
-  const standing = await loadIndex(file, queue, superblock, index, budget, planted);
-  const recovered = await new Recovery(queue, file, superblock, index, budget).run();
+  const progress = new ProgressReporter(options.onProgress, options.clock);
+  const standing = await loadIndex(file, queue, superblock, index, budget, progress, planted);
+  const recovered = await new Recovery(queue, file, superblock, index, budget, progress).run();
   // What was accepted must not be lost again by a second crash.
   if (!recovered.clean) await queue.fdatasync(file);
   const usedSlots = new Set([...recovered.usedSlots, ...standing.slots]);
@@ -250,10 +252,11 @@ async function loadIndex(
   superblock: Superblock,
   index: KeyIndex,
   budget: TurnBudget,
+  progress: ProgressReporter,
   planted: Planted,
 ): Promise<Standing> {
   if (superblock.checkpointRoot === 0) return { mapping: new Mapping(), slots: new Set() };
-  const loader = new IndexLoader(queue, file, budget, { plantedUncheckedTag: planted.uncheckedTag === true });
+  const loader = new IndexLoader(queue, file, budget, progress, { plantedUncheckedTag: planted.uncheckedTag === true });
   return index.restore((memory) => loader.load(superblock, memory));
 }
 

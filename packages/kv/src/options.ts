@@ -18,6 +18,7 @@ import type { Platform } from '@aiokv/aio';
 import { MAX_FRAME_BYTES } from './format/frame.ts';
 import type { ConditionOptions } from './group.ts';
 import type { Durability } from './log/commit.ts';
+import type { OpenProgress } from './progress.ts';
 
 export interface StoreOptions {
   /** Make the directory and the store when they are not there; default true. */
@@ -44,6 +45,11 @@ export interface StoreOptions {
    * last checkpoint took. What lies behind it is replayed when the store is opened after a crash.
    */
   checkpointBytes: number;
+  /**
+   * Told how far the opening is, when a phase begins and ends and at most five times a second between; default: nobody.
+   * What it throws ends the opening, which fails with just that and leaves the store as it was.
+   */
+  onProgress: ((progress: OpenProgress) => void) | null;
   /** Where the store lies and how it is reached; default: this Linux. The simulated disk is one, too. */
   platform: Platform | null;
   /** Time, for tests. */
@@ -82,6 +88,11 @@ const storeShape: OptionShape<StoreOptions> = {
   segmentBytes: powerOfTwo(64 * KIB, 32 * MIB, 4 * MIB),
   pageBytes: instance('0 or a power of two from 4096 to 65536', 0, isPageSize),
   checkpointBytes: integer(4 * KIB, 1024 * GIB, 64 * MIB),
+  onProgress: instance<StoreOptions['onProgress']>(
+    'a function',
+    null,
+    (value) => value === null || typeof value === 'function',
+  ),
   platform: instance<Platform | null>('a platform', null, (value) => typeof value === 'object'),
   clock: instance('a clock', systemClock, (value) => typeof value === 'object' && value !== null),
 };

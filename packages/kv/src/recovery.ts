@@ -49,6 +49,7 @@ import type { LogStart, Superblock } from './format/superblock.ts';
 import type { Block } from './format/words.ts';
 import type { LogPosition } from './log/commit.ts';
 import { Segments } from './log/segments.ts';
+import type { ProgressReporter } from './progress.ts';
 import { nextTurn } from './turn.ts';
 import type { TurnBudget } from './turn.ts';
 
@@ -87,6 +88,7 @@ export class Recovery {
   readonly #superblock: Superblock;
   readonly #target: ReplayTarget;
   readonly #budget: TurnBudget;
+  readonly #progress: ProgressReporter;
   /** A whole segment; the next one is read while this one is replayed. */
   readonly #buffers: [AlignedBuffer, AlignedBuffer];
   #found: FoundSegment[] = [];
@@ -104,12 +106,20 @@ export class Recovery {
   #pending: PendingRecord[] = [];
   #passedEnd: boolean;
 
-  constructor(queue: Queue, file: DirectFile, superblock: Superblock, target: ReplayTarget, budget: TurnBudget) {
+  constructor(
+    queue: Queue,
+    file: DirectFile,
+    superblock: Superblock,
+    target: ReplayTarget,
+    budget: TurnBudget,
+    progress: ProgressReporter,
+  ) {
     this.#queue = queue;
     this.#file = file;
     this.#superblock = superblock;
     this.#target = target;
     this.#budget = budget;
+    this.#progress = progress;
     const { segmentBytes } = superblock.geometry;
     this.#buffers = [allocateAligned(segmentBytes), allocateAligned(segmentBytes)];
     this.#lastSequence = superblock.logStart.lastSequenceBefore;
@@ -129,6 +139,8 @@ export class Recovery {
     await this.#requireUncut(slotCount, fileBytes);
     this.#found = await this.#readHeaders(Array.from({ length: slotCount }, (_, slot) => slot));
     await this.#lookBehindHeaders();
+    const toReplay = this.#found.filter(({ header }) => header.sequence >= logStart.segmentSequence);
+    this.#progress.begin('log', toReplay.length * geometry.segmentBytes);
     const usedSlots = new Set<number>();
     let current = this.#found.find(
       ({ header }) => header.slot === logStart.slot && header.sequence === logStart.segmentSequence,
@@ -157,6 +169,7 @@ export class Recovery {
       this.#link = { segmentSequence: header.sequence, frameNumber: 0, hash };
       this.#noteLink();
       offset = await this.#replaySegment(buffer, header);
+      this.#progress.advance(offset);
       const successor = this.#successor();
       if (successor === undefined) {
         await loading?.catch(() => undefined);
@@ -168,6 +181,7 @@ export class Recovery {
       }
       current = successor;
     }
+    this.#progress.end();
     if (usedSlots.size === 0) await this.#requireTornTail(null, 0, 0);
     await this.#readHeaders([...this.#others.keys()]);
     this.#requireCheckpointed();

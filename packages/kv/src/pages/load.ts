@@ -13,6 +13,7 @@ import type { CheckpointRoot, MappingEntry, PartReference } from '../format/chec
 import { PART_HEADER_BYTES, ENTRY_BYTES } from '../format/checkpoint.ts';
 import { decodePage, pageFault } from '../format/page.ts';
 import type { Superblock } from '../format/superblock.ts';
+import type { ProgressReporter } from '../progress.ts';
 import { node } from '../tree/index.ts';
 import type { NodeMemory } from '../tree/index.ts';
 import { nextTurn } from '../turn.ts';
@@ -39,13 +40,15 @@ export class IndexLoader {
   readonly #queue: Queue;
   readonly #file: DirectFile;
   readonly #budget: TurnBudget;
+  readonly #progress: ProgressReporter;
   readonly #defects: LoadDefects;
   #fileBytes = 0;
 
-  constructor(queue: Queue, file: DirectFile, budget: TurnBudget, defects: LoadDefects) {
+  constructor(queue: Queue, file: DirectFile, budget: TurnBudget, progress: ProgressReporter, defects: LoadDefects) {
     this.#queue = queue;
     this.#file = file;
     this.#budget = budget;
+    this.#progress = progress;
     this.#defects = defects;
   }
 
@@ -64,7 +67,9 @@ export class IndexLoader {
       ids,
       ids.map((id) => mapping.entryOf(id).units),
     );
+    this.#progress.begin('index', mapping.bytes);
     await this.#readPages(ids, mapping, memory);
+    this.#progress.end();
     if (root.rootPage !== 0 && !mapping.has(root.rootPage)) throw this.#damaged('root', 'its page is missing');
     this.#requireTree(root, mapping, memory);
     return { standing: { mapping, slots: new Set(root.slots) }, rootPage: root.rootPage, keys: root.keys };
@@ -144,6 +149,7 @@ export class IndexLoader {
         throw this.#damaged(`page ${id}`, 'length');
       }
       node.setBirth(memory.words(id), memory.base(id), 0);
+      this.#progress.advance(entry.imageBytes);
       if (this.#budget.isSpent()) await nextTurn();
     }
   }
