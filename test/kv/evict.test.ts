@@ -74,12 +74,15 @@ class Storm {
   readonly wrong: string[] = [];
   readonly #name: string;
   #under: Promise<void>[] = [];
+  readonly #start: number;
+  #writes = 0;
 
   constructor(name: string, store: Store, model: Map<string, string>, random: Random, keys: number) {
     this.#name = name;
     this.#store = store;
     this.#model = model;
     this.#random = random;
+    this.#start = store.statistics().sequence;
     this.#keys = keys;
   }
 
@@ -87,13 +90,20 @@ class Storm {
   async run(steps: number): Promise<void> {
     const random = this.#random;
     for (let step = 0; step < steps && this.wrong.length === 0; step++) {
-      this.#take(random.below(100), step);
+      const choice = random.below(100);
+      // What reads may answer is known only if all writes called were admitted.
+      if (choice >= 40 && this.#store.statistics().sequence < this.#start + this.#writes) await this.#settle();
+      this.#take(choice, step);
       if (this.#under.length > random.below(100)) {
-        await Promise.all(this.#under);
-        this.#under = [];
+        await this.#settle();
       }
     }
+    await this.#settle();
+  }
+
+  async #settle(): Promise<void> {
     await Promise.all(this.#under);
+    this.#under = [];
   }
 
   #take(choice: number, step: number): void {
@@ -102,9 +112,11 @@ class Storm {
     const key = keyOf(this.#random.below(this.#keys * 1.1));
     const expected = model.get(key);
     if (choice < 30) {
+      this.#writes++;
       model.set(key, `new ${step}`);
       this.#call(store.put(key, `new ${step}`, { durability: 'buffered' }));
     } else if (choice < 40) {
+      this.#writes++;
       model.delete(key);
       this.#call(store.del(key, { durability: 'buffered' }));
     } else if (choice < 70) {
@@ -126,6 +138,7 @@ class Storm {
     } else if (choice < 97) {
       // The outcome is settled at the admission, which may come later; nobody else writes this key, or reads it now.
       const fresh = `${key} ${this.#name} ${step}`;
+      this.#writes++;
       model.set(fresh, 'x');
       this.#call(store.put(fresh, 'x', { ifAbsent: true, durability: 'buffered' }));
     } else {

@@ -6,3 +6,4 @@ export type { Versioned } from './sinks.ts';
 export type { StoreIterator } from './iterator.ts';
 export type { RangeOptions, StoreOptions, WriteOptions } from './options.ts';
 export type { Durability } from './log/commit.ts';
+export type { OpenProgress } from './progress.ts';

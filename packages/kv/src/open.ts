@@ -20,6 +20,7 @@ import { MAX_FRAME_BYTES } from './format/frame.ts';
 import { MAX_KEY_BYTES } from './format/record.ts';
 import { COMPARATOR_BYTEWISE, FORMAT_VERSION } from './format/superblock.ts';
 import type { Geometry, Superblock } from './format/superblock.ts';
+import { corrupt } from './failures.ts';
 import { KeyIndex } from './key-index.ts';
 import { LogWriter } from './log/commit.ts';
 import { Segments } from './log/segments.ts';
@@ -29,6 +30,7 @@ import { Checkpointer } from './pages/checkpoint.ts';
 import type { Standing } from './pages/checkpoint.ts';
 import { IndexLoader } from './pages/load.ts';
 import { Mapping } from './pages/mapping.ts';
+import { ProgressReporter } from './progress.ts';
 import { Recovery } from './recovery.ts';
 import type { Recovered } from './recovery.ts';
 import { Store } from './store.ts';
@@ -73,7 +75,7 @@ export async function openPlanted(
   planted: Planted,
 ): Promise<Store> {
   const resolved = resolveStoreOptions(options);
-  const file = await openDataFile(directory, resolved);
+  const file = await openOrMake(directory, resolved);
   let queue: Queue | null = null;
   try {
     await requireLock(file);
@@ -83,6 +85,21 @@ export async function openPlanted(
     await queue?.close();
     await file.close();
     throw error;
+  }
+}
+
+/** As `openDataFile`; what has a store's name and is none, or a directory's, is told apart from trouble with the device. */
+async function openOrMake(directory: string, options: ResolvedOptions): Promise<DirectFile> {
+  try {
+    return await openDataFile(directory, options);
+  } catch (cause) {
+    const { code } = cause as { code?: unknown };
+    if (code !== 'EISDIR' && code !== 'ENOTDIR') throw cause;
+    throw new AiokvError(
+      'ERR_AIOKV_NOT_A_STORE',
+      `${directory} is not the directory of a store: open another directory`,
+      { cause },
+    );
   }
 }
 
@@ -193,7 +210,8 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
     plantedUncheckedTag: planted.uncheckedTag === true,
   });
   const budget = new TurnBudget(options.clock);
-  const { standing, recovered } = await recover(file, queue, superblock, index, budget, planted).catch(
+  const progress = new ProgressReporter(options.onProgress, options.clock);
+  const { standing, recovered } = await recover(file, queue, superblock, index, budget, progress, planted).catch(
     async (error: unknown) => {
       index.close();
       await index.pager.quiet();
@@ -203,6 +221,7 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
   // What was accepted must not be lost again by a second crash.
   if (!recovered.clean) await queue.fdatasync(file);
   const usedSlots = new Set([...recovered.usedSlots, ...standing.slots]);
+  if ([...usedSlots].some((slot) => slot >= recovered.slotCount)) throw corrupt(`${file.path} was cut off`);
   const segments = new Segments(file, geometry, recovered.slotCount, usedSlots);
   const epoch = randomBytes(6).readUIntLE(0, 6);
   const log = new LogWriter({
@@ -256,11 +275,12 @@ async function recover(
   superblock: Superblock,
   index: KeyIndex,
   budget: TurnBudget,
+  progress: ProgressReporter,
   planted: Planted,
 ): Promise<{ standing: Standing; recovered: Recovered }> {
-  const standing = await loadIndex(file, queue, superblock, index, budget, planted);
+  const standing = await loadIndex(file, queue, superblock, index, budget, progress, planted);
   index.pager.use(standing.mapping);
-  const recovered = await new Recovery(queue, file, superblock, index, budget).run();
+  const recovered = await new Recovery(queue, file, superblock, index, budget, progress).run();
   if (index.failure !== null) throw index.failure;
   return { standing, recovered };
 }
@@ -272,10 +292,11 @@ async function loadIndex(
   superblock: Superblock,
   index: KeyIndex,
   budget: TurnBudget,
+  progress: ProgressReporter,
   planted: Planted,
 ): Promise<Standing> {
   if (superblock.checkpointRoot === 0) return { mapping: new Mapping(), slots: new Set() };
-  const loader = new IndexLoader(queue, file, budget, { plantedUncheckedTag: planted.uncheckedTag === true });
+  const loader = new IndexLoader(queue, file, budget, progress, { plantedUncheckedTag: planted.uncheckedTag === true });
   return index.restore((memory) => loader.load(superblock, memory, index.pager.limitBytes));
 }
 

@@ -1,11 +1,24 @@
 /** What can be set when a store is opened or written to, with units and defaults. */
-import { GIB, KIB, MIB, boolean, instance, integer, oneOf, powerOfTwo, resolveOptions, systemClock } from '@aiokv/core';
+import {
+  AiokvTypeError,
+  GIB,
+  KIB,
+  MIB,
+  boolean,
+  instance,
+  integer,
+  oneOf,
+  powerOfTwo,
+  resolveOptions,
+  systemClock,
+} from '@aiokv/core';
 import type { Clock, OptionShape } from '@aiokv/core';
 import { linuxPlatform } from '@aiokv/aio';
 import type { Platform } from '@aiokv/aio';
 import { MAX_FRAME_BYTES } from './format/frame.ts';
 import type { ConditionOptions } from './group.ts';
 import type { Durability } from './log/commit.ts';
+import type { OpenProgress } from './progress.ts';
 
 export interface StoreOptions {
   /** Make the directory and the store when they are not there; default true. */
@@ -22,7 +35,10 @@ export interface StoreOptions {
   writeBufferBytes: number;
   /** Size of a segment of a store that is made, in bytes, a power of two; default 4 MiB. */
   segmentBytes: number;
-  /** Size of an index page of a store that is made, in bytes, a power of two; default 4 KiB; 0 takes what the store has. */
+  /**
+   * Size of an index page of a store that is made, in bytes, a power of two from 4 KiB to 64 KiB, at most half of a
+   * segment; default 4 KiB. A store that is there must have this size; 0, the default, takes what it has.
+   */
   pageBytes: number;
   /**
    * Bytes of the log behind a checkpoint before the next is written, at least; default 64 MiB, and as many as the
@@ -35,6 +51,11 @@ export interface StoreOptions {
    * of it, are always in memory.
    */
   indexBytes: number;
+  /**
+   * Told how far the opening is, when a phase begins and ends and at most five times a second between; default: nobody.
+   * What it throws ends the opening, which fails with just that and leaves the store as it was.
+   */
+  onProgress: ((progress: OpenProgress) => void) | null;
   /** Where the store lies and how it is reached; default: this Linux. The simulated disk is one, too. */
   platform: Platform | null;
   /** Time, for tests. */
@@ -74,6 +95,11 @@ const storeShape: OptionShape<StoreOptions> = {
   pageBytes: instance('0 or a power of two from 4096 to 65536', 0, isPageSize),
   checkpointBytes: integer(4 * KIB, 1024 * GIB, 64 * MIB),
   indexBytes: integer(16 * KIB, 1024 * GIB, 1 * GIB),
+  onProgress: instance<StoreOptions['onProgress']>(
+    'a function',
+    null,
+    (value) => value === null || typeof value === 'function',
+  ),
   platform: instance<Platform | null>('a platform', null, (value) => typeof value === 'object'),
   clock: instance('a clock', systemClock, (value) => typeof value === 'object' && value !== null),
 };
@@ -99,6 +125,12 @@ const rangeShape: OptionShape<RangeOptions> = {
 
 export function resolveStoreOptions(options: Partial<StoreOptions> | undefined): StoreOptions & { platform: Platform } {
   const resolved = resolveOptions('open', storeShape, options);
+  if (2 * resolved.pageBytes > resolved.segmentBytes) {
+    throw new AiokvTypeError(
+      'ERR_AIOKV_INVALID_OPTION',
+      `open: segmentBytes must be at least twice pageBytes, ${2 * resolved.pageBytes}, not ${resolved.segmentBytes}`,
+    );
+  }
   return { ...resolved, platform: resolved.platform ?? linuxPlatform() };
 }
 

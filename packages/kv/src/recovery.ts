@@ -18,18 +18,21 @@
  *     inside a batch, and never covers what is not flushed.
  * R5. A read that went wrong looks like a torn tail. So where the log seems to end is read twice, and so are the
  *     slots that seem to hold nothing; two answers that differ are an error, not an end.
+ * R6. A slot whose header is harmed may be a segment all the same: its frames count as proof (R3), and it is not
+ *     written over when they may be records from before the start. A segment that belongs elsewhere is never free space.
  *
  * It writes nothing. docs/durability.md tells the cases apart for users.
  */
-import { AiokvError, alignUp, assert } from '@aiokv/core';
+import { AiokvError, alignDown, alignUp, assert } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
 import { corrupt, requireFull } from './failures.ts';
-import { FRAME_HEADER_BYTES, MAX_FRAME_BYTES, frameHash, readFrame, windowOf } from './format/frame.ts';
+import { FRAME_HEADER_BYTES, MAX_FRAME_BYTES, frameHash, readFrame, segmentNamedBy, windowOf } from './format/frame.ts';
 import type { FrameHeader } from './format/frame.ts';
 import {
   FLAG_BATCH_CONTINUES,
+  MAX_KEY_BYTES,
   RecordKind,
   RECORD_HEADER_BYTES,
   flagsOf,
@@ -46,6 +49,7 @@ import type { LogStart, Superblock } from './format/superblock.ts';
 import type { Block } from './format/words.ts';
 import type { LogPosition } from './log/commit.ts';
 import { Segments } from './log/segments.ts';
+import type { ProgressReporter } from './progress.ts';
 import { nextTurn } from './turn.ts';
 import type { TurnBudget } from './turn.ts';
 
@@ -89,11 +93,16 @@ export class Recovery {
   readonly #superblock: Superblock;
   readonly #target: ReplayTarget;
   readonly #budget: TurnBudget;
+  readonly #progress: ProgressReporter;
   /** A whole segment; the next one is read while this one is replayed. */
   readonly #buffers: [AlignedBuffer, AlignedBuffer];
   #found: FoundSegment[] = [];
   /** What was read of the headers of slots that hold no segment of the log. */
   readonly #others = new Map<number, Uint8Array>();
+  /** Slots without a header of this store, each with the segment that its first frame names, or null. */
+  readonly #headless = new Map<number, number | null>();
+  /** What the file has of a slot at its end. */
+  #partial: { readonly slot: number; readonly lengthBytes: number } | null = null;
   #link: ChainLink = NO_PREDECESSOR;
   #lastSequence: Sequence;
   /** Segments that were replayed, oldest first. */
@@ -102,12 +111,20 @@ export class Recovery {
   #pending: PendingRecord[] = [];
   #passedEnd: boolean;
 
-  constructor(queue: Queue, file: DirectFile, superblock: Superblock, target: ReplayTarget, budget: TurnBudget) {
+  constructor(
+    queue: Queue,
+    file: DirectFile,
+    superblock: Superblock,
+    target: ReplayTarget,
+    budget: TurnBudget,
+    progress: ProgressReporter,
+  ) {
     this.#queue = queue;
     this.#file = file;
     this.#superblock = superblock;
     this.#target = target;
     this.#budget = budget;
+    this.#progress = progress;
     const { segmentBytes } = superblock.geometry;
     this.#buffers = [allocateAligned(segmentBytes), allocateAligned(segmentBytes)];
     this.#lastSequence = superblock.logStart.lastSequenceBefore;
@@ -122,8 +139,13 @@ export class Recovery {
    */
   async run(): Promise<Recovered> {
     const { geometry, logStart } = this.#superblock;
-    const slotCount = Segments.slotCountOf(geometry, await this.#file.sizeBytes());
+    const fileBytes = await this.#file.sizeBytes();
+    const slotCount = Segments.slotCountOf(geometry, fileBytes);
+    await this.#requireUncut(slotCount, fileBytes);
     this.#found = await this.#readHeaders(Array.from({ length: slotCount }, (_, slot) => slot));
+    await this.#lookBehindHeaders();
+    const toReplay = this.#found.filter(({ header }) => header.sequence >= logStart.segmentSequence);
+    this.#progress.begin('log', toReplay.length * geometry.segmentBytes);
     const usedSlots = new Set<number>();
     let current = this.#found.find(
       ({ header }) => header.slot === logStart.slot && header.sequence === logStart.segmentSequence,
@@ -152,6 +174,7 @@ export class Recovery {
       this.#link = { segmentSequence: header.sequence, frameNumber: 0, hash };
       this.#noteLink();
       offset = await this.#replaySegment(buffer, header);
+      this.#progress.advance(offset);
       const successor = this.#successor();
       if (successor === undefined) {
         await loading?.catch(() => undefined);
@@ -163,11 +186,13 @@ export class Recovery {
       }
       current = successor;
     }
+    this.#progress.end();
     if (usedSlots.size === 0) await this.#requireTornTail(null, 0, 0);
     await this.#readHeaders([...this.#others.keys()]);
     this.#requireCheckpointed();
     // What lies before the start is not replayed, and holds records all the same.
     for (const { header } of this.#found) if (header.sequence < logStart.segmentSequence) usedSlots.add(header.slot);
+    for (const slot of this.#harmedBeforeStart()) usedSlots.add(slot);
     return { position: this.#position(slot, offset), usedSlots, slotCount, clean: this.#isClean() };
   }
 
@@ -202,7 +227,7 @@ export class Recovery {
   async #readHeaders(wanted: readonly number[]): Promise<FoundSegment[]> {
     const { geometry, uuid } = this.#superblock;
     const blockBytes = alignUp(SEGMENT_HEADER_BYTES, this.#file.alignment.offset);
-    const blocks = Array.from({ length: HEADERS_AT_ONCE }, () => allocateAligned(blockBytes));
+    const blocks = Array.from({ length: Math.min(HEADERS_AT_ONCE, wanted.length) }, () => allocateAligned(blockBytes));
     const found: FoundSegment[] = [];
     for (let first = 0; first < wanted.length; first += HEADERS_AT_ONCE) {
       await Promise.all(
@@ -212,6 +237,8 @@ export class Recovery {
           requireFull('read', await this.#queue.read(this.#file, block, { offset }), blockBytes, this.#file.path);
           const header = readSegmentHeader(block);
           const isOurs = header !== null && header.slot === slot && Buffer.compare(header.uuid, uuid) === 0;
+          if (header !== null && !isOurs) throw this.#displaced(slot);
+          if (header === null && !this.#headless.has(slot)) this.#headless.set(slot, null);
           const isFound = isOurs && header.kind === SegmentKind.log;
           if (isFound) found.push({ header, hash: segmentHash(block) });
           if (!isFound || this.#others.has(slot)) this.#noteOther(slot, block.bytes.slice(0, SEGMENT_HEADER_BYTES));
@@ -219,6 +246,26 @@ export class Recovery {
       );
     }
     return found;
+  }
+
+  /** R6. */
+  async #lookBehindHeaders(): Promise<void> {
+    const { geometry } = this.#superblock;
+    const block = allocateAligned(alignUp(FRAME_HEADER_BYTES, this.#file.alignment.offset));
+    for (const slot of this.#headless.keys()) {
+      const offset = Segments.offsetOf(geometry, slot) + geometry.writeAlignment;
+      const result = await this.#queue.read(this.#file, block, { offset });
+      requireFull('read', result, block.byteLength, this.#file.path);
+      this.#headless.set(slot, segmentNamedBy(block));
+    }
+  }
+
+  /** R6. Slots in which records may lie that the index leads to, although their header is harmed. */
+  #harmedBeforeStart(): number[] {
+    const { segmentSequence } = this.#superblock.logStart;
+    const isHarmed = (slot: number, named: number | null): boolean =>
+      named === null ? this.#others.get(slot)?.some((byte) => byte !== 0) === true : !(named >= segmentSequence);
+    return [...this.#headless].filter(([slot, named]) => isHarmed(slot, named)).map(([slot]) => slot);
   }
 
   /** R5. */
@@ -229,6 +276,28 @@ export class Recovery {
       throw this.#twoAnswers(Segments.offsetOf(this.#superblock.geometry, slot));
   }
 
+  /**
+   * R6. Part of a slot at the end of the file is what a growth that failed or a power cut has left, and is of no use, or
+   * the file was cut off.
+   */
+  async #requireUncut(slotCount: number, fileBytes: number): Promise<void> {
+    const { geometry, logStart } = this.#superblock;
+    const offset = Segments.offsetOf(geometry, slotCount);
+    const lengthBytes = alignDown(Math.max(0, fileBytes - offset), this.#file.alignment.offset);
+    if (lengthBytes < SEGMENT_HEADER_BYTES) return;
+    this.#partial = { slot: slotCount, lengthBytes };
+    await this.#readSegment(slotCount, this.#buffers[0], lengthBytes);
+    const header = readSegmentHeader(this.#buffers[0]);
+    if (header?.kind === SegmentKind.log && header.sequence < logStart.segmentSequence) {
+      throw corrupt(`${this.#file.path} was cut off inside a segment`);
+    }
+  }
+
+  /** R6. Its records would be taken for those that were there, if they are of the same keys. */
+  #displaced(slot: number): AiokvError {
+    return corrupt(`slot ${slot} of ${this.#file.path} holds a segment of another slot or another store`);
+  }
+
   #twoAnswers(fileOffset: number): AiokvError {
     return new AiokvError(
       'ERR_AIOKV_IO',
@@ -236,12 +305,16 @@ export class Recovery {
     );
   }
 
-  async #readSegment(slot: number, buffer: AlignedBuffer): Promise<void> {
-    const { geometry } = this.#superblock;
-    const base = Segments.offsetOf(geometry, slot);
+  async #readSegment(
+    slot: number,
+    buffer: AlignedBuffer,
+    lengthBytes = this.#superblock.geometry.segmentBytes,
+  ): Promise<void> {
+    const base = Segments.offsetOf(this.#superblock.geometry, slot);
     const reads: Promise<void>[] = [];
-    for (let at = 0; at < geometry.segmentBytes; at += READ_BYTES) {
-      const length = Math.min(READ_BYTES, geometry.segmentBytes - at);
+    buffer.bytes.fill(0, lengthBytes);
+    for (let at = 0; at < lengthBytes; at += READ_BYTES) {
+      const length = Math.min(READ_BYTES, lengthBytes - at);
       reads.push(
         this.#queue
           .read(this.#file, buffer, { offset: base + at, bufferOffset: at, length })
@@ -281,7 +354,8 @@ export class Recovery {
       header.previousHash === this.#link.hash &&
       header.segmentSequence === this.#link.segmentSequence &&
       header.frameNumber === this.#link.frameNumber + 1 &&
-      header.firstSequence === this.#lastSequence + 1
+      header.firstSequence === this.#lastSequence + 1 &&
+      header.lastSequence === this.#lastSequence + header.recordCount
     );
   }
 
@@ -297,6 +371,9 @@ export class Recovery {
       if (end - at < RECORD_HEADER_BYTES) throw corrupt(`a frame of ${this.#file.path} ends inside a record`);
       const keyBytes = keyBytesOf(view, at);
       const valueBytes = valueBytesOf(view, at);
+      if (keyBytes > MAX_KEY_BYTES || recordBytes(keyBytes, valueBytes) > end - at) {
+        throw corrupt(`a frame of ${this.#file.path} ends inside a record`);
+      }
       if (!isKnownRecord(view, at)) {
         throw new AiokvError(
           'ERR_AIOKV_FORMAT_NEWER',
@@ -352,9 +429,13 @@ export class Recovery {
     }
     const scratch = this.#buffers.find((other) => other !== buffer);
     assert(scratch !== undefined, 'there are two segment buffers');
-    for (const { header } of this.#found) {
-      if (header.sequence <= segmentSequence) continue;
-      await this.#readSegment(header.slot, scratch);
+    const later = this.#found
+      .filter(({ header }) => header.sequence > segmentSequence)
+      .map(({ header }) => header.slot);
+    const harmed = [...this.#headless].filter(([, named]) => named !== null).map(([slot]) => slot);
+    const partial = this.#partial === null ? [] : [this.#partial.slot];
+    for (const slot of [...later, ...harmed, ...partial]) {
+      await this.#readSegment(slot, scratch, slot === this.#partial?.slot ? this.#partial.lengthBytes : undefined);
       if (this.#provesFlush(scratch, this.#superblock.geometry.writeAlignment)) {
         throw corrupt(`the log breaks at ${where}, before what a later segment proves to have been flushed`);
       }

@@ -38,6 +38,7 @@ import { fileOffsetOf, lengthOf } from './location.ts';
 import { LogWriter } from './log/commit.ts';
 import type { Durability } from './log/commit.ts';
 import { RecordReader } from './log/read.ts';
+import type { SlotUse } from './log/segments.ts';
 import type { Checkpointer } from './pages/checkpoint.ts';
 import { ManySink, PromiseSink, VersionSink } from './sinks.ts';
 import type { ValueSink, Versioned } from './sinks.ts';
@@ -361,7 +362,7 @@ export class Store implements IteratorHost, AsyncDisposable {
     const { log, index } = this.#parts;
     const padded = paddedRecordBytes(keyBytes, value.length);
     if (padded > this.#limits.recordBytes) throw recordTooLarge(padded, this.#limits);
-    if (this.#lineLength === 0 && log.hasRoomFor(padded) && index.hasRoomFor(1)) {
+    if (this.#lineLength === 0 && log.hasRoomFor(padded, useOf(kind)) && index.hasRoomFor(1)) {
       this.#admitOne(kind, 0, this.#key, keyBytes, value);
       index.admitted(log.appendedThrough);
       return this.#acknowledge(level);
@@ -391,7 +392,11 @@ export class Store implements IteratorHost, AsyncDisposable {
 
   #hasRoom(group: Group): boolean {
     const { log, index } = this.#parts;
-    return this.#lineLength === 0 && log.hasRoom(group.paddedSizes) && index.hasRoomFor(group.kinds.length);
+    return (
+      this.#lineLength === 0 &&
+      log.hasRoom(group.paddedSizes, useOfAll(group.kinds)) &&
+      index.hasRoomFor(group.kinds.length)
+    );
   }
 
   /** Admits a group if its conditions hold at that moment; what has to be read to know is read before. */
@@ -485,12 +490,14 @@ export class Store implements IteratorHost, AsyncDisposable {
 
   /** @param mayAdmit asked in the step of the admission */
   #admitInTurn(group: Group, mayAdmit: () => boolean): Promise<boolean> {
-    const { log, index } = this.#parts;
+    const { log, index, budget } = this.#parts;
+    const use = useOfAll(group.kinds);
+    const since = log.growths;
     this.#lineLength++;
     const admitted = this.#line.then(async () => {
       try {
         for (;;) {
-          if (!log.hasRoom(group.paddedSizes)) await log.whenRoom(group.paddedSizes);
+          if (!log.hasRoom(group.paddedSizes, use)) await log.whenRoom(group.paddedSizes, use, since);
           else if (!index.hasRoomFor(group.kinds.length)) await index.whenRoom();
           else break;
         }
@@ -498,6 +505,10 @@ export class Store implements IteratorHost, AsyncDisposable {
         if (!mayAdmit()) return false;
         this.#admit(group);
         return true;
+      } catch (error) {
+        // Many may be refused one behind the other.
+        if (budget.isSpent()) await nextTurn();
+        throw error;
       } finally {
         this.#lineLength--;
       }
@@ -593,6 +604,15 @@ export class Store implements IteratorHost, AsyncDisposable {
     }
     return values;
   }
+}
+
+function useOf(kind: RecordKind): SlotUse {
+  return kind === RecordKind.put ? 'put' : 'delete';
+}
+
+/** A batch of deletions alone is a deletion; see log/segments.ts. */
+function useOfAll(kinds: readonly RecordKind[]): SlotUse {
+  return kinds.includes(RecordKind.put) ? 'put' : 'delete';
 }
 
 function encodeRange(options: RangeOptions): EncodedRange {

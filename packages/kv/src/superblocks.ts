@@ -2,7 +2,7 @@
  * The four copies of the superblock: reads the one that counts, writes the next. The bytes are
  * format/superblock.ts; the rule which copy counts is stated there.
  */
-import { AiokvError } from '@aiokv/core';
+import { AiokvError, MIB, isPowerOfTwo } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
 import {
@@ -43,8 +43,7 @@ export async function loadSuperblock(queue: Queue, file: DirectFile): Promise<Lo
     }
     throw corrupt(`all ${SUPERBLOCK_COPIES} superblocks of ${file.path} are damaged`);
   }
-  const supported = ({ superblock }: LoadedSuperblock): number =>
-    valid.filter((other) => other.superblock.sequence === superblock.sequence).length;
+  const supported = ({ hash }: LoadedSuperblock): number => valid.filter((other) => other.hash === hash).length;
   const counting = valid
     .filter((copy) => supported(copy) >= 2)
     .sort((a, b) => b.superblock.sequence - a.superblock.sequence)[0];
@@ -52,6 +51,7 @@ export async function loadSuperblock(queue: Queue, file: DirectFile): Promise<Lo
     throw corrupt(`no superblock of ${file.path} has two valid copies`);
   }
   requireKnownFormat(file, counting.superblock);
+  if (!isSane(counting.superblock)) throw corrupt(`the superblock of ${file.path} says what cannot be`);
   return counting;
 }
 
@@ -116,6 +116,25 @@ async function readCopies(queue: Queue, file: DirectFile): Promise<AlignedBuffer
     }),
   );
   return blocks;
+}
+
+/** Whether lengths and places are such that they can be used. Where they lead is looked at where they are followed. */
+function isSane({ geometry, sequence, checkpointRoot, checkpointSequence, logStart, logEnd }: Superblock): boolean {
+  const { pageBytes, writeAlignment, segmentBytes, headerBytes } = geometry;
+  const numbers = [sequence, checkpointRoot, checkpointSequence, logStart.segmentSequence, logStart.lastSequenceBefore];
+  if (logEnd !== null) numbers.push(logEnd.link.segmentSequence, logEnd.lastSequence);
+  return (
+    [pageBytes, writeAlignment, segmentBytes].every(isPowerOfTwo) &&
+    headerBytes === HEADER_BYTES &&
+    writeAlignment >= 4096 &&
+    writeAlignment <= HEADER_BYTES / SUPERBLOCK_COPIES &&
+    pageBytes >= 4096 &&
+    pageBytes <= 65536 &&
+    2 * pageBytes <= segmentBytes &&
+    segmentBytes >= 65536 &&
+    segmentBytes <= 32 * MIB &&
+    numbers.every((number) => Number.isSafeInteger(number))
+  );
 }
 
 function requireKnownFormat(file: DirectFile, superblock: Superblock): void {

@@ -20,7 +20,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ManualClock, Random } from '@aiokv/core';
 import { SimulatedDisk } from '@aiokv/aio';
 import type { Platform } from '@aiokv/aio';
-import type { Store } from '@aiokv/kv';
+import type { Store, StoreOptions } from '@aiokv/kv';
 import { openPlanted } from '../../../packages/kv/src/open.ts';
 import type { Planted } from '../../../packages/kv/src/open.ts';
 import { HistoryMaker, Ledger, call, contentsOf, describeStep, readAll } from './history.ts';
@@ -40,9 +40,8 @@ const CUT_SEEDS = 4;
 /** Time passes from step to step, so that nothing but the seed decides what happens. */
 const STEP_MS = 300;
 
-function openOn(platform: Platform, planted: Planted, clock = new ManualClock()): Promise<Store> {
-  return openPlanted(DIRECTORY, { ...GEOMETRY, platform, clock }, planted);
-}
+/** Sizes that are not those of all histories. */
+export type Sizes = Partial<Pick<StoreOptions, 'pageBytes' | 'segmentBytes'>>;
 
 export interface Exploration {
   images: number;
@@ -84,11 +83,12 @@ export async function explore(
   images: number,
   planted: Planted = {},
   mostAttempts = 60,
+  sizes: Sizes = {},
 ): Promise<Exploration> {
   const result: Exploration = { images: 0, recoveryImages: 0, histories: 0, violation: null };
   for (let next = seed; result.images < images && result.violation === null; next++) {
-    const found = await exploreCase({ seed: next, cuts: 0, kept: null }, planted, result);
-    if (found !== null) result.violation = await report(next, found, planted, mostAttempts);
+    const found = await exploreCase({ seed: next, cuts: 0, kept: null }, planted, result, sizes);
+    if (found !== null) result.violation = await report(next, found, planted, mostAttempts, sizes);
   }
   return result;
 }
@@ -98,13 +98,14 @@ export async function exploreCase(
   { seed, cuts, kept }: CrashCase,
   planted: Planted = {},
   result: Exploration = { images: 0, recoveryImages: 0, histories: 0, violation: null },
+  sizes: Sizes = {},
 ): Promise<string | null> {
   const all = historiesOf(seed);
   const isKept = (at: number): boolean => kept === null || kept.includes(at);
   const first = all.first.filter((_, i) => isKept(i));
   const second = all.second.filter((_, i) => isKept(all.first.length + i));
   const random = new Random(seed ^ (cuts << 16) ^ 0xc07);
-  const one = new Exploring(planted, random, result);
+  const one = new Exploring(planted, random, result, sizes);
   const survivor = await one.run(new SimulatedDisk({ seed }), new Map(), first);
   if (survivor !== null && one.violation === null) await one.run(survivor.disk, survivor.contents, second);
   return one.violation;
@@ -116,11 +117,17 @@ function historiesOf(seed: number): Histories {
 }
 
 /** Shrinks a case that has violated something, and tells all about it. */
-async function report(seed: number, found: string, planted: Planted, mostAttempts: number): Promise<string> {
+async function report(
+  seed: number,
+  found: string,
+  planted: Planted,
+  mostAttempts: number,
+  sizes: Sizes,
+): Promise<string> {
   const { first, second } = historiesOf(seed);
   const attempt = async (kept: readonly number[]): Promise<{ what: string; cuts: number } | null> => {
     for (let cuts = 0; cuts < CUT_SEEDS; cuts++) {
-      const what = await exploreCase({ seed, cuts, kept }, planted);
+      const what = await exploreCase({ seed, cuts, kept }, planted, undefined, sizes);
       if (what !== null) return { what, cuts };
     }
     return null;
@@ -140,14 +147,20 @@ async function report(seed: number, found: string, planted: Planted, mostAttempt
 
 class Exploring {
   violation: string | null = null;
+  readonly #sizes: Sizes;
   readonly #planted: Planted;
   readonly #random: Random;
   readonly #result: Exploration;
 
-  constructor(planted: Planted, random: Random, result: Exploration) {
+  constructor(planted: Planted, random: Random, result: Exploration, sizes: Sizes) {
+    this.#sizes = sizes;
     this.#planted = planted;
     this.#random = random;
     this.#result = result;
+  }
+
+  #openOn(platform: Platform, clock = new ManualClock()): Promise<Store> {
+    return openPlanted(DIRECTORY, { ...GEOMETRY, ...this.#sizes, platform, clock }, this.#planted);
   }
 
   /** Runs a history on a disk and checks its images; returns one of them for another to go on from. */
@@ -162,7 +175,7 @@ class Exploring {
     const images: Image[] = [];
     const mortal = new MortalProcess(disk);
     const clock = new ManualClock();
-    let store = await openOn(mortal, this.#planted, clock);
+    let store = await this.#openOn(mortal, clock);
     disk.onOperation = (index, kind) => {
       for (const mode of MODES) {
         const image = disk.powerCut(mode, random);
@@ -177,7 +190,7 @@ class Exploring {
         await Promise.all(pending);
         await store.close();
         ledger.acknowledge(ledger.called);
-        store = await openOn(mortal, this.#planted, clock);
+        store = await this.#openOn(mortal, clock);
       } else if (step.type === 'settle') await Promise.all(pending);
       else if (step.type === 'write') pending.push(call(store, ledger, step.group));
       else if (step.type === 'checkpoint') pending.push(checkpointAmidWrites(store, ledger, step));
@@ -249,7 +262,7 @@ class Exploring {
   ): Promise<Map<string, string> | null> {
     let contents: Map<string, string>;
     try {
-      const store = await openOn(disk, this.#planted);
+      const store = await this.#openOn(disk);
       delete disk.onOperation;
       contents = await readAll(store);
       onRead?.();

@@ -157,6 +157,17 @@ export class SimulatedDisk implements Platform {
     this.#require('write', path).overwrite(offset, bytes.slice());
   }
 
+  /** Puts a file there, in place of another of this name if there is one: whatever a store may find. Its directory is made. */
+  placeRaw(path: string, bytes: Uint8Array): void {
+    const name = normalize(path);
+    for (let parent = posix.dirname(name); !this.#directories.has(parent); parent = posix.dirname(parent)) {
+      this.#directories.add(parent);
+    }
+    const medium = new Medium();
+    medium.overwrite(0, bytes.slice());
+    this.#files.set(name, medium);
+  }
+
   open(path: string, options: OpenFileOptions = {}): Promise<DirectFile> {
     return this.#later(() => {
       const name = normalize(path);

@@ -21,6 +21,7 @@
  * docs/format.md, "Mapping" and "Checkpoint root". Pure encoding and decoding.
  */
 import { matchesXxh64, writeXxh64 } from '@aiokv/core';
+import { PAGE_HEADER_BYTES } from './page.ts';
 import { readU53, writeU53 } from './words.ts';
 import type { Block } from './words.ts';
 
@@ -30,6 +31,8 @@ export const PART_HEADER_BYTES = 24;
 export const ENTRY_BYTES = 16;
 const ROOT_HEADER_BYTES = 48;
 const PART_REFERENCE_BYTES = 16;
+/** More than any image or part has. */
+const LARGEST_BYTES = 256 * 1024;
 const TWO_32 = 0x1_0000_0000;
 
 /** Where the image of a page is. */
@@ -82,6 +85,18 @@ export function readEntry({ view }: Block, at: number): MappingEntry {
   };
 }
 
+/** Whether an entry can be right: what it names could be there, and is of a size that is read at once. */
+export function isPossibleEntry({ pageId, fileOffset, imageBytes, units }: MappingEntry, fileBytes: number): boolean {
+  return (
+    pageId > 0 &&
+    pageId < 2 ** 31 &&
+    units > 0 &&
+    imageBytes > PAGE_HEADER_BYTES &&
+    imageBytes <= LARGEST_BYTES &&
+    fileOffset + imageBytes <= fileBytes
+  );
+}
+
 /** Closes a part whose entries were written; returns its tag. */
 export function sealPart({ bytes, view }: Block, at: number, entries: number, sequence: number): number {
   view.setUint32(at + 8, PART_MAGIC, true);
@@ -89,6 +104,13 @@ export function sealPart({ bytes, view }: Block, at: number, entries: number, se
   writeU53(view, at + 16, sequence);
   writeXxh64(bytes.subarray(at + 8, at + partBytes(entries)), view, at);
   return view.getUint32(at, true);
+}
+
+/** Whether a part can be there: its place is in the file, and its size one that is read at once. */
+export function isPossiblePart({ fileOffset, bytes }: PartReference, fileBytes: number): boolean {
+  return (
+    bytes >= PART_HEADER_BYTES && bytes <= LARGEST_BYTES && fileOffset % 8 === 0 && fileOffset + bytes <= fileBytes
+  );
 }
 
 /** How many entries the part at `at` has, or null when it is not the one that is meant. */

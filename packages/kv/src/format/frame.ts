@@ -89,6 +89,11 @@ export function readFrame(frame: Block): FrameHeader | null {
   };
 }
 
+/** The segment that the bytes at the start of `frame` name if they look like a frame, harmed or not; else null. */
+export function segmentNamedBy({ view }: Block): number | null {
+  return view.getUint32(8, true) === FRAME_MAGIC ? readU53(view, 24) : null;
+}
+
 /** The hash under which a frame is known to its successor; of a frame that `readFrame` accepted. */
 export function frameHash(frame: Block): bigint {
   return readU64(frame.view, 0);

@@ -21,7 +21,7 @@ import { alignUp, matchesXxh64, writeXxh64 } from '@aiokv/core';
 import { writeU53 } from './words.ts';
 import type { Block } from './words.ts';
 
-const PAGE_HEADER_BYTES = 32;
+export const PAGE_HEADER_BYTES = 32;
 /** Images start and end on multiples of this. */
 const PAGE_ALIGNMENT = 8;
 

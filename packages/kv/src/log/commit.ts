@@ -35,6 +35,7 @@ import type { Geometry, LogEnd, LogStart } from '../format/superblock.ts';
 import type { Block } from '../format/words.ts';
 import { latchedBy, requireFull } from '../failures.ts';
 import { Segments } from './segments.ts';
+import type { SlotUse } from './segments.ts';
 
 /** How safe a write is to be before it is acknowledged. */
 export type Durability = 'flushed' | 'written' | 'buffered';
@@ -205,16 +206,24 @@ export class LogWriter implements CompletionHandler {
   }
 
   /** Whether a record of this padded size can be appended now; what every single write asks. */
-  hasRoomFor(paddedBytes: number): boolean {
+  hasRoomFor(paddedBytes: number, use: SlotUse): boolean {
     const open = this.#open;
-    if (open !== null && open.usedBytes + paddedBytes <= open.capacityBytes) return true;
-    return this.hasRoom([paddedBytes]);
+    const isKept = use === 'put' && this.#options.segments.isReserveInUse;
+    if (open !== null && open.usedBytes + paddedBytes <= open.capacityBytes && !isKept) return true;
+    return this.hasRoom([paddedBytes], use);
   }
 
   /** Whether records of these padded sizes, in this order, can be appended now without waiting. */
-  hasRoom(paddedSizes: readonly number[]): boolean {
+  hasRoom(paddedSizes: readonly number[], use: SlotUse): boolean {
     const { frames, slots } = this.#needs(paddedSizes);
-    return frames <= this.#freeFrames && slots <= this.#options.segments.readyCount;
+    if (frames > this.#freeFrames) return false;
+    // A deletion goes into what is begun, whatever is left; a put does not.
+    return (slots === 0 && use === 'delete') || slots <= this.#options.segments.availableFor(use);
+  }
+
+  /** How often the file was tried to be made larger. */
+  get growths(): number {
+    return this.#options.segments.growths;
   }
 
   get #freeFrames(): number {
@@ -248,13 +257,14 @@ export class LogWriter implements CompletionHandler {
   /**
    * Waits until there may be room for records of these padded sizes; ask `hasRoom` again.
    *
+   * @param since `growths` when the write was called
    * @throws AiokvError ERR_AIOKV_NO_SPACE, ERR_AIOKV_LATCHED
    */
-  async whenRoom(paddedSizes: readonly number[]): Promise<void> {
+  async whenRoom(paddedSizes: readonly number[], use: SlotUse, since: number): Promise<void> {
     if (this.#latched !== null) throw this.#latched;
     const { frames, slots } = this.#needs(paddedSizes);
     assert(frames <= this.#frameLimit, 'a group fits into the write buffer: see maxGroupBytes');
-    if (slots > this.#options.segments.readyCount) await this.#options.segments.prepare(slots);
+    if (slots > 0 || use !== 'delete') await this.#options.segments.prepare(slots, use, since);
     if (frames <= this.#freeFrames) return;
     // The open frame may be what is in the way, with nobody waiting for it.
     this.#writeTarget = this.#appendedThrough;

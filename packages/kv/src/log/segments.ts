@@ -4,16 +4,44 @@
  *
  * ```
  *   │ superblocks │ slot 0 │ slot 1 │ ... │ slot n-1 │       slot = segmentBytes, from headerBytes on
+ *
+ *   ready slots   │ a checkpoint │ deletions │ puts                    │
+ *                 │◄────── the reserve ─────►│   few left: the file grows
  * ```
+ *
+ * S1. While only the reserve is left there is no room for a put, not even in a segment that a deletion has begun. The
+ *     reserve is 3 slots, or 2 % of all if that is more, or what a checkpoint needs and two, but at most half of all
+ *     slots, so that a small store on a small device can be written to at all.
+ * S2. A deletion takes slots of the reserve, but leaves those that a checkpoint needs, as far as the reserve has them.
+ *     A checkpoint takes any.
+ * S3. A failed growth answers whoever asked before it began, and nobody who asks later: many refused writes cost one
+ *     attempt, and a write after space was freed finds it.
  *
  * It never reads or writes what is in a slot.
  */
-import { AiokvError, MIB, assert } from '@aiokv/core';
+import { AiokvError, KIB, MIB, assert } from '@aiokv/core';
 import type { DirectFile } from '@aiokv/aio';
 import type { Geometry } from '../format/superblock.ts';
 
+/** What a slot is wanted for; see S1 and S2. */
+export type SlotUse = 'put' | 'delete' | 'checkpoint';
+
+/** What checkpoints may take of the file: upper bounds, which need not be tight. */
+export interface CheckpointNeeds {
+  /** Bytes of pages that the next one, or what is left of the one under way, may write. */
+  readonly nextBytes: number;
+  /** ... and of which no older ones are given back. */
+  readonly lastingBytes: number;
+}
+
 /** The file grows by a quarter of itself, but by at most this much at a time. */
 const MAX_GROWTH_BYTES = 64 * MIB;
+/** The most that is written of index pages at a time. */
+export const CHUNK_BYTES = 256 * KIB;
+const LEAST_RESERVE = 3;
+const RESERVED_PART = 0.02;
+/** Of the reserve, for deletions. */
+const DELETION_SLOTS = 2;
 
 export class Segments {
   readonly #file: DirectFile;
@@ -21,8 +49,13 @@ export class Segments {
   #slotCount: number;
   /** Slots with blocks behind them that hold nothing, lowest last. */
   readonly #ready: number[];
+  #isReserveInUse = false;
   #growing: Promise<void> | null = null;
-  #growthFailure: AiokvError | null = null;
+  /** Attempts to grow the file that have begun. */
+  #growths = 0;
+  /** How the attempt with this number failed. */
+  #growthFailure: { readonly growth: number; readonly error: AiokvError } | null = null;
+  #checkpoints: CheckpointNeeds = { nextBytes: 0, lastingBytes: 0 };
 
   /** @param usedSlots slots that hold segments of the log */
   constructor(file: DirectFile, geometry: Geometry, slotCount: number, usedSlots: ReadonlySet<number>) {
@@ -45,16 +78,28 @@ export class Segments {
     return Math.floor((fileOffset - this.#geometry.headerBytes) / this.#geometry.segmentBytes);
   }
 
-  /** Slots that can be taken without waiting. */
-  get readyCount(): number {
-    return this.#ready.length;
+  /** How often a growth has been tried; `prepare` is told what it was when a write was called. */
+  get growths(): number {
+    return this.#growths;
   }
 
-  /** Takes a slot; requires that one is ready. Starts to grow the file when few are left. */
+  /** Slots that can be taken for this use without waiting; below 0 when others have taken of what is kept from it. */
+  availableFor(use: SlotUse): number {
+    return this.#ready.length - this.#keptFrom(use, this.#slotCount);
+  }
+
+  /** Whether slots of the reserve were in use when slots were last taken, given back or added; `availableFor` is exact. */
+  get isReserveInUse(): boolean {
+    return this.#isReserveInUse;
+  }
+
+  /** Takes a slot; requires that one is available. Starts to grow the file when few are left. */
   take(): number {
     const slot = this.#ready.pop();
     assert(slot !== undefined, 'a slot is taken only when one is ready');
-    if (this.#ready.length <= this.#slotCount / 16) void this.#startGrowth();
+    const left = this.availableFor('put');
+    this.#isReserveInUse = left < 0;
+    if (left <= this.#slotCount / 16) void this.#startGrowth();
     return slot;
   }
 
@@ -65,21 +110,25 @@ export class Segments {
       this.#ready.push(slot);
     }
     this.#ready.sort((a, b) => b - a);
+    this.#isReserveInUse = this.availableFor('put') < 0;
+  }
+
+  /** S1, S2. Who is asked for the needs of checkpoints whenever slots are counted. */
+  expectCheckpoints(needs: CheckpointNeeds): void {
+    this.#checkpoints = needs;
   }
 
   /**
-   * Waits until at least `count` slots are ready.
+   * Waits until at least `count` slots are available for this use.
    *
+   * @param since `growths` when the write was called
    * @throws AiokvError ERR_AIOKV_NO_SPACE when the file cannot grow
    */
-  async prepare(count: number): Promise<void> {
-    while (this.#ready.length < count) {
+  async prepare(count: number, use: SlotUse, since = this.#growths): Promise<void> {
+    while (this.availableFor(use) < count) {
+      // S3.
+      if (this.#growthFailure !== null && this.#growthFailure.growth > since) throw this.#growthFailure.error;
       await this.#startGrowth();
-      if (this.#growthFailure !== null) {
-        const failure = this.#growthFailure;
-        this.#growthFailure = null;
-        throw failure;
-      }
     }
   }
 
@@ -88,7 +137,28 @@ export class Segments {
     await this.#growing;
   }
 
-  /** Never rejects: a failure waits for the next `prepare`, for growth ahead of need has no caller. */
+  /** S1, S2. Slots that must be left when one is taken for this use, of a file with so many slots. */
+  #keptFrom(use: SlotUse, slotCount: number): number {
+    if (use === 'checkpoint') return 0;
+    const { nextBytes, lastingBytes } = this.#checkpoints;
+    const next = Math.max(1, this.indexSlotsOf(nextBytes));
+    const wanted = Math.max(
+      LEAST_RESERVE,
+      Math.ceil(slotCount * RESERVED_PART),
+      next + this.indexSlotsOf(lastingBytes) + DELETION_SLOTS,
+    );
+    const reserve = Math.min(wanted, Math.floor(slotCount / 2));
+    // The last of a small reserve is for deletions: they are what makes room.
+    return use === 'put' ? reserve : Math.max(0, Math.min(next, reserve - 1));
+  }
+
+  /** Index segments for so many bytes of pages: a chunk of a segment ends where the next page does not fit. */
+  indexSlotsOf(pageBytes: number): number {
+    const { segmentBytes, writeAlignment, pageBytes: largest } = this.#geometry;
+    return Math.ceil(pageBytes / (segmentBytes - writeAlignment - largest * Math.ceil(segmentBytes / CHUNK_BYTES)));
+  }
+
+  /** Never rejects: a failure is for those who asked before, and growth ahead of need has no caller. */
   #startGrowth(): Promise<void> {
     this.#growing ??= this.#grow().finally(() => {
       this.#growing = null;
@@ -98,23 +168,37 @@ export class Segments {
 
   async #grow(): Promise<void> {
     const { segmentBytes } = this.#geometry;
-    const growthBytes = Math.min(MAX_GROWTH_BYTES, (this.#slotCount / 4) * segmentBytes);
-    const added = Math.max(1, Math.floor(growthBytes / segmentBytes));
+    const growth = ++this.#growths;
     const from = Segments.offsetOf(this.#geometry, this.#slotCount);
-    this.#growthFailure = null;
-    try {
-      await this.#file.preallocate(from, added * segmentBytes);
-    } catch (cause) {
-      this.#growthFailure = new AiokvError(
-        'ERR_AIOKV_NO_SPACE',
-        `${this.#file.path} cannot grow by ${added * segmentBytes} bytes: free space on the device; reads go on`,
-        { cause },
-      );
-      return;
+    let added = this.#slotsToAdd();
+    for (;;) {
+      try {
+        await this.#file.preallocate(from, added * segmentBytes);
+        break;
+      } catch (cause) {
+        // A device that has no room for all of it may have room for less.
+        if (added > 1) {
+          added = Math.floor(added / 2);
+          continue;
+        }
+        const message = `${this.#file.path} cannot grow by ${segmentBytes} bytes: free space on the device; reads go on`;
+        this.#growthFailure = { growth, error: new AiokvError('ERR_AIOKV_NO_SPACE', message, { cause }) };
+        return;
+      }
     }
     for (let slot = this.#slotCount + added - 1; slot >= this.#slotCount; slot--) this.#ready.unshift(slot);
     this.#slotCount += added;
     // Lowest slot last, so that the file fills from the front.
     this.#ready.sort((a, b) => b - a);
+    this.#isReserveInUse = this.availableFor('put') < 0;
+  }
+
+  /** A quarter of the file, and at least so many that a put can take one. */
+  #slotsToAdd(): number {
+    const most = Math.max(1, Math.floor(MAX_GROWTH_BYTES / this.#geometry.segmentBytes));
+    let added = Math.max(1, Math.floor(this.#slotCount / 4));
+    const isEnough = (): boolean => this.#ready.length + added > this.#keptFrom('put', this.#slotCount + added);
+    while (added < most && !isEnough()) added++;
+    return Math.min(added, most);
   }
 }

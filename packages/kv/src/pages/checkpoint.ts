@@ -13,7 +13,9 @@
  * H3. A slot that the checkpoint before it leads to is used again only when the superblock of this one is durable.
  * H4. The work is done in slices; what is frozen is not changed by writes meanwhile.
  * H5. A checkpoint that fails leaves the one before it as it was. A flush that fails latches the store.
- * H6. Pages that are not in memory are as the one before has them; they are read only to be moved.
+ * H6. While only the reserve is left a checkpoint empties as many old segments as its slots can take, so that the
+ *     index ends in as few as it can, and the next checkpoint has room again.
+ * H7. Pages that are not in memory are as the one before has them; they are read only to be moved.
  */
 import type { AiokvError, Sequence } from '@aiokv/core';
 import type { DirectFile, Queue } from '@aiokv/aio';
@@ -32,7 +34,7 @@ import type { NodeWords } from '../format/page.ts';
 import type { Geometry } from '../format/superblock.ts';
 import type { KeyIndex } from '../key-index.ts';
 import type { LogWriter } from '../log/commit.ts';
-import type { Segments } from '../log/segments.ts';
+import type { CheckpointNeeds, Segments } from '../log/segments.ts';
 import type { SuperblockKeeper } from '../superblocks.ts';
 import { node } from '../tree/index.ts';
 import type { NodeMemory, Tree, TreeSnapshot } from '../tree/index.ts';
@@ -80,16 +82,31 @@ const PART_ENTRIES = 4096;
 /** So many segments are left alone whatever they hold. */
 const SPARE_SEGMENTS = 2;
 
-export class Checkpointer {
+export class Checkpointer implements CheckpointNeeds {
   readonly #options: CheckpointerOptions;
   #standing: Standing;
   #running: Promise<void> | null = null;
   #waiters: Waiter[] = [];
   #coveredBytes = 0;
+  /** By the checkpoint that is written. */
+  #slotsTaken: readonly number[] = [];
 
   constructor(options: CheckpointerOptions, standing: Standing) {
     this.#options = options;
     this.#standing = standing;
+    options.segments.expectCheckpoints(this);
+  }
+
+  /** @internal For the reserve of slots: as if all pages had changed. */
+  get nextBytes(): number {
+    const { memoryBytes, pager } = this.#options.index;
+    const indexBytes = Math.max(memoryBytes, this.#standing.mapping.bytes + pager.changedBytes);
+    return Math.max(0, indexBytes - this.#slotsTaken.length * this.#options.geometry.segmentBytes);
+  }
+
+  /** @internal */
+  get lastingBytes(): number {
+    return Math.max(0, this.nextBytes - this.#standing.slots.size * this.#options.geometry.segmentBytes);
   }
 
   /** Bytes of the log that are not in a checkpoint, as far as they were appended since the store was opened. */
@@ -171,6 +188,7 @@ export class Checkpointer {
     const { plantedEarlyReuse, plantedLateStart, plantedLatePages } = this.#options;
     const writer = new SegmentWriter({ ...this.#options, uuid: superblocks.current.uuid, sequence });
     const old = this.#standing;
+    this.#slotsTaken = writer.slots;
     try {
       const { ids, victims } = await this.#plan(tree, snapshot);
       const { mapping, kept } = await this.#writePages(tree, ids, victims, writer, sequence);
@@ -203,6 +221,8 @@ export class Checkpointer {
       await writer.finish().catch(() => undefined);
       if (log.latched === null) segments.giveBack(writer.slots);
       throw error;
+    } finally {
+      this.#slotsTaken = [];
     }
   }
 
@@ -212,10 +232,13 @@ export class Checkpointer {
     const { budget, segments, geometry } = this.#options;
     const ids: number[] = root === 0 ? [] : [root];
     const live = new Map<number, number>();
+    let newBytes = 0;
     for (let at = 0; at < ids.length; at++) {
       const id = ids[at] as number;
       if (memory.isResident(id)) pushChildren(memory, id, ids);
-      if (!tree.isDirty(id)) {
+      newBytes += ENTRY_BYTES;
+      if (tree.isDirty(id)) newBytes += imageBytes(wordsOf(memory, id));
+      else {
         const slot = segments.slotOf(this.#standing.mapping.fileOffsetOf(id));
         live.set(slot, (live.get(slot) ?? 0) + this.#standing.mapping.imageBytesOf(id));
       }
@@ -225,8 +248,13 @@ export class Checkpointer {
     let liveBytes = order.reduce((sum, [, bytes]) => sum + bytes, 0);
     let held = order.length;
     const victims = new Set<number>();
+    const isShort = segments.availableFor('put') < 0;
     for (const [slot, bytes] of order) {
-      if (held <= SPARE_SEGMENTS || held * geometry.segmentBytes <= GARBAGE_FACTOR * liveBytes) break;
+      newBytes += bytes;
+      const isLittle = held <= SPARE_SEGMENTS || held * geometry.segmentBytes <= GARBAGE_FACTOR * liveBytes;
+      // H6.
+      const isTooMuch = segments.indexSlotsOf(newBytes) > segments.availableFor('checkpoint');
+      if (isShort ? isTooMuch : isLittle) break;
       victims.add(slot);
       liveBytes -= bytes;
       held--;

@@ -8,11 +8,12 @@ import { alignDown, alignUp } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
 import { corrupt, requireFull } from '../failures.ts';
-import { readEntry, readPart, readRoot, rootLength } from '../format/checkpoint.ts';
+import { isPossibleEntry, isPossiblePart, readEntry, readPart, readRoot, rootLength } from '../format/checkpoint.ts';
 import type { CheckpointRoot, MappingEntry, PartReference } from '../format/checkpoint.ts';
 import { PART_HEADER_BYTES, ENTRY_BYTES } from '../format/checkpoint.ts';
 import { decodePage, pageFault } from '../format/page.ts';
 import type { Superblock } from '../format/superblock.ts';
+import type { ProgressReporter } from '../progress.ts';
 import { node } from '../tree/index.ts';
 import type { NodeMemory } from '../tree/index.ts';
 import { nextTurn } from '../turn.ts';
@@ -43,12 +44,15 @@ export class IndexLoader {
   readonly #queue: Queue;
   readonly #file: DirectFile;
   readonly #budget: TurnBudget;
+  readonly #progress: ProgressReporter;
   readonly #defects: LoadDefects;
+  #fileBytes = 0;
 
-  constructor(queue: Queue, file: DirectFile, budget: TurnBudget, defects: LoadDefects) {
+  constructor(queue: Queue, file: DirectFile, budget: TurnBudget, progress: ProgressReporter, defects: LoadDefects) {
     this.#queue = queue;
     this.#file = file;
     this.#budget = budget;
+    this.#progress = progress;
     this.#defects = defects;
   }
 
@@ -59,6 +63,7 @@ export class IndexLoader {
    * @throws AiokvError ERR_AIOKV_CORRUPT; SystemCallError
    */
   async load(superblock: Superblock, memory: NodeMemory, limitBytes: number): Promise<LoadedIndex> {
+    this.#fileBytes = await this.#file.sizeBytes();
     const root = await this.#readRoot(superblock);
     const mapping = await this.#readMapping(root);
     const ids = mapping.idsFrom(0, Infinity);
@@ -67,8 +72,10 @@ export class IndexLoader {
       ids,
       ids.map((id) => mapping.unitsOf(id)),
     );
+    this.#progress.begin('index', Math.min(mapping.bytes, limitBytes * FILLED_PART));
     const leaves = await this.#readInner(root, mapping, memory);
     await this.#readLeaves(leaves, mapping, memory, limitBytes * FILLED_PART);
+    this.#progress.end();
     return { standing: { mapping, slots: new Set(root.slots) }, rootPage: root.rootPage, keys: root.keys };
   }
 
@@ -85,9 +92,16 @@ export class IndexLoader {
 
   async #readMapping({ parts }: CheckpointRoot): Promise<Mapping> {
     const mapping = new Mapping();
+    let free = 1;
     for (const part of parts) {
+      if (!isPossiblePart(part, this.#fileBytes)) throw this.#damaged('root', 'place of the mapping');
       const { buffer, at } = await this.#read(part.fileOffset, part.bytes);
-      for (const entry of this.#entriesOf(part, buffer, at)) mapping.set(entry);
+      for (const entry of this.#entriesOf(part, buffer, at)) {
+        // Ascending.
+        if (entry.pageId < free || !isPossibleEntry(entry, this.#fileBytes)) throw this.#damaged('mapping', 'entry');
+        free = entry.pageId + 1;
+        mapping.set(entry);
+      }
       await nextTurn();
     }
     return mapping;
@@ -120,6 +134,7 @@ export class IndexLoader {
       }
       for (const id of children) if (!mapping.has(id)) throw this.#damaged(`page ${id}`, 'missing');
       seen += children.length;
+      if (seen > mapping.count) throw this.#damaged('index', 'pages that are led to twice');
       if (level > 1) await this.#readPages(children, mapping, memory);
       ids = children;
     }
@@ -197,6 +212,7 @@ export class IndexLoader {
         throw this.#damaged(`page ${id}`, 'length');
       }
       node.setBirth(memory.words(id), memory.base(id), 0);
+      this.#progress.advance(entry.imageBytes);
       if (this.#budget.isSpent()) await nextTurn();
     }
   }
@@ -206,6 +222,7 @@ export class IndexLoader {
     const unit = this.#file.alignment.offset;
     const offset = alignDown(fileOffset, unit);
     const length = alignUp(fileOffset + lengthBytes, unit) - offset;
+    if (offset + length > this.#fileBytes) throw this.#damaged('index', 'behind the end of the file');
     const buffer = allocateAligned(length);
     requireFull('read', await this.#queue.read(this.#file, buffer, { offset }), length, this.#file.path);
     return { buffer, at: fileOffset - offset };

@@ -101,6 +101,11 @@ export class Pager implements CompletionHandler {
     return this.#options.limitBytes;
   }
 
+  /** Bytes of nodes that changed since the last cut. */
+  get changedBytes(): number {
+    return this.#options.tree.changedBytes;
+  }
+
   /** Whether memory gets scarce because of nodes that changed since the last cut: only a checkpoint makes them clean. */
   get needsCheckpoint(): boolean {
     const { memory, tree, limitBytes } = this.#options;

@@ -15,7 +15,7 @@ import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
 import { requireFull } from '../failures.ts';
 import { NO_PREDECESSOR, SegmentKind, encodeSegmentHeader } from '../format/segment.ts';
 import type { Geometry } from '../format/superblock.ts';
-import { Segments } from '../log/segments.ts';
+import { CHUNK_BYTES, Segments } from '../log/segments.ts';
 
 export interface SegmentWriterOptions {
   readonly queue: Queue;
@@ -34,8 +34,6 @@ export interface Place {
   readonly at: number;
   readonly fileOffset: number;
 }
-
-const CHUNK_BYTES = 256 * 1024;
 
 export class SegmentWriter {
   /** Slots taken so far. */
@@ -96,7 +94,8 @@ export class SegmentWriter {
     buffer.bytes.fill(0);
     this.#used = 0;
     if (this.#segmentUsed + firstBytes > geometry.segmentBytes) {
-      await segments.prepare(1);
+      // Between the answer and this turn a deletion may have taken the slot.
+      while (segments.availableFor('checkpoint') === 0) await segments.prepare(1, 'checkpoint');
       const slot = segments.take();
       this.slots.push(slot);
       const kind = SegmentKind.index;

@@ -3,7 +3,7 @@
  * looks into a node, knows nothing of keys, levels or snapshots, and decides nothing: which nodes may be
  * evicted, and where their content is then, the pager knows (pages/pager.ts).
  *
- *   id ─► frame ─► arena 0 (4 MiB)            arena 1 (16 MiB)              arena 2, 3, ... (arenaBytes)
+ *   id ─► frame ─► arena 0 (256 KiB)          arena 1 (1 MiB)               arena 4, 5, ... (arenaBytes)
  *                  +----+----+---------+----+ +----+----+-----
  *                  |none| 1  | 2  3  4 | 5  | | 0  | 1  | ...               one unit = nodeBytes
  *                  +----+----+---------+----+ +----+----+-----
@@ -64,7 +64,7 @@ const NODE_UNITS_MAX = 255;
 export const MARK_USED = 1;
 /** ... only snapshots need it any more. */
 export const MARK_RETIRED = 2;
-const FIRST_ARENA_BYTES = 4 * MIB;
+const FIRST_ARENA_BYTES = 256 * KIB;
 const FIRST_IDS = 1024;
 const ID_BITS = 31;
 /** Nodes of the backlog that are freed with every new node. */

@@ -1,0 +1,280 @@
+/**
+ * A device without room: what is refused, what goes on, and what comes back when there is room again. On the simulated
+ * disk, on a small file system of a loop device where that may be mounted, and under a limit of the size of files.
+ * S1 to S3 are those of packages/kv/src/log/segments.ts.
+ */
+import { spawnSync } from 'node:child_process';
+import { mkdir, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import test from 'ava';
+import type { ExecutionContext } from 'ava';
+import { KIB, MIB, Random } from '@aiokv/core';
+import { SimulatedDisk, linuxPlatform } from '@aiokv/aio';
+import { open } from '@aiokv/kv';
+import type { Store, StoreOptions } from '@aiokv/kv';
+import { GEOMETRY } from './crash/explorer.ts';
+
+type Model = Map<string, string>;
+
+/** A disk on which files cannot grow beyond a limit that can be moved. */
+class SmallDisk {
+  readonly disk = new SimulatedDisk({ seed: 8 });
+  limitBytes: number;
+  attempts = 0;
+
+  constructor(limitBytes: number) {
+    this.limitBytes = limitBytes;
+    const at = (request: { kind: string; offset: number; lengthBytes: number }): boolean => {
+      if (request.kind !== 'preallocate') return false;
+      this.attempts++;
+      return request.offset + request.lengthBytes > this.limitBytes;
+    };
+    this.disk.inject({ at, kind: 'ENOSPC', sticky: true });
+  }
+
+  open(options?: Partial<StoreOptions>): Promise<Store> {
+    return open('/store', { ...GEOMETRY, platform: this.disk, ...options });
+  }
+}
+
+/** Puts until one is refused; what was acknowledged is in the model. */
+async function fill(store: Store, model: Model, valueBytes: number, prefix = 'key'): Promise<Error> {
+  for (let n = 0; ; n++) {
+    const [key, value] = [`${prefix}${n}`, String(n).padEnd(valueBytes, 'x')];
+    try {
+      await store.put(key, value, { durability: n % 8 === 0 ? 'flushed' : 'written' });
+    } catch (error) {
+      return error as Error;
+    }
+    model.set(key, value);
+  }
+}
+
+async function requireSame(t: ExecutionContext, store: Store, model: Model): Promise<void> {
+  const found = new Map<string, string>();
+  for await (const [key, value] of store.iterator()) found.set(key.toString(), value.toString());
+  t.is(found.size, model.size);
+  for (const [key, value] of model) if (found.get(key) !== value) t.fail(`${key} is ${found.get(key)}`);
+  const [first] = model;
+  if (first !== undefined) t.is((await store.get(first[0]))?.toString(), first[1]);
+}
+
+/** Deletes one key after the other, flushed; returns how many before one was refused. */
+async function deleteSome(t: ExecutionContext, store: Store, model: Model, most: number): Promise<number> {
+  let count = 0;
+  for (const key of [...model.keys()].slice(0, most)) {
+    try {
+      await store.del(key);
+    } catch (error) {
+      t.is((error as { code?: string }).code, 'ERR_AIOKV_NO_SPACE');
+      return count;
+    }
+    model.delete(key);
+    count++;
+  }
+  return count;
+}
+
+test('S1, S2: puts end before deletions, deletions before checkpoints', async (t) => {
+  const small = new SmallDisk(2 * MIB);
+  const model: Model = new Map();
+  let store = await small.open();
+  const error = await fill(store, model, 800);
+  t.like(error, { code: 'ERR_AIOKV_NO_SPACE' });
+  t.is((error.cause as { code?: string }).code, 'ENOSPC');
+  // Growth in halves has used the device up to its last segment.
+  t.true(small.disk.bytesOf('/store/data.aiokv').length > 2 * MIB - GEOMETRY.segmentBytes);
+  const { sequence } = store.statistics();
+  const put = { type: 'put', key: 'b', value: 'x'.repeat(3000) } as const;
+  await t.throwsAsync(store.batch([put, { type: 'del', key: 'key1' }]), { code: 'ERR_AIOKV_NO_SPACE' });
+  await t.throwsAsync(store.put('b', put.value, { ifAbsent: true }), { code: 'ERR_AIOKV_NO_SPACE' });
+  t.is(store.statistics().sequence, sequence, 'a refused write changes nothing');
+  await store.batch([
+    { type: 'del', key: 'key1' },
+    { type: 'del', key: 'key2' },
+  ]);
+  await store.del('key3', { ifVersion: (await store.getVersioned('key3'))?.version ?? -1 });
+  for (const key of ['key1', 'key2', 'key3']) model.delete(key);
+  await requireSame(t, store, model);
+  // Checkpoints give back what they take, as often as one likes.
+  for (let n = 0; n < 12; n++) {
+    t.is(await deleteSome(t, store, model, 1), 1);
+    await store.checkpoint();
+    t.is(store.statistics().checkpointSequence, store.statistics().sequence);
+  }
+  const deleted = await deleteSome(t, store, model, Infinity);
+  t.true(deleted > 5 && model.size > 0, `${deleted} deleted, ${model.size} left`);
+  await store.checkpoint();
+  t.is(store.statistics().checkpointSequence, store.statistics().sequence);
+  await requireSame(t, store, model);
+  await store.close();
+  store = await small.open();
+  await requireSame(t, store, model);
+  await store.checkpoint();
+  await t.throwsAsync(store.put('c', 'x'.repeat(9000)), { code: 'ERR_AIOKV_NO_SPACE' });
+  small.limitBytes *= 2;
+  await store.put('c', 'x'.repeat(9000));
+  model.set('c', 'x'.repeat(9000));
+  await fill(store, model, 5000, 'more');
+  await requireSame(t, store, model);
+  await store.close();
+  store = await small.open();
+  await requireSame(t, store, model);
+  await store.close();
+});
+
+test('a power cut while the device is full loses nothing', async (t) => {
+  const small = new SmallDisk(2 * MIB);
+  const model: Model = new Map();
+  const store = await small.open();
+  await fill(store, model, 2000);
+  await store.checkpoint();
+  await deleteSome(t, store, model, 5);
+  small.disk.stop();
+  const image = small.disk.powerCut('none', new Random(3));
+  image.inject({ at: ({ kind }) => kind === 'preallocate', kind: 'ENOSPC', sticky: true });
+  const again = await open('/store', { ...GEOMETRY, platform: image });
+  await requireSame(t, again, model);
+  t.true((await deleteSome(t, again, model, 5)) > 0, 'a new segment for a deletion');
+  await again.checkpoint();
+  await requireSame(t, again, model);
+  await again.close();
+});
+
+test('S3: a storm of refused writes asks the device once, and a write behind it asks again', async (t) => {
+  const small = new SmallDisk(2 * MIB);
+  const model: Model = new Map();
+  const store = await small.open();
+  await fill(store, model, 9000);
+  // No growth ahead of need is left over from before.
+  await store.flush();
+  const before = small.attempts;
+  const value = 'x'.repeat(9000);
+  const writes = Array.from({ length: 400 }, (_, n) => store.put(`storm${n}`, value));
+  const deletion = store.del('key0');
+  const results = await Promise.allSettled(writes);
+  t.true(results.every(({ status }) => status === 'rejected'));
+  await deletion;
+  model.delete('key0');
+  t.true(small.attempts - before < 10, `${small.attempts - before} attempts`);
+  const between = small.attempts;
+  await t.throwsAsync(store.put('one', value), { code: 'ERR_AIOKV_NO_SPACE' });
+  t.true(small.attempts > between);
+  small.limitBytes *= 2;
+  await Promise.all(Array.from({ length: 20 }, (_, n) => store.put(`storm${n}`, value)));
+  for (let n = 0; n < 20; n++) model.set(`storm${n}`, value);
+  await requireSame(t, store, model);
+  await store.close();
+});
+
+test('a store that could never grow holds what its first segment holds', async (t) => {
+  const small = new SmallDisk(256 * KIB + GEOMETRY.segmentBytes);
+  const model: Model = new Map();
+  let store = await small.open();
+  t.like(await fill(store, model, 3000), { code: 'ERR_AIOKV_NO_SPACE' });
+  t.true(model.size > 5);
+  await store.close();
+  store = await small.open();
+  await requireSame(t, store, model);
+  await t.throwsAsync(store.checkpoint(), { code: 'ERR_AIOKV_NO_SPACE' });
+  small.limitBytes = MIB;
+  await store.checkpoint();
+  await fill(store, model, 3000, 'more');
+  await requireSame(t, store, model);
+  await store.close();
+});
+
+interface FullPlace {
+  readonly directory: string;
+  /** Gives back some 16 MiB. */
+  readonly makeRoom: () => Promise<void>;
+}
+
+/** Real requests: fills the place, and uses what is left of it in every way. */
+async function useFullPlace(t: ExecutionContext, { directory, makeRoom }: FullPlace): Promise<void> {
+  const options = { platform: linuxPlatform(), segmentBytes: MIB, checkpointBytes: 4 * MIB };
+  const model: Model = new Map();
+  let store = await open(directory, options);
+  t.like(await fill(store, model, 60_000), { code: 'ERR_AIOKV_NO_SPACE' });
+  t.true(model.size > 200, `${model.size} records before the device was full`);
+  const storm = Array.from({ length: 200 }, (_, n) => store.put(`storm${n}`, 'x'.repeat(100_000)));
+  const results = await Promise.allSettled(storm);
+  t.true(results.slice(20).every(({ status }) => status === 'rejected'));
+  for (const [n, { status }] of results.entries()) {
+    if (status === 'fulfilled') model.set(`storm${n}`, 'x'.repeat(100_000));
+  }
+  t.is(await deleteSome(t, store, model, 50), 50);
+  await store.checkpoint();
+  await requireSame(t, store, model);
+  await store.close();
+  store = await open(directory, options);
+  await requireSame(t, store, model);
+  t.is(await deleteSome(t, store, model, 50), 50);
+  for (let n = 0; n < 5; n++) await store.checkpoint();
+  t.like(await fill(store, model, 200_000, 'large'), { code: 'ERR_AIOKV_NO_SPACE' });
+  await makeRoom();
+  for (let n = 0; n < 100; n++) {
+    await store.put(`room${n}`, 'x'.repeat(60_000));
+    model.set(`room${n}`, 'x'.repeat(60_000));
+  }
+  await requireSame(t, store, model);
+  await store.close();
+  store = await open(directory, options);
+  await requireSame(t, store, model);
+  await store.close();
+}
+
+const MOUNT_ONE = process.getuid?.() === 0 && run('mkfs.ext4', '-V') === null ? test.serial : test.serial.skip;
+
+function run(command: string, ...args: string[]): string | null {
+  const { status, error, stderr } = spawnSync(command, args, { encoding: 'utf8' });
+  return status === 0 ? null : `${command}: ${error?.message ?? stderr.trim()}`;
+}
+
+MOUNT_ONE('a small file system that is full', async (t) => {
+  t.timeout(120_000);
+  const place = await mkdtemp(resolve('.tmp-full-'));
+  const [image, directory] = [join(place, 'image'), join(place, 'mounted')];
+  await writeFile(image, '');
+  await truncate(image, 64 * MIB);
+  await mkdir(directory);
+  try {
+    const refused = run('mkfs.ext4', '-q', image) ?? run('mount', '-o', 'loop', image, directory);
+    if (refused !== null) {
+      t.log(`not shown here, no loop device may be mounted: ${refused}`);
+      t.pass();
+      return;
+    }
+    try {
+      const foreign = join(directory, 'foreign');
+      await writeFile(foreign, Buffer.alloc(16 * MIB, 1));
+      await useFullPlace(t, { directory: join(directory, 'store'), makeRoom: () => rm(foreign) });
+    } finally {
+      // A failed test may have left the store open.
+      t.is(run('umount', directory) && run('umount', '--lazy', directory), null);
+    }
+  } finally {
+    await rm(place, { recursive: true, force: true });
+  }
+});
+
+test.serial('a file that may not grow any more', async (t) => {
+  t.timeout(120_000);
+  const limit = (bytes: number): string | null => run('prlimit', `--pid=${process.pid}`, `--fsize=${bytes}:`);
+  const directory = await mkdtemp(resolve('.tmp-full-'));
+  try {
+    const refused = limit(24 * MIB);
+    if (refused !== null) {
+      t.log(`not shown here, no limit can be set: ${refused}`);
+      t.pass();
+      return;
+    }
+    const makeRoom = async (): Promise<void> => {
+      t.is(limit(40 * MIB), null);
+    };
+    await useFullPlace(t, { directory: join(directory, 'store'), makeRoom });
+  } finally {
+    run('prlimit', `--pid=${process.pid}`, '--fsize=unlimited:');
+    await rm(directory, { recursive: true, force: true });
+  }
+});
