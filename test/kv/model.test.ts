@@ -9,11 +9,13 @@ import { open } from '@aiokv/kv';
 import type { BatchOperation, RangeOptions, Store } from '@aiokv/kv';
 
 const RUNS = Number(process.env['AIOKV_MODEL_RUNS'] ?? 2000);
-const GEOMETRY = { segmentBytes: 64 * 1024, writeBufferBytes: 1024 * 1024, queueDepth: 8 };
+/** The long keys take more leaves than there is memory for. */
+const GEOMETRY = { segmentBytes: 64 * 1024, writeBufferBytes: 1024 * 1024, queueDepth: 8, indexBytes: 16 * 1024 };
 
 const key = fc.oneof(
   fc.constantFrom('', 'a', 'b', 'ab', 'abc', 'b\0', 'user1', 'user10', 'user2'),
   fc.string({ maxLength: 6, unit: 'binary' }),
+  fc.integer({ min: 0, max: 9 }).map((n) => `long${n}${'-'.repeat(1500)}`),
 );
 const value = fc.oneof(
   fc.string({ maxLength: 40 }),
@@ -44,7 +46,7 @@ type Command =
   | { readonly name: 'get' | 'getSync'; readonly key: string }
   | { readonly name: 'getMany'; readonly keys: string[] }
   | { readonly name: 'range'; readonly options: Partial<RangeOptions>; readonly meanwhile: BatchOperation[] }
-  | { readonly name: 'flush' | 'reopen' };
+  | { readonly name: 'flush' | 'checkpoint' | 'reopen' };
 const command = fc.oneof(
   {
     weight: 5,
@@ -65,7 +67,7 @@ const command = fc.oneof(
       meanwhile: fc.array(operation, { maxLength: 3 }),
     }),
   },
-  { weight: 1, arbitrary: fc.record({ name: fc.constantFrom('flush' as const, 'reopen' as const) }) },
+  { weight: 1, arbitrary: fc.record({ name: fc.constantFrom('flush' as const, 'checkpoint' as const, 'reopen' as const) }) },
 ) as fc.Arbitrary<Command>;
 
 /** Keys in the store's order: by their UTF-8 bytes. */
@@ -140,6 +142,9 @@ async function runCommands(seed: number, commands: readonly Command[]): Promise<
       }
       case 'flush':
         await store.flush();
+        break;
+      case 'checkpoint':
+        pending.push(store.checkpoint());
         break;
       case 'reopen':
         await store.close();

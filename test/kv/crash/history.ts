@@ -34,7 +34,10 @@ export type Step =
   | { readonly type: 'flush' | 'settle' | 'reopen' };
 
 const KEYS = 12;
-export const ALL_KEYS: readonly string[] = Array.from({ length: KEYS }, (_, i) => `key${i}`);
+/** Half of the keys are long, so that even these few take several leaves. */
+export const ALL_KEYS: readonly string[] = Array.from({ length: KEYS }, (_, i) =>
+  i < KEYS / 2 ? `key${i}` : `key${i}${'-'.repeat(1200)}`,
+);
 
 /** Draws the steps of one history. */
 export class HistoryMaker {
@@ -52,7 +55,7 @@ export class HistoryMaker {
   }
 
   key(): string {
-    return `key${this.#random.below(KEYS)}`;
+    return ALL_KEYS[this.#random.below(KEYS)] as string;
   }
 
   /** A random group; `valueBytes` is the length of long values. Values are never the same twice, so that every prefix of a history can be told apart. */
@@ -116,9 +119,9 @@ export function describeStep(step: Step): string {
       return describeGroup(step.group);
     case 'get':
     case 'getSync':
-      return `${step.type} ${step.key}`;
+      return `${step.type} ${shortOf(step.key)}`;
     case 'getMany':
-      return `getMany ${step.keys.join(' ')}`;
+      return `getMany ${step.keys.map(shortOf).join(' ')}`;
     case 'iterate':
       return step.reverse ? 'iterate backwards' : 'iterate';
     case 'checkpoint':
@@ -128,11 +131,15 @@ export function describeStep(step: Step): string {
   }
 }
 
+function shortOf(key: string): string {
+  return key.slice(0, 6);
+}
+
 function describeGroup({ operations, durability }: Group): string {
   const parts = operations.map((operation) => {
-    if (operation.type === 'del') return `del ${operation.key as string}`;
+    if (operation.type === 'del') return `del ${shortOf(operation.key as string)}`;
     const value = operation.value as string;
-    return `put ${operation.key as string} #${value.slice(0, value.indexOf(':'))} of ${value.length} bytes`;
+    return `put ${shortOf(operation.key as string)} #${value.slice(0, value.indexOf(':'))} of ${value.length} bytes`;
   });
   return `${operations.length > 1 ? `batch (${parts.join(', ')})` : (parts[0] as string)} ${durability}`;
 }
@@ -266,6 +273,6 @@ export async function readAll(store: Store, reverse = false): Promise<Map<string
 export function contentsOf(map: ReadonlyMap<string, string>): Contents {
   return [...map]
     .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([key, value]) => `${key}=${value.length}:${value.slice(0, 16)}`)
+    .map(([key, value]) => `${shortOf(key)}=${value.length}:${value.slice(0, 16)}`)
     .join('|');
 }

@@ -196,11 +196,11 @@ export class Checkpointer implements CheckpointNeeds {
       const root = await this.#writeRoot(snapshot, mapping, parts, kept, writer, sequence);
       await writer.finish();
       for (const slot of writer.slots) kept.add(slot);
+      const unneeded = [...old.slots].filter((slot) => !kept.has(slot));
+      if (plantedEarlyReuse) segments.giveBack(unneeded);
       // H2.
       await log.durable('flushed');
       await this.#flush(queue, file);
-      const unneeded = [...old.slots].filter((slot) => !kept.has(slot));
-      if (plantedEarlyReuse) segments.giveBack(unneeded);
       await this.#latching(() =>
         superblocks.save({
           checkpointRoot: root,
