@@ -106,8 +106,13 @@ export async function exploreCase(
   const second = all.second.filter((_, i) => isKept(all.first.length + i));
   const random = new Random(seed ^ (cuts << 16) ^ 0xc07);
   const one = new Exploring(planted, random, result, sizes);
-  const survivor = await one.run(new SimulatedDisk({ seed }), new Map(), first);
-  if (survivor !== null && one.violation === null) await one.run(survivor.disk, survivor.contents, second);
+  try {
+    const survivor = await one.run(new SimulatedDisk({ seed }), new Map(), first);
+    if (survivor !== null && one.violation === null) await one.run(survivor.disk, survivor.contents, second);
+  } catch (error) {
+    // Nothing strikes a history but what cuts leave of it.
+    return `a step of the history failed: ${String(error)}`;
+  }
   return one.violation;
 }
 

@@ -73,10 +73,16 @@ export class HistoryMaker {
     return { operations, durability };
   }
 
+  /** A batch that puts every key. */
+  allKeys(): Group {
+    const operations = ALL_KEYS.map((key): BatchOperation => ({ type: 'put', key, value: `${this.#values++}:` }));
+    return { operations, durability: 'flushed' };
+  }
+
   /** Writes in rounds, checkpoints amid writes, now and then a reopening: what the power is cut in. */
   writing(): Step[] {
     const random = this.#random;
-    const steps: Step[] = [];
+    const steps: Step[] = random.chance(0.3) ? [{ type: 'write', group: this.allKeys() }] : [];
     for (let round = 3 + random.below(8); round > 0; round--) {
       for (let calls = 1 + random.below(3); calls > 0; calls--) steps.push({ type: 'write', group: this.group() });
       if (random.chance(0.3)) steps.push(this.checkpoint());

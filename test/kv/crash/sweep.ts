@@ -116,7 +116,9 @@ async function makeStart(number: number): Promise<Start> {
   const store = await openStill(disk);
   const isLeft = number % 2 === 1;
   const groups = number < 2 ? 0 : 2 + random.below(4);
-  const checkpointAt = number % 3 === 0 ? random.below(groups) : -1;
+  const checkpointAt = number % 3 !== 1 ? random.below(groups) : -1;
+  const isFull = number >= STARTS / 2;
+  if (isFull) await call(store, ledger, { ...maker.allKeys(), durability: 'flushed' });
   for (let i = 0; i < groups; i++) {
     const group: Group = { ...maker.group(9000), durability: 'flushed' };
     await call(store, ledger, group);
@@ -125,7 +127,7 @@ async function makeStart(number: number): Promise<Start> {
   if (!isLeft) await store.close();
   const image = disk.powerCut('none', random);
   disk.stop();
-  const checkpoint = checkpointAt >= 0 ? ', with a checkpoint' : '';
+  const checkpoint = `${checkpointAt >= 0 ? ', with a checkpoint' : ''}${isFull ? ', with all keys' : ''}`;
   return { name: `a store ${isLeft ? 'left' : 'closed'} after ${groups} groups${checkpoint}`, disk: image, ledger };
 }
 
