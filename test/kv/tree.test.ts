@@ -162,3 +162,27 @@ test('an empty tree has an empty snapshot', (t) => {
   snapshot.release();
   tree.verify();
 });
+
+test('a memory that is restored has its nodes absent, and gives no id twice', (t) => {
+  const memory = new NodeMemory({ nodeBytes: 512 });
+  const ids = [1, 3, 1023, 1024, 1025, 5000];
+  memory.restore(
+    ids,
+    ids.map((_, i) => i + 1),
+  );
+  t.is(memory.bytesUsed, 0);
+  for (const [i, id] of ids.entries()) {
+    t.is(memory.units(id), i + 1);
+    t.false(memory.isResident(id));
+    memory.admit(id);
+  }
+  const used = new Set(ids);
+  for (let count = 0; count < 6000; count++) {
+    const id = memory.allocate(1);
+    t.false(used.has(id));
+    used.add(id);
+  }
+  memory.evict(5000);
+  t.is(memory.bytesUsed, (1 + 2 + 3 + 4 + 5 + 6000) * 512);
+  memory.verify(used);
+});

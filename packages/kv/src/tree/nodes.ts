@@ -206,7 +206,9 @@ export class NodeMemory {
       assert(id >= this.#nextId && id < 2 ** ID_BITS, 'restored nodes ascend');
       assert(count > 0 && count <= NODE_UNITS_MAX, 'a node has 1 to 255 units');
       while (this.#nextId < id) this.#freeIds.push(this.#freshId());
-      this.#units[this.#freshId()] = count;
+      // It may put a longer table in the place of this one.
+      this.#freshId();
+      this.#units[id] = count;
       this.#nodesUsed++;
     }
   }
