@@ -46,6 +46,11 @@ export class IndexCursor {
     return this.#blocked?.blockedOn ?? 0;
   }
 
+  /** That page, and others that the walk will come to and that are not in memory; at most `most`. */
+  pagesAhead(most: number): number[] {
+    return this.#blocked?.absentAhead(!this.#reverse, most) ?? [];
+  }
+
   get entry(): Entry {
     return this.#at().entry;
   }

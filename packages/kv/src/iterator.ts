@@ -10,9 +10,9 @@ import type { IndexSnapshot } from './key-index.ts';
 export interface IteratorHost {
   /** Reads the values at these entries; answers in their order. */
   readValues(keys: readonly Buffer[], entries: readonly Entry[]): Promise<Buffer[]>;
-  /** Brings an index page into memory, where it stays until it is let go. */
-  holdPage(pageId: number): Promise<void>;
-  letPageGo(pageId: number): void;
+  /** Brings index pages into memory, where they stay until they are let go. */
+  holdPages(pageIds: readonly number[]): Promise<void>;
+  letPagesGo(pageIds: readonly number[]): void;
   /** Throws when the store is closed or latched. */
   requireOpen(): void;
   forget(iterator: StoreIterator): void;
@@ -29,6 +29,8 @@ export interface EncodedRange {
 /** The first batch is small, so that a look at a few entries reads few; later ones fill the queue. */
 const FIRST_AHEAD = 16;
 const MOST_AHEAD = 128;
+/** Leaves that are read together when the walk comes to one that is not in memory. */
+const LEAVES_AHEAD = 8;
 
 export class StoreIterator implements AsyncIterableIterator<[Buffer, Buffer]> {
   readonly #host: IteratorHost;
@@ -109,12 +111,22 @@ export class StoreIterator implements AsyncIterableIterator<[Buffer, Buffer]> {
   /** Collects the next entries from the snapshot and reads their values, all at once. */
   async #load(): Promise<[Buffer, Buffer][]> {
     this.#host.requireOpen();
+    const held: number[] = [];
+    try {
+      return await this.#collect(held);
+    } finally {
+      this.#host.letPagesGo(held);
+    }
+  }
+
+  /** @param held takes the pages that were brought into memory for it */
+  async #collect(held: number[]): Promise<[Buffer, Buffer][]> {
     const keys: Buffer[] = [];
     const entries: Entry[] = [];
     const most = Math.min(this.#ahead, this.#range.limit - this.#taken);
     this.#ahead = Math.min(MOST_AHEAD, this.#ahead * 2);
     while (keys.length < most) {
-      const moved = this.#advance();
+      const moved = this.#advance(held);
       if (!(typeof moved === 'boolean' ? moved : await moved)) break;
       keys.push(Buffer.from(this.#cursor.key.subarray(0, this.#cursor.keyLength)));
       entries.push(Object.assign(new Entry(), this.#cursor.entry));
@@ -126,22 +138,18 @@ export class StoreIterator implements AsyncIterableIterator<[Buffer, Buffer]> {
   }
 
   /** Goes to the next key within the range. Waits only where a leaf has to be read first. */
-  #advance(): boolean | Promise<boolean> {
+  #advance(held: number[]): boolean | Promise<boolean> {
     const isOnKey = this.#makeMove();
-    return this.#cursor.blockedOn !== 0 && !isOnKey ? this.#advanceLater() : isOnKey && this.#isInRange();
+    return this.#cursor.blockedOn !== 0 && !isOnKey ? this.#advanceLater(held) : isOnKey && this.#isInRange();
   }
 
-  async #advanceLater(): Promise<boolean> {
+  async #advanceLater(held: number[]): Promise<boolean> {
     for (;;) {
-      const page = this.#cursor.blockedOn;
-      await this.#host.holdPage(page);
-      let isOnKey: boolean;
-      try {
-        if (this.#released) return false;
-        isOnKey = this.#makeMove();
-      } finally {
-        this.#host.letPageGo(page);
-      }
+      const pages = this.#cursor.pagesAhead(LEAVES_AHEAD);
+      await this.#host.holdPages(pages);
+      held.push(...pages);
+      if (this.#released) return false;
+      const isOnKey = this.#makeMove();
       if (isOnKey || this.#cursor.blockedOn === 0) return isOnKey && this.#isInRange();
     }
   }

@@ -302,13 +302,13 @@ export class Store implements IteratorHost, AsyncDisposable {
   }
 
   /** @internal */
-  holdPage(pageId: number): Promise<void> {
-    return this.#parts.index.pager.hold([pageId]);
+  holdPages(pageIds: readonly number[]): Promise<void> {
+    return this.#parts.index.pager.hold(pageIds);
   }
 
   /** @internal */
-  letPageGo(pageId: number): void {
-    this.#parts.index.pager.letGo([pageId]);
+  letPagesGo(pageIds: readonly number[]): void {
+    this.#parts.index.pager.letGo(pageIds);
   }
 
   async #close(): Promise<void> {

@@ -106,6 +106,26 @@ export class Cursor {
     return this.#moveTo(found);
   }
 
+  /**
+   * The leaf that a blocked move needs, and those behind it, in the direction of the move, that are not in memory and
+   * have the same parent; at most `most`.
+   */
+  absentAhead(forward: boolean, most: number): number[] {
+    const leaves = [this.blockedOn];
+    const { memory } = this.#snapshot;
+    const parent = this.#path[1] as number;
+    const words = memory.words(parent);
+    const base = memory.base(parent);
+    const last = node.count(words, base);
+    const step = forward ? 1 : -1;
+    for (let child = (this.#index[1] as number) + step; child >= 0 && child <= last; child += step) {
+      if (leaves.length === most) break;
+      const id = node.childAt(words, base, child);
+      if (!memory.isResident(id)) leaves.push(id);
+    }
+    return leaves;
+  }
+
   #checkOpen(): void {
     assert(!this.#snapshot.released, 'a cursor is used before its snapshot is released');
   }
