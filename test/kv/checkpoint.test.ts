@@ -8,7 +8,10 @@ import { SimulatedDisk, linuxPlatform } from '@aiokv/aio';
 import type { Platform } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
 import type { Store, StoreOptions } from '@aiokv/kv';
-import { GEOMETRY } from './crash/explorer.ts';
+import { GEOMETRY as TEST_GEOMETRY } from './crash/explorer.ts';
+
+/** Memory for all of the index, so that checkpoints are written when the test says so. */
+const GEOMETRY = { ...TEST_GEOMETRY, indexBytes: 16 * 1024 * 1024 };
 
 interface Place {
   readonly open: (options?: Partial<StoreOptions>) => Promise<Store>;

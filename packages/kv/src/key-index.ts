@@ -12,7 +12,7 @@
  * X3. A snapshot sees the index as it was when it was taken.
  * X4. An overlay ends where a batch ends; when it was drained, the tree is what all writes up to there left behind.
  * X5. A lookup whose leaf is not in memory is answered later, as of the moment at which it was called: newer
- *     entries for its key are in an overlay then, and the leaf is looked into before it can change (G3 of pager.ts).
+ *     entries for its key are in an overlay then, and the leaf is looked into before it can change (V3 of pager.ts).
  *
  * An overlay holds deletions as entries of their own; the tree holds only keys that exist. What an entry
  * says is location.ts.
@@ -145,6 +145,11 @@ export class KeyIndex implements ReplayTarget {
     const { rootPage, keys, standing } = await fill(this.#memory);
     this.#tree.restore(rootPage, keys);
     return standing;
+  }
+
+  /** The last write that the index has. */
+  get admittedThrough(): Sequence {
+    return this.#admittedThrough;
   }
 
   /** Memory that the index takes up, in bytes. */

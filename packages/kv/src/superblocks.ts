@@ -8,6 +8,7 @@ import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
 import {
   COMPARATOR_BYTEWISE,
   FORMAT_VERSION,
+  KNOWN_FEATURES,
   SUPERBLOCK_COPIES,
   encodeSuperblock,
   hasSuperblockMagic,
@@ -139,7 +140,8 @@ function isSane({ geometry, sequence, checkpointRoot, checkpointSequence, logSta
 
 function requireKnownFormat(file: DirectFile, superblock: Superblock): void {
   const { formatVersion, incompatibleFeatures, comparator, geometry } = superblock;
-  if (formatVersion > FORMAT_VERSION || incompatibleFeatures !== 0n || superblock.readOnlyCompatibleFeatures !== 0n) {
+  const unknown = (incompatibleFeatures & ~KNOWN_FEATURES) | superblock.readOnlyCompatibleFeatures;
+  if (formatVersion > FORMAT_VERSION || unknown !== 0n) {
     throw new AiokvError(
       'ERR_AIOKV_FORMAT_NEWER',
       `${file.path} has format ${formatVersion}, features ${incompatibleFeatures.toString(16)}: open it with a newer aiokv`,

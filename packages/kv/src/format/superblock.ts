@@ -36,6 +36,9 @@ import type { Block } from './words.ts';
 
 export const SUPERBLOCK_COPIES = 4;
 export const FORMAT_VERSION = 1;
+/** Incompatible features: the superblock leads to a checkpoint, without which the log is not the whole store. */
+export const FEATURE_CHECKPOINT = 1n;
+export const KNOWN_FEATURES = FEATURE_CHECKPOINT;
 export const COMPARATOR_BYTEWISE = 1;
 const MAGIC = 'AIOKV\0SB';
 const HASH_AT = 504;

@@ -31,6 +31,7 @@ import {
 import type { MappingEntry, PartReference } from '../format/checkpoint.ts';
 import { encodePage, imageBytes } from '../format/page.ts';
 import type { NodeWords } from '../format/page.ts';
+import { FEATURE_CHECKPOINT } from '../format/superblock.ts';
 import type { Geometry } from '../format/superblock.ts';
 import type { KeyIndex } from '../key-index.ts';
 import type { LogWriter } from '../log/commit.ts';
@@ -64,6 +65,8 @@ export interface CheckpointerOptions {
 }
 
 interface Waiter {
+  /** What was written before it began to wait. */
+  readonly through: Sequence;
   resolve(): void;
   reject(error: Error): void;
 }
@@ -122,15 +125,16 @@ export class Checkpointer implements CheckpointNeeds {
       this.abandon(log.latched);
       return;
     }
+    const waiters = this.#waiters.filter(({ through }) => through <= sequence);
     // There is nothing yet that a checkpoint could hold, nor a log that it could lead to.
     if (sequence === 0) {
-      for (const waiter of this.#waiters.splice(0)) waiter.resolve();
+      for (const waiter of waiters) waiter.resolve();
+      this.#waiters = this.#waiters.filter(({ through }) => through > sequence);
       return;
     }
     const isDue = this.uncoveredBytes >= Math.max(checkpointBytes, this.#standing.mapping.bytes);
-    if (!isDue && !index.pager.needsCheckpoint && this.#waiters.length === 0) return;
-    const waiters = this.#waiters;
-    this.#waiters = [];
+    if (!isDue && !index.pager.needsCheckpoint && waiters.length === 0) return;
+    this.#waiters = this.#waiters.filter(({ through }) => through > sequence);
     const { changedBytes } = tree;
     const snapshot = tree.cut();
     const coveredBytes = log.appendedBytes;
@@ -160,7 +164,7 @@ export class Checkpointer implements CheckpointNeeds {
   readonly mayDrain = (): boolean => this.#running === null || !this.#options.index.pager.needsCheckpoint;
 
   /**
-   * Writes a checkpoint now. Settles when it is durable.
+   * Writes a checkpoint of what was written so far. Settles when it is durable.
    *
    * @throws AiokvError ERR_AIOKV_NO_SPACE, ERR_AIOKV_LATCHED; SystemCallError: the one before it stands
    */
@@ -168,7 +172,7 @@ export class Checkpointer implements CheckpointNeeds {
     const { log, index } = this.#options;
     if (log.latched !== null) throw log.latched;
     await new Promise<void>((resolve, reject) => {
-      this.#waiters.push({ resolve, reject });
+      this.#waiters.push({ through: index.admittedThrough, resolve, reject });
       if (this.#running === null) index.requestExact();
     });
   }
@@ -203,6 +207,7 @@ export class Checkpointer implements CheckpointNeeds {
       await this.#flush(queue, file);
       await this.#latching(() =>
         superblocks.save({
+          incompatibleFeatures: superblocks.current.incompatibleFeatures | FEATURE_CHECKPOINT,
           checkpointRoot: root,
           checkpointSequence: sequence,
           logStart: log.startAfter(plantedLateStart ? log.flushedThrough : sequence),
