@@ -234,3 +234,94 @@ test('with memory for all of the index nothing is read twice after an opening', 
     t.is(store.statistics().pageReads, 0);
     await store.close();
   }));
+
+/** A store of a thousand keys on a disk whose faults are ours, opened with few of its leaves in memory. */
+async function openFaulty(): Promise<{ disk: SimulatedDisk; store: Store }> {
+  const disk = new SimulatedDisk({ seed: 3 });
+  const options = { segmentBytes: 64 * 1024, queueDepth: 16, indexBytes: 16 * 1024, platform: disk };
+  const store = await open('/store', options);
+  await load(store, new Map(), 1000);
+  await store.checkpoint();
+  await store.close();
+  return { disk, store: await open('/store', options) };
+}
+
+/** A key whose leaf is not in memory: to get it takes two reads. */
+async function absentKey(store: Store): Promise<number> {
+  for (let number = 0; ; number++) {
+    const before = store.statistics().pageReads;
+    await store.get(keyOf(number));
+    // The one before it went, or goes, or was there; sooner or later one is not.
+    if (store.statistics().pageReads > before && number > 20) return number + 1;
+  }
+}
+
+test('one bad read of an index page is tried again', async (t) => {
+  for (const kind of ['EIO', 'bit-flip', 'short'] as const) {
+    const { disk, store } = await openFaulty();
+    for (let number = 0; number < 200; number += 2) {
+      disk.inject({ at: ({ kind: request }) => request === 'read', kind });
+      t.is((await store.get(keyOf(number)))?.toString(), `${number}`, kind);
+      disk.inject({ at: ({ kind: request }) => request === 'read', kind });
+      t.is(store.getSync(keyOf(number + 1))?.toString(), `${number + 1}`, kind);
+    }
+    await store.close();
+  }
+});
+
+test('an index page that cannot be read fails the reads that need it, and nothing else', async (t) => {
+  for (const [kind, code] of [
+    ['EIO', 'ERR_AIOKV_IO'],
+    ['bit-flip', 'ERR_AIOKV_CORRUPT'],
+  ] as const) {
+    const { disk, store } = await openFaulty();
+    await store.put('new', 'value');
+    const number = await absentKey(store);
+    const heal = disk.inject({ at: ({ kind: request }) => request === 'read', kind, sticky: true });
+    await t.throwsAsync(store.get(keyOf(number)), { code });
+    await t.throwsAsync(store.getVersioned(keyOf(number)), { code });
+    await t.throwsAsync(store.getMany([keyOf(number), keyOf(number)]), { code });
+    t.throws(() => store.getSync(keyOf(number)), { code });
+    await t.throwsAsync(store.put(keyOf(number), 'x', { ifAbsent: true }), { code });
+    await t.throwsAsync(collect(store, {}), { code });
+    heal();
+    t.is((await store.get(keyOf(number)))?.toString(), `${number}`);
+    t.is((await store.get('new'))?.toString(), 'value');
+    t.is((await collect(store, {})).length, 1001);
+    await store.close();
+  }
+});
+
+test('writes whose leaves cannot be read latch the store; what is there is read on, and nothing flushed is lost', async (t) => {
+  const { disk, store } = await openFaulty();
+  disk.inject({ at: ({ kind: request }) => request === 'read', kind: 'EIO', sticky: true });
+  const flushed: number[] = [];
+  const error = await t.throwsAsync(async () => {
+    for (let number = 2000; number < 4000; number++) {
+      await store.put(keyOf(number), `${number}`);
+      flushed.push(number);
+    }
+  });
+  t.is((error as unknown as { code: string }).code, 'ERR_AIOKV_LATCHED');
+  t.is((error?.cause as { code: string }).code, 'ERR_AIOKV_IO');
+  t.true(flushed.length > 0);
+  await t.throwsAsync(store.checkpoint(), { code: 'ERR_AIOKV_LATCHED' });
+  await store.close();
+  const image = disk.powerCut('none', new Random(1));
+  const again = await open('/store', { platform: image, indexBytes: 16 * 1024 });
+  for (const number of [0, 500, 999, ...flushed]) t.is((await again.get(keyOf(number)))?.toString(), `${number}`);
+  await again.close();
+});
+
+test('a store that is closed settles the reads that wait for index pages', async (t) => {
+  const { store } = await openFaulty();
+  const reads = Array.from({ length: 1000 }, (_, number) => store.get(keyOf(number)));
+  const walk = collect(store, {});
+  const closing = store.close();
+  const outcomes = await Promise.allSettled([...reads, walk]);
+  await closing;
+  for (const [number, outcome] of outcomes.slice(0, 1000).entries()) {
+    if (outcome.status === 'fulfilled') t.is((outcome.value as Buffer).toString(), `${number}`);
+    else t.is((outcome.reason as { code: string }).code, 'ERR_AIOKV_CLOSED');
+  }
+});
