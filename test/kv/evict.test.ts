@@ -184,6 +184,7 @@ for (const [name, at] of [
         await storm.run(name === 'linux' ? 20_000 : 4000);
         t.deepEqual(storm.wrong, []);
         await store.checkpoint();
+        store.verifyIndex();
         const { pageReads, indexBytes: used } = store.statistics();
         t.log(`${pageReads} pages read, ${used} bytes of index for a limit of ${indexBytes}`);
         t.true(pageReads > keys / 100);

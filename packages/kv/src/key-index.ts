@@ -260,6 +260,17 @@ export class KeyIndex implements ReplayTarget {
     return new IndexSnapshot(layers);
   }
 
+  /** @internal Throws when an invariant of the trees or of their memories does not hold. Slow: for tests. */
+  verify(): void {
+    const reachable = new Set<number>();
+    this.#tree.verify(reachable);
+    this.#memory.verify(reachable);
+    const inOverlays = new Set<number>();
+    this.#overlay.verify(inOverlays);
+    this.#draining?.verify(inOverlays);
+    this.#overlayMemory.verify(inOverlays);
+  }
+
   /** Stops draining; nothing may be asked any more. */
   close(): void {
     this.#closed = true;

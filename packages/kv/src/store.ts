@@ -289,6 +289,11 @@ export class Store implements IteratorHost, AsyncDisposable {
     if (this.#closing !== null) throw closed();
   }
 
+  /** @internal Throws when the index is not what it must be. Slow: for tests. */
+  verifyIndex(): void {
+    this.#parts.index.verify();
+  }
+
   /** @internal */
   forget(iterator: StoreIterator): void {
     this.#iterators.delete(iterator);

@@ -270,6 +270,7 @@ class Exploring {
       const store = await this.#openOn(disk);
       delete disk.onOperation;
       contents = await readAll(store);
+      store.verifyIndex();
       onRead?.();
       await store.close();
     } catch (error) {
