@@ -14,7 +14,7 @@ import { accessSync, constants, existsSync, mkdirSync, readFileSync, rmdirSync, 
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-export type CgroupVersion = 1 | 2;
+type CgroupVersion = 1 | 2;
 
 export interface CgroupMount {
   readonly version: CgroupVersion;

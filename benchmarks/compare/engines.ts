@@ -157,8 +157,9 @@ async function openLmdb(directory: string): Promise<Engine> {
     keyEncoding: 'binary',
     encoding: 'binary',
     noSync: true,
-    noMemInit: true,
-    pageSize: 8192,
+    useWritemap: true,
+    noReadAhead: true,
+    pageSize: 4096,
     mapSize: 64 * GIB,
   });
   return {

@@ -20,6 +20,8 @@ import type { Failure, Figures, Row } from './report.ts';
 const CHILD = fileURLToPath(new URL('child.ts', import.meta.url));
 const MINUTE_MS = 60_000;
 
+/** Ends the process that is measured; its directory and its cgroup are removed as ever. */
+const interrupted = new AbortController();
 const tell = (line: string): void => {
   console.error(line);
 };
@@ -71,6 +73,7 @@ class Comparison {
         tell(`round ${round + 1} of ${this.#options.rounds}, ${engine} ${phase}: ${lineOf(figures)}`);
       }
     } catch (error) {
+      interrupted.signal.throwIfAborted();
       const message = (error as Error).message;
       tell(`round ${round + 1}, ${engine}: ${message}`);
       this.failures.push({ engine, phase: this.#options.phase, error: message });
@@ -100,7 +103,7 @@ async function runChild(task: Task, cgroup: MemoryCgroup | null, limitMinutes: n
   const end = (): void => {
     child.kill('SIGKILL');
   };
-  process.once('exit', end);
+  interrupted.signal.addEventListener('abort', end);
   const timer = setTimeout(end, limitMinutes * MINUTE_MS);
   let out = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -112,7 +115,8 @@ async function runChild(task: Task, cgroup: MemoryCgroup | null, limitMinutes: n
     child.once('close', (...ended) => done(ended));
   });
   clearTimeout(timer);
-  process.off('exit', end);
+  interrupted.signal.removeEventListener('abort', end);
+  interrupted.signal.throwIfAborted();
   if (performance.now() - startMs >= limitMinutes * MINUTE_MS)
     throw new Error(`took more than ${limitMinutes} minutes`);
   if (signal === 'SIGKILL') throw new Error('was killed: more memory than the cgroup has, as a rule');
@@ -161,12 +165,19 @@ async function main(args: readonly string[]): Promise<number> {
   return comparison.failures.length > 0 || rows.length === 0 ? 1 : 0;
 }
 
-process.once('SIGINT', () => process.exit(130));
-process.once('SIGTERM', () => process.exit(143));
+for (const [signal, code] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const) {
+  process.once(signal, () => {
+    process.exitCode = code;
+    interrupted.abort(new UsageError(`interrupted by ${signal}`));
+  });
+}
 try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
   if (!(error instanceof UsageError)) throw error;
   tell(error.message);
-  process.exitCode = 2;
+  process.exitCode ??= 2;
 }
