@@ -9,7 +9,7 @@
  */
 import { MIB, Random } from '@aiokv/core';
 
-export const KEY_BYTES = 24;
+const KEY_BYTES = 24;
 const PREFIX = [...Buffer.from('user')];
 const DIGITS = 10;
 const SOURCE_BYTES = 16 * MIB;

@@ -1,15 +1,14 @@
 /** What one process measured, what is made of several rounds, and the table. */
 import { MIB } from '@aiokv/core';
+import type { LoopFigures } from './loop-meter.ts';
 import type { EngineName, Phase } from './options.ts';
 
-export interface Figures {
+export interface Figures extends LoopFigures {
   /** Records written or read in a second, the final flush counted. */
   readonly perSecond: number;
   readonly seconds: number;
   /** Of the whole process, all its threads, in that time. */
   readonly cpuSeconds: number;
-  readonly driftP99Ms: number;
-  readonly driftMaxMs: number;
   readonly writtenBytes: number;
   readonly peakRssBytes: number;
   /** Page cache counted; null without a cgroup, or where the kernel does not tell. */
@@ -59,6 +58,8 @@ function medians(figures: readonly Figures[]): Figures {
     cpuSeconds: of('cpuSeconds'),
     driftP99Ms: of('driftP99Ms'),
     driftMaxMs: of('driftMaxMs'),
+    ownP99Ms: of('ownP99Ms'),
+    ownMaxMs: of('ownMaxMs'),
     writtenBytes: of('writtenBytes'),
     peakRssBytes: of('peakRssBytes'),
     peakCgroupBytes: figures.every((one) => one.peakCgroupBytes === null) ? null : of('peakCgroupBytes'),
@@ -67,7 +68,7 @@ function medians(figures: readonly Figures[]): Figures {
   };
 }
 
-export function median(values: readonly number[]): number {
+function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;
   const upper = sorted[middle] as number;
@@ -81,6 +82,8 @@ const HEADINGS = [
   'aiokv is',
   'CPU s',
   'drift p99 ms',
+  'max ms',
+  'own p99 ms',
   'max ms',
   'RSS MiB',
   'cgroup MiB',
@@ -98,6 +101,8 @@ export function formatTable(rows: readonly Row[]): string {
     row.cpuSeconds.toFixed(1),
     row.driftP99Ms.toFixed(1),
     row.driftMaxMs.toFixed(1),
+    row.ownP99Ms.toFixed(1),
+    row.ownMaxMs.toFixed(1),
     mebibytes(row.peakRssBytes),
     row.peakCgroupBytes === null ? '-' : mebibytes(row.peakCgroupBytes),
     mebibytes(row.writtenBytes),
