@@ -155,7 +155,13 @@ async function main(args: readonly string[]): Promise<number> {
   const missing = options.engines.filter((engine) => !isInstalled(engine));
   const engines = options.engines.filter((engine) => isInstalled(engine));
   const comparison = new Comparison({ ...options, engines }, mount);
-  const rows = await comparison.run();
+  const isOurs = mkdirSync(options.directory, { recursive: true }) !== undefined;
+  let rows: Row[];
+  try {
+    rows = await comparison.run();
+  } finally {
+    if (isOurs) rmSync(options.directory, { recursive: true, force: true });
+  }
   const failures = [
     ...missing.map((engine) => ({ engine, phase: options.phase, error: 'not installed' })),
     ...comparison.failures,
