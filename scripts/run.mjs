@@ -9,6 +9,7 @@ const commands = {
   demo: [...SOURCE, join(ROOT, 'benchmarks/demo/main.ts')],
   ycsb: [...SOURCE, join(ROOT, 'benchmarks/ycsb/main.ts')],
   'aio-bench': [...SOURCE, join(ROOT, 'benchmarks/aio-bench/main.ts')],
+  compare: [...SOURCE, join(ROOT, 'benchmarks/compare/main.ts')],
   qualify: [...SOURCE, join(ROOT, 'packages/aio/src/qualify-cli.ts')],
   soak: [...SOURCE, join(ROOT, 'test/soak/main.ts')],
   test: [join(ROOT, 'node_modules/ava/entrypoints/cli.mjs')],

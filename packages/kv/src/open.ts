@@ -247,7 +247,7 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
       geometry,
       epoch,
       log,
-      budget,
+      clock: options.clock,
       superblocks,
       index,
       checkpointBytes: options.checkpointBytes,

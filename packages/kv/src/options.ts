@@ -42,7 +42,7 @@ export interface StoreOptions {
   pageBytes: number;
   /**
    * Bytes of the log behind a checkpoint before the next is written, at least; default 64 MiB, and as many as the
-   * last checkpoint took. What lies behind it is replayed when the store is opened after a crash.
+   * last checkpoint took (three times as many up to 384 MiB). What lies behind it is replayed when the store is opened after a crash.
    */
   checkpointBytes: number;
   /**

@@ -353,12 +353,13 @@ export class Store implements IteratorHost, AsyncDisposable {
   }
 
   #batch(operations: readonly BatchOperation[], level: Durability): Promise<void> {
+    this.#parts.budget.begin();
     const group = encodeGroup(operations, this.#key, this.#limits);
     if (group.conditions.length > 0) return this.#writeIf(group, level);
     if (group.kinds.length === 0) return this.#acknowledge(level);
     if (this.#hasRoom(group)) {
       this.#admit(group);
-      return this.#acknowledge(level);
+      return this.#acknowledge(level, group.kinds.length);
     }
     return this.#standInLine(group, level);
   }
@@ -422,7 +423,7 @@ export class Store implements IteratorHost, AsyncDisposable {
     } finally {
       this.#parts.index.pager.letGo(heldPages);
     }
-    return this.#acknowledge(level);
+    return this.#acknowledge(level, group.kinds.length);
   }
 
   /** The first condition that cannot be judged without a read, or null. */
@@ -481,7 +482,7 @@ export class Store implements IteratorHost, AsyncDisposable {
 
   /** A2. Waits behind the writes that wait already, then for room. The group owns its bytes. */
   #standInLine(group: Group, level: Durability): Promise<void> {
-    return this.#admitInTurn(group, () => true).then(() => this.#acknowledge(level));
+    return this.#admitInTurn(group, () => true).then(() => this.#acknowledge(level, group.kinds.length));
   }
 
   /** As that, for a group with conditions; false when one of them could not be judged any more when its turn came. */
@@ -523,9 +524,9 @@ export class Store implements IteratorHost, AsyncDisposable {
     return admitted;
   }
 
-  #acknowledge(level: Durability): Promise<void> {
+  #acknowledge(level: Durability, operations = 1): Promise<void> {
     if (level !== 'buffered') return this.#parts.log.durable(level);
-    return this.#parts.budget.isSpent() ? nextTurn() : DONE;
+    return this.#parts.budget.isSpent(operations) ? nextTurn() : DONE;
   }
 
   #levelOf(options: Partial<WriteOptions> | undefined): Durability {

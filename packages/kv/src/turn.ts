@@ -6,27 +6,41 @@
 import type { Clock } from '@aiokv/core';
 
 const BUDGET_MS = 1;
-/** Reading the clock costs some 40 ns; it is looked at once in so many questions. */
+/** Reading the clock costs some 40 ns; it is looked at once in so many operations. */
 const ASK_CLOCK_EVERY = 16;
 
 export class TurnBudget {
   readonly #clock: Clock;
+  readonly #budgetMs: number;
   #turnStartMs = -1;
-  #questions = 0;
+  #operations = 0;
   #spent = false;
 
-  constructor(clock: Clock) {
+  /** @param budgetMs what whoever asks this budget may take of each turn */
+  constructor(clock: Clock, budgetMs = BUDGET_MS) {
     this.#clock = clock;
+    this.#budgetMs = budgetMs;
   }
 
-  /** Whether this turn has gone on for too long. */
-  isSpent(): boolean {
-    if (this.#turnStartMs < 0) {
-      this.#turnStartMs = this.#clock.nowMs();
-      setImmediate(startNextTurn, this);
-    }
-    if (!this.#spent && ++this.#questions % ASK_CLOCK_EVERY === 0) {
-      this.#spent = this.#clock.nowMs() - this.#turnStartMs > BUDGET_MS;
+  /** Says that work begins, so that its own time counts; without it a turn begins with the first question. */
+  begin(): void {
+    if (this.#turnStartMs >= 0) return;
+    this.#turnStartMs = this.#clock.nowMs();
+    setImmediate(startNextTurn, this);
+  }
+
+  /**
+   * Whether this turn has gone on for too long.
+   *
+   * @param operations how many were done since the last question
+   */
+  isSpent(operations = 1): boolean {
+    this.begin();
+    if (this.#spent) return true;
+    this.#operations += operations;
+    if (this.#operations >= ASK_CLOCK_EVERY) {
+      this.#operations = 0;
+      this.#spent = this.#clock.nowMs() - this.#turnStartMs > this.#budgetMs;
     }
     return this.#spent;
   }

@@ -17,7 +17,8 @@
  *     index ends in as few as it can, and the next checkpoint has room again.
  * H7. Pages that are not in memory are as the one before has them; they are read only to be moved.
  */
-import type { AiokvError, Sequence } from '@aiokv/core';
+import { MIB } from '@aiokv/core';
+import type { AiokvError, Clock, Sequence } from '@aiokv/core';
 import type { DirectFile, Queue } from '@aiokv/aio';
 import {
   ENTRY_BYTES,
@@ -39,8 +40,7 @@ import type { CheckpointNeeds, Segments } from '../log/segments.ts';
 import type { SuperblockKeeper } from '../superblocks.ts';
 import { node } from '../tree/index.ts';
 import type { NodeMemory, Tree, TreeSnapshot } from '../tree/index.ts';
-import { nextTurn } from '../turn.ts';
-import type { TurnBudget } from '../turn.ts';
+import { TurnBudget, nextTurn } from '../turn.ts';
 import { Mapping } from './mapping.ts';
 import { SegmentWriter } from './segment-writer.ts';
 
@@ -51,7 +51,7 @@ export interface CheckpointerOptions {
   readonly geometry: Geometry;
   readonly epoch: number;
   readonly log: LogWriter;
-  readonly budget: TurnBudget;
+  readonly clock: Clock;
   readonly superblocks: SuperblockKeeper;
   readonly index: KeyIndex;
   /** So many bytes of the log at least are behind a checkpoint before the next is written; more with a larger index. */
@@ -78,6 +78,14 @@ export interface Standing {
   readonly slots: ReadonlySet<number>;
 }
 
+/** What it takes of a turn of the event loop. */
+const SLICE_MS = 0.5;
+/**
+ * Writes in random order change nearly all pages from one checkpoint to the next. So the next is due when the log has
+ * this many times the bytes of the last behind it, but no more than what is replayed in a second or two, or as many.
+ */
+const SPACING = 3;
+const MOST_SPACING_BYTES = 384 * MIB;
 /** Index segments may take this many times the bytes that live in them before some are written anew. */
 const GARBAGE_FACTOR = 2;
 /** Entries of a part of the mapping: some 64 KiB. */
@@ -87,6 +95,8 @@ const SPARE_SEGMENTS = 2;
 
 export class Checkpointer implements CheckpointNeeds {
   readonly #options: CheckpointerOptions;
+  /** Its own, for writers would leave it a page a turn. */
+  readonly #budget: TurnBudget;
   #standing: Standing;
   #running: Promise<void> | null = null;
   #waiters: Waiter[] = [];
@@ -96,6 +106,7 @@ export class Checkpointer implements CheckpointNeeds {
 
   constructor(options: CheckpointerOptions, standing: Standing) {
     this.#options = options;
+    this.#budget = new TurnBudget(options.clock, SLICE_MS);
     this.#standing = standing;
     options.segments.expectCheckpoints(this);
   }
@@ -132,7 +143,9 @@ export class Checkpointer implements CheckpointNeeds {
       this.#waiters = this.#waiters.filter(({ through }) => through > sequence);
       return;
     }
-    const isDue = this.uncoveredBytes >= Math.max(checkpointBytes, this.#standing.mapping.bytes);
+    const { bytes } = this.#standing.mapping;
+    const dueBytes = Math.max(checkpointBytes, bytes, Math.min(SPACING * bytes, MOST_SPACING_BYTES));
+    const isDue = this.uncoveredBytes >= dueBytes;
     if (!isDue && !index.pager.needsCheckpoint && waiters.length === 0) return;
     this.#waiters = this.#waiters.filter(({ through }) => through > sequence);
     const { changedBytes } = tree;
@@ -234,7 +247,7 @@ export class Checkpointer implements CheckpointNeeds {
   /** All pages, those that others lead to behind them, and the old index segments that are to be emptied. */
   async #plan(tree: Tree, snapshot: TreeSnapshot): Promise<{ ids: number[]; victims: ReadonlySet<number> }> {
     const { memory, root } = snapshot;
-    const { budget, segments, geometry } = this.#options;
+    const { segments, geometry } = this.#options;
     const ids: number[] = root === 0 ? [] : [root];
     const live = new Map<number, number>();
     let newBytes = 0;
@@ -247,7 +260,7 @@ export class Checkpointer implements CheckpointNeeds {
         const slot = segments.slotOf(this.#standing.mapping.fileOffsetOf(id));
         live.set(slot, (live.get(slot) ?? 0) + this.#standing.mapping.imageBytesOf(id));
       }
-      if (budget.isSpent()) await nextTurn();
+      if (this.#budget.isSpent()) await nextTurn();
     }
     const order = [...live].sort(([, a], [, b]) => a - b);
     let liveBytes = order.reduce((sum, [, bytes]) => sum + bytes, 0);
@@ -274,7 +287,7 @@ export class Checkpointer implements CheckpointNeeds {
     writer: SegmentWriter,
     sequence: Sequence,
   ): Promise<{ mapping: Mapping; kept: Set<number> }> {
-    const { segments, budget, index } = this.#options;
+    const { segments, index } = this.#options;
     const old = this.#standing.mapping;
     const mapping = new Mapping();
     const kept = new Set<number>();
@@ -293,7 +306,7 @@ export class Checkpointer implements CheckpointNeeds {
           index.pager.letGo([id]);
         }
       }
-      if (budget.isSpent()) await nextTurn();
+      if (this.#budget.isSpent()) await nextTurn();
     }
     return { mapping, kept };
   }

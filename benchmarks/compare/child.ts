@@ -1,0 +1,171 @@
+/**
+ * The process that is measured: one engine, one phase, in the memory cgroup that main.ts put it into. What to do comes
+ * as JSON in its argument; the figures go to stdout as one line of JSON, everything else to stderr.
+ *
+ * ```
+ *   load   open ─► │ write, …, write ─► flush │ ─► close ─► open again ─► some records are checked
+ *   read   open ─► │ get, get, …, for so many seconds │ ─► close           │ … │ is what is timed
+ * ```
+ */
+import { readFileSync, readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { Random } from '@aiokv/core';
+import { openEngine } from './engines.ts';
+import type { Engine } from './engines.ts';
+import { LoopMeter } from './loop-meter.ts';
+import type { EngineName, Options, Phase } from './options.ts';
+import { Records } from './records.ts';
+import type { Figures } from './report.ts';
+
+export interface Task extends Pick<Options, 'records' | 'valueBytes' | 'batch' | 'writers' | 'readers' | 'seconds'> {
+  readonly engine: EngineName;
+  readonly phase: Phase;
+  readonly directory: string;
+  readonly seed: number;
+}
+
+const CHECKED_RECORDS = 1000;
+/** Batches that are made before the time runs: what is measured is not how records are made in a cold process. */
+const WARM_UP_BATCHES = 10;
+const BLOCK_BYTES = 512;
+/** An engine whose gets do not wait would keep the loop from everything else. */
+const LONGEST_TURN_MS = 1;
+
+class Bench {
+  readonly #task: Task;
+  readonly #records: Records;
+
+  constructor(task: Task) {
+    this.#task = task;
+    this.#records = new Records(task.valueBytes);
+    for (let i = 0; i < WARM_UP_BATCHES; i++) this.#records.puts(0, task.batch);
+  }
+
+  async load(): Promise<Figures> {
+    const { engine: name, directory } = this.#task;
+    const engine = await openEngine(name, directory);
+    const timed = await measured(async () => {
+      await this.#writeAll(engine);
+      await engine.flush();
+      return this.#task.records;
+    });
+    const startMs = performance.now();
+    await engine.close();
+    const closeSeconds = (performance.now() - startMs) / 1000;
+    await this.#check();
+    return { ...timed, closeSeconds, spaceBytes: spaceBytesOf(directory) };
+  }
+
+  async read(): Promise<Figures> {
+    const { engine: name, directory } = this.#task;
+    const engine = await openEngine(name, directory);
+    const timed = await measured(() => this.#readSome(engine));
+    const startMs = performance.now();
+    await engine.close();
+    return { ...timed, closeSeconds: (performance.now() - startMs) / 1000, spaceBytes: spaceBytesOf(directory) };
+  }
+
+  async #writeAll(engine: Engine): Promise<void> {
+    const { records, batch, writers } = this.#task;
+    let next = 0;
+    const writer = async (): Promise<void> => {
+      while (next < records) {
+        const first = next;
+        next = Math.min(records, first + batch);
+        await engine.write(this.#records.puts(first, next - first));
+      }
+    };
+    await Promise.all(Array.from({ length: writers }, writer));
+  }
+
+  /** @returns how many */
+  async #readSome(engine: Engine): Promise<number> {
+    const { records, readers, seconds, seed } = this.#task;
+    const random = new Random(seed);
+    const untilMs = performance.now() + seconds * 1000;
+    let done = 0;
+    let turnMs = 0;
+    const reader = async (): Promise<void> => {
+      for (;;) {
+        const nowMs = performance.now();
+        if (nowMs >= untilMs) return;
+        if (turnMs === 0) {
+          turnMs = nowMs;
+          setImmediate(() => {
+            turnMs = 0;
+          });
+        } else if (nowMs - turnMs > LONGEST_TURN_MS) await nextTurn();
+        const n = random.below(records);
+        this.#require(n, await engine.get(this.#records.key(n)));
+        done++;
+      }
+    };
+    await Promise.all(Array.from({ length: readers }, reader));
+    return done;
+  }
+
+  /** Records of everywhere, by a store that was opened anew. */
+  async #check(): Promise<void> {
+    const { engine: name, directory, records, seed } = this.#task;
+    const engine = await openEngine(name, directory);
+    const random = new Random(seed);
+    for (let i = 0; i < CHECKED_RECORDS; i++) {
+      const n = i === 0 ? records - 1 : random.below(records);
+      this.#require(n, await engine.get(this.#records.key(n)));
+    }
+    await engine.close();
+  }
+
+  #require(n: number, found: Uint8Array | null | undefined): void {
+    if (this.#records.isValue(n, found)) return;
+    throw new Error(
+      `record ${n} came back wrong: ${found === undefined || found === null ? 'missing' : 'other bytes'}`,
+    );
+  }
+}
+
+type Timed = Omit<Figures, 'closeSeconds' | 'spaceBytes'>;
+
+async function measured(work: () => Promise<number>): Promise<Timed> {
+  const meter = new LoopMeter();
+  const writtenBefore = writtenBytes();
+  const cpuBefore = process.cpuUsage();
+  const startMs = performance.now();
+  const operations = await work();
+  const seconds = (performance.now() - startMs) / 1000;
+  const { user, system } = process.cpuUsage(cpuBefore);
+  const loop = meter.stop();
+  return {
+    perSecond: operations / seconds,
+    seconds,
+    cpuSeconds: (user + system) / 1e6,
+    ...loop,
+    writtenBytes: writtenBytes() - writtenBefore,
+    peakRssBytes: process.resourceUsage().maxRSS * 1024,
+    peakCgroupBytes: null,
+  };
+}
+
+/** Bytes that this process had the kernel write to a device, or will have; 0 where it does not tell. */
+function writtenBytes(): number {
+  try {
+    return Number(/^write_bytes: (\d+)$/m.exec(readFileSync('/proc/self/io', 'utf8'))?.[1] ?? 0);
+  } catch {
+    return 0;
+  }
+}
+
+function spaceBytesOf(directory: string): number {
+  return readdirSync(directory, { recursive: true, encoding: 'utf8' }).reduce(
+    (sum, name) => sum + statSync(join(directory, name)).blocks * BLOCK_BYTES,
+    0,
+  );
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+const task = JSON.parse(process.argv[2] as string) as Task;
+const bench = new Bench(task);
+console.log(JSON.stringify(task.phase === 'load' ? await bench.load() : await bench.read()));

@@ -1,0 +1,192 @@
+/**
+ * `npm run -s compare`: aiokv beside rocksdb, classic-level and lmdb. Each engine runs in a process and a memory cgroup
+ * of its own, over a fresh directory, and the engines take turns over the rounds, each round beginning with another:
+ * a disk is not the same from one minute to the next. Results go to stdout, everything else to stderr. README.md has
+ * the options, how each engine is set, and what the figures mean.
+ */
+import { spawn } from 'node:child_process';
+import { mkdirSync, rmSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Task } from './child.ts';
+import { CgroupError, MemoryCgroup, findCgroups } from './cgroup.ts';
+import type { CgroupMount } from './cgroup.ts';
+import { installEngines, isInstalled } from './install.ts';
+import { UsageError, parseOptions, usage } from './options.ts';
+import type { EngineName, Options, Phase } from './options.ts';
+import { formatTable, rowsOf } from './report.ts';
+import type { Failure, Figures, Row } from './report.ts';
+
+const CHILD = fileURLToPath(new URL('child.ts', import.meta.url));
+const MINUTE_MS = 60_000;
+
+/** Ends the process that is measured; its directory and its cgroup are removed as ever. */
+const interrupted = new AbortController();
+const tell = (line: string): void => {
+  console.error(line);
+};
+
+class Comparison {
+  readonly failures: Failure[] = [];
+  readonly #options: Options;
+  readonly #mount: CgroupMount | null;
+  readonly #directory: string;
+  readonly #figures: Record<Phase, Map<EngineName, (Figures | undefined)[]>> = { load: new Map(), read: new Map() };
+  readonly #skipped = new Set<EngineName>();
+
+  constructor(options: Options, mount: CgroupMount | null) {
+    this.#options = options;
+    this.#mount = mount;
+    this.#directory = resolve(options.directory);
+  }
+
+  async run(): Promise<Row[]> {
+    const { engines, rounds, phase } = this.#options;
+    for (let round = 0; round < rounds; round++) {
+      for (let i = 0; i < engines.length; i++) {
+        const engine = engines[(i + round) % engines.length] as EngineName;
+        if (!this.#skipped.has(engine)) await this.#turn(engine, round);
+      }
+    }
+    const rows = rowsOf(this.#inOrder('load'), 'load');
+    return phase === 'load' ? rows : [...rows, ...rowsOf(this.#inOrder('read'), 'read')];
+  }
+
+  /** As they were asked for, whichever came first. */
+  #inOrder(phase: Phase): Map<EngineName, (Figures | undefined)[]> {
+    const { engines } = this.#options;
+    return new Map(engines.map((engine) => [engine, this.#figures[phase].get(engine) ?? []]));
+  }
+
+  async #turn(engine: EngineName, round: number): Promise<void> {
+    const directory = join(this.#directory, `${engine}-${round}`);
+    mkdirSync(directory, { recursive: true });
+    try {
+      const phases: readonly Phase[] = this.#options.phase === 'load' ? ['load'] : ['load', 'read'];
+      for (const phase of phases) {
+        const { records, valueBytes, batch, writers, readers, seconds } = this.#options;
+        const task = { engine, phase, directory, seed: round, records, valueBytes, batch, writers, readers, seconds };
+        const figures = await this.#measure(task);
+        const all = this.#figures[phase].get(engine) ?? [];
+        all[round] = figures;
+        this.#figures[phase].set(engine, all);
+        tell(`round ${round + 1} of ${this.#options.rounds}, ${engine} ${phase}: ${lineOf(figures)}`);
+      }
+    } catch (error) {
+      interrupted.signal.throwIfAborted();
+      const message = (error as Error).message;
+      tell(`round ${round + 1}, ${engine}: ${message}`);
+      this.failures.push({ engine, phase: this.#options.phase, error: message });
+      this.#skipped.add(engine);
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
+  }
+
+  async #measure(task: Task): Promise<Figures> {
+    const { memoryBytes, limitMinutes } = this.#options;
+    if (this.#mount === null || memoryBytes === null) return runChild(task, null, limitMinutes);
+    const cgroup = new MemoryCgroup(this.#mount, `aiokv-compare-${process.pid}`, memoryBytes);
+    try {
+      return await runChild(task, cgroup, limitMinutes);
+    } finally {
+      await cgroup.remove();
+    }
+  }
+}
+
+/** @throws Error when it fails, or takes too long */
+async function runChild(task: Task, cgroup: MemoryCgroup | null, limitMinutes: number): Promise<Figures> {
+  const nodeArguments = [...process.execArgv, CHILD, JSON.stringify(task)];
+  const [command, args] = cgroup?.wrap(process.execPath, nodeArguments) ?? [process.execPath, nodeArguments];
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  const end = (): void => {
+    child.kill('SIGKILL');
+  };
+  interrupted.signal.addEventListener('abort', end);
+  const timer = setTimeout(end, limitMinutes * MINUTE_MS);
+  let out = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    out += text;
+  });
+  const startMs = performance.now();
+  const [code, signal] = await new Promise<[number | null, string | null]>((done, failed) => {
+    child.once('error', failed);
+    child.once('close', (...ended) => done(ended));
+  });
+  clearTimeout(timer);
+  interrupted.signal.removeEventListener('abort', end);
+  interrupted.signal.throwIfAborted();
+  if (performance.now() - startMs >= limitMinutes * MINUTE_MS)
+    throw new Error(`took more than ${limitMinutes} minutes`);
+  if (signal === 'SIGKILL') throw new Error('was killed: more memory than the cgroup has, as a rule');
+  if (code !== 0) throw new Error(`ended with ${signal ?? `code ${code}`}`);
+  return { ...(JSON.parse(out) as Figures), peakCgroupBytes: cgroup?.peakBytes ?? null };
+}
+
+function lineOf({ perSecond, seconds, driftP99Ms, driftMaxMs, ownP99Ms, ownMaxMs }: Figures): string {
+  const ms = (value: number): string => value.toFixed(1);
+  return (
+    `${Math.round(perSecond)} records/s in ${ms(seconds)} s, drift ${ms(driftP99Ms)} ms at p99 and ` +
+    `${ms(driftMaxMs)} ms at most, ${ms(ownP99Ms)} and ${ms(ownMaxMs)} ms without waiting for a CPU`
+  );
+}
+
+function cgroupsFor({ memoryBytes }: Options): CgroupMount | null {
+  if (memoryBytes === null) return null;
+  try {
+    return findCgroups();
+  } catch (error) {
+    if (!(error instanceof CgroupError)) throw error;
+    throw new UsageError(`${error.message}. Run as root, or measure without a limit of memory: --no-cgroup`, {
+      cause: error,
+    });
+  }
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  const options = parseOptions(args);
+  if (options === 'help') {
+    console.log(usage());
+    return 0;
+  }
+  const mount = cgroupsFor(options);
+  installEngines(options.engines, tell);
+  const missing = options.engines.filter((engine) => !isInstalled(engine));
+  const engines = options.engines.filter((engine) => isInstalled(engine));
+  const comparison = new Comparison({ ...options, engines }, mount);
+  const isOurs = mkdirSync(options.directory, { recursive: true }) !== undefined;
+  let rows: Row[];
+  try {
+    rows = await comparison.run();
+  } finally {
+    if (isOurs) rmSync(options.directory, { recursive: true, force: true });
+  }
+  const failures = [
+    ...missing.map((engine) => ({ engine, phase: options.phase, error: 'not installed' })),
+    ...comparison.failures,
+  ];
+  if (options.json) console.log(JSON.stringify({ rows, failures }, null, 2));
+  else {
+    console.log(formatTable(rows));
+    for (const { engine, error } of failures) console.log(`${engine}: ${error}`);
+  }
+  return comparison.failures.length > 0 || rows.length === 0 ? 1 : 0;
+}
+
+for (const [signal, code] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const) {
+  process.once(signal, () => {
+    process.exitCode = code;
+    interrupted.abort(new UsageError(`interrupted by ${signal}`));
+  });
+}
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  if (!(error instanceof UsageError)) throw error;
+  tell(error.message);
+  process.exitCode ??= 2;
+}
