@@ -304,7 +304,7 @@ test('writes whose leaves cannot be read latch the store; what is there is read 
     }
   });
   t.is((error as unknown as { code: string }).code, 'ERR_AIOKV_LATCHED');
-  t.is((error?.cause as { code: string }).code, 'ERR_AIOKV_IO');
+  t.is((error?.cause as { code?: string } | undefined)?.code, 'ERR_AIOKV_IO');
   t.true(flushed.length > 0);
   await t.throwsAsync(store.checkpoint(), { code: 'ERR_AIOKV_LATCHED' });
   await store.close();
