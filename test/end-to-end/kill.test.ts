@@ -42,7 +42,7 @@ async function writeUntilKilled(
 
 for (const durability of ['flushed', 'written'] as const) {
   test.serial(`kill -9 during ${durability} writes loses nothing acknowledged and tears no batch`, async (t) => {
-    t.timeout(540_000);
+    t.timeout(540_000 + 4000 * KILLS);
     const random = new Random(SEED);
     const directory = await mkdtemp(resolve('.tmp-kill-'));
     const acknowledged = new Set<number>();

@@ -31,7 +31,7 @@ async function look(images: number, planted: Planted = {}, mostAttempts = 60): P
 }
 
 testOf('')('a power cut at any I/O loses nothing that was acknowledged as flushed', async (t) => {
-  t.timeout(540_000);
+  t.timeout(540_000 + 10 * IMAGES);
   const { images, recoveryImages, histories, violation } = await look(IMAGES);
   if (violation !== null) t.log(violation);
   t.is(violation, null);
@@ -42,7 +42,7 @@ testOf('')('a power cut at any I/O loses nothing that was acknowledged as flushe
 });
 
 testOf('earlyAcknowledgement')('an acknowledgement before the flush is found', async (t) => {
-  t.timeout(540_000);
+  t.timeout(540_000 + 10 * IMAGES);
   const { violation, images } = await look(IMAGES, { earlyAcknowledgement: true });
   t.regex(violation ?? '', /were acknowledged as flushed/);
   if (STEPS === undefined)
@@ -51,21 +51,21 @@ testOf('earlyAcknowledgement')('an acknowledgement before the flush is found', a
 });
 
 testOf('earlyReuse')('slots that are used again before the checkpoint is durable are found', async (t) => {
-  t.timeout(540_000);
+  t.timeout(540_000 + 10 * IMAGES);
   const { violation, images } = await look(2 * IMAGES, { earlyReuse: true }, 0);
   t.regex(violation ?? '', /opening or reading failed|no prefix/);
   t.log(`found after ${images} images: ${violation?.split('\n')[0]}`);
 });
 
 testOf('latePages')('pages taken for clean that changed after the cut of a checkpoint are found', async (t) => {
-  t.timeout(540_000);
+  t.timeout(540_000 + 10 * IMAGES);
   const { violation, images } = await look(IMAGES, { latePages: true }, 0);
   t.regex(violation ?? '', /failed|no prefix|were acknowledged as flushed/);
   t.log(`found after ${images} images: ${violation?.split('\n')[0]}`);
 });
 
 testOf('lateStart')('a replay that starts behind the checkpoint, inside a batch perhaps, is found', async (t) => {
-  t.timeout(540_000);
+  t.timeout(540_000 + 10 * IMAGES);
   const { violation, images } = await look(2 * IMAGES, { lateStart: true }, 0);
   t.regex(violation ?? '', /opening or reading failed|no prefix|were acknowledged as flushed/);
   t.log(`found after ${images} images: ${violation?.split('\n')[0]}`);
