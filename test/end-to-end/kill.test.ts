@@ -57,10 +57,10 @@ for (const durability of ['flushed', 'written'] as const) {
           const n = Number(key.toString().split(':')[0]);
           if (value.toString() !== valueOf(n)) t.fail(`seed ${SEED}: ${key.toString()} has other bytes`);
           found.set(n, (found.get(n) ?? 0) + 1);
+          first = Math.max(first, n + 1);
         }
         for (const [n, count] of found) if (count !== sizeOf(n)) t.fail(`seed ${SEED}: batch ${n} is torn`);
         for (const n of acknowledged) if (!found.has(n)) t.fail(`seed ${SEED}: batch ${n} is lost`);
-        first = Math.max(first, ...found.keys()) + 1;
         await store.close();
       }
       t.true(acknowledged.size > KILLS * 10, `only ${acknowledged.size} batches were acknowledged`);
