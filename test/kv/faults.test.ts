@@ -4,6 +4,8 @@ import { Random } from '@aiokv/core';
 import { SimulatedDisk } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
 import type { Store } from '@aiokv/kv';
+import { openPlanted } from '../../packages/kv/src/open.ts';
+import type { Planted } from '../../packages/kv/src/open.ts';
 import { GEOMETRY } from './crash/explorer.ts';
 
 async function storeOn(disk: SimulatedDisk): Promise<Store> {
@@ -111,4 +113,44 @@ test('rot before a frame that proves a flush is not taken for a torn tail', asyn
   const image = disk.powerCut('all', new Random(1));
   image.writeRaw('/store/data.aiokv', 262144 + 4096 * 2 + 90, new Uint8Array([0xff]));
   await t.throwsAsync(storeOn(image), { code: 'ERR_AIOKV_CORRUPT', message: /prove to have been flushed/ });
+});
+
+/** A write or a flush fails, the store is opened again and goes on, then the power is cut: what is left. */
+async function openAfterFailureAndCut(kind: 'EIO' | 'flush-failure', seed: number, planted: Planted): Promise<string> {
+  const disk = new SimulatedDisk({ seed });
+  const options = { ...GEOMETRY, platform: disk };
+  let store = await openPlanted('/store', options, planted);
+  await store.put('a', '1');
+  disk.inject({ at: (request) => request.kind === (kind === 'EIO' ? 'write' : 'fdatasync'), kind });
+  await store.put('b', '2').catch(() => undefined);
+  await store.close();
+  store = await openPlanted('/store', options, planted);
+  const b = (await store.get('b'))?.toString();
+  await store.put('c', '3');
+  disk.stop();
+  const image = await openPlanted(
+    '/store',
+    { ...GEOMETRY, platform: disk.powerCut('none', new Random(seed)) },
+    planted,
+  );
+  const left = await image.getMany(['a', 'b', 'c']);
+  await image.close();
+  return left.map(String).join() === ['1', String(b), '3'].join() ? 'all' : left.map(String).join();
+}
+
+for (const kind of ['EIO', 'flush-failure'] as const) {
+  test(`what was served after ${kind} and another opening is not lost to a power cut`, async (t) => {
+    for (let seed = 1; seed <= 30; seed++) t.is(await openAfterFailureAndCut(kind, seed, {}), 'all', `seed ${seed}`);
+  });
+}
+
+test('an opening that does not write again what it accepts is found', async (t) => {
+  const outcomes: string[] = [];
+  for (let seed = 1; seed <= 30; seed++) {
+    outcomes.push(await openAfterFailureAndCut('flush-failure', seed, { unsecuredTail: true }).catch(String));
+  }
+  t.true(outcomes.some((outcome) => outcome !== 'all'));
+  t.log(
+    `${outcomes.filter((outcome) => outcome !== 'all').length} of 30: ${outcomes.find((outcome) => outcome !== 'all')}`,
+  );
 });

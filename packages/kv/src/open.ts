@@ -64,6 +64,8 @@ export interface Planted {
   readonly uncheckedTag?: boolean;
   /** Lets the replay start behind what was flushed instead of behind the checkpoint, inside a batch perhaps. */
   readonly lateStart?: boolean;
+  /** Serves what recovery has accepted without writing it again. */
+  readonly unsecuredTail?: boolean;
   /** Takes pages that changed after the cut of a checkpoint for what that checkpoint holds. */
   readonly latePages?: boolean;
 }
@@ -211,15 +213,14 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
   });
   const budget = new TurnBudget(options.clock);
   const progress = new ProgressReporter(options.onProgress, options.clock);
-  const { standing, recovered } = await recover(file, queue, superblock, index, budget, progress, planted).catch(
+  const superblocks = new SuperblockKeeper(queue, file, loaded);
+  const { standing, recovered } = await recover(file, queue, superblocks, index, budget, progress, planted).catch(
     async (error: unknown) => {
       index.close();
       await index.pager.quiet();
       throw error;
     },
   );
-  // What was accepted must not be lost again by a second crash.
-  if (!recovered.clean) await queue.fdatasync(file);
   const usedSlots = new Set([...recovered.usedSlots, ...standing.slots]);
   if ([...usedSlots].some((slot) => slot >= recovered.slotCount)) throw corrupt(`${file.path} was cut off`);
   const segments = new Segments(file, geometry, recovered.slotCount, usedSlots);
@@ -238,7 +239,6 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
     plantedEarlyAcknowledgement: planted.earlyAcknowledgement === true,
   });
   index.admitted(log.appendedThrough);
-  const superblocks = new SuperblockKeeper(queue, file, loaded);
   const checkpointer = new Checkpointer(
     {
       queue,
@@ -272,16 +272,21 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
 async function recover(
   file: DirectFile,
   queue: Queue,
-  superblock: Superblock,
+  superblocks: SuperblockKeeper,
   index: KeyIndex,
   budget: TurnBudget,
   progress: ProgressReporter,
   planted: Planted,
 ): Promise<{ standing: Standing; recovered: Recovered }> {
+  const superblock = superblocks.current;
   const standing = await loadIndex(file, queue, superblock, index, budget, progress, planted);
   index.pager.use(standing.mapping);
-  const recovered = await new Recovery(queue, file, superblock, index, budget, progress).run();
+  const recovery = new Recovery(queue, file, superblock, index, budget, progress);
+  const recovered = await recovery.run();
   if (index.failure !== null) throw index.failure;
+  if (planted.unsecuredTail !== true) await recovery.secure();
+  // Slots that an older copy leads to are about to be used again.
+  if (!superblocks.isEverywhere) await superblocks.save({});
   return { standing, recovered };
 }
 

@@ -21,7 +21,10 @@
  * R6. A slot whose header is harmed may be a segment all the same: its frames count as proof (R3), and it is not
  *     written over when they may be records from before the start. A segment that belongs elsewhere is never free space.
  *
- * It writes nothing. docs/durability.md tells the cases apart for users.
+ * R7. A segment that continues the log from a link proves that it went on there: what follows the link in its own
+ *     segment is what a failed write has left, even if it looks whole.
+ *
+ * It writes nothing but what it has accepted, again (log/unproven.ts). docs/durability.md tells the cases apart for users.
  */
 import { AiokvError, alignDown, alignUp, assert } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
@@ -49,6 +52,7 @@ import type { LogStart, Superblock } from './format/superblock.ts';
 import type { Block } from './format/words.ts';
 import type { LogPosition } from './log/commit.ts';
 import { Segments } from './log/segments.ts';
+import { UnprovenTail } from './log/unproven.ts';
 import type { ProgressReporter } from './progress.ts';
 import { nextTurn } from './turn.ts';
 import type { TurnBudget } from './turn.ts';
@@ -68,8 +72,6 @@ export interface Recovered {
   readonly position: LogPosition;
   readonly usedSlots: ReadonlySet<number>;
   readonly slotCount: number;
-  /** Whether the log ends just where a clean close had left it. */
-  readonly clean: boolean;
 }
 
 interface FoundSegment {
@@ -110,6 +112,7 @@ export class Recovery {
   #epoch = 0;
   #pending: PendingRecord[] = [];
   #passedEnd: boolean;
+  readonly #unproven = new UnprovenTail();
 
   constructor(
     queue: Queue,
@@ -193,7 +196,19 @@ export class Recovery {
     // What lies before the start is not replayed, and holds records all the same.
     for (const { header } of this.#found) if (header.sequence < logStart.segmentSequence) usedSlots.add(header.slot);
     for (const slot of this.#harmedBeforeStart()) usedSlots.add(slot);
-    return { position: this.#position(slot, offset), usedSlots, slotCount, clean: this.#isClean() };
+    return { position: this.#position(slot, offset), usedSlots, slotCount };
+  }
+
+  /**
+   * Makes sure that what was accepted is not lost to a second crash.
+   *
+   * @throws AiokvError ERR_AIOKV_IO; SystemCallError
+   */
+  async secure(): Promise<void> {
+    if (this.#isClean()) return;
+    this.#unproven.prove(this.#superblock.checkpointSequence);
+    await this.#unproven.writeAgain(this.#queue, this.#file);
+    await this.#queue.fdatasync(this.#file);
   }
 
   /** R4. */
@@ -330,6 +345,8 @@ export class Recovery {
     const base = Segments.offsetOf(geometry, segment.slot);
     let offset = geometry.writeAlignment;
     while (offset + FRAME_HEADER_BYTES <= geometry.segmentBytes) {
+      // R7.
+      if (this.#successor() !== undefined) break;
       const frame = windowOf(buffer, offset);
       const header = readFrame(frame);
       if (header === null || !this.#continues(header)) break;
@@ -340,9 +357,19 @@ export class Recovery {
         hash: frameHash(frame),
       };
       this.#lastSequence = header.lastSequence;
+      const lengthBytes = alignUp(FRAME_HEADER_BYTES + header.payloadBytes, geometry.writeAlignment);
+      const frameAt = header.frameNumber === 1 ? geometry.writeAlignment : 0;
+      this.#unproven.accept({
+        fileOffset: base + offset - frameAt,
+        lengthBytes: frameAt + lengthBytes,
+        frameAt,
+        lastSequence: header.lastSequence,
+        hash: this.#link.hash,
+      });
+      this.#unproven.prove(header.flushedThrough);
       this.#noteLink();
       if (this.#pending.length === 0) this.#target.admitted(this.#lastSequence);
-      offset += alignUp(FRAME_HEADER_BYTES + header.payloadBytes, geometry.writeAlignment);
+      offset += lengthBytes;
       while (!this.#target.hasRoomFor(1)) await this.#target.whenRoom();
       if (this.#budget.isSpent()) await nextTurn();
     }

@@ -25,6 +25,8 @@ export const HEADER_BYTES = 256 * 1024;
 export interface LoadedSuperblock {
   readonly superblock: Superblock;
   readonly hash: bigint;
+  /** Whether all copies are this one. */
+  readonly isEverywhere: boolean;
 }
 
 /**
@@ -36,7 +38,7 @@ export async function loadSuperblock(queue: Queue, file: DirectFile): Promise<Lo
   const blocks = await readCopies(queue, file);
   const valid = blocks.flatMap((block) => {
     const superblock = readSuperblock(block);
-    return superblock === null ? [] : [{ superblock, hash: superblockHash(block) }];
+    return superblock === null ? [] : [{ superblock, hash: superblockHash(block), isEverywhere: false }];
   });
   if (valid.length === 0) {
     if (!blocks.some(hasSuperblockMagic)) {
@@ -53,7 +55,7 @@ export async function loadSuperblock(queue: Queue, file: DirectFile): Promise<Lo
   }
   requireKnownFormat(file, counting.superblock);
   if (!isSane(counting.superblock)) throw corrupt(`the superblock of ${file.path} says what cannot be`);
-  return counting;
+  return { ...counting, isEverywhere: supported(counting) === SUPERBLOCK_COPIES };
 }
 
 /** Writes a superblock to all copies, two at a time, so that a crash leaves the old one or the new one. */
@@ -83,12 +85,15 @@ export class SuperblockKeeper {
   #current: Superblock;
   #hash: bigint;
   #saving: Promise<unknown> = Promise.resolve();
+  /** Whether all copies were the same when it was opened. */
+  readonly isEverywhere: boolean;
 
-  constructor(queue: Queue, file: DirectFile, { superblock, hash }: LoadedSuperblock) {
+  constructor(queue: Queue, file: DirectFile, { superblock, hash, isEverywhere }: LoadedSuperblock) {
     this.#queue = queue;
     this.#file = file;
     this.#current = superblock;
     this.#hash = hash;
+    this.isEverywhere = isEverywhere;
   }
 
   get current(): Superblock {

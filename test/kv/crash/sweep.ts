@@ -19,9 +19,6 @@
  * | lost all writes from some moment on | the same             | those flushed before                                        |
  * | misdirected a write, then a close   | the same             | all that were called                                        |
  * | misdirected anything else           | the same             | none: it may have destroyed what proves the flushes         |
- * | failed a flush or a write with EIO; | the same             | those flushed before: a KNOWN LIMIT of the store, see       |
- * | opened again in the same history;   |                      | `isUnsure`. Cases that need this line are counted as        |
- * | then the power is cut               |                      | forgiven, and are the only ones that are                    |
  *
  * In every case what is found is a prefix; a key that can be read has the value of that prefix.
  *
@@ -146,8 +143,6 @@ export function describeHistory({ start, steps, closes }: SweepHistory): string 
 export interface Run {
   /** What is wrong, or null. */
   readonly violation: string | null;
-  /** Something is wrong that is known, see `isUnsure`. */
-  readonly isForgiven: boolean;
   /** The kind of each request, in their order. */
   readonly requests: readonly string[];
 }
@@ -161,16 +156,6 @@ class Account {
   hasFlushFailed = false;
   #acknowledgedBefore = 0;
   #struckBeforeOpening = 0;
-  hasWriteFailed = false;
-  /** A promise was broken, and only the known limit excuses it. */
-  isForgiven = false;
-  /**
-   * A KNOWN LIMIT of the store, not of the sweep: a write or a flush had failed before an opening. What it left can
-   * be read, and later flushes pass over it. The opening takes it for good, and the store goes on behind it; a power
-   * cut takes it away with all that follows, acknowledged or not. The remedy would be that an opening writes again
-   * what it accepts without a proof that it was flushed.
-   */
-  isUnsure = false;
   readonly #lostSegments = new Set<number>();
   /** Frames that are there and say what had been flushed. */
   readonly #proofs: { flushed: number; called: number }[] = [];
@@ -190,19 +175,17 @@ class Account {
       if (this.struck++ === 0) this.#acknowledgedBefore = this.ledger.flushedThrough;
       if (kind === 'fdatasync' || kind === 'fsync') this.hasFlushFailed = true;
       if (kind === 'write') this.#lostSegments.add(offset);
-      if (kind === 'write' && this.fault?.kind === 'EIO') this.hasWriteFailed = true;
     } else if (kind === 'write' && offset >= HEADER_BYTES && !this.#lostSegments.has(segmentAt(offset))) {
       this.#proofs.push({ flushed: this.ledger.flushedThrough, called: this.ledger.called });
     }
   }
 
   /** What is found may be a loss, or an error that tells of one. */
-  mayReport(isSameMachine: boolean): boolean {
-    return this.isWriteLie || (this.isUnsure && !isSameMachine);
+  get mayReport(): boolean {
+    return this.isWriteLie;
   }
 
   opening(): void {
-    this.isUnsure ||= this.hasFlushFailed || this.hasWriteFailed;
     this.#struckBeforeOpening = this.struck;
   }
 
@@ -214,7 +197,6 @@ class Account {
   /** The table above. */
   fewest(isClosed: boolean, isSameMachine: boolean): number {
     const { fault, ledger } = this;
-    if (this.isUnsure && !isSameMachine) return this.#acknowledgedBefore;
     if (fault === null || !this.isWriteLie) {
       return isSameMachine && !this.hasFlushFailed
         ? Math.max(ledger.writtenThrough, ledger.flushedThrough)
@@ -247,7 +229,7 @@ export async function runCase(history: SweepHistory, fault: SweepFault | null): 
   }
   delete disk.onOperation;
   disk.stop();
-  return { violation, isForgiven: account.isForgiven, requests: account.requests };
+  return { violation, requests: account.requests };
 }
 
 async function live(history: SweepHistory, disk: SimulatedDisk, account: Account, random: Random): Promise<void> {
@@ -300,7 +282,7 @@ async function verify(
 ): Promise<void> {
   const { ledger } = account;
   const from = account.fewest(isClosed, isSameMachine);
-  const mayReport = account.mayReport(isSameMachine);
+  const { mayReport } = account;
   const watch = new Watch(disk, () => undefined);
   const check = async (): Promise<void> => {
     let reading = 'opening';
@@ -310,19 +292,12 @@ async function verify(
       const contents = await readAll(store).catch((error: unknown) => {
         if (!mayReport) throw error;
         codeOf(error, what);
-        account.isForgiven ||= !account.isWriteLie;
         return null;
       });
       if (contents === null) await requireReadable(store, ledger, from, what);
-      else {
-        const groups = requirePrefix(ledger, contentsOf(contents), from, what);
-        const isShort =
-          groups < ledger.flushedThrough && ledger.find(contentsOf(contents), ledger.flushedThrough, ledger.called) < 0;
-        account.isForgiven ||= isShort && !account.isWriteLie;
-      }
+      else requirePrefix(ledger, contentsOf(contents), from, what);
     } catch (error) {
       codeOf(error, what);
-      account.isForgiven ||= mayReport && !account.isWriteLie;
       if (!mayReport) throw new Violation(`${what}: ${reading} failed: ${String(error)}`);
     }
   };
@@ -368,8 +343,6 @@ export interface SweepResult {
   /** Cases that were run, and those there are. */
   cases: number;
   casesInAll: number;
-  /** Cases that showed the known limit of the store. */
-  forgiven: number;
   /** The first violations, shrunk. */
   violations: string[];
 }
@@ -391,7 +364,7 @@ export async function sweep({
   mostViolations,
   planted = {},
 }: SweepPlan): Promise<SweepResult> {
-  const result: SweepResult = { histories: 0, requests: 0, cases: 0, casesInAll: 0, forgiven: 0, violations: [] };
+  const result: SweepResult = { histories: 0, requests: 0, cases: 0, casesInAll: 0, violations: [] };
   for (let next = seed; next < seed + histories && result.violations.length < mostViolations; next++) {
     const history = await historyOf(next, planted);
     const { violation, requests } = await runCase(history, null);
@@ -407,7 +380,6 @@ export async function sweep({
     for (const fault of chosen) {
       result.cases++;
       const run = await runCase(history, fault);
-      if (run.isForgiven) result.forgiven++;
       if (run.violation === null) continue;
       result.violations.push(await report(history, fault, run.violation));
       if (result.violations.length === mostViolations) break;

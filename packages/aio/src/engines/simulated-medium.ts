@@ -121,7 +121,8 @@ export class Medium {
 
   /**
    * A flush has failed. What it was to cover is marked clean all the same: some of it is on the medium,
-   * some is read back until the power goes, some is gone at once; no later flush will save any of it.
+   * some is read back until the power goes, some is gone at once; no later flush will save any of it. Only the
+   * size of the file is saved by the next flush that succeeds: an inode is written as a whole.
    */
   failFlush(covers: number, random: Random): void {
     for (const change of this.#takeCovered(covers)) {
@@ -131,6 +132,12 @@ export class Medium {
       if (fate === 1)
         for (const [at, run] of someSectors(bytes, 0.5, random)) this.#durable.write(change.offset + at, run);
       if (fate === 2 && random.chance(0.5)) this.#revert(change.offset, bytes.length);
+      this.#unflushed.push({
+        ...positionOf(change),
+        endBytes: change.endBytes,
+        offset: change.endBytes,
+        bytes: nothing,
+      });
     }
   }
 
@@ -182,6 +189,21 @@ export class Medium {
       if (change.completedOrder !== Infinity) this.#visible.write(change.offset, change.bytes());
     }
   }
+}
+
+const NOTHING = new Uint8Array(0);
+
+function nothing(): Uint8Array {
+  return NOTHING;
+}
+
+/** When a change was made. */
+function positionOf({
+  submittedTick,
+  reportedTick,
+  completedOrder,
+}: Change): Omit<Change, 'offset' | 'bytes' | 'endBytes'> {
+  return { submittedTick, reportedTick, completedOrder };
 }
 
 /** M3: every change takes effect at some moment between its submission and the report of its completion. */

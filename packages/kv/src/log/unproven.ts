@@ -1,0 +1,82 @@
+/**
+ * The end of the log that nothing proves to have been flushed, and how an opening makes it safe: it is written again,
+ * byte by byte the same, in its place.
+ *
+ * A flush alone is not enough. After a write or a flush has failed, what is read may come from a cache that no later
+ * flush covers (Rebello et al., "Can Applications Recover from fsync Failures?", ATC '20), and is gone after a power
+ * cut. What is written anew is covered by the next flush.
+ *
+ * ```
+ *   │ … frame │ frame │ … │ frame │ end         proof: a later frame's flushedThrough, a checkpoint,
+ *     proven ──────────►│◄ unproven ►│                 the end that a clean close has recorded
+ * ```
+ *
+ * N1. A place that is written again gets the bytes that recovery has accepted, so a write that is torn does no harm.
+ *
+ * It decides nothing about what belongs to the log: recovery does.
+ */
+import { AiokvError } from '@aiokv/core';
+import type { Sequence } from '@aiokv/core';
+import { allocateAligned } from '@aiokv/aio';
+import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
+import { requireFull } from '../failures.ts';
+import { frameHash, readFrame, windowOf } from '../format/frame.ts';
+
+/** A frame as recovery has accepted it. */
+export interface AcceptedFrame {
+  /** Where its write began, and how long it was: the header of the segment is in front of the first frame. */
+  readonly fileOffset: number;
+  readonly lengthBytes: number;
+  /** Bytes of the write in front of the frame. */
+  readonly frameAt: number;
+  readonly lastSequence: Sequence;
+  readonly hash: bigint;
+}
+
+const WRITES_AT_ONCE = 4;
+
+export class UnprovenTail {
+  #frames: AcceptedFrame[] = [];
+
+  /** Frames come in the order of their sequences. */
+  accept(frame: AcceptedFrame): void {
+    this.#frames.push(frame);
+  }
+
+  /** Everything through `sequence` was flushed. */
+  prove(sequence: Sequence): void {
+    const first = this.#frames.findIndex(({ lastSequence }) => lastSequence > sequence);
+    if (first !== 0) this.#frames = first < 0 ? [] : this.#frames.slice(first);
+  }
+
+  /**
+   * Writes what is unproven again; the flush is the caller's.
+   *
+   * @throws AiokvError ERR_AIOKV_IO; SystemCallError
+   */
+  async writeAgain(queue: Queue, file: DirectFile): Promise<void> {
+    let next = 0;
+    const writer = async (): Promise<void> => {
+      for (let frame = this.#frames[next++]; frame !== undefined; frame = this.#frames[next++]) {
+        const { fileOffset, lengthBytes } = frame;
+        const buffer = allocateAligned(lengthBytes);
+        requireFull('read', await queue.read(file, buffer, { offset: fileOffset }), lengthBytes, file.path);
+        // N1.
+        if (!isSame(buffer, frame)) {
+          throw new AiokvError(
+            'ERR_AIOKV_IO',
+            `byte ${fileOffset} of ${file.path} was read twice and differed: check the device, then open the store again`,
+          );
+        }
+        requireFull('write', await queue.write(file, buffer, { offset: fileOffset }), lengthBytes, file.path);
+      }
+    };
+    const results = await Promise.allSettled(Array.from({ length: WRITES_AT_ONCE }, writer));
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
+  }
+}
+
+function isSame(buffer: AlignedBuffer, { frameAt, hash }: AcceptedFrame): boolean {
+  const frame = windowOf(buffer, frameAt);
+  return readFrame(frame) !== null && frameHash(frame) === hash;
+}
