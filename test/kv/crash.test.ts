@@ -64,6 +64,13 @@ testOf('latePages')('pages taken for clean that changed after the cut of a check
   t.log(`found after ${images} images: ${violation?.split('\n')[0]}`);
 });
 
+testOf('tornBatches')('a recovery that ignores where a batch ends is found', async (t) => {
+  t.timeout(540_000 + 10 * IMAGES);
+  const { violation, images } = await look(IMAGES, { tornBatches: true }, 0);
+  t.regex(violation ?? '', /no prefix/);
+  t.log(`found after ${images} images: ${violation?.split('\n')[0]}`);
+});
+
 testOf('lateStart')('a replay that starts behind the checkpoint, inside a batch perhaps, is found', async (t) => {
   t.timeout(540_000 + 10 * IMAGES);
   const { violation, images } = await look(2 * IMAGES, { lateStart: true }, 0);

@@ -64,6 +64,10 @@ export interface Planted {
   readonly uncheckedTag?: boolean;
   /** Lets the replay start behind what was flushed instead of behind the checkpoint, inside a batch perhaps. */
   readonly lateStart?: boolean;
+  /** Leaves the epoch out of what is hashed: it is always the same. */
+  readonly sameEpoch?: boolean;
+  /** Replays the records of a batch that a crash cut off. */
+  readonly tornBatches?: boolean;
   /** Serves what recovery has accepted without writing it again. */
   readonly unsecuredTail?: boolean;
   /** Takes pages that changed after the cut of a checkpoint for what that checkpoint holds. */
@@ -224,7 +228,7 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
   const usedSlots = new Set([...recovered.usedSlots, ...standing.slots]);
   if ([...usedSlots].some((slot) => slot >= recovered.slotCount)) throw corrupt(`${file.path} was cut off`);
   const segments = new Segments(file, geometry, recovered.slotCount, usedSlots);
-  const epoch = randomBytes(6).readUIntLE(0, 6);
+  const epoch = planted.sameEpoch === true ? 0 : randomBytes(6).readUIntLE(0, 6);
   const log = new LogWriter({
     queue,
     file,
@@ -281,7 +285,7 @@ async function recover(
   const superblock = superblocks.current;
   const standing = await loadIndex(file, queue, superblock, index, budget, progress, planted);
   index.pager.use(standing.mapping);
-  const recovery = new Recovery(queue, file, superblock, index, budget, progress);
+  const recovery = new Recovery(queue, file, superblock, index, budget, progress, planted.tornBatches === true);
   const recovered = await recovery.run();
   if (index.failure !== null) throw index.failure;
   if (planted.unsecuredTail !== true) await recovery.secure();

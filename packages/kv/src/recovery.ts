@@ -113,6 +113,8 @@ export class Recovery {
   #pending: PendingRecord[] = [];
   #passedEnd: boolean;
   readonly #unproven = new UnprovenTail();
+  /** For tests only: see `Planted`. */
+  readonly #plantedTornBatches: boolean;
 
   constructor(
     queue: Queue,
@@ -121,7 +123,9 @@ export class Recovery {
     target: ReplayTarget,
     budget: TurnBudget,
     progress: ProgressReporter,
+    plantedTornBatches: boolean,
   ) {
+    this.#plantedTornBatches = plantedTornBatches;
     this.#queue = queue;
     this.#file = file;
     this.#superblock = superblock;
@@ -415,7 +419,8 @@ export class Recovery {
       const keyAt = at + RECORD_HEADER_BYTES;
       const fileOffset = frameOffset + at;
       const lengthBytes = recordBytes(keyBytes, valueBytes);
-      if ((flagsOf(view, at) & FLAG_BATCH_CONTINUES) !== 0 || this.#pending.length > 0) {
+      const isInBatch = (flagsOf(view, at) & FLAG_BATCH_CONTINUES) !== 0 || this.#pending.length > 0;
+      if (isInBatch && !this.#plantedTornBatches) {
         const key = bytes.slice(keyAt, keyAt + keyBytes);
         this.#pending.push({ kind: kindOf(view, at), key, fileOffset, lengthBytes });
         if ((flagsOf(view, at) & FLAG_BATCH_CONTINUES) === 0) this.#applyPending();
