@@ -141,6 +141,7 @@ test('superblock', (t) => {
     maxKeyBytes: 4096,
     maxFrameBytes: 262_144,
     comparator: 1,
+    maxValueBytes: 67_108_864,
     sequence: 6,
     previousHash: 0x1111_2222_3333_4444n,
     checkpointRoot: 0,

@@ -3,9 +3,12 @@
  * that has to wait, or that has a condition.
  *
  * Y1. A condition is about the state before the group: operations of one batch do not see each other.
+ * Y2. A group owns its bytes: the caller's may change as soon as the call has returned.
  */
-import { AiokvError, AiokvRangeError, AiokvTypeError } from '@aiokv/core';
+import { AiokvError, AiokvRangeError, AiokvTypeError, MIB } from '@aiokv/core';
+import { maxRecordBytes, pieceValueBytes, tableBytes } from './format/extent.ts';
 import { RecordKind, paddedRecordBytes } from './format/record.ts';
+import type { Geometry } from './format/superblock.ts';
 import { encodeKey, encodeValue } from './keys.ts';
 import type { Bytes } from './keys.ts';
 
@@ -32,25 +35,36 @@ export interface Condition {
   learned: { readonly fileOffset: number; readonly version: number } | null;
 }
 
-/** Parallel arrays, and the conditions. */
+/** Parallel arrays of the operations, the records that they take, and the conditions. */
 export interface Group {
   readonly kinds: RecordKind[];
   readonly keys: Uint8Array[];
   readonly values: Uint8Array[];
+  /** Of the records in the log, in their order: one for each operation, and before it those of the pieces of its value. */
   readonly paddedSizes: number[];
   readonly conditions: Condition[];
+  /** It takes too much to be admitted in one step. */
+  isLong: boolean;
 }
 
-/** What one record and one group may take in the log, in bytes. */
+/** What one value and one group may take. */
 export interface GroupLimits {
-  readonly recordBytes: number;
-  readonly groupBytes: number;
+  readonly geometry: Geometry;
+  readonly valueBytes: number;
+  /** Of a batch: of each operation 24 bytes, key and value. */
+  readonly batchBytes: number;
+  /** Of a group that is admitted in one step, in the log. */
+  readonly stepBytes: number;
 }
+
+/** A step of about a millisecond: with the bytes, or with the records, it takes longer. */
+export const MOST_STEP_BYTES = MIB;
+const MOST_STEP_RECORDS = 1024;
 
 export const NO_VALUE = new Uint8Array(0);
 
 /**
- * The operations of a batch as a group that owns its bytes.
+ * The operations of a batch as a group.
  *
  * @param scratch room for a key
  * @throws AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT; AiokvRangeError ERR_AIOKV_KEY_TOO_LARGE,
@@ -60,37 +74,96 @@ export function encodeGroup(operations: readonly BatchOperation[], scratch: Uint
   if (!Array.isArray(operations)) {
     throw new AiokvTypeError('ERR_AIOKV_INVALID_ARGUMENT', 'batch takes an array of operations');
   }
-  const group: Group = { kinds: [], keys: [], values: [], paddedSizes: [], conditions: [] };
-  let total = 0;
+  const group = emptyGroup();
+  let bytes = 0;
   for (const operation of operations as readonly BatchOperation[]) {
     if (operation?.type !== 'put' && operation?.type !== 'del') {
       throw new AiokvTypeError('ERR_AIOKV_INVALID_ARGUMENT', "the type of a batch operation is 'put' or 'del'");
     }
     const keyBytes = encodeKey(operation.key, scratch);
-    const value = operation.type === 'put' ? encodeValue(operation.value).slice() : NO_VALUE;
-    const padded = paddedRecordBytes(keyBytes, value.length);
-    if (padded > limits.recordBytes) throw recordTooLarge(padded, limits);
-    total += padded;
+    const value = operation.type === 'put' ? encodeValue(operation.value) : NO_VALUE;
+    requireValueFits(value, limits);
+    bytes += paddedRecordBytes(keyBytes, value.length);
+    // A batch of one is a write like any other.
+    if (bytes > limits.batchBytes && operations.length > 1) throw batchTooLarge(limits);
     const version = conditionOf(operation);
     if (version !== null) group.conditions.push({ at: group.kinds.length, version, learned: null });
-    group.kinds.push(operation.type === 'put' ? RecordKind.put : RecordKind.del);
-    group.keys.push(scratch.slice(0, keyBytes));
-    group.values.push(value);
-    group.paddedSizes.push(padded);
+    const kind = operation.type === 'put' ? RecordKind.put : RecordKind.del;
+    addOperation(group, kind, scratch, keyBytes, value, limits);
   }
-  if (total > limits.groupBytes) {
-    throw new AiokvRangeError(
-      'ERR_AIOKV_BATCH_TOO_LARGE',
-      `a batch takes at most ${limits.groupBytes} bytes, this one has ${total}: split it, or open with a larger writeBufferBytes`,
-    );
+  return closed(group, limits);
+}
+
+/** One write as a group. Key and value are copied. */
+export function groupOfOne(
+  kind: RecordKind,
+  key: Uint8Array,
+  keyBytes: number,
+  value: Uint8Array,
+  limits: GroupLimits,
+): Group {
+  const group = emptyGroup();
+  addOperation(group, kind, key, keyBytes, value, limits);
+  return closed(group, limits);
+}
+
+/** @throws AiokvRangeError ERR_AIOKV_RECORD_TOO_LARGE */
+export function requireValueFits(value: Uint8Array, { valueBytes }: GroupLimits): void {
+  if (value.length <= valueBytes) return;
+  throw new AiokvRangeError(
+    'ERR_AIOKV_RECORD_TOO_LARGE',
+    `a value has at most ${valueBytes} bytes, this one has ${value.length}: split it`,
+  );
+}
+
+function emptyGroup(): Group {
+  return { kinds: [], keys: [], values: [], paddedSizes: [], conditions: [], isLong: false };
+}
+
+function addOperation(
+  group: Group,
+  kind: RecordKind,
+  key: Uint8Array,
+  keyBytes: number,
+  value: Uint8Array,
+  { geometry }: GroupLimits,
+): void {
+  group.kinds.push(kind);
+  group.keys.push(copyOf(key, keyBytes));
+  group.values.push(copyOf(value, value.length));
+  const paddedBytes = paddedRecordBytes(keyBytes, value.length);
+  if (paddedBytes <= maxRecordBytes(geometry)) {
+    group.paddedSizes.push(paddedBytes);
+    return;
   }
+  const pieceBytes = pieceValueBytes(geometry, keyBytes);
+  for (let from = 0; from < value.length; from += pieceBytes) {
+    group.paddedSizes.push(paddedRecordBytes(keyBytes, Math.min(pieceBytes, value.length - from)));
+  }
+  group.paddedSizes.push(paddedRecordBytes(keyBytes, tableBytes(Math.ceil(value.length / pieceBytes))));
+}
+
+function closed(group: Group, { stepBytes }: GroupLimits): Group {
+  const { paddedSizes } = group;
+  let bytes = 0;
+  for (const size of paddedSizes) bytes += size;
+  group.isLong = paddedSizes.length > MOST_STEP_RECORDS || bytes > stepBytes;
   return group;
 }
 
-export function recordTooLarge(padded: number, { recordBytes }: GroupLimits): AiokvRangeError {
+/** A copy of the first bytes; `slice` of a Buffer is none. */
+function copyOf(source: Uint8Array, lengthBytes: number): Uint8Array {
+  if (lengthBytes === 0) return NO_VALUE;
+  // Short ones share slabs: an ArrayBuffer of its own costs more than the copy.
+  const copy = Buffer.allocUnsafe(lengthBytes);
+  copy.set(lengthBytes === source.length ? source : source.subarray(0, lengthBytes));
+  return copy;
+}
+
+function batchTooLarge({ batchBytes }: GroupLimits): AiokvRangeError {
   return new AiokvRangeError(
-    'ERR_AIOKV_RECORD_TOO_LARGE',
-    `key and value take ${padded} bytes in the log, at most ${recordBytes} fit: split the value`,
+    'ERR_AIOKV_BATCH_TOO_LARGE',
+    `a batch takes at most ${batchBytes} bytes, of each operation 24, key and value: split it, or open with a larger maxBatchBytes`,
   );
 }
 

@@ -15,11 +15,12 @@
  * An overlay holds deletions as entries of their own; the tree holds only keys that exist. What an entry
  * says is location.ts.
  */
+import { assert } from '@aiokv/core';
 import type { Clock, Sequence } from '@aiokv/core';
 import { MAX_KEY_BYTES } from './format/record.ts';
 import { IndexCursor } from './index-cursor.ts';
 import { DELETED, highWordOf, isDeletion, lowWordOf } from './location.ts';
-import type { ReplayTarget } from './recovery.ts';
+import type { ReplayTarget } from './pending.ts';
 import { NodeMemory, Tree } from './tree/index.ts';
 import type { Entry, TreeSnapshot } from './tree/index.ts';
 
@@ -109,12 +110,35 @@ export class KeyIndex implements ReplayTarget {
     return new Promise((resolve) => this.#roomWaiters.push(resolve));
   }
 
-  admitPut(key: Uint8Array, keyBytes: number, fileOffset: number, lengthBytes: number): void {
-    this.#overlay.set(key, keyBytes, lowWordOf(fileOffset), highWordOf(fileOffset), lengthBytes);
+  /** @param into what `stage` gave, or the overlay */
+  admitPut(key: Uint8Array, keyBytes: number, fileOffset: number, lengthWord: number, into = this.#overlay): void {
+    into.set(key, keyBytes, lowWordOf(fileOffset), highWordOf(fileOffset), lengthWord);
   }
 
-  admitDelete(key: Uint8Array, keyBytes: number): void {
-    this.#overlay.set(key, keyBytes, 0, DELETED, 0);
+  admitDelete(key: Uint8Array, keyBytes: number, into = this.#overlay): void {
+    into.set(key, keyBytes, 0, DELETED, 0);
+  }
+
+  /** For a group that is admitted bit by bit: its entries, which nobody sees until `admitStaged`. */
+  stage(): Tree {
+    return new Tree(this.#memory);
+  }
+
+  get isDraining(): boolean {
+    return this.#draining !== null;
+  }
+
+  /** X4. Makes a stage the overlay, in front of all that was admitted before it. Nothing may be draining. */
+  admitStaged(stage: Tree, through: Sequence): void {
+    assert(this.#draining === null, 'one overlay is drained at a time');
+    if (this.#overlay.size > 0) this.#startDraining();
+    this.#overlay = stage;
+    this.admitted(through);
+  }
+
+  /** The last write that every lookup sees. */
+  get admittedThrough(): Sequence {
+    return this.#admittedThrough;
   }
 
   /** Must be called after the last entry of a group was admitted: an overlay never ends inside a batch. */
@@ -131,9 +155,9 @@ export class KeyIndex implements ReplayTarget {
   }
 
   /** @internal For a replay, during which nothing else happens: straight into the tree. */
-  replayPut(bytes: Uint8Array, keyAt: number, keyBytes: number, fileOffset: number, lengthBytes: number): void {
+  replayPut(bytes: Uint8Array, keyAt: number, keyBytes: number, fileOffset: number, lengthWord: number): void {
     for (let i = 0; i < keyBytes; i++) this.#key[i] = bytes[keyAt + i] as number;
-    this.#tree.set(this.#key, keyBytes, lowWordOf(fileOffset), highWordOf(fileOffset), lengthBytes);
+    this.#tree.set(this.#key, keyBytes, lowWordOf(fileOffset), highWordOf(fileOffset), lengthWord);
   }
 
   /** @internal */

@@ -33,6 +33,7 @@ import {
   RecordKind,
   RECORD_HEADER_BYTES,
   flagsOf,
+  isExtent,
   isKnownRecord,
   keyBytesOf,
   kindOf,
@@ -44,16 +45,13 @@ import { NO_PREDECESSOR, SEGMENT_HEADER_BYTES, SegmentKind, readSegmentHeader, s
 import type { ChainLink, SegmentHeader } from './format/segment.ts';
 import type { LogStart, Superblock } from './format/superblock.ts';
 import type { Block } from './format/words.ts';
+import { lengthWordOf } from './location.ts';
 import type { LogPosition } from './log/commit.ts';
 import { Segments } from './log/segments.ts';
+import { PendingBatch } from './pending.ts';
+import type { ReplayTarget } from './pending.ts';
 import { nextTurn } from './turn.ts';
 import type { TurnBudget } from './turn.ts';
-
-/** Told of every record that counts, in sequence order. The key is `bytes[keyAt]` and on, valid during the call. */
-export interface ReplayTarget {
-  replayPut(bytes: Uint8Array, keyAt: number, keyBytes: number, fileOffset: number, lengthBytes: number): void;
-  replayDelete(bytes: Uint8Array, keyAt: number, keyBytes: number): void;
-}
 
 export interface Recovered {
   readonly position: LogPosition;
@@ -66,13 +64,6 @@ export interface Recovered {
 interface FoundSegment {
   readonly header: SegmentHeader;
   readonly hash: bigint;
-}
-
-interface PendingRecord {
-  readonly kind: number;
-  readonly key: Uint8Array;
-  readonly fileOffset: number;
-  readonly lengthBytes: number;
 }
 
 const READ_BYTES = 256 * 1024;
@@ -94,7 +85,7 @@ export class Recovery {
   /** Segments that were replayed, oldest first. */
   readonly #replayed: LogStart[] = [];
   #epoch = 0;
-  #pending: PendingRecord[] = [];
+  readonly #pending = new PendingBatch();
   #passedEnd: boolean;
 
   constructor(queue: Queue, file: DirectFile, superblock: Superblock, target: ReplayTarget, budget: TurnBudget) {
@@ -255,7 +246,7 @@ export class Recovery {
       const frame = windowOf(buffer, offset);
       const header = readFrame(frame);
       if (header === null || !this.#continues(header)) break;
-      this.#replayFrame(frame, header, base + offset);
+      await this.#replayFrame(frame, header, base + offset);
       this.#link = {
         segmentSequence: segment.sequence,
         frameNumber: header.frameNumber,
@@ -278,9 +269,9 @@ export class Recovery {
     );
   }
 
-  #replayFrame(frame: Block, header: FrameHeader, frameOffset: number): void {
+  async #replayFrame(frame: Block, header: FrameHeader, frameOffset: number): Promise<void> {
     if (header.epoch !== this.#epoch) {
-      this.#pending = [];
+      this.#pending.drop();
       this.#epoch = header.epoch;
     }
     const { bytes, view } = frame;
@@ -296,35 +287,25 @@ export class Recovery {
           `${this.#file.path} holds records of kind ${kindOf(view, at)}, flags ${flagsOf(view, at)}: open it with a newer aiokv`,
         );
       }
-      // The index has what the checkpoint covers, which never ends inside a batch.
-      if (header.firstSequence + records <= this.#superblock.checkpointSequence) {
-        at += paddedRecordBytes(keyBytes, valueBytes);
-        continue;
-      }
-      const keyAt = at + RECORD_HEADER_BYTES;
-      const fileOffset = frameOffset + at;
-      const lengthBytes = recordBytes(keyBytes, valueBytes);
-      if ((flagsOf(view, at) & FLAG_BATCH_CONTINUES) !== 0 || this.#pending.length > 0) {
-        const key = bytes.slice(keyAt, keyAt + keyBytes);
-        this.#pending.push({ kind: kindOf(view, at), key, fileOffset, lengthBytes });
-        if ((flagsOf(view, at) & FLAG_BATCH_CONTINUES) === 0) this.#applyPending();
-      } else if (kindOf(view, at) === RecordKind.put) {
-        this.#target.replayPut(bytes, keyAt, keyBytes, fileOffset, lengthBytes);
-      } else {
-        this.#target.replayDelete(bytes, keyAt, keyBytes);
+      // The index has what the checkpoint covers, which never ends inside a batch. A piece of a value counts by the put.
+      const isCovered = header.firstSequence + records <= this.#superblock.checkpointSequence;
+      if (!isCovered && kindOf(view, at) !== RecordKind.piece) {
+        const keyAt = at + RECORD_HEADER_BYTES;
+        const fileOffset = frameOffset + at;
+        const isPut = kindOf(view, at) === RecordKind.put;
+        const length = lengthWordOf(recordBytes(keyBytes, valueBytes), isExtent(view, at));
+        const goesOn = (flagsOf(view, at) & FLAG_BATCH_CONTINUES) !== 0;
+        if (goesOn || !this.#pending.isEmpty) {
+          if (isPut) this.#pending.put(bytes, keyAt, keyBytes, fileOffset, length);
+          else this.#pending.delete(bytes, keyAt, keyBytes);
+          if (!goesOn) await this.#pending.apply(this.#target, this.#budget);
+        } else if (isPut) this.#target.replayPut(bytes, keyAt, keyBytes, fileOffset, length);
+        else this.#target.replayDelete(bytes, keyAt, keyBytes);
       }
       at += paddedRecordBytes(keyBytes, valueBytes);
     }
     if (records !== header.recordCount)
       throw corrupt(`a frame of ${this.#file.path} holds ${records} records, not ${header.recordCount}`);
-  }
-
-  #applyPending(): void {
-    for (const { kind, key, fileOffset, lengthBytes } of this.#pending) {
-      if (kind === RecordKind.put) this.#target.replayPut(key, 0, key.length, fileOffset, lengthBytes);
-      else this.#target.replayDelete(key, 0, key.length);
-    }
-    this.#pending = [];
   }
 
   #successor(): FoundSegment | undefined {

@@ -16,17 +16,21 @@
  */
 import { AiokvTypeError, MIB, assert } from '@aiokv/core';
 import type { DirectFile, Queue, QueueStatistics } from '@aiokv/aio';
+import { admit, admitInSlices } from './admission.ts';
+import type { AdmissionParts } from './admission.ts';
 import { closed } from './failures.ts';
-import {
-  FLAG_BATCH_CONTINUES,
-  RecordKind,
-  copyValue,
-  paddedRecordBytes,
-  recordBytes,
-  sequenceOf,
-} from './format/record.ts';
+import { maxRecordBytes } from './format/extent.ts';
+import { RecordKind, copyValue, isExtent, paddedRecordBytes, recordBytes, sequenceOf } from './format/record.ts';
 import type { Geometry } from './format/superblock.ts';
-import { NO_VALUE, conditionFailed, conditionOf, encodeGroup, recordTooLarge } from './group.ts';
+import {
+  MOST_STEP_BYTES,
+  NO_VALUE,
+  conditionFailed,
+  conditionOf,
+  encodeGroup,
+  groupOfOne,
+  requireValueFits,
+} from './group.ts';
 import type { BatchOperation, Condition, Group, GroupLimits } from './group.ts';
 import { StoreIterator } from './iterator.ts';
 import type { EncodedRange, IteratorHost } from './iterator.ts';
@@ -83,6 +87,8 @@ export class Store implements IteratorHost, AsyncDisposable {
   readonly #key = createKeyScratch();
   readonly #entry = new Entry();
   readonly #limits: GroupLimits;
+  readonly #mostRecordBytes: number;
+  readonly #admission: AdmissionParts;
   readonly #iterators = new Set<StoreIterator>();
   /** The last write that waits for room, and how many do. */
   #line: Promise<unknown> = DONE;
@@ -92,14 +98,16 @@ export class Store implements IteratorHost, AsyncDisposable {
   /** @internal Stores are made by `open`. */
   constructor(parts: StoreParts) {
     this.#parts = parts;
-    const { geometry, options, queue, file, log } = parts;
+    const { geometry, options, queue, file, log, index } = parts;
     this.#limits = {
-      recordBytes: LogWriter.maxRecordBytes(geometry),
-      groupBytes: LogWriter.maxGroupBytes(geometry, options.writeBufferBytes),
+      geometry,
+      valueBytes: parts.superblocks.current.maxValueBytes,
+      batchBytes: options.maxBatchBytes,
+      stepBytes: Math.min(MOST_STEP_BYTES, LogWriter.maxGroupBytes(geometry, options.writeBufferBytes)),
     };
-    this.#reader = new RecordReader(queue, file, (sequence) =>
-      log.latched !== null && sequence > log.flushedThrough ? log.latched : null,
-    );
+    this.#admission = { log, index, geometry, clock: options.clock };
+    this.#mostRecordBytes = maxRecordBytes(geometry);
+    this.#reader = new RecordReader(queue, file, log);
   }
 
   /**
@@ -262,7 +270,7 @@ export class Store implements IteratorHost, AsyncDisposable {
     const { log, index, queue, superblocks } = this.#parts;
     return {
       checkpointSequence: superblocks.current.checkpointSequence,
-      sequence: log.appendedThrough,
+      sequence: index.admittedThrough,
       flushedThrough: log.flushedThrough,
       indexBytes: index.memoryBytes,
       queue: queue.statistics(),
@@ -334,48 +342,35 @@ export class Store implements IteratorHost, AsyncDisposable {
     const group = encodeGroup(operations, this.#key, this.#limits);
     if (group.conditions.length > 0) return this.#writeIf(group, level);
     if (group.kinds.length === 0) return this.#acknowledge(level);
-    if (this.#hasRoom(group)) {
-      this.#admit(group);
-      return this.#acknowledge(level);
-    }
-    return this.#standInLine(group, level);
+    return this.#enter(group, level);
   }
 
   #write(kind: RecordKind, keyBytes: number, value: Uint8Array, level: Durability): Promise<void> {
     const { log, index } = this.#parts;
     const padded = paddedRecordBytes(keyBytes, value.length);
-    if (padded > this.#limits.recordBytes) throw recordTooLarge(padded, this.#limits);
-    if (this.#lineLength === 0 && log.hasRoomFor(padded) && index.hasRoomFor(1)) {
-      this.#admitOne(kind, 0, this.#key, keyBytes, value);
+    const isOneRecord = padded <= this.#mostRecordBytes;
+    if (isOneRecord && this.#lineLength === 0 && log.hasRoomFor(padded) && index.hasRoomFor(1)) {
+      const offset = log.append(kind, 0, this.#key, keyBytes, value);
+      if (kind === RecordKind.put) index.admitPut(this.#key, keyBytes, offset, recordBytes(keyBytes, value.length));
+      else index.admitDelete(this.#key, keyBytes);
       index.admitted(log.appendedThrough);
       return this.#acknowledge(level);
     }
-    const key = this.#key.slice(0, keyBytes);
-    const group = { kinds: [kind], keys: [key], values: [value.slice()], paddedSizes: [padded], conditions: [] };
-    return this.#standInLine(group, level);
+    requireValueFits(value, this.#limits);
+    return this.#enter(groupOfOne(kind, this.#key, keyBytes, value, this.#limits), level);
   }
 
-  /** The group that it ends, or is, counts as admitted with `KeyIndex.admitted`. */
-  #admitOne(kind: RecordKind, flags: number, key: Uint8Array, keyBytes: number, value: Uint8Array): void {
-    const { log, index } = this.#parts;
-    const offset = log.append(kind, flags, key, keyBytes, value);
-    if (kind === RecordKind.put) index.admitPut(key, keyBytes, offset, recordBytes(keyBytes, value.length));
-    else index.admitDelete(key, keyBytes);
-  }
-
-  #admit(group: Group): void {
-    const last = group.kinds.length - 1;
-    for (let i = 0; i <= last; i++) {
-      const key = group.keys[i] as Uint8Array;
-      const flags = i < last ? FLAG_BATCH_CONTINUES : 0;
-      this.#admitOne(group.kinds[i] as RecordKind, flags, key, key.length, group.values[i] as Uint8Array);
-    }
-    this.#parts.index.admitted(this.#parts.log.appendedThrough);
+  /** Admits a group without conditions, at once or in its turn. */
+  #enter(group: Group, level: Durability): Promise<void> {
+    if (!this.#hasRoom(group)) return this.#standInLine(group, level);
+    admit(this.#admission, group);
+    return this.#acknowledge(level);
   }
 
   #hasRoom(group: Group): boolean {
     const { log, index } = this.#parts;
-    return this.#lineLength === 0 && log.hasRoom(group.paddedSizes) && index.hasRoomFor(group.kinds.length);
+    if (group.isLong || this.#lineLength > 0) return false;
+    return log.hasRoom(group.paddedSizes) && index.hasRoomFor(group.kinds.length);
   }
 
   /** Admits a group if its conditions hold at that moment; what has to be read to know is read before. */
@@ -387,7 +382,7 @@ export class Store implements IteratorHost, AsyncDisposable {
         this.requireOpen();
       } else if (this.#hasRoom(group)) {
         this.#requireConditions(group);
-        this.#admit(group);
+        admit(this.#admission, group);
         return this.#acknowledge(level);
       } else if (await this.#standInLineIf(group)) return this.#acknowledge(level);
     }
@@ -423,7 +418,7 @@ export class Store implements IteratorHost, AsyncDisposable {
     const key = group.keys[condition.at] as Uint8Array;
     if (!this.#parts.index.find(key, key.length, this.#entry)) return;
     const fileOffset = fileOffsetOf(this.#entry);
-    const sink = new VersionSink();
+    const sink = new VersionSink(false);
     this.#reader.read(fileOffset, lengthOf(this.#entry), key, key.length, sink, 0);
     const { version } = await sink.promise;
     condition.learned = { fileOffset, version };
@@ -455,6 +450,7 @@ export class Store implements IteratorHost, AsyncDisposable {
     this.#lineLength++;
     const admitted = this.#line.then(async () => {
       try {
+        if (group.isLong) return await admitInSlices(this.#admission, group, mayAdmit);
         for (;;) {
           if (!log.hasRoom(group.paddedSizes)) await log.whenRoom(group.paddedSizes);
           else if (!index.hasRoomFor(group.kinds.length)) await index.whenRoom();
@@ -462,7 +458,7 @@ export class Store implements IteratorHost, AsyncDisposable {
         }
         if (log.latched !== null) throw log.latched;
         if (!mayAdmit()) return false;
-        this.#admit(group);
+        admit(this.#admission, group);
         return true;
       } finally {
         this.#lineLength--;
@@ -493,12 +489,13 @@ export class Store implements IteratorHost, AsyncDisposable {
     return level;
   }
 
-  /** A value that is not on the device yet, or null. */
+  /** A value that is not on the device yet, or null; the reader finds those that stand in pieces. */
   #fromMemory(fileOffset: number): Buffer | null {
     const { log } = this.#parts;
     const place = log.unwritten(fileOffset);
     if (place === null) return null;
     if (log.latched !== null) throw log.latched;
+    if (isExtent(place.block.view, place.offset)) return null;
     return copyValue(place.block, place.offset);
   }
 

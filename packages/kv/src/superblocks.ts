@@ -7,6 +7,7 @@ import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
 import {
   COMPARATOR_BYTEWISE,
+  FEATURE_EXTENTS,
   FORMAT_VERSION,
   SUPERBLOCK_COPIES,
   encodeSuperblock,
@@ -120,7 +121,8 @@ async function readCopies(queue: Queue, file: DirectFile): Promise<AlignedBuffer
 
 function requireKnownFormat(file: DirectFile, superblock: Superblock): void {
   const { formatVersion, incompatibleFeatures, comparator, geometry } = superblock;
-  if (formatVersion > FORMAT_VERSION || incompatibleFeatures !== 0n || superblock.readOnlyCompatibleFeatures !== 0n) {
+  const isUnknown = (incompatibleFeatures & ~FEATURE_EXTENTS) !== 0n || superblock.readOnlyCompatibleFeatures !== 0n;
+  if (formatVersion > FORMAT_VERSION || isUnknown) {
     throw new AiokvError(
       'ERR_AIOKV_FORMAT_NEWER',
       `${file.path} has format ${formatVersion}, features ${incompatibleFeatures.toString(16)}: open it with a newer aiokv`,

@@ -19,6 +19,9 @@
  * C4. After a failed write or flush nothing is written or acknowledged any more: a failed flush has
  *     marked pages clean (Rebello et al., ATC'20), and a frame written again elsewhere would fork the chain.
  * C5. `append` is synchronous and cannot fail half-way: whoever appends has asked `hasRoom` in the same turn.
+ * C6. A long group is appended bit by bit between `hold` and `release`; slots for all of it were reserved before, so
+ *     that it cannot run out of space. If it does not come to its end the store latches: other records behind an
+ *     unfinished batch would become part of it.
  *
  * It does not know what the records mean. docs/durability.md says what each state survives.
  */
@@ -26,6 +29,7 @@ import { alignUp, assert } from '@aiokv/core';
 import type { AiokvError, Clock, Sequence } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
+import { maxRecordBytes } from '../format/extent.ts';
 import { FRAME_HEADER_BYTES, MAX_FRAME_BYTES, sealFrame, windowOf } from '../format/frame.ts';
 import { encodeRecord, paddedRecordBytes } from '../format/record.ts';
 import type { RecordKind } from '../format/record.ts';
@@ -34,6 +38,7 @@ import type { ChainLink } from '../format/segment.ts';
 import type { Geometry, LogEnd, LogStart } from '../format/superblock.ts';
 import type { Block } from '../format/words.ts';
 import { latchedBy, requireFull } from '../failures.ts';
+import { Rehearsal } from './rehearsal.ts';
 import { Segments } from './segments.ts';
 
 /** How safe a write is to be before it is acknowledged. */
@@ -133,6 +138,10 @@ export class LogWriter implements CompletionHandler {
   /** Oldest first; those before the last checkpoint's start are forgotten. */
   #segments: LogStart[];
   #appendedBytes = 0;
+  /** A long group is appended: frames are sealed when they are full. */
+  #isHeld = false;
+  /** Slots that are kept for the next segments, the next one first. */
+  readonly #reserved: number[] = [];
 
   constructor(options: LogWriterOptions) {
     this.#options = options;
@@ -150,15 +159,10 @@ export class LogWriter implements CompletionHandler {
     this.#segments = [...position.segments];
   }
 
-  /** The most bytes that the records of one group may take; see `paddedRecordBytes`. */
+  /** The most bytes that the records of a group may take that is appended in one step; see `paddedRecordBytes`. */
   static maxGroupBytes(geometry: Geometry, writeBufferBytes: number): number {
     // Frames may end up half full, and one more may be open when the group comes.
-    return (Math.floor(frameCount(writeBufferBytes) / 2) - 1) * LogWriter.maxRecordBytes(geometry);
-  }
-
-  /** The most bytes that one record may take, padding counted. */
-  static maxRecordBytes(geometry: Geometry): number {
-    return Math.min(MAX_FRAME_BYTES, geometry.segmentBytes - geometry.writeAlignment) - FRAME_HEADER_BYTES;
+    return (Math.floor(frameCount(writeBufferBytes) / 2) - 1) * maxRecordBytes(geometry);
   }
 
   get appendedThrough(): Sequence {
@@ -214,35 +218,64 @@ export class LogWriter implements CompletionHandler {
   /** Whether records of these padded sizes, in this order, can be appended now without waiting. */
   hasRoom(paddedSizes: readonly number[]): boolean {
     const { frames, slots } = this.#needs(paddedSizes);
-    return frames <= this.#freeFrames && slots <= this.#options.segments.readyCount;
+    return frames <= this.#freeFrames && slots <= this.#readySlots;
   }
 
   get #freeFrames(): number {
     return this.#free.length + this.#frameLimit - this.#frames.length;
   }
 
-  /** Frame buffers and slots that appending these records would take; `append` in rehearsal. */
-  #needs(paddedSizes: readonly number[]): { frames: number; slots: number } {
-    const { segmentBytes, writeAlignment } = this.#options.geometry;
-    let offset = this.#nextOffset;
-    let used = this.#open?.usedBytes ?? 0;
-    let capacity = this.#open?.capacityBytes ?? 0;
-    let frames = 0;
-    let slots = 0;
-    for (const bytes of paddedSizes) {
-      if (used + bytes > capacity) {
-        offset += alignUp(used, writeAlignment);
-        if (segmentBytes - offset < FRAME_HEADER_BYTES + bytes) {
-          slots++;
-          offset = writeAlignment;
-        }
-        frames++;
-        capacity = Math.min(MAX_FRAME_BYTES, segmentBytes - offset);
-        used = FRAME_HEADER_BYTES;
-      }
-      used += bytes;
-    }
-    return { frames, slots };
+  /** Slots that can be taken without waiting. */
+  get #readySlots(): number {
+    return this.#reserved.length + this.#options.segments.readyCount;
+  }
+
+  #rehearse(): Rehearsal {
+    const open = this.#open;
+    return new Rehearsal(this.#options.geometry, this.#nextOffset, open?.usedBytes ?? 0, open?.capacityBytes ?? 0);
+  }
+
+  /** What appending these records would take. */
+  #needs(paddedSizes: readonly number[]): Rehearsal {
+    const rehearsal = this.#rehearse();
+    for (const bytes of paddedSizes) rehearsal.add(bytes);
+    return rehearsal;
+  }
+
+  /**
+   * Until `release` nothing but one long group is appended, and a frame is sealed only when it is full: what the group
+   * takes can be reckoned with the rehearsal, which stands where the log stands. Whoever waits for what was appended
+   * before is served at once, for that frame is sealed here.
+   */
+  hold(): Rehearsal {
+    assert(!this.#isHeld, 'one long group at a time');
+    if (this.#open !== null) this.#seal();
+    this.#isHeld = true;
+    return this.#rehearse();
+  }
+
+  release(): void {
+    this.#isHeld = false;
+    this.#schedulePump();
+  }
+
+  /** Whether so many segments can be begun without waiting. */
+  hasSlots(count: number): boolean {
+    return count <= this.#readySlots;
+  }
+
+  /** Keeps so many slots for the segments that come next; they are ready. */
+  reserveSlots(count: number): void {
+    while (this.#reserved.length < count) this.#reserved.push(this.#options.segments.take());
+  }
+
+  /**
+   * Waits until there may be so many slots; ask `hasSlots` again.
+   *
+   * @throws AiokvError ERR_AIOKV_NO_SPACE
+   */
+  prepareSlots(count: number): Promise<void> {
+    return this.#options.segments.prepare(count - this.#reserved.length);
   }
 
   /**
@@ -254,7 +287,7 @@ export class LogWriter implements CompletionHandler {
     if (this.#latched !== null) throw this.#latched;
     const { frames, slots } = this.#needs(paddedSizes);
     assert(frames <= this.#frameLimit, 'a group fits into the write buffer: see maxGroupBytes');
-    if (slots > this.#options.segments.readyCount) await this.#options.segments.prepare(slots);
+    if (slots > this.#readySlots) await this.prepareSlots(slots);
     if (frames <= this.#freeFrames) return;
     // The open frame may be what is in the way, with nobody waiting for it.
     this.#writeTarget = this.#appendedThrough;
@@ -393,7 +426,8 @@ export class LogWriter implements CompletionHandler {
     this.#pumpScheduled = false;
     if (this.#latched !== null) return;
     const open = this.#open;
-    if (open !== null && this.#writeTarget >= open.firstSequence && this.#sealed.length === 0 && !this.#flushing) {
+    const isWanted = open !== null && this.#writeTarget >= open.firstSequence && !this.#isHeld;
+    if (isWanted && this.#sealed.length === 0 && !this.#flushing) {
       this.#seal();
     }
     const wanted = this.#awaitingFlush.length > 0 || this.#writtenThrough >= this.#flushTarget;
@@ -435,7 +469,7 @@ export class LogWriter implements CompletionHandler {
     frame.startsSegment = geometry.segmentBytes - this.#nextOffset < needed;
     if (frame.startsSegment) {
       const predecessor = this.end.link;
-      this.#slot = segments.take();
+      this.#slot = this.#reserved.shift() ?? segments.take();
       this.#nextOffset = geometry.writeAlignment;
       this.#segmentSequence = this.#nextSegmentSequence++;
       this.#frameNumber = 0;
