@@ -12,7 +12,7 @@ import { GEOMETRY } from './crash/explorer.ts';
 const PATH = '/store/data.aiokv';
 const options = { ...GEOMETRY, createIfMissing: false };
 
-/** A small store over two segments, and what is in it. */
+/** A small store over a few segments, with a value in pieces, and what is in it. */
 async function makeStore(): Promise<{ disk: SimulatedDisk; bytes: Uint8Array; expected: Map<string, string> }> {
   const disk = new SimulatedDisk({ seed: 3 });
   const store = await open('/store', { ...GEOMETRY, platform: disk });
@@ -30,6 +30,7 @@ async function makeStore(): Promise<{ disk: SimulatedDisk; bytes: Uint8Array; ex
     { type: 'put', key: 'batch2', value: '2'.repeat(500) },
   ]);
   expected.set('batch1', '1').set('batch2', '2'.repeat(500));
+  await put('pieces', 'x'.repeat(70_000));
   await put('last', 'in the second segment '.repeat(50));
   await store.close();
   return { disk, bytes: disk.bytesOf(PATH).slice(), expected };

@@ -16,8 +16,10 @@ const key = fc.oneof(
   fc.string({ maxLength: 6, unit: 'binary' }),
 );
 const value = fc.oneof(
-  fc.string({ maxLength: 40 }),
-  fc.integer({ min: 1, max: 9000 }).map((n) => 'v'.repeat(n)),
+  { weight: 30, arbitrary: fc.string({ maxLength: 40 }) },
+  { weight: 30, arbitrary: fc.integer({ min: 1, max: 9000 }).map((n) => 'v'.repeat(n)) },
+  // In pieces, or just not.
+  { weight: 1, arbitrary: fc.integer({ min: 61_000, max: 150_000 }).map((n) => 'w'.repeat(n)) },
 );
 const durability = fc.constantFrom('flushed', 'written', 'buffered');
 const operation: fc.Arbitrary<BatchOperation> = fc.oneof(

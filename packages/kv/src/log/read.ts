@@ -78,7 +78,7 @@ const LONG_BYTES = MAX_FRAME_BYTES + 8192;
 /** Buffers for long records that are kept. */
 const LONG_BUFFERS = 8;
 /** L3. */
-const PIECES_IN_FLIGHT = 8;
+const PIECES_IN_FLIGHT = 4;
 /** Pieces that are copied from memory before others have their turn. */
 const PIECES_FROM_MEMORY = 8;
 /** Keys up to this long are kept in the slot. */
