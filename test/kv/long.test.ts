@@ -202,7 +202,7 @@ for (const [name, at] of Object.entries(places)) {
     }));
 }
 
-test('linux: 64 MiB in one batch, and in one value, with the default geometry', (t) =>
+test.serial('linux: 64 MiB in one batch, and in one value, with the default geometry', (t) =>
   places.linux(async ({ open: openStore }) => {
     t.timeout(540_000);
     const defaults = { segmentBytes: 4 * MIB, writeBufferBytes: 4 * MIB, queueDepth: 128 };

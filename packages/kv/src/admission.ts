@@ -81,8 +81,8 @@ class GroupRecords {
   append(): void {
     const { log, index, geometry } = this.#parts;
     const kind = this.#group.kinds[this.#operation] as RecordKind;
-    const key = this.#group.keys[this.#operation] as Uint8Array;
-    const value = this.#group.values[this.#operation] as Uint8Array;
+    const key = this.#group.keyAt(this.#operation);
+    const value = this.#group.valueAt(this.#operation);
     const isInPieces = paddedRecordBytes(key.length, value.length) > maxRecordBytes(geometry);
     if (isInPieces && this.#piecesBytes < value.length) {
       this.#appendPiece(key, value);

@@ -1,9 +1,9 @@
 /**
- * Writes that are admitted together, checked and copied before anything is: the operations of a batch, or one write
+ * Writes that are admitted together, checked before anything is: the operations of a batch, or one write
  * that has to wait, or that has a condition.
  *
  * Y1. A condition is about the state before the group: operations of one batch do not see each other.
- * Y2. A group owns its bytes: the caller's may change as soon as the call has returned.
+ * Y2. A group that has to wait owns its bytes: the caller's may change as soon as the call has returned.
  */
 import { AiokvError, AiokvRangeError, AiokvTypeError, MIB } from '@aiokv/core';
 import { maxRecordBytes, pieceValueBytes, tableBytes } from './format/extent.ts';
@@ -11,6 +11,7 @@ import { RecordKind, paddedRecordBytes } from './format/record.ts';
 import type { Geometry } from './format/superblock.ts';
 import { encodeKey, encodeValue } from './keys.ts';
 import type { Bytes } from './keys.ts';
+import { PackedBytes } from './packed.ts';
 
 /** What must be so at the moment of admission. */
 export interface ConditionOptions {
@@ -35,18 +36,6 @@ export interface Condition {
   learned: { readonly fileOffset: number; readonly version: number } | null;
 }
 
-/** Parallel arrays of the operations, the records that they take, and the conditions. */
-export interface Group {
-  readonly kinds: RecordKind[];
-  readonly keys: Uint8Array[];
-  readonly values: Uint8Array[];
-  /** Of the records in the log, in their order: one for each operation, and before it those of the pieces of its value. */
-  readonly paddedSizes: number[];
-  readonly conditions: Condition[];
-  /** It takes too much to be admitted in one step. */
-  isLong: boolean;
-}
-
 /** What one value and one group may take. */
 export interface GroupLimits {
   readonly geometry: Geometry;
@@ -61,6 +50,69 @@ export interface GroupLimits {
 export const MOST_STEP_BYTES = MIB;
 const MOST_STEP_RECORDS = 1024;
 
+/** Operations, the records that they take, and conditions. */
+export class Group {
+  readonly kinds: RecordKind[] = [];
+  /** Of the records in the log, in their order: one for each operation, and before it those of the pieces of its value. */
+  readonly paddedSizes: number[] = [];
+  readonly conditions: Condition[] = [];
+  readonly #limits: GroupLimits;
+  readonly #keys = new PackedBytes();
+  /** The caller's, until `own` is called. */
+  #values: Uint8Array[] = [];
+  #ownValues: PackedBytes | null = null;
+  #bytes = 0;
+
+  constructor(limits: GroupLimits) {
+    this.#limits = limits;
+  }
+
+  /** Adds a write of a key that is the first bytes of `key`, and is copied. */
+  add(kind: RecordKind, key: Uint8Array, keyBytes: number, value: Uint8Array): void {
+    const { geometry } = this.#limits;
+    this.kinds.push(kind);
+    this.#keys.add(key, keyBytes);
+    this.#values.push(value);
+    const paddedBytes = paddedRecordBytes(keyBytes, value.length);
+    if (paddedBytes <= maxRecordBytes(geometry)) {
+      this.#addRecord(paddedBytes);
+      return;
+    }
+    const pieceBytes = pieceValueBytes(geometry, keyBytes);
+    for (let from = 0; from < value.length; from += pieceBytes) {
+      this.#addRecord(paddedRecordBytes(keyBytes, Math.min(pieceBytes, value.length - from)));
+    }
+    this.#addRecord(paddedRecordBytes(keyBytes, tableBytes(Math.ceil(value.length / pieceBytes))));
+  }
+
+  /** It takes too much to be admitted in one step. */
+  get isLong(): boolean {
+    return this.paddedSizes.length > MOST_STEP_RECORDS || this.#bytes > this.#limits.stepBytes;
+  }
+
+  keyAt(operation: number): Uint8Array {
+    return this.#keys.at(operation);
+  }
+
+  valueAt(operation: number): Uint8Array {
+    return this.#ownValues?.at(operation) ?? (this.#values[operation] as Uint8Array);
+  }
+
+  /** Y2. Copies the values. Called in the turn of the call, when the group has to wait. */
+  own(): void {
+    if (this.#ownValues !== null) return;
+    const own = new PackedBytes();
+    for (const value of this.#values) own.add(value, value.length);
+    this.#ownValues = own;
+    this.#values = [];
+  }
+
+  #addRecord(paddedBytes: number): void {
+    this.paddedSizes.push(paddedBytes);
+    this.#bytes += paddedBytes;
+  }
+}
+
 export const NO_VALUE = new Uint8Array(0);
 
 /**
@@ -74,7 +126,7 @@ export function encodeGroup(operations: readonly BatchOperation[], scratch: Uint
   if (!Array.isArray(operations)) {
     throw new AiokvTypeError('ERR_AIOKV_INVALID_ARGUMENT', 'batch takes an array of operations');
   }
-  const group = emptyGroup();
+  const group = new Group(limits);
   let bytes = 0;
   for (const operation of operations as readonly BatchOperation[]) {
     if (operation?.type !== 'put' && operation?.type !== 'del') {
@@ -89,22 +141,9 @@ export function encodeGroup(operations: readonly BatchOperation[], scratch: Uint
     const version = conditionOf(operation);
     if (version !== null) group.conditions.push({ at: group.kinds.length, version, learned: null });
     const kind = operation.type === 'put' ? RecordKind.put : RecordKind.del;
-    addOperation(group, kind, scratch, keyBytes, value, limits);
+    group.add(kind, scratch, keyBytes, value);
   }
-  return closed(group, limits);
-}
-
-/** One write as a group. Key and value are copied. */
-export function groupOfOne(
-  kind: RecordKind,
-  key: Uint8Array,
-  keyBytes: number,
-  value: Uint8Array,
-  limits: GroupLimits,
-): Group {
-  const group = emptyGroup();
-  addOperation(group, kind, key, keyBytes, value, limits);
-  return closed(group, limits);
+  return group;
 }
 
 /** @throws AiokvRangeError ERR_AIOKV_RECORD_TOO_LARGE */
@@ -114,50 +153,6 @@ export function requireValueFits(value: Uint8Array, { valueBytes }: GroupLimits)
     'ERR_AIOKV_RECORD_TOO_LARGE',
     `a value has at most ${valueBytes} bytes, this one has ${value.length}: split it`,
   );
-}
-
-function emptyGroup(): Group {
-  return { kinds: [], keys: [], values: [], paddedSizes: [], conditions: [], isLong: false };
-}
-
-function addOperation(
-  group: Group,
-  kind: RecordKind,
-  key: Uint8Array,
-  keyBytes: number,
-  value: Uint8Array,
-  { geometry }: GroupLimits,
-): void {
-  group.kinds.push(kind);
-  group.keys.push(copyOf(key, keyBytes));
-  group.values.push(copyOf(value, value.length));
-  const paddedBytes = paddedRecordBytes(keyBytes, value.length);
-  if (paddedBytes <= maxRecordBytes(geometry)) {
-    group.paddedSizes.push(paddedBytes);
-    return;
-  }
-  const pieceBytes = pieceValueBytes(geometry, keyBytes);
-  for (let from = 0; from < value.length; from += pieceBytes) {
-    group.paddedSizes.push(paddedRecordBytes(keyBytes, Math.min(pieceBytes, value.length - from)));
-  }
-  group.paddedSizes.push(paddedRecordBytes(keyBytes, tableBytes(Math.ceil(value.length / pieceBytes))));
-}
-
-function closed(group: Group, { stepBytes }: GroupLimits): Group {
-  const { paddedSizes } = group;
-  let bytes = 0;
-  for (const size of paddedSizes) bytes += size;
-  group.isLong = paddedSizes.length > MOST_STEP_RECORDS || bytes > stepBytes;
-  return group;
-}
-
-/** A copy of the first bytes; `slice` of a Buffer is none. */
-function copyOf(source: Uint8Array, lengthBytes: number): Uint8Array {
-  if (lengthBytes === 0) return NO_VALUE;
-  // Short ones share slabs: an ArrayBuffer of its own costs more than the copy.
-  const copy = Buffer.allocUnsafe(lengthBytes);
-  copy.set(lengthBytes === source.length ? source : source.subarray(0, lengthBytes));
-  return copy;
 }
 
 function batchTooLarge({ batchBytes }: GroupLimits): AiokvRangeError {

@@ -23,15 +23,15 @@ import { maxRecordBytes } from './format/extent.ts';
 import { RecordKind, copyValue, isExtent, paddedRecordBytes, recordBytes, sequenceOf } from './format/record.ts';
 import type { Geometry } from './format/superblock.ts';
 import {
+  Group,
   MOST_STEP_BYTES,
   NO_VALUE,
   conditionFailed,
   conditionOf,
   encodeGroup,
-  groupOfOne,
   requireValueFits,
 } from './group.ts';
-import type { BatchOperation, Condition, Group, GroupLimits } from './group.ts';
+import type { BatchOperation, Condition, GroupLimits } from './group.ts';
 import { StoreIterator } from './iterator.ts';
 import type { EncodedRange, IteratorHost } from './iterator.ts';
 import type { KeyIndex } from './key-index.ts';
@@ -362,7 +362,9 @@ export class Store implements IteratorHost, AsyncDisposable {
       return this.#acknowledge(level);
     }
     requireValueFits(value, this.#limits);
-    return this.#enter(groupOfOne(kind, this.#key, keyBytes, value, this.#limits), level);
+    const group = new Group(this.#limits);
+    group.add(kind, this.#key, keyBytes, value);
+    return this.#enter(group, level);
   }
 
   /** Admits a group without conditions, at once or in its turn. */
@@ -383,6 +385,7 @@ export class Store implements IteratorHost, AsyncDisposable {
     for (;;) {
       const unknown = this.#unknownOf(group);
       if (unknown !== null) {
+        group.own();
         await this.#learn(group, unknown);
         this.requireOpen();
       } else if (this.#hasRoom(group)) {
@@ -400,7 +403,7 @@ export class Store implements IteratorHost, AsyncDisposable {
 
   /** The version of the key of a condition as it is now, 0 when it does not exist, null when it has to be read. */
   #versionOf(group: Group, { at, version, learned }: Condition): number | null {
-    const key = group.keys[at] as Uint8Array;
+    const key = group.keyAt(at);
     const entry = this.#entry;
     if (!this.#parts.index.find(key, key.length, entry)) return 0;
     // That it exists is enough to know.
@@ -420,7 +423,7 @@ export class Store implements IteratorHost, AsyncDisposable {
 
   /** Reads the record that a key has now; its place stands for it until another write takes it. */
   async #learn(group: Group, condition: Condition): Promise<void> {
-    const key = group.keys[condition.at] as Uint8Array;
+    const key = group.keyAt(condition.at);
     if (!this.#parts.index.find(key, key.length, this.#entry)) return;
     const fileOffset = fileOffsetOf(this.#entry);
     const sink = new VersionSink(false);
@@ -435,7 +438,7 @@ export class Store implements IteratorHost, AsyncDisposable {
     return sequenceOf(place.block.view, place.offset);
   }
 
-  /** A2. Waits behind the writes that wait already, then for room. The group owns its bytes. */
+  /** A2. Waits behind the writes that wait already, then for room. */
   #standInLine(group: Group, level: Durability): Promise<void> {
     return this.#admitInTurn(group, () => true).then(() => this.#acknowledge(level));
   }
@@ -452,6 +455,7 @@ export class Store implements IteratorHost, AsyncDisposable {
   /** @param mayAdmit asked in the step of the admission */
   #admitInTurn(group: Group, mayAdmit: () => boolean): Promise<boolean> {
     const { log, index } = this.#parts;
+    group.own();
     this.#lineLength++;
     const admitted = this.#line.then(async () => {
       try {
