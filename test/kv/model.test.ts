@@ -18,8 +18,10 @@ const key = fc.oneof(
   fc.integer({ min: 0, max: 9 }).map((n) => `long${n}${'-'.repeat(1500)}`),
 );
 const value = fc.oneof(
-  fc.string({ maxLength: 40 }),
-  fc.integer({ min: 1, max: 9000 }).map((n) => 'v'.repeat(n)),
+  { weight: 30, arbitrary: fc.string({ maxLength: 40 }) },
+  { weight: 30, arbitrary: fc.integer({ min: 1, max: 9000 }).map((n) => 'v'.repeat(n)) },
+  // In pieces, or just not.
+  { weight: 1, arbitrary: fc.integer({ min: 61_000, max: 150_000 }).map((n) => 'w'.repeat(n)) },
 );
 const durability = fc.constantFrom('flushed', 'written', 'buffered');
 const operation: fc.Arbitrary<BatchOperation> = fc.oneof(
@@ -67,7 +69,10 @@ const command = fc.oneof(
       meanwhile: fc.array(operation, { maxLength: 3 }),
     }),
   },
-  { weight: 1, arbitrary: fc.record({ name: fc.constantFrom('flush' as const, 'checkpoint' as const, 'reopen' as const) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ name: fc.constantFrom('flush' as const, 'checkpoint' as const, 'reopen' as const) }),
+  },
 ) as fc.Arbitrary<Command>;
 
 /** Keys in the store's order: by their UTF-8 bytes. */
@@ -95,6 +100,11 @@ function apply(model: Map<string, string>, operations: readonly BatchOperation[]
   }
 }
 
+/** What takes more than one step is not seen by reads that are called in the same turn. */
+function waits(operations: readonly BatchOperation[]): boolean {
+  return operations.some((one) => one.type === 'put' && one.value.length > 20_000);
+}
+
 function same(actual: unknown, expected: unknown): void {
   if (JSON.stringify(actual) !== JSON.stringify(expected)) {
     throw new Error(
@@ -114,7 +124,7 @@ async function runCommands(seed: number, commands: readonly Command[]): Promise<
       case 'batch': {
         apply(model, one.operations);
         const done = store.batch(one.operations, { durability: one.durability });
-        if (one.wait) await done;
+        if (one.wait || waits(one.operations)) await done;
         else pending.push(done);
         break;
       }
@@ -134,10 +144,12 @@ async function runCommands(seed: number, commands: readonly Command[]): Promise<
         const iterator = store.iterator(one.options);
         const expected = expectedRange(model, one.options);
         apply(model, one.meanwhile);
-        pending.push(store.batch(one.meanwhile, { durability: 'buffered' }));
+        const done = store.batch(one.meanwhile, { durability: 'buffered' });
+        pending.push(done);
         const entries: [string, string][] = [];
         for await (const [k, v] of iterator) entries.push([k.toString(), v.toString()]);
         same(entries, expected);
+        if (waits(one.meanwhile)) await done;
         break;
       }
       case 'flush':

@@ -5,8 +5,10 @@ import type { Clock } from '@aiokv/core';
 import { SimulatedDisk } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
 import type { OpenProgress } from '@aiokv/kv';
-import { GEOMETRY } from './crash/explorer.ts';
+import { GEOMETRY as TEST_GEOMETRY } from './crash/explorer.ts';
 
+/** Memory for all of the index. */
+const GEOMETRY = { ...TEST_GEOMETRY, indexBytes: 16 * 1024 * 1024 };
 const KEYS = 4000;
 
 /** A store with a checkpoint of many pages and several segments of log behind it, as a power cut leaves it. */

@@ -1,13 +1,17 @@
 /**
- * Writes that are admitted together, checked and copied before anything is: the operations of a batch, or one write
+ * Writes that are admitted together, checked before anything is: the operations of a batch, or one write
  * that has to wait, or that has a condition.
  *
  * Y1. A condition is about the state before the group: operations of one batch do not see each other.
+ * Y2. A group that has to wait owns its bytes: the caller's may change as soon as the call has returned.
  */
-import { AiokvError, AiokvRangeError, AiokvTypeError } from '@aiokv/core';
+import { AiokvError, AiokvRangeError, AiokvTypeError, MIB } from '@aiokv/core';
+import { maxRecordBytes, pieceValueBytes, tableBytes } from './format/extent.ts';
 import { RecordKind, paddedRecordBytes } from './format/record.ts';
+import type { Geometry } from './format/superblock.ts';
 import { encodeKey, encodeValue } from './keys.ts';
 import type { Bytes } from './keys.ts';
+import { PackedBytes } from './packed.ts';
 
 /** What must be so at the moment of admission. */
 export interface ConditionOptions {
@@ -32,25 +36,87 @@ export interface Condition {
   learned: { readonly fileOffset: number; readonly version: number } | null;
 }
 
-/** Parallel arrays, and the conditions. */
-export interface Group {
-  readonly kinds: RecordKind[];
-  readonly keys: Uint8Array[];
-  readonly values: Uint8Array[];
-  readonly paddedSizes: number[];
-  readonly conditions: Condition[];
+/** What one value and one group may take. */
+export interface GroupLimits {
+  readonly geometry: Geometry;
+  readonly valueBytes: number;
+  /** Of a batch: of each operation 24 bytes, key and value. */
+  readonly batchBytes: number;
+  /** Of a group that is admitted in one step, in the log. */
+  readonly stepBytes: number;
 }
 
-/** What one record and one group may take in the log, in bytes. */
-export interface GroupLimits {
-  readonly recordBytes: number;
-  readonly groupBytes: number;
+/** A step of about a millisecond: with the bytes, or with the records, it takes longer. */
+export const MOST_STEP_BYTES = MIB;
+const MOST_STEP_RECORDS = 1024;
+
+/** Operations, the records that they take, and conditions. */
+export class Group {
+  readonly kinds: RecordKind[] = [];
+  /** Of the records in the log, in their order: one for each operation, and before it those of the pieces of its value. */
+  readonly paddedSizes: number[] = [];
+  readonly conditions: Condition[] = [];
+  readonly #limits: GroupLimits;
+  readonly #keys = new PackedBytes();
+  /** The caller's, until `own` is called. */
+  #values: Uint8Array[] = [];
+  #ownValues: PackedBytes | null = null;
+  #bytes = 0;
+
+  constructor(limits: GroupLimits) {
+    this.#limits = limits;
+  }
+
+  /** Adds a write of a key that is the first bytes of `key`, and is copied. */
+  add(kind: RecordKind, key: Uint8Array, keyBytes: number, value: Uint8Array): void {
+    const { geometry } = this.#limits;
+    this.kinds.push(kind);
+    this.#keys.add(key, keyBytes);
+    this.#values.push(value);
+    const paddedBytes = paddedRecordBytes(keyBytes, value.length);
+    if (paddedBytes <= maxRecordBytes(geometry)) {
+      this.#addRecord(paddedBytes);
+      return;
+    }
+    const pieceBytes = pieceValueBytes(geometry, keyBytes);
+    for (let from = 0; from < value.length; from += pieceBytes) {
+      this.#addRecord(paddedRecordBytes(keyBytes, Math.min(pieceBytes, value.length - from)));
+    }
+    this.#addRecord(paddedRecordBytes(keyBytes, tableBytes(Math.ceil(value.length / pieceBytes))));
+  }
+
+  /** It takes too much to be admitted in one step. */
+  get isLong(): boolean {
+    return this.paddedSizes.length > MOST_STEP_RECORDS || this.#bytes > this.#limits.stepBytes;
+  }
+
+  keyAt(operation: number): Uint8Array {
+    return this.#keys.at(operation);
+  }
+
+  valueAt(operation: number): Uint8Array {
+    return this.#ownValues?.at(operation) ?? (this.#values[operation] as Uint8Array);
+  }
+
+  /** Y2. Copies the values. Called in the turn of the call, when the group has to wait. */
+  own(): void {
+    if (this.#ownValues !== null) return;
+    const own = new PackedBytes();
+    for (const value of this.#values) own.add(value, value.length);
+    this.#ownValues = own;
+    this.#values = [];
+  }
+
+  #addRecord(paddedBytes: number): void {
+    this.paddedSizes.push(paddedBytes);
+    this.#bytes += paddedBytes;
+  }
 }
 
 export const NO_VALUE = new Uint8Array(0);
 
 /**
- * The operations of a batch as a group that owns its bytes.
+ * The operations of a batch as a group.
  *
  * @param scratch room for a key
  * @throws AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT; AiokvRangeError ERR_AIOKV_KEY_TOO_LARGE,
@@ -60,37 +126,39 @@ export function encodeGroup(operations: readonly BatchOperation[], scratch: Uint
   if (!Array.isArray(operations)) {
     throw new AiokvTypeError('ERR_AIOKV_INVALID_ARGUMENT', 'batch takes an array of operations');
   }
-  const group: Group = { kinds: [], keys: [], values: [], paddedSizes: [], conditions: [] };
-  let total = 0;
+  const group = new Group(limits);
+  let bytes = 0;
   for (const operation of operations as readonly BatchOperation[]) {
     if (operation?.type !== 'put' && operation?.type !== 'del') {
       throw new AiokvTypeError('ERR_AIOKV_INVALID_ARGUMENT', "the type of a batch operation is 'put' or 'del'");
     }
     const keyBytes = encodeKey(operation.key, scratch);
-    const value = operation.type === 'put' ? encodeValue(operation.value).slice() : NO_VALUE;
-    const padded = paddedRecordBytes(keyBytes, value.length);
-    if (padded > limits.recordBytes) throw recordTooLarge(padded, limits);
-    total += padded;
+    const value = operation.type === 'put' ? encodeValue(operation.value) : NO_VALUE;
+    requireValueFits(value, limits);
+    bytes += paddedRecordBytes(keyBytes, value.length);
+    // A batch of one is a write like any other.
+    if (bytes > limits.batchBytes && operations.length > 1) throw batchTooLarge(limits);
     const version = conditionOf(operation);
     if (version !== null) group.conditions.push({ at: group.kinds.length, version, learned: null });
-    group.kinds.push(operation.type === 'put' ? RecordKind.put : RecordKind.del);
-    group.keys.push(scratch.slice(0, keyBytes));
-    group.values.push(value);
-    group.paddedSizes.push(padded);
-  }
-  if (total > limits.groupBytes) {
-    throw new AiokvRangeError(
-      'ERR_AIOKV_BATCH_TOO_LARGE',
-      `a batch takes at most ${limits.groupBytes} bytes, this one has ${total}: split it, or open with a larger writeBufferBytes`,
-    );
+    const kind = operation.type === 'put' ? RecordKind.put : RecordKind.del;
+    group.add(kind, scratch, keyBytes, value);
   }
   return group;
 }
 
-export function recordTooLarge(padded: number, { recordBytes }: GroupLimits): AiokvRangeError {
-  return new AiokvRangeError(
+/** @throws AiokvRangeError ERR_AIOKV_RECORD_TOO_LARGE */
+export function requireValueFits(value: Uint8Array, { valueBytes }: GroupLimits): void {
+  if (value.length <= valueBytes) return;
+  throw new AiokvRangeError(
     'ERR_AIOKV_RECORD_TOO_LARGE',
-    `key and value take ${padded} bytes in the log, at most ${recordBytes} fit: split the value`,
+    `a value has at most ${valueBytes} bytes, this one has ${value.length}: split it`,
+  );
+}
+
+function batchTooLarge({ batchBytes }: GroupLimits): AiokvRangeError {
+  return new AiokvRangeError(
+    'ERR_AIOKV_BATCH_TOO_LARGE',
+    `a batch takes at most ${batchBytes} bytes, of each operation 24, key and value: split it, or open with a larger maxBatchBytes`,
   );
 }
 

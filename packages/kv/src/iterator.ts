@@ -2,6 +2,9 @@
  * An ordered walk over keys and values, as the store was when the walk was asked for. The values of the
  * next keys are read ahead, many at a time, so that a scan keeps the device busy.
  */
+import { MIB } from '@aiokv/core';
+import { valueBytesOfTable } from './format/extent.ts';
+import { isInPieces, lengthOf } from './location.ts';
 import { Entry } from './tree/index.ts';
 import type { IndexCursor } from './index-cursor.ts';
 import type { IndexSnapshot } from './key-index.ts';
@@ -31,6 +34,8 @@ const FIRST_AHEAD = 16;
 const MOST_AHEAD = 128;
 /** Leaves that are read together when the walk comes to one that is not in memory. */
 const LEAVES_AHEAD = 8;
+/** Values in pieces are read ahead up to about so many bytes, but one at least. */
+const LONG_BYTES_AHEAD = 8 * MIB;
 
 export class StoreIterator implements AsyncIterableIterator<[Buffer, Buffer]> {
   readonly #host: IteratorHost;
@@ -125,9 +130,11 @@ export class StoreIterator implements AsyncIterableIterator<[Buffer, Buffer]> {
     const entries: Entry[] = [];
     const most = Math.min(this.#ahead, this.#range.limit - this.#taken);
     this.#ahead = Math.min(MOST_AHEAD, this.#ahead * 2);
-    while (keys.length < most) {
+    let longBytes = 0;
+    while (keys.length < most && longBytes < LONG_BYTES_AHEAD) {
       const moved = this.#advance(held);
       if (!(typeof moved === 'boolean' ? moved : await moved)) break;
+      if (isInPieces(this.#cursor.entry)) longBytes += valueBytesOfTable(lengthOf(this.#cursor.entry));
       keys.push(Buffer.from(this.#cursor.key.subarray(0, this.#cursor.keyLength)));
       entries.push(Object.assign(new Entry(), this.#cursor.entry));
     }

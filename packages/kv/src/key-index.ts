@@ -12,18 +12,19 @@
  * X3. A snapshot sees the index as it was when it was taken.
  * X4. An overlay ends where a batch ends; when it was drained, the tree is what all writes up to there left behind.
  * X5. A lookup whose leaf is not in memory is answered later, as of the moment at which it was called: newer
- *     entries for its key are in an overlay then, and the leaf is looked into before it can change (V3 of pager.ts).
+ *     entries for its key are in an overlay then, and the leaf is looked into before it can change (Z3 of pager.ts).
  *
  * An overlay holds deletions as entries of their own; the tree holds only keys that exist. What an entry
  * says is location.ts.
  */
+import { assert } from '@aiokv/core';
 import type { Clock, Sequence } from '@aiokv/core';
 import type { DirectFile, Queue } from '@aiokv/aio';
 import { MAX_KEY_BYTES } from './format/record.ts';
 import { IndexCursor } from './index-cursor.ts';
 import { DELETED, highWordOf, isDeletion, lowWordOf } from './location.ts';
 import { Pager } from './pages/pager.ts';
-import type { ReplayTarget } from './recovery.ts';
+import type { ReplayTarget } from './pending.ts';
 import { Entry, FOUND, MISSING, NodeMemory, Probe, Tree, lookInLeaf } from './tree/index.ts';
 import type { Cursor, Lookup, TreeSnapshot } from './tree/index.ts';
 
@@ -147,11 +148,6 @@ export class KeyIndex implements ReplayTarget {
     return standing;
   }
 
-  /** The last write that the index has. */
-  get admittedThrough(): Sequence {
-    return this.#admittedThrough;
-  }
-
   /** Memory that the index takes up, in bytes. */
   get memoryBytes(): number {
     return this.#memory.bytesUsed + this.#overlayMemory.bytesUsed;
@@ -214,12 +210,38 @@ export class KeyIndex implements ReplayTarget {
     return new Promise((resolve, reject) => this.#roomWaiters.push({ resolve, reject }));
   }
 
-  admitPut(key: Uint8Array, keyBytes: number, fileOffset: number, lengthBytes: number): void {
-    this.#overlay.set(key, keyBytes, lowWordOf(fileOffset), highWordOf(fileOffset, lengthBytes));
+  /**
+   * @param lengthWord see `lengthWordOf`
+   * @param into what `stage` gave, or the overlay
+   */
+  admitPut(key: Uint8Array, keyBytes: number, fileOffset: number, lengthWord: number, into = this.#overlay): void {
+    into.set(key, keyBytes, lowWordOf(fileOffset), highWordOf(fileOffset, lengthWord));
   }
 
-  admitDelete(key: Uint8Array, keyBytes: number): void {
-    this.#overlay.set(key, keyBytes, 0, DELETED);
+  admitDelete(key: Uint8Array, keyBytes: number, into = this.#overlay): void {
+    into.set(key, keyBytes, 0, DELETED);
+  }
+
+  /** For a group that is admitted bit by bit: its entries, which nobody sees until `admitStaged`. */
+  stage(): Tree {
+    return new Tree(this.#overlayMemory);
+  }
+
+  get isDraining(): boolean {
+    return this.#draining !== null;
+  }
+
+  /** X4. Makes a stage the overlay, in front of all that was admitted before it. Nothing may be draining. */
+  admitStaged(stage: Tree, through: Sequence): void {
+    assert(this.#draining === null, 'one overlay is drained at a time');
+    if (this.#overlay.size > 0) this.#startDraining();
+    this.#overlay = stage;
+    this.admitted(through);
+  }
+
+  /** The last write that every lookup sees. */
+  get admittedThrough(): Sequence {
+    return this.#admittedThrough;
   }
 
   /** Must be called after the last entry of a group was admitted: an overlay never ends inside a batch. */

@@ -3,11 +3,11 @@
  *
  * ```
  *   word 0                          word 1
- *   │ file offset / 8, low 32 bits │ 0 : 1 │ its high bits : 13 │ length of the record in bytes : 18 │
+ *   │ file offset / 8, low 32 bits │ 0 : 1 │ in pieces : 1 │ its high bits : 12 │ length of the record in bytes : 18 │
  *                                  │ 1 : 1 │ 0 : 31, a deletion; the rest is for what later versions may bring │
  * ```
  *
- * So a file has up to 2^48 bytes, and a record fewer than 256 KiB.
+ * So a file has up to 2^47 bytes, and a record fewer than 256 KiB.
  */
 import { assert } from '@aiokv/core';
 import { RECORD_ALIGNMENT } from './format/record.ts';
@@ -18,14 +18,28 @@ const LENGTH_BITS = 18;
 const LENGTH_MASK = 2 ** LENGTH_BITS - 1;
 /** Word 1 of a deletion, whose word 0 is 0. */
 export const DELETED = 0x8000_0000;
+const HIGH_MASK = 0xfff;
+/** Added to word 1 of a record whose value stands in pieces. */
+const IN_PIECES = 0x4000_0000;
 
 /** The file offset of the record that an entry leads to. */
 export function fileOffsetOf(entry: Entry): number {
-  return (entry.word0 + (entry.word1 >>> LENGTH_BITS) * TWO_32) * RECORD_ALIGNMENT;
+  return (entry.word0 + ((entry.word1 >>> LENGTH_BITS) & HIGH_MASK) * TWO_32) * RECORD_ALIGNMENT;
 }
 
 export function lengthOf(entry: Entry): number {
   return entry.word1 & LENGTH_MASK;
+}
+
+/** Whether the record says where the pieces of its value are. */
+export function isInPieces(entry: Entry): boolean {
+  return (entry.word1 & IN_PIECES) !== 0;
+}
+
+/** The length of a record, and whether its value stands in pieces, as word 1 has them. */
+export function lengthWordOf(lengthBytes: number, inPieces: boolean): number {
+  assert(lengthBytes <= LENGTH_MASK, 'an index entry holds 18 bits of length');
+  return inPieces ? lengthBytes + IN_PIECES : lengthBytes;
 }
 
 export function isDeletion(entry: Entry): boolean {
@@ -37,8 +51,9 @@ export function lowWordOf(fileOffset: number): number {
   return (fileOffset / RECORD_ALIGNMENT) >>> 0;
 }
 
-/** Word 1 of a record of `lengthBytes` at `fileOffset`. */
-export function highWordOf(fileOffset: number, lengthBytes: number): number {
-  assert(lengthBytes <= LENGTH_MASK, 'an index entry holds 18 bits of length');
-  return Math.floor(fileOffset / (RECORD_ALIGNMENT * TWO_32)) * 2 ** LENGTH_BITS + lengthBytes;
+/** Word 1 of a record at `fileOffset`. */
+export function highWordOf(fileOffset: number, lengthWord: number): number {
+  const high = Math.floor(fileOffset / (RECORD_ALIGNMENT * TWO_32));
+  assert(high <= HIGH_MASK, 'an index entry holds 47 bits of offset');
+  return high * 2 ** LENGTH_BITS + lengthWord;
 }

@@ -16,9 +16,10 @@ import { AiokvError } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
 import { Queue } from '@aiokv/aio';
 import type { DirectFile, Platform } from '@aiokv/aio';
+import { maxValueBytes } from './format/extent.ts';
 import { MAX_FRAME_BYTES } from './format/frame.ts';
 import { MAX_KEY_BYTES } from './format/record.ts';
-import { COMPARATOR_BYTEWISE, FORMAT_VERSION } from './format/superblock.ts';
+import { COMPARATOR_BYTEWISE, FEATURE_EXTENTS, FORMAT_VERSION } from './format/superblock.ts';
 import type { Geometry, Superblock } from './format/superblock.ts';
 import { corrupt } from './failures.ts';
 import { KeyIndex } from './key-index.ts';
@@ -182,12 +183,13 @@ function firstSuperblock(geometry: Geometry): Superblock {
     formatVersion: FORMAT_VERSION,
     compatibleFeatures: 0n,
     readOnlyCompatibleFeatures: 0n,
-    incompatibleFeatures: 0n,
+    incompatibleFeatures: FEATURE_EXTENTS,
     uuid: randomBytes(16),
     geometry,
     maxKeyBytes: MAX_KEY_BYTES,
     maxFrameBytes: MAX_FRAME_BYTES,
     comparator: COMPARATOR_BYTEWISE,
+    maxValueBytes: maxValueBytes(geometry),
     sequence: 1,
     previousHash: 0n,
     checkpointRoot: 0,
@@ -243,6 +245,11 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
     plantedEarlyAcknowledgement: planted.earlyAcknowledgement === true,
   });
   index.admitted(log.appendedThrough);
+  if ((superblock.incompatibleFeatures & FEATURE_EXTENTS) === 0n) {
+    // A version that does not know extents would take their tables for values.
+    const incompatibleFeatures = superblock.incompatibleFeatures | FEATURE_EXTENTS;
+    await superblocks.save({ incompatibleFeatures, maxValueBytes: maxValueBytes(geometry) });
+  }
   const checkpointer = new Checkpointer(
     {
       queue,

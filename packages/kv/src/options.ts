@@ -33,6 +33,8 @@ export interface StoreOptions {
   flushIntervalMs: number;
   /** Memory for writes on their way to the device, in bytes; default 4 MiB, at least 1 MiB. */
   writeBufferBytes: number;
+  /** The most that a batch may take, in bytes: of each operation 24, key and value; default 64 MiB, at most 1 GiB. */
+  maxBatchBytes: number;
   /** Size of a segment of a store that is made, in bytes, a power of two; default 4 MiB. */
   segmentBytes: number;
   /**
@@ -91,6 +93,7 @@ const storeShape: OptionShape<StoreOptions> = {
   durability: oneOf(DURABILITIES, 'flushed'),
   flushIntervalMs: integer(1, 3_600_000, 1000),
   writeBufferBytes: integer(4 * MAX_FRAME_BYTES, 1024 * MIB, 4 * MIB),
+  maxBatchBytes: integer(64 * KIB, GIB, 64 * MIB),
   segmentBytes: powerOfTwo(64 * KIB, 32 * MIB, 4 * MIB),
   pageBytes: instance('0 or a power of two from 4096 to 65536', 0, isPageSize),
   checkpointBytes: integer(4 * KIB, 1024 * GIB, 64 * MIB),

@@ -39,6 +39,7 @@ import {
   RecordKind,
   RECORD_HEADER_BYTES,
   flagsOf,
+  isExtent,
   isKnownRecord,
   keyBytesOf,
   kindOf,
@@ -50,23 +51,15 @@ import { NO_PREDECESSOR, SEGMENT_HEADER_BYTES, SegmentKind, readSegmentHeader, s
 import type { ChainLink, SegmentHeader } from './format/segment.ts';
 import type { LogStart, Superblock } from './format/superblock.ts';
 import type { Block } from './format/words.ts';
+import { lengthWordOf } from './location.ts';
 import type { LogPosition } from './log/commit.ts';
 import { Segments } from './log/segments.ts';
 import { UnprovenTail } from './log/unproven.ts';
+import { PendingBatch } from './pending.ts';
+import type { ReplayTarget } from './pending.ts';
 import type { ProgressReporter } from './progress.ts';
 import { nextTurn } from './turn.ts';
 import type { TurnBudget } from './turn.ts';
-
-/** Told of every record that counts, in sequence order. The key is `bytes[keyAt]` and on, valid during the call. */
-export interface ReplayTarget {
-  replayPut(bytes: Uint8Array, keyAt: number, keyBytes: number, fileOffset: number, lengthBytes: number): void;
-  replayDelete(bytes: Uint8Array, keyAt: number, keyBytes: number): void;
-  /** All records through `sequence`, which does not lie inside a batch, were told. */
-  admitted(sequence: Sequence): void;
-  /** Whether it can be told more; if not, `whenRoom` settles when it may ask again. */
-  hasRoomFor(records: number): boolean;
-  whenRoom(): Promise<void>;
-}
 
 export interface Recovered {
   readonly position: LogPosition;
@@ -77,13 +70,6 @@ export interface Recovered {
 interface FoundSegment {
   readonly header: SegmentHeader;
   readonly hash: bigint;
-}
-
-interface PendingRecord {
-  readonly kind: number;
-  readonly key: Uint8Array;
-  readonly fileOffset: number;
-  readonly lengthBytes: number;
 }
 
 const READ_BYTES = 256 * 1024;
@@ -110,7 +96,7 @@ export class Recovery {
   /** Segments that were replayed, oldest first. */
   readonly #replayed: LogStart[] = [];
   #epoch = 0;
-  #pending: PendingRecord[] = [];
+  readonly #pending = new PendingBatch();
   #passedEnd: boolean;
   readonly #unproven = new UnprovenTail();
   /** For tests only: see `Planted`. */
@@ -354,7 +340,7 @@ export class Recovery {
       const frame = windowOf(buffer, offset);
       const header = readFrame(frame);
       if (header === null || !this.#continues(header)) break;
-      this.#replayFrame(frame, header, base + offset);
+      await this.#replayFrame(frame, header, base + offset);
       this.#link = {
         segmentSequence: segment.sequence,
         frameNumber: header.frameNumber,
@@ -372,7 +358,7 @@ export class Recovery {
       });
       this.#unproven.prove(header.flushedThrough);
       this.#noteLink();
-      if (this.#pending.length === 0) this.#target.admitted(this.#lastSequence);
+      if (this.#pending.isEmpty) this.#target.admitted(this.#lastSequence);
       offset += lengthBytes;
       while (!this.#target.hasRoomFor(1)) await this.#target.whenRoom();
       if (this.#budget.isSpent()) await nextTurn();
@@ -390,9 +376,9 @@ export class Recovery {
     );
   }
 
-  #replayFrame(frame: Block, header: FrameHeader, frameOffset: number): void {
+  async #replayFrame(frame: Block, header: FrameHeader, frameOffset: number): Promise<void> {
     if (header.epoch !== this.#epoch) {
-      this.#pending = [];
+      this.#pending.drop();
       this.#epoch = header.epoch;
     }
     const { bytes, view } = frame;
@@ -411,36 +397,25 @@ export class Recovery {
           `${this.#file.path} holds records of kind ${kindOf(view, at)}, flags ${flagsOf(view, at)}: open it with a newer aiokv`,
         );
       }
-      // The index has what the checkpoint covers, which never ends inside a batch.
-      if (header.firstSequence + records <= this.#superblock.checkpointSequence) {
-        at += paddedRecordBytes(keyBytes, valueBytes);
-        continue;
-      }
-      const keyAt = at + RECORD_HEADER_BYTES;
-      const fileOffset = frameOffset + at;
-      const lengthBytes = recordBytes(keyBytes, valueBytes);
-      const isInBatch = (flagsOf(view, at) & FLAG_BATCH_CONTINUES) !== 0 || this.#pending.length > 0;
-      if (isInBatch && !this.#plantedTornBatches) {
-        const key = bytes.slice(keyAt, keyAt + keyBytes);
-        this.#pending.push({ kind: kindOf(view, at), key, fileOffset, lengthBytes });
-        if ((flagsOf(view, at) & FLAG_BATCH_CONTINUES) === 0) this.#applyPending();
-      } else if (kindOf(view, at) === RecordKind.put) {
-        this.#target.replayPut(bytes, keyAt, keyBytes, fileOffset, lengthBytes);
-      } else {
-        this.#target.replayDelete(bytes, keyAt, keyBytes);
+      // The index has what the checkpoint covers, which never ends inside a batch. A piece of a value counts by the put.
+      const isCovered = header.firstSequence + records <= this.#superblock.checkpointSequence;
+      if (!isCovered && kindOf(view, at) !== RecordKind.piece) {
+        const keyAt = at + RECORD_HEADER_BYTES;
+        const fileOffset = frameOffset + at;
+        const isPut = kindOf(view, at) === RecordKind.put;
+        const length = lengthWordOf(recordBytes(keyBytes, valueBytes), isExtent(view, at));
+        const goesOn = (flagsOf(view, at) & FLAG_BATCH_CONTINUES) !== 0;
+        if ((goesOn || !this.#pending.isEmpty) && !this.#plantedTornBatches) {
+          if (isPut) this.#pending.put(bytes, keyAt, keyBytes, fileOffset, length);
+          else this.#pending.delete(bytes, keyAt, keyBytes);
+          if (!goesOn) await this.#pending.apply(this.#target, this.#budget);
+        } else if (isPut) this.#target.replayPut(bytes, keyAt, keyBytes, fileOffset, length);
+        else this.#target.replayDelete(bytes, keyAt, keyBytes);
       }
       at += paddedRecordBytes(keyBytes, valueBytes);
     }
     if (records !== header.recordCount)
       throw corrupt(`a frame of ${this.#file.path} holds ${records} records, not ${header.recordCount}`);
-  }
-
-  #applyPending(): void {
-    for (const { kind, key, fileOffset, lengthBytes } of this.#pending) {
-      if (kind === RecordKind.put) this.#target.replayPut(key, 0, key.length, fileOffset, lengthBytes);
-      else this.#target.replayDelete(key, 0, key.length);
-    }
-    this.#pending = [];
   }
 
   #successor(): FoundSegment | undefined {

@@ -75,11 +75,14 @@ export class ManySink implements ValueSink {
 
 /** The answer of one read that asks for the version, too. */
 export class VersionSink implements ValueSink {
+  readonly needsValue: boolean;
   readonly promise: Promise<Versioned | undefined>;
   #resolve!: (found: Versioned | undefined) => void;
   #reject!: (error: Error) => void;
 
-  constructor() {
+  /** @param needsValue without it the answer may have another value */
+  constructor(needsValue = true) {
+    this.needsValue = needsValue;
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;

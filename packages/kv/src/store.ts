@@ -3,7 +3,7 @@
  *
  * ```
  *   put/del/batch ─► check ─► room? ─► log.append ─► index.admit ─► log.durable ─► acknowledged
- *                                └─ no: wait in line
+ *                                └─ no, or it is long: wait in line; admission.ts
  *   get           ─► index.find ─┬─► not there
  *                                ├─► index.findLater    (one read of the leaf, if it is not in memory; then as below)
  *                                ├─► log.unwritten  (not on the device yet: from memory)
@@ -17,18 +17,22 @@
  */
 import { AiokvTypeError, MIB, assert } from '@aiokv/core';
 import type { DirectFile, Queue, QueueStatistics } from '@aiokv/aio';
+import { admit, admitInSlices } from './admission.ts';
+import type { AdmissionParts } from './admission.ts';
 import { closed } from './failures.ts';
-import {
-  FLAG_BATCH_CONTINUES,
-  RecordKind,
-  copyValue,
-  paddedRecordBytes,
-  recordBytes,
-  sequenceOf,
-} from './format/record.ts';
+import { maxRecordBytes } from './format/extent.ts';
+import { RecordKind, copyValue, isExtent, paddedRecordBytes, recordBytes, sequenceOf } from './format/record.ts';
 import type { Geometry } from './format/superblock.ts';
-import { NO_VALUE, conditionFailed, conditionOf, encodeGroup, recordTooLarge } from './group.ts';
-import type { BatchOperation, Condition, Group, GroupLimits } from './group.ts';
+import {
+  Group,
+  MOST_STEP_BYTES,
+  NO_VALUE,
+  conditionFailed,
+  conditionOf,
+  encodeGroup,
+  requireValueFits,
+} from './group.ts';
+import type { BatchOperation, Condition, GroupLimits } from './group.ts';
 import { StoreIterator } from './iterator.ts';
 import type { EncodedRange, IteratorHost } from './iterator.ts';
 import type { KeyIndex } from './key-index.ts';
@@ -51,7 +55,10 @@ import { nextTurn } from './turn.ts';
 import type { TurnBudget } from './turn.ts';
 
 export interface StoreStatistics {
-  /** Writes admitted since the store was made, deletions counted. */
+  /**
+   * Sequence number of the latest write that reads see. Each write takes one, deletions counted, and one more for each
+   * piece of a value that is too long for one record.
+   */
   readonly sequence: number;
   /** ... of which are in a checkpoint. */
   readonly checkpointSequence: number;
@@ -89,6 +96,8 @@ export class Store implements IteratorHost, AsyncDisposable {
   readonly #key = createKeyScratch();
   readonly #entry = new Entry();
   readonly #limits: GroupLimits;
+  readonly #mostRecordBytes: number;
+  readonly #admission: AdmissionParts;
   readonly #iterators = new Set<StoreIterator>();
   /** The last write that waits for room, and how many do. */
   #line: Promise<unknown> = DONE;
@@ -98,14 +107,16 @@ export class Store implements IteratorHost, AsyncDisposable {
   /** @internal Stores are made by `open`. */
   constructor(parts: StoreParts) {
     this.#parts = parts;
-    const { geometry, options, queue, file, log } = parts;
+    const { geometry, options, queue, file, log, index } = parts;
     this.#limits = {
-      recordBytes: LogWriter.maxRecordBytes(geometry),
-      groupBytes: LogWriter.maxGroupBytes(geometry, options.writeBufferBytes),
+      geometry,
+      valueBytes: parts.superblocks.current.maxValueBytes,
+      batchBytes: options.maxBatchBytes,
+      stepBytes: Math.min(MOST_STEP_BYTES, LogWriter.maxGroupBytes(geometry, options.writeBufferBytes)),
     };
-    this.#reader = new RecordReader(queue, file, (sequence) =>
-      log.latched !== null && sequence > log.flushedThrough ? log.latched : null,
-    );
+    this.#admission = { log, index, geometry, clock: options.clock };
+    this.#mostRecordBytes = maxRecordBytes(geometry);
+    this.#reader = new RecordReader(queue, file, log);
   }
 
   /**
@@ -178,12 +189,13 @@ export class Store implements IteratorHost, AsyncDisposable {
   }
 
   /**
-   * Sets the value of a key. Key and value are copied before the call returns.
+   * Sets the value of a key. Key and value are copied before the call returns, which takes about half a millisecond for
+   * each MiB of a long value; the rest is done in slices. Reads see a value of more than 1 MiB when all of it is admitted.
    *
    * @returns settles when the write is as safe as asked for
    * @throws AiokvError ERR_AIOKV_NO_SPACE, ERR_AIOKV_LATCHED, ERR_AIOKV_CLOSED, and with `ifAbsent` or `ifVersion`
    *   ERR_AIOKV_CONDITION_FAILED when it does not hold: nothing was written then; AiokvRangeError
-   *   ERR_AIOKV_KEY_TOO_LARGE, ERR_AIOKV_RECORD_TOO_LARGE; AiokvTypeError for a bad key or value
+   *   ERR_AIOKV_KEY_TOO_LARGE, ERR_AIOKV_RECORD_TOO_LARGE for a value above 64 MiB; AiokvTypeError for a bad key or value
    */
   put(key: Bytes, value: Bytes, options?: Partial<WriteOptions>): Promise<void> {
     try {
@@ -211,9 +223,10 @@ export class Store implements IteratorHost, AsyncDisposable {
 
   /**
    * Applies all operations or none, in their order. Operations may have conditions, which are about the state before
-   * the batch; when one of them does not hold, nothing is written.
+   * the batch; when one of them does not hold, nothing is written. A batch of more than 1 MiB or 1024 operations waits
+   * for its turn and is admitted in slices; reads see it when all of it is.
    *
-   * @throws as `put`, and AiokvRangeError ERR_AIOKV_BATCH_TOO_LARGE
+   * @throws as `put`, and AiokvRangeError ERR_AIOKV_BATCH_TOO_LARGE above `maxBatchBytes`
    */
   batch(operations: readonly BatchOperation[], options?: Partial<WriteOptions>): Promise<void> {
     try {
@@ -266,7 +279,7 @@ export class Store implements IteratorHost, AsyncDisposable {
     const { log, index, queue, superblocks } = this.#parts;
     return {
       checkpointSequence: superblocks.current.checkpointSequence,
-      sequence: log.appendedThrough,
+      sequence: index.admittedThrough,
       flushedThrough: log.flushedThrough,
       indexBytes: index.memoryBytes,
       pageReads: index.pager.pageReads,
@@ -357,52 +370,37 @@ export class Store implements IteratorHost, AsyncDisposable {
     const group = encodeGroup(operations, this.#key, this.#limits);
     if (group.conditions.length > 0) return this.#writeIf(group, level);
     if (group.kinds.length === 0) return this.#acknowledge(level);
-    if (this.#hasRoom(group)) {
-      this.#admit(group);
-      return this.#acknowledge(level, group.kinds.length);
-    }
-    return this.#standInLine(group, level);
+    return this.#enter(group, level);
   }
 
   #write(kind: RecordKind, keyBytes: number, value: Uint8Array, level: Durability): Promise<void> {
     const { log, index } = this.#parts;
     const padded = paddedRecordBytes(keyBytes, value.length);
-    if (padded > this.#limits.recordBytes) throw recordTooLarge(padded, this.#limits);
-    if (this.#lineLength === 0 && log.hasRoomFor(padded, useOf(kind)) && index.hasRoomFor(1)) {
-      this.#admitOne(kind, 0, this.#key, keyBytes, value);
+    const isOneRecord = padded <= this.#mostRecordBytes;
+    if (isOneRecord && this.#lineLength === 0 && log.hasRoomFor(padded, useOf(kind)) && index.hasRoomFor(1)) {
+      const offset = log.append(kind, 0, this.#key, keyBytes, value);
+      if (kind === RecordKind.put) index.admitPut(this.#key, keyBytes, offset, recordBytes(keyBytes, value.length));
+      else index.admitDelete(this.#key, keyBytes);
       index.admitted(log.appendedThrough);
       return this.#acknowledge(level);
     }
-    const key = this.#key.slice(0, keyBytes);
-    const group = { kinds: [kind], keys: [key], values: [value.slice()], paddedSizes: [padded], conditions: [] };
-    return this.#standInLine(group, level);
+    requireValueFits(value, this.#limits);
+    const group = new Group(this.#limits);
+    group.add(kind, this.#key, keyBytes, value);
+    return this.#enter(group, level);
   }
 
-  /** The group that it ends, or is, counts as admitted with `KeyIndex.admitted`. */
-  #admitOne(kind: RecordKind, flags: number, key: Uint8Array, keyBytes: number, value: Uint8Array): void {
-    const { log, index } = this.#parts;
-    const offset = log.append(kind, flags, key, keyBytes, value);
-    if (kind === RecordKind.put) index.admitPut(key, keyBytes, offset, recordBytes(keyBytes, value.length));
-    else index.admitDelete(key, keyBytes);
-  }
-
-  #admit(group: Group): void {
-    const last = group.kinds.length - 1;
-    for (let i = 0; i <= last; i++) {
-      const key = group.keys[i] as Uint8Array;
-      const flags = i < last ? FLAG_BATCH_CONTINUES : 0;
-      this.#admitOne(group.kinds[i] as RecordKind, flags, key, key.length, group.values[i] as Uint8Array);
-    }
-    this.#parts.index.admitted(this.#parts.log.appendedThrough);
+  /** Admits a group without conditions, at once or in its turn. */
+  #enter(group: Group, level: Durability): Promise<void> {
+    if (!this.#hasRoom(group)) return this.#standInLine(group, level);
+    admit(this.#admission, group);
+    return this.#acknowledge(level, group.kinds.length);
   }
 
   #hasRoom(group: Group): boolean {
     const { log, index } = this.#parts;
-    return (
-      this.#lineLength === 0 &&
-      log.hasRoom(group.paddedSizes, useOfAll(group.kinds)) &&
-      index.hasRoomFor(group.kinds.length)
-    );
+    if (group.isLong || this.#lineLength > 0) return false;
+    return log.hasRoom(group.paddedSizes, useOfAll(group.kinds)) && index.hasRoomFor(group.kinds.length);
   }
 
   /** Admits a group if its conditions hold at that moment; what has to be read to know is read before. */
@@ -412,11 +410,12 @@ export class Store implements IteratorHost, AsyncDisposable {
       for (;;) {
         const unknown = this.#unknownOf(group);
         if (unknown !== null) {
+          group.own();
           await this.#learn(group, unknown, heldPages);
           this.requireOpen();
         } else if (this.#hasRoom(group)) {
           this.#requireConditions(group);
-          this.#admit(group);
+          admit(this.#admission, group);
           break;
         } else if (await this.#standInLineIf(group)) break;
       }
@@ -433,7 +432,7 @@ export class Store implements IteratorHost, AsyncDisposable {
 
   /** The version of the key of a condition as it is now, 0 when it does not exist, null when it has to be read. */
   #versionOf(group: Group, { at, version, learned }: Condition): number | null {
-    const key = group.keys[at] as Uint8Array;
+    const key = group.keyAt(at);
     const entry = this.#entry;
     const outcome = this.#parts.index.find(key, key.length, entry);
     if (outcome === MISSING) return 0;
@@ -459,7 +458,7 @@ export class Store implements IteratorHost, AsyncDisposable {
    */
   async #learn(group: Group, condition: Condition, heldPages: number[]): Promise<void> {
     const { index } = this.#parts;
-    const key = group.keys[condition.at] as Uint8Array;
+    const key = group.keyAt(condition.at);
     const outcome = index.find(key, key.length, this.#entry);
     if (outcome === MISSING) return;
     if (outcome !== FOUND) {
@@ -468,7 +467,7 @@ export class Store implements IteratorHost, AsyncDisposable {
       return;
     }
     const fileOffset = fileOffsetOf(this.#entry);
-    const sink = new VersionSink();
+    const sink = new VersionSink(false);
     this.#reader.read(fileOffset, lengthOf(this.#entry), key, key.length, sink, 0);
     const found = await sink.promise;
     if (found !== undefined) condition.learned = { fileOffset, version: found.version };
@@ -480,7 +479,7 @@ export class Store implements IteratorHost, AsyncDisposable {
     return sequenceOf(place.block.view, place.offset);
   }
 
-  /** A2. Waits behind the writes that wait already, then for room. The group owns its bytes. */
+  /** A2. Waits behind the writes that wait already, then for room. */
   #standInLine(group: Group, level: Durability): Promise<void> {
     return this.#admitInTurn(group, () => true).then(() => this.#acknowledge(level, group.kinds.length));
   }
@@ -499,9 +498,11 @@ export class Store implements IteratorHost, AsyncDisposable {
     const { log, index, budget } = this.#parts;
     const use = useOfAll(group.kinds);
     const since = log.growths;
+    group.own();
     this.#lineLength++;
     const admitted = this.#line.then(async () => {
       try {
+        if (group.isLong) return await admitInSlices(this.#admission, group, { use, since }, mayAdmit);
         for (;;) {
           if (!log.hasRoom(group.paddedSizes, use)) await log.whenRoom(group.paddedSizes, use, since);
           else if (!index.hasRoomFor(group.kinds.length)) await index.whenRoom();
@@ -509,7 +510,7 @@ export class Store implements IteratorHost, AsyncDisposable {
         }
         if (log.latched !== null) throw log.latched;
         if (!mayAdmit()) return false;
-        this.#admit(group);
+        admit(this.#admission, group);
         return true;
       } catch (error) {
         // Many may be refused one behind the other.
@@ -544,12 +545,13 @@ export class Store implements IteratorHost, AsyncDisposable {
     return level;
   }
 
-  /** A value that is not on the device yet, or null. */
+  /** A value that is not on the device yet, or null; the reader finds those that stand in pieces. */
   #fromMemory(fileOffset: number): Buffer | null {
     const { log } = this.#parts;
     const place = log.unwritten(fileOffset);
     if (place === null) return null;
     if (log.latched !== null) throw log.latched;
+    if (isExtent(place.block.view, place.offset)) return null;
     return copyValue(place.block, place.offset);
   }
 

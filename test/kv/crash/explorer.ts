@@ -23,13 +23,13 @@ import type { Platform } from '@aiokv/aio';
 import type { Store, StoreOptions } from '@aiokv/kv';
 import { openPlanted } from '../../../packages/kv/src/open.ts';
 import type { Planted } from '../../../packages/kv/src/open.ts';
-import { HistoryMaker, Ledger, call, contentsOf, describeStep, readAll } from './history.ts';
+import { GEOMETRY, HistoryMaker, Ledger, call, contentsOf, describeStep, readAll } from './history.ts';
 import type { Step } from './history.ts';
-import { DIRECTORY, GEOMETRY } from './life.ts';
+import { DIRECTORY } from './life.ts';
 import { MortalProcess } from './mortal.ts';
 import { shrink } from './shrink.ts';
 
-export { GEOMETRY } from './life.ts';
+export { GEOMETRY } from './history.ts';
 
 const MODES = ['none', 'all', 'subset', 'torn'] as const;
 /** Of the histories, so many end with a kill and a recovery that is cut. */

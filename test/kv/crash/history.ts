@@ -9,8 +9,11 @@
  * crash the store must hold exactly what the first k groups leave behind, for some k that is not below
  * the last group acknowledged as flushed, and not above the last one called.
  */
+import { KIB } from '@aiokv/core';
 import type { Random } from '@aiokv/core';
 import type { BatchOperation, Durability, Store } from '@aiokv/kv';
+import { maxRecordBytes, pieceValueBytes } from '../../../packages/kv/src/format/extent.ts';
+import { paddedRecordBytes } from '../../../packages/kv/src/format/record.ts';
 
 export interface Group {
   readonly operations: readonly BatchOperation[];
@@ -32,6 +35,23 @@ export type Step =
   /** A checkpoint, and writes until it is durable. */
   | { readonly type: 'checkpoint'; readonly writes: readonly PacedWrite[] }
   | { readonly type: 'flush' | 'settle' | 'reopen' };
+
+/**
+ * Small segments and few buffers keep an opening cheap and make histories cross segments. The index has more pages
+ * than there is memory for.
+ */
+export const GEOMETRY = {
+  segmentBytes: 64 * 1024,
+  writeBufferBytes: 1024 * 1024,
+  queueDepth: 8,
+  indexBytes: 16 * 1024,
+};
+const LOG_GEOMETRY = { pageBytes: 4096, writeAlignment: 4096, segmentBytes: GEOMETRY.segmentBytes, headerBytes: 0 };
+/** Of the groups, so many take more than the store admits in one step. */
+const LONG_CHANCE = 0.02;
+/** Values from here on may stand in pieces, of which no two are the same. */
+const LONG_VALUE_CHARACTERS = 56_000;
+const MARK_EVERY = 1000;
 
 const KEYS = 12;
 /** Half of the keys are long, so that even these few take several leaves. */
@@ -62,6 +82,7 @@ export class HistoryMaker {
   group(valueBytes = 20_000): Group {
     const random = this.#random;
     const durability = random.chance(0.6) ? 'flushed' : random.chance(0.5) ? 'written' : 'buffered';
+    if (random.chance(LONG_CHANCE)) return { operations: this.#longOperations(), durability };
     const count = valueBytes > 20_000 || random.chance(0.7) ? 1 : 1 + random.below(8);
     const operations = Array.from({ length: count }, (): BatchOperation => {
       const key = this.key();
@@ -77,6 +98,23 @@ export class HistoryMaker {
   allKeys(): Group {
     const operations = ALL_KEYS.map((key): BatchOperation => ({ type: 'put', key, value: `${this.#values++}:` }));
     return { operations, durability: 'flushed' };
+  }
+
+  /** A batch over several frames and segments, or values in pieces, or both. */
+  #longOperations(): BatchOperation[] {
+    const random = this.#random;
+    const put = (length: number): BatchOperation => ({
+      type: 'put',
+      key: this.key(),
+      value: longValue(this.#values++, length),
+    });
+    const pieces = Array.from({ length: random.below(3) }, () => put(LONG_VALUE_CHARACTERS + random.below(100 * KIB)));
+    const rest = Array.from({ length: pieces.length === 0 ? 6 : random.below(3) }, () => put(random.below(20 * KIB)));
+    return random.shuffle([
+      ...pieces,
+      ...rest,
+      ...(random.chance(0.3) ? [{ type: 'del' as const, key: this.key() }] : []),
+    ]);
   }
 
   /** Writes in rounds, checkpoints amid writes, now and then a reopening: what the power is cut in. */
@@ -238,7 +276,8 @@ export class Ledger {
   }
 
   #recordsOf(group: number): number {
-    return this.#void.has(group) ? 0 : (this.#groups[group - 1] as Group).operations.length;
+    if (this.#void.has(group)) return 0;
+    return (this.#groups[group - 1] as Group).operations.reduce((sum, operation) => sum + recordsOf(operation), 0);
   }
 
   /** The first prefix from `from` to `to` groups with these contents, or -1. */
@@ -246,6 +285,31 @@ export class Ledger {
     for (let groups = from; groups <= to; groups++) if (this.contentsAfter(groups) === contents) return groups;
     return -1;
   }
+}
+
+/** One for each operation, and one for each piece of its value. */
+function recordsOf(operation: BatchOperation): number {
+  if (operation.type === 'del') return 1;
+  const keyBytes = Buffer.byteLength(operation.key);
+  const valueBytes = Buffer.byteLength(operation.value);
+  if (paddedRecordBytes(keyBytes, valueBytes) <= maxRecordBytes(LOG_GEOMETRY)) return 1;
+  return 1 + Math.ceil(valueBytes / pieceValueBytes(LOG_GEOMETRY, keyBytes));
+}
+
+/** Every thousand characters say which value they are of, and where in it they stand. */
+function longValue(number: number, length: number): string {
+  const parts = Array.from({ length: Math.ceil(length / MARK_EVERY) }, (_, i) =>
+    `${number}:${i};`.padEnd(MARK_EVERY, 'v'),
+  );
+  return parts.join('').slice(0, length);
+}
+
+/** What tells a value from all others. */
+function signOf(value: string): string {
+  let sign = `${value.length}:${value.slice(0, 16)}`;
+  if (value.length < LONG_VALUE_CHARACTERS) return sign;
+  for (let at = MARK_EVERY; at < value.length; at += MARK_EVERY) sign += value.slice(at, value.indexOf(';', at));
+  return sign;
 }
 
 function applied(before: ReadonlyMap<string, string>, group: Group): Map<string, string> {
@@ -279,6 +343,6 @@ export async function readAll(store: Store, reverse = false): Promise<Map<string
 export function contentsOf(map: ReadonlyMap<string, string>): Contents {
   return [...map]
     .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([key, value]) => `${shortOf(key)}=${value.length}:${value.slice(0, 16)}`)
+    .map(([key, value]) => `${shortOf(key)}=${signOf(value)}`)
     .join('|');
 }

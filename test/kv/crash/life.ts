@@ -12,20 +12,10 @@ import type { SimulatedDisk } from '@aiokv/aio';
 import type { Store } from '@aiokv/kv';
 import { openPlanted } from '../../../packages/kv/src/open.ts';
 import type { Planted } from '../../../packages/kv/src/open.ts';
-import { call, contentsOf, readAll } from './history.ts';
+import { GEOMETRY, call, contentsOf, readAll } from './history.ts';
 import type { Group, Ledger, Step } from './history.ts';
 import type { Watch } from './watch.ts';
 
-/**
- * Small segments and few buffers keep an opening cheap and make histories cross segments. The index has more pages
- * than there is memory for.
- */
-export const GEOMETRY = {
-  segmentBytes: 64 * 1024,
-  writeBufferBytes: 1024 * 1024,
-  queueDepth: 8,
-  indexBytes: 16 * 1024,
-};
 export const DIRECTORY = '/store';
 
 /** Time stands still, so that nothing but the seed decides what happens. */

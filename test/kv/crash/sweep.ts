@@ -33,9 +33,9 @@
 import { Random } from '@aiokv/core';
 import { SimulatedDisk } from '@aiokv/aio';
 import type { Planted } from '../../../packages/kv/src/open.ts';
-import { HistoryMaker, Ledger, ALL_KEYS, call, contentsOf, describeStep, readAll } from './history.ts';
+import { GEOMETRY, HistoryMaker, Ledger, ALL_KEYS, call, contentsOf, describeStep, readAll } from './history.ts';
 import type { Group, Step } from './history.ts';
-import { GEOMETRY, Life, Violation, codeOf, openStill, requirePrefix } from './life.ts';
+import { Life, Violation, codeOf, openStill, requirePrefix } from './life.ts';
 import type { Admissible, Ending } from './life.ts';
 import { shrink } from './shrink.ts';
 import { Watch } from './watch.ts';

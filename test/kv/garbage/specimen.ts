@@ -13,7 +13,7 @@ import { Random } from '@aiokv/core';
 import { SimulatedDisk } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
 import type { Store } from '@aiokv/kv';
-import { GEOMETRY } from '../crash/life.ts';
+import { GEOMETRY } from '../crash/history.ts';
 
 export const PATH = '/store/data.aiokv';
 /** Where the first slot begins. */
@@ -33,7 +33,7 @@ export interface Specimen {
   readonly superblocks: readonly Uint8Array[];
 }
 
-/** A store with two checkpoints, an index of several pages, batches, deletions, and a log behind it. */
+/** A store with two checkpoints, an index of several pages, batches, a value in pieces, deletions, and a log behind it. */
 export async function makeSpecimen({ isClosed, seed = 3 }: { isClosed: boolean; seed?: number }): Promise<Specimen> {
   const disk = new SimulatedDisk({ seed });
   const store = await open('/store', { ...GEOMETRY, platform: disk });
@@ -52,7 +52,7 @@ export async function makeSpecimen({ isClosed, seed = 3 }: { isClosed: boolean; 
   const batch = Array.from({ length: 10 }, (_, n) => [`${n}${'k'.repeat(600)}`, `${seed} ${n}`] as const);
   await store.batch(batch.map(([key, value]) => ({ type: 'put', key, value })));
   for (const [key, value] of batch) contents.set(key, value);
-  await put('long', 'x'.repeat(50_000));
+  await put('long', 'x'.repeat(70_000));
   await checkpoint();
   await put('between', `the checkpoints ${seed}`);
   await store.del(batch[3]?.[0] ?? '');

@@ -1,5 +1,5 @@
 /**
- * One write of one key, as it stands in the log. A point read sees a record without the frame
+ * One write of one key, or a piece of its value, as it stands in the log. A point read sees a record without the frame
  * around it, so a record carries a checksum of its own, and its key to be compared with the key asked for.
  *
  * ```
@@ -23,14 +23,16 @@ export const RECORD_HEADER_BYTES = 24;
 export const RECORD_ALIGNMENT = 8;
 export const MAX_KEY_BYTES = 4096;
 
-/** What a record does to its key; 3 is kept for range deletes. */
-export const RecordKind = { put: 1, del: 2 } as const;
+/** What a record does to its key; 3 is kept for range deletes. A piece of a value does nothing: see extent.ts. */
+export const RecordKind = { put: 1, del: 2, piece: 4 } as const;
 export type RecordKind = (typeof RecordKind)[keyof typeof RecordKind];
 
 /** The batch goes on with the next record; a batch counts only when its last record is there. */
 export const FLAG_BATCH_CONTINUES = 1;
-/** Kept for later versions: expiry 2, compressed 4, value in an extent 8. A reader refuses flags it does not know. */
-const KNOWN_FLAGS = FLAG_BATCH_CONTINUES;
+/** What stands in place of the value of a put says where its pieces are: see extent.ts. */
+export const FLAG_EXTENT = 8;
+/** Kept for later versions: expiry 2, compressed 4. A reader refuses flags it does not know. */
+const KNOWN_FLAGS = FLAG_BATCH_CONTINUES | FLAG_EXTENT;
 
 /** Bytes of a record in a frame, without padding. */
 export function recordBytes(keyBytes: number, valueBytes: number): number {
@@ -80,6 +82,16 @@ export function recordFault(source: Block, offset: number, lengthBytes: number):
   }
   if (recordBytes(keyBytesOf(view, offset), valueBytesOf(view, offset)) !== lengthBytes) return 'record length';
   return null;
+}
+
+/** The record's checksum, which whoever leads to a record may keep to tell it from all others. */
+export function checkOf(view: DataView, offset: number): number {
+  return view.getUint32(offset, true);
+}
+
+/** Whether the record is a put whose value stands in pieces elsewhere. */
+export function isExtent(view: DataView, offset: number): boolean {
+  return (flagsOf(view, offset) & FLAG_EXTENT) !== 0;
 }
 
 export function kindOf(view: DataView, offset: number): number {
@@ -143,5 +155,7 @@ export function copyValue(source: Block, offset: number): Buffer {
 /** Whether this version understands the record's kind and flags. */
 export function isKnownRecord(view: DataView, offset: number): boolean {
   const kind = kindOf(view, offset);
-  return (kind === RecordKind.put || kind === RecordKind.del) && (flagsOf(view, offset) & ~KNOWN_FLAGS) === 0;
+  if ((flagsOf(view, offset) & ~KNOWN_FLAGS) !== 0) return false;
+  if (kind === RecordKind.put) return true;
+  return (kind === RecordKind.del || kind === RecordKind.piece) && !isExtent(view, offset);
 }

@@ -20,7 +20,7 @@
  *    80  comparator id u32, 1 bytewise    168  log start: last sequence before it u64
  *                                         176  0 ...
  *                                         504  XXH64 of bytes 0 to 503
- *    84  0
+ *    84  longest value u32, 0 in stores without extents
  * ```
  *
  * U1. The log end, where it is known, is flushed: whatever a reader misses before it is rot, not a torn
@@ -36,10 +36,12 @@ import type { Block } from './words.ts';
 
 export const SUPERBLOCK_COPIES = 4;
 export const FORMAT_VERSION = 1;
-/** Incompatible features: the superblock leads to a checkpoint, without which the log is not the whole store. */
-export const FEATURE_CHECKPOINT = 1n;
-export const KNOWN_FEATURES = FEATURE_CHECKPOINT;
 export const COMPARATOR_BYTEWISE = 1;
+/** Incompatible features: values may stand in pieces (extent.ts); ... */
+export const FEATURE_EXTENTS = 1n;
+/** ... there is a checkpoint, without which the log is not the whole store. */
+export const FEATURE_CHECKPOINT = 2n;
+export const KNOWN_FEATURES = FEATURE_EXTENTS | FEATURE_CHECKPOINT;
 const MAGIC = 'AIOKV\0SB';
 const HASH_AT = 504;
 
@@ -75,6 +77,7 @@ export interface Superblock {
   readonly maxKeyBytes: number;
   readonly maxFrameBytes: number;
   readonly comparator: number;
+  readonly maxValueBytes: number;
   readonly sequence: number;
   readonly previousHash: bigint;
   readonly checkpointRoot: number;
@@ -104,6 +107,7 @@ export function encodeSuperblock(block: Block, superblock: Superblock): bigint {
   view.setUint32(72, superblock.maxKeyBytes, true);
   view.setUint32(76, superblock.maxFrameBytes, true);
   view.setUint32(80, superblock.comparator, true);
+  view.setUint32(84, superblock.maxValueBytes, true);
   writeU53(view, 88, superblock.sequence);
   writeU64(view, 96, superblock.previousHash);
   writeU53(view, 104, superblock.checkpointRoot);
@@ -152,6 +156,7 @@ export function readSuperblock(block: Block): Superblock | null {
     maxKeyBytes: view.getUint32(72, true),
     maxFrameBytes: view.getUint32(76, true),
     comparator: view.getUint32(80, true),
+    maxValueBytes: view.getUint32(84, true),
     sequence: readU53(view, 88),
     previousHash: readU64(view, 96),
     checkpointRoot: readU53(view, 104),

@@ -19,6 +19,9 @@
  * C4. After a failed write or flush nothing is written or acknowledged any more: a failed flush has
  *     marked pages clean (Rebello et al., ATC'20), and a frame written again elsewhere would fork the chain.
  * C5. `append` is synchronous and cannot fail half-way: whoever appends has asked `hasRoom` in the same turn.
+ * C6. A long group is appended bit by bit between `hold` and `release`; slots for all of it were reserved before, so
+ *     that it cannot run out of space. If it does not come to its end the store latches: other records behind an
+ *     unfinished batch would become part of it.
  *
  * It does not know what the records mean. docs/durability.md says what each state survives.
  */
@@ -26,6 +29,7 @@ import { alignUp, assert } from '@aiokv/core';
 import type { AiokvError, Clock, Sequence } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
+import { maxRecordBytes } from '../format/extent.ts';
 import { FRAME_HEADER_BYTES, MAX_FRAME_BYTES, sealFrame, windowOf } from '../format/frame.ts';
 import { encodeRecord, paddedRecordBytes } from '../format/record.ts';
 import type { RecordKind } from '../format/record.ts';
@@ -34,6 +38,7 @@ import type { ChainLink } from '../format/segment.ts';
 import type { Geometry, LogEnd, LogStart } from '../format/superblock.ts';
 import type { Block } from '../format/words.ts';
 import { latchedBy, requireFull } from '../failures.ts';
+import { Rehearsal } from './rehearsal.ts';
 import { Segments } from './segments.ts';
 import type { SlotUse } from './segments.ts';
 
@@ -134,6 +139,10 @@ export class LogWriter implements CompletionHandler {
   /** Oldest first; those before the last checkpoint's start are forgotten. */
   #segments: LogStart[];
   #appendedBytes = 0;
+  /** A long group is appended: frames are sealed when they are full. */
+  #isHeld = false;
+  /** Slots that are kept for the next segments, the next one first. */
+  readonly #reserved: number[] = [];
 
   constructor(options: LogWriterOptions) {
     this.#options = options;
@@ -151,15 +160,10 @@ export class LogWriter implements CompletionHandler {
     this.#segments = [...position.segments];
   }
 
-  /** The most bytes that the records of one group may take; see `paddedRecordBytes`. */
+  /** The most bytes that the records of a group may take that is appended in one step; see `paddedRecordBytes`. */
   static maxGroupBytes(geometry: Geometry, writeBufferBytes: number): number {
     // Frames may end up half full, and one more may be open when the group comes.
-    return (Math.floor(frameCount(writeBufferBytes) / 2) - 1) * LogWriter.maxRecordBytes(geometry);
-  }
-
-  /** The most bytes that one record may take, padding counted. */
-  static maxRecordBytes(geometry: Geometry): number {
-    return Math.min(MAX_FRAME_BYTES, geometry.segmentBytes - geometry.writeAlignment) - FRAME_HEADER_BYTES;
+    return (Math.floor(frameCount(writeBufferBytes) / 2) - 1) * maxRecordBytes(geometry);
   }
 
   get appendedThrough(): Sequence {
@@ -208,7 +212,7 @@ export class LogWriter implements CompletionHandler {
   /** Whether a record of this padded size can be appended now; what every single write asks. */
   hasRoomFor(paddedBytes: number, use: SlotUse): boolean {
     const open = this.#open;
-    const isKept = use === 'put' && this.#options.segments.isReserveInUse;
+    const isKept = use === 'put' && this.#options.segments.isReserveInUse && this.#reserved.length === 0;
     if (open !== null && open.usedBytes + paddedBytes <= open.capacityBytes && !isKept) return true;
     return this.hasRoom([paddedBytes], use);
   }
@@ -217,8 +221,11 @@ export class LogWriter implements CompletionHandler {
   hasRoom(paddedSizes: readonly number[], use: SlotUse): boolean {
     const { frames, slots } = this.#needs(paddedSizes);
     if (frames > this.#freeFrames) return false;
+    const { segments } = this.#options;
+    // A long group has its slots.
+    if (this.#reserved.length > 0) return slots - this.#reserved.length <= Math.max(0, segments.availableFor(use));
     // A deletion goes into what is begun, whatever is left; a put does not.
-    return (slots === 0 && use === 'delete') || slots <= this.#options.segments.availableFor(use);
+    return (slots === 0 && use === 'delete') || slots <= segments.availableFor(use);
   }
 
   /** How often the file was tried to be made larger. */
@@ -230,28 +237,58 @@ export class LogWriter implements CompletionHandler {
     return this.#free.length + this.#frameLimit - this.#frames.length;
   }
 
-  /** Frame buffers and slots that appending these records would take; `append` in rehearsal. */
-  #needs(paddedSizes: readonly number[]): { frames: number; slots: number } {
-    const { segmentBytes, writeAlignment } = this.#options.geometry;
-    let offset = this.#nextOffset;
-    let used = this.#open?.usedBytes ?? 0;
-    let capacity = this.#open?.capacityBytes ?? 0;
-    let frames = 0;
-    let slots = 0;
-    for (const bytes of paddedSizes) {
-      if (used + bytes > capacity) {
-        offset += alignUp(used, writeAlignment);
-        if (segmentBytes - offset < FRAME_HEADER_BYTES + bytes) {
-          slots++;
-          offset = writeAlignment;
-        }
-        frames++;
-        capacity = Math.min(MAX_FRAME_BYTES, segmentBytes - offset);
-        used = FRAME_HEADER_BYTES;
-      }
-      used += bytes;
-    }
-    return { frames, slots };
+  #rehearse(): Rehearsal {
+    const open = this.#open;
+    return new Rehearsal(this.#options.geometry, this.#nextOffset, open?.usedBytes ?? 0, open?.capacityBytes ?? 0);
+  }
+
+  /** What appending these records would take. */
+  #needs(paddedSizes: readonly number[]): Rehearsal {
+    const rehearsal = this.#rehearse();
+    for (const bytes of paddedSizes) rehearsal.add(bytes);
+    return rehearsal;
+  }
+
+  /**
+   * Until `release` nothing but one long group is appended, and a frame is sealed only when it is full: what the group
+   * takes can be reckoned with the rehearsal, which stands where the log stands. Whoever waits for what was appended
+   * before is served at once, for that frame is sealed here.
+   */
+  hold(): Rehearsal {
+    assert(!this.#isHeld, 'one long group at a time');
+    if (this.#open !== null) this.#seal();
+    this.#isHeld = true;
+    return this.#rehearse();
+  }
+
+  release(): void {
+    this.#isHeld = false;
+    this.#schedulePump();
+  }
+
+  /** Whether so many segments can be begun without waiting. */
+  hasSlots(count: number, use: SlotUse): boolean {
+    return count <= this.#reserved.length + this.#options.segments.availableFor(use);
+  }
+
+  /** Keeps so many slots for the segments that come next; they are ready. */
+  reserveSlots(count: number): void {
+    while (this.#reserved.length < count) this.#reserved.push(this.#options.segments.take());
+  }
+
+  /**
+   * Waits until there may be so many slots; ask `hasSlots` again.
+   *
+   * @param since `growths` when the write was called
+   * @throws AiokvError ERR_AIOKV_NO_SPACE
+   */
+  prepareSlots(count: number, use: SlotUse, since: number): Promise<void> {
+    return this.#options.segments.prepare(count - this.#reserved.length, use, since);
+  }
+
+  /** Lets go of the slots that are left of those that were kept. */
+  returnSlots(): void {
+    this.#options.segments.giveBack(this.#reserved.splice(0));
   }
 
   /**
@@ -264,7 +301,9 @@ export class LogWriter implements CompletionHandler {
     if (this.#latched !== null) throw this.#latched;
     const { frames, slots } = this.#needs(paddedSizes);
     assert(frames <= this.#frameLimit, 'a group fits into the write buffer: see maxGroupBytes');
-    if (slots > 0 || use !== 'delete') await this.#options.segments.prepare(slots, use, since);
+    const wanted = slots - this.#reserved.length;
+    const isServed = this.#reserved.length > 0 ? wanted <= 0 : slots === 0 && use === 'delete';
+    if (!isServed) await this.#options.segments.prepare(wanted, use, since);
     if (frames <= this.#freeFrames) return;
     // The open frame may be what is in the way, with nobody waiting for it.
     this.#writeTarget = this.#appendedThrough;
@@ -403,7 +442,8 @@ export class LogWriter implements CompletionHandler {
     this.#pumpScheduled = false;
     if (this.#latched !== null) return;
     const open = this.#open;
-    if (open !== null && this.#writeTarget >= open.firstSequence && this.#sealed.length === 0 && !this.#flushing) {
+    const isWanted = open !== null && this.#writeTarget >= open.firstSequence && !this.#isHeld;
+    if (isWanted && this.#sealed.length === 0 && !this.#flushing) {
       this.#seal();
     }
     const wanted = this.#awaitingFlush.length > 0 || this.#writtenThrough >= this.#flushTarget;
@@ -445,7 +485,7 @@ export class LogWriter implements CompletionHandler {
     frame.startsSegment = geometry.segmentBytes - this.#nextOffset < needed;
     if (frame.startsSegment) {
       const predecessor = this.end.link;
-      this.#slot = segments.take();
+      this.#slot = this.#reserved.shift() ?? segments.take();
       this.#nextOffset = geometry.writeAlignment;
       this.#segmentSequence = this.#nextSegmentSequence++;
       this.#frameNumber = 0;

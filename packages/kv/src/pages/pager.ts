@@ -10,13 +10,13 @@
  *              not used since the hand came by, held by nobody
  * ```
  *
- * V1. Only leaves below the root that are clean, that is, as the standing checkpoint has them, are evicted. What
+ * Z1. Only leaves below the root that are clean, that is, as the standing checkpoint has them, are evicted. What
  *     changed after the cut of a checkpoint is not clean when that checkpoint becomes the standing one.
- * V2. What only snapshots need any more stays in memory: no later checkpoint would hold it.
- * V3. Whoever waits for a page hears of it in the step in which it comes into memory, before anything can change
+ * Z2. What only snapshots need any more stays in memory: no later checkpoint would hold it.
+ * Z3. Whoever waits for a page hears of it in the step in which it comes into memory, before anything can change
  *     it: a lookup is answered as of the moment at which it began to wait.
- * V4. A page is taken only if its image is whole, and is the one that the mapping means.
- * V5. Slots that the checkpoint before led to are used again only when the loads that began under it are done.
+ * Z4. A page is taken only if its image is whole, and is the one that the mapping means.
+ * Z5. Slots that the checkpoint before led to are used again only when the loads that began under it are done.
  *
  * It never writes, and does not know keys. Clock eviction after Corbató, "A Paging Experiment with the Multics
  * System" (1968).
@@ -127,7 +127,7 @@ export class Pager implements CompletionHandler {
     while (this.#loads.size > 0) await new Promise<void>((resolve) => this.#idleWaiters.push(resolve));
   }
 
-  /** V3. Tells the sink when an absent page is in memory, in a later turn. */
+  /** Z3. Tells the sink when an absent page is in memory, in a later turn. */
   whenLoaded(pageId: number, sink: PageSink): void {
     const { memory } = this.#options;
     assert(memory.units(pageId) !== 0 && !memory.isResident(pageId), 'what is waited for is absent');
@@ -240,7 +240,7 @@ export class Pager implements CompletionHandler {
     if (this.#loads.size === 0) for (const resolve of this.#idleWaiters.splice(0)) resolve();
   }
 
-  /** V1, V2. */
+  /** Z1, Z2. */
   #isEvictable(id: number): boolean {
     const { memory, tree } = this.#options;
     if (node.level(memory.words(id), memory.base(id)) !== 0 || tree.isRoot(id)) return false;
@@ -292,7 +292,7 @@ export class Pager implements CompletionHandler {
     return { start, lengthBytes: alignUp(fileOffset + mapping.imageBytesOf(pageId), unit) - start };
   }
 
-  /** V4. */
+  /** Z4. */
   #faultOf(pageId: number, mapping: Mapping, buffer: AlignedBuffer, result: number): Error | null {
     const { file, plantedUncheckedTag } = this.#options;
     const entry = mapping.entryOf(pageId);

@@ -1,0 +1,88 @@
+/**
+ * One value that is put together from its pieces, wherever they come from. Which of them are read when is read.ts.
+ *
+ * The value's memory is taken when its first piece arrives, and is the only copy of it.
+ */
+import { corrupt } from '../failures.ts';
+import { readTable } from '../format/extent.ts';
+import type { Extent, Piece } from '../format/extent.ts';
+import {
+  RECORD_HEADER_BYTES,
+  RecordKind,
+  checkOf,
+  keyBytesOf,
+  kindOf,
+  sequenceOf,
+  valueBytesOf,
+} from '../format/record.ts';
+import type { Block } from '../format/words.ts';
+
+export class Assembly {
+  /** Of the write, which is that of the record with the table. */
+  readonly version: number;
+  readonly key: Uint8Array;
+  readonly #extent: Extent;
+  #value: Buffer | null = null;
+  #left: number;
+  #next = 0;
+  /** Where the piece begins in the value that is asked for next. */
+  #nextAt = 0;
+
+  private constructor(version: number, key: Uint8Array, extent: Extent) {
+    this.version = version;
+    this.key = key;
+    this.#extent = extent;
+    this.#left = extent.pieces.length;
+  }
+
+  /** Of the record at `at`, which was checked. @throws AiokvError ERR_AIOKV_CORRUPT when it has no table */
+  static of({ bytes, view }: Block, at: number, where: string): Assembly {
+    const keyBytes = keyBytesOf(view, at);
+    const keyAt = at + RECORD_HEADER_BYTES;
+    const extent = readTable(view, keyAt + keyBytes, valueBytesOf(view, at), keyBytes);
+    if (extent === null) throw corrupt(`${where} does not say where the pieces of its value are`);
+    return new Assembly(sequenceOf(view, at), bytes.slice(keyAt, keyAt + keyBytes), extent);
+  }
+
+  /** The piece to be asked for, or null when all have been. */
+  get next(): Piece | null {
+    return this.#extent.pieces[this.#next] ?? null;
+  }
+
+  /** Sequence of that piece: those of the pieces are just before that of the put. */
+  get nextSequence(): number {
+    return this.version - this.#extent.pieces.length + this.#next;
+  }
+
+  /** Where the piece begins in the value. */
+  get nextAt(): number {
+    return this.#nextAt;
+  }
+
+  advance(): void {
+    const piece = this.next as Piece;
+    this.#nextAt += piece.lengthBytes - RECORD_HEADER_BYTES - this.key.length;
+    this.#next++;
+  }
+
+  /** Copies the piece that stands at `at` to its place in the value; whether the value is whole. */
+  take({ bytes, view }: Block, at: number, placeInValue: number): boolean {
+    this.#value ??= Buffer.allocUnsafeSlow(this.#extent.valueBytes);
+    const from = at + RECORD_HEADER_BYTES + this.key.length;
+    this.#value.set(bytes.subarray(from, from + valueBytesOf(view, at)), placeInValue);
+    this.#left--;
+    return this.#left === 0;
+  }
+
+  /** Once it is whole. */
+  get value(): Buffer {
+    return this.#value as Buffer;
+  }
+}
+
+/** V2. What is wrong with a record that was found whole and with the right key, or null when it is the piece that is meant. */
+export function pieceFault({ view }: Block, at: number, piece: Piece, sequence: number): string | null {
+  if (kindOf(view, at) !== RecordKind.piece) return 'kind';
+  if (checkOf(view, at) !== piece.check) return 'another check';
+  return sequenceOf(view, at) === sequence ? null : 'sequence';
+}

@@ -1,0 +1,45 @@
+/**
+ * Reckons the frames and the slots that records would take if they were appended now: `LogWriter.append` in
+ * rehearsal, a record at a time.
+ */
+import { alignUp } from '@aiokv/core';
+import { FRAME_HEADER_BYTES, MAX_FRAME_BYTES } from '../format/frame.ts';
+import type { Geometry } from '../format/superblock.ts';
+
+export class Rehearsal {
+  /** Frames that are begun. */
+  frames = 0;
+  /** Slots that are taken. */
+  slots = 0;
+  readonly #geometry: Geometry;
+  #offset: number;
+  #usedBytes: number;
+  #capacityBytes: number;
+
+  /**
+   * @param offset in the segment, of the open frame or of the next
+   * @param usedBytes of the open frame; 0 when none is open
+   * @param capacityBytes of the open frame; 0 when none is open
+   */
+  constructor(geometry: Geometry, offset: number, usedBytes: number, capacityBytes: number) {
+    this.#geometry = geometry;
+    this.#offset = offset;
+    this.#usedBytes = usedBytes;
+    this.#capacityBytes = capacityBytes;
+  }
+
+  add(paddedBytes: number): void {
+    if (this.#usedBytes + paddedBytes > this.#capacityBytes) {
+      const { segmentBytes, writeAlignment } = this.#geometry;
+      this.#offset += alignUp(this.#usedBytes, writeAlignment);
+      if (segmentBytes - this.#offset < FRAME_HEADER_BYTES + paddedBytes) {
+        this.slots++;
+        this.#offset = writeAlignment;
+      }
+      this.frames++;
+      this.#capacityBytes = Math.min(MAX_FRAME_BYTES, segmentBytes - this.#offset);
+      this.#usedBytes = FRAME_HEADER_BYTES;
+    }
+    this.#usedBytes += paddedBytes;
+  }
+}

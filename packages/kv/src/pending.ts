@@ -1,0 +1,97 @@
+/**
+ * The records of a batch that a replay has met, until it meets the last one: what to do to which key, packed, for a batch
+ * may have millions of them.
+ *
+ * ```
+ *   0      4           12           16
+ *   ├──────┼───────────┼────────────┼─────┬─────────┐
+ *   │ key  │ offset in │ length     │ key │ padding │      a deletion: offset 0
+ *   │ bytes│ the file  │ word       │     │ to 8    │
+ *   └──────┴───────────┴────────────┴─────┴─────────┘
+ * ```
+ */
+import { KIB, alignUp } from '@aiokv/core';
+import type { Sequence } from '@aiokv/core';
+import { readU53, writeU53 } from './format/words.ts';
+import { nextTurn } from './turn.ts';
+import type { TurnBudget } from './turn.ts';
+
+/** What the records that count are told to; the key is `bytes[keyAt]` and on, valid during the call. */
+export interface ReplayTarget {
+  /** @param lengthWord see `lengthWordOf` */
+  replayPut(bytes: Uint8Array, keyAt: number, keyBytes: number, fileOffset: number, lengthWord: number): void;
+  replayDelete(bytes: Uint8Array, keyAt: number, keyBytes: number): void;
+  /** All records through `sequence`, which does not lie inside a batch, were told. */
+  admitted(sequence: Sequence): void;
+  /** Whether it can be told more; if not, `whenRoom` settles when it may ask again. */
+  hasRoomFor(records: number): boolean;
+  whenRoom(): Promise<void>;
+}
+
+interface Chunk {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  usedBytes: number;
+}
+
+const HEADER_BYTES = 16;
+/** The first chunk, of which most batches do not fill the half; later ones are longer. */
+const FIRST_CHUNK_BYTES = 16 * KIB;
+const CHUNK_BYTES = 1024 * KIB;
+
+export class PendingBatch {
+  /** The first is kept for the next batch. */
+  readonly #chunks: Chunk[] = [chunkOf(FIRST_CHUNK_BYTES)];
+
+  get isEmpty(): boolean {
+    return (this.#chunks[0] as Chunk).usedBytes === 0;
+  }
+
+  put(bytes: Uint8Array, keyAt: number, keyBytes: number, fileOffset: number, lengthWord: number): void {
+    const chunk = this.#chunkFor(HEADER_BYTES + keyBytes);
+    const at = chunk.usedBytes;
+    chunk.view.setUint32(at, keyBytes, true);
+    writeU53(chunk.view, at + 4, fileOffset);
+    chunk.view.setUint32(at + 12, lengthWord, true);
+    for (let i = 0; i < keyBytes; i++) chunk.bytes[at + HEADER_BYTES + i] = bytes[keyAt + i] as number;
+    chunk.usedBytes = alignUp(at + HEADER_BYTES + keyBytes, 8);
+  }
+
+  delete(bytes: Uint8Array, keyAt: number, keyBytes: number): void {
+    this.put(bytes, keyAt, keyBytes, 0, 0);
+  }
+
+  /** Forgets the batch. */
+  drop(): void {
+    this.#chunks.length = 1;
+    (this.#chunks[0] as Chunk).usedBytes = 0;
+  }
+
+  /** Tells the batch to the target, in its order, and forgets it. */
+  async apply(target: ReplayTarget, budget: TurnBudget): Promise<void> {
+    for (const { bytes, view, usedBytes } of this.#chunks) {
+      for (let at = 0; at < usedBytes;) {
+        const keyBytes = view.getUint32(at, true);
+        const fileOffset = readU53(view, at + 4);
+        if (fileOffset === 0) target.replayDelete(bytes, at + HEADER_BYTES, keyBytes);
+        else target.replayPut(bytes, at + HEADER_BYTES, keyBytes, fileOffset, view.getUint32(at + 12, true));
+        at = alignUp(at + HEADER_BYTES + keyBytes, 8);
+        if (budget.isSpent()) await nextTurn();
+      }
+    }
+    this.drop();
+  }
+
+  #chunkFor(bytes: number): Chunk {
+    const last = this.#chunks.at(-1) as Chunk;
+    if (last.usedBytes + alignUp(bytes, 8) <= last.bytes.length) return last;
+    const next = chunkOf(CHUNK_BYTES);
+    this.#chunks.push(next);
+    return next;
+  }
+}
+
+function chunkOf(bytes: number): Chunk {
+  const memory = new ArrayBuffer(bytes);
+  return { bytes: new Uint8Array(memory), view: new DataView(memory), usedBytes: 0 };
+}
