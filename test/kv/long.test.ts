@@ -245,7 +245,8 @@ test.serial('linux: 64 MiB in one batch, and in one value, with the default geom
     }
     t.is(n, operations.length);
     await store.close();
-  }));
+  }),
+);
 
 function openOn(disk: SimulatedDisk, options: Partial<StoreOptions> = {}): Promise<Store> {
   return open('/store', { ...GEOMETRY, platform: disk, ...options });
@@ -275,6 +276,30 @@ test('no room for a long group is told before anything changes', async (t) => {
   t.is((await again.get('key00001999'))?.length, 1000);
   t.true(same(await again.get('value'), bytesOf(1, MIB)));
   await again.close();
+});
+
+test('a long group that has begun has room for all of it, whoever has frames sealed meanwhile', async (t) => {
+  for (const valueBytes of [20, 300, 3000, 9000]) {
+    const disk = new SimulatedDisk({ seed: valueBytes });
+    const store = await openOn(disk, { flushIntervalMs: 1 });
+    let writes = 0;
+    disk.inject({
+      at: ({ kind }) => {
+        if (kind === 'write') writes++;
+        return kind === 'preallocate' && writes > 2;
+      },
+      kind: 'ENOSPC',
+      sticky: true,
+    });
+    const count = Math.ceil((2 * MIB) / (valueBytes + 40));
+    await store.batch(putsOf(count, valueBytes), { durability: 'buffered' });
+    await store.close();
+    const again = await openOn(disk);
+    let n = 0;
+    for await (const [, value] of again.iterator()) if (value.length === valueBytes) n++;
+    t.is(n, count);
+    await again.close();
+  }
 });
 
 test('a store that latches amid a long group shows nothing of it, and has all or nothing of it afterwards', async (t) => {
