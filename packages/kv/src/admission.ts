@@ -157,7 +157,7 @@ export async function admitInSlices(parts: AdmissionParts, group: Group, mayAdmi
     log.reserveSlots(slots);
     isBegun = true;
     await appendAllButLast(parts, records);
-    log.release();
+    log.release(false);
     await whenReadyForLast(parts, records);
     records.append();
     index.admitStaged(stage, log.appendedThrough);
@@ -168,7 +168,7 @@ export async function admitInSlices(parts: AdmissionParts, group: Group, mayAdmi
     stage.clear();
     throw error;
   } finally {
-    log.release();
+    log.release(true);
   }
 }
 

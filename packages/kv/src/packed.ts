@@ -33,7 +33,7 @@ export class PackedBytes {
   /** A view of the string that was added as the `index`th, from 0. */
   at(index: number): Uint8Array {
     const chunk = this.#chunks[this.#chunkOf[index] as number] as Uint8Array;
-    return chunk.subarray(this.#from[index] as number, this.#to[index] as number);
+    return chunk.subarray(this.#from[index], this.#to[index]);
   }
 
   #chunkFor(lengthBytes: number): Uint8Array {
