@@ -170,7 +170,7 @@ export async function admitInSlices(
     log.reserveSlots(slots);
     isBegun = true;
     await appendAllButLast(parts, records, room);
-    log.release();
+    log.release(false);
     await whenReadyForLast(parts, records, room);
     records.append();
     index.admitStaged(stage, log.appendedThrough);
@@ -181,7 +181,7 @@ export async function admitInSlices(
     stage.clear();
     throw error;
   } finally {
-    log.release();
+    log.release(true);
     log.returnSlots();
   }
 }

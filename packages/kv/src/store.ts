@@ -189,8 +189,8 @@ export class Store implements IteratorHost, AsyncDisposable {
   }
 
   /**
-   * Sets the value of a key. Key and value are copied before the call returns, which takes about half a millisecond for
-   * each MiB of a long value; the rest is done in slices. Reads see a value of more than 1 MiB when all of it is admitted.
+   * Sets the value of a key. Key and value are copied before the call returns, which takes about a millisecond for each
+   * MiB of a long value; the rest is done in slices. Reads see a value of more than 1 MiB when all of it is admitted.
    *
    * @returns settles when the write is as safe as asked for
    * @throws AiokvError ERR_AIOKV_NO_SPACE, ERR_AIOKV_LATCHED, ERR_AIOKV_CLOSED, and with `ifAbsent` or `ifVersion`

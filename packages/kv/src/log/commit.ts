@@ -27,10 +27,9 @@
  */
 import { alignUp, assert } from '@aiokv/core';
 import type { AiokvError, Clock, Sequence } from '@aiokv/core';
-import { allocateAligned } from '@aiokv/aio';
-import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
+import type { CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 import { maxRecordBytes } from '../format/extent.ts';
-import { FRAME_HEADER_BYTES, MAX_FRAME_BYTES, sealFrame, windowOf } from '../format/frame.ts';
+import { FRAME_HEADER_BYTES, MAX_FRAME_BYTES, sealFrame } from '../format/frame.ts';
 import { encodeRecord, paddedRecordBytes } from '../format/record.ts';
 import type { RecordKind } from '../format/record.ts';
 import { SegmentKind, encodeSegmentHeader } from '../format/segment.ts';
@@ -38,6 +37,8 @@ import type { ChainLink } from '../format/segment.ts';
 import type { Geometry, LogEnd, LogStart } from '../format/superblock.ts';
 import type { Block } from '../format/words.ts';
 import { latchedBy, requireFull } from '../failures.ts';
+import { Frame, holds } from './frame-buffer.ts';
+import type { Waiter } from './frame-buffer.ts';
 import { Rehearsal } from './rehearsal.ts';
 import { Segments } from './segments.ts';
 import type { SlotUse } from './segments.ts';
@@ -71,38 +72,6 @@ export interface LogWriterOptions {
   readonly clock: Clock;
   /** For tests only: acknowledges before the flush, which the crash tests must find. */
   readonly plantedEarlyAcknowledgement: boolean;
-}
-
-interface Waiter {
-  resolve(): void;
-  reject(error: Error): void;
-}
-
-/** A frame in memory, from its opening until it is written. The objects are made when first needed and used again. */
-class Frame {
-  /** One block for a segment header that may stand in front, then the frame. */
-  readonly buffer: AlignedBuffer;
-  readonly header: Block;
-  readonly block: Block;
-  startsSegment = false;
-  fileOffset = 0;
-  capacityBytes = 0;
-  usedBytes = 0;
-  recordCount = 0;
-  firstSequence = 0 as Sequence;
-  written = false;
-  writtenWaiters: Waiter[] = [];
-  flushedWaiters: Waiter[] = [];
-
-  constructor(headerBytes: number) {
-    this.buffer = allocateAligned(headerBytes + MAX_FRAME_BYTES);
-    this.header = windowOf(this.buffer, 0, headerBytes);
-    this.block = windowOf(this.buffer, headerBytes);
-  }
-
-  get lastSequence(): Sequence {
-    return (this.firstSequence + this.recordCount - 1) as Sequence;
-  }
 }
 
 /** Completions of frame writes carry the frame's index; a flush carries this. */
@@ -141,6 +110,7 @@ export class LogWriter implements CompletionHandler {
   #appendedBytes = 0;
   /** A long group is appended: frames are sealed when they are full. */
   #isHeld = false;
+  #bytesBeforeGroup: number | null = null;
   /** Slots that are kept for the next segments, the next one first. */
   readonly #reserved: number[] = [];
 
@@ -174,9 +144,9 @@ export class LogWriter implements CompletionHandler {
     return this.#flushedThrough;
   }
 
-  /** Bytes of records appended since the log was opened. */
+  /** Bytes of records appended since the log was opened; a long group counts when it is whole. */
   get appendedBytes(): number {
-    return this.#appendedBytes;
+    return this.#bytesBeforeGroup ?? this.#appendedBytes;
   }
 
   /**
@@ -258,11 +228,14 @@ export class LogWriter implements CompletionHandler {
     assert(!this.#isHeld, 'one long group at a time');
     if (this.#open !== null) this.#seal();
     this.#isHeld = true;
+    this.#bytesBeforeGroup = this.#appendedBytes;
     return this.#rehearse();
   }
 
-  release(): void {
+  /** @param isOver nothing more of the group will be appended */
+  release(isOver: boolean): void {
     this.#isHeld = false;
+    if (isOver) this.#bytesBeforeGroup = null;
     this.#schedulePump();
   }
 
@@ -602,10 +575,6 @@ export class LogWriter implements CompletionHandler {
     if (this.#sealed.some((index) => !(this.#frames[index] as Frame).written)) return;
     this.#quiet();
   }
-}
-
-function holds(frame: Frame, fileOffset: number): boolean {
-  return fileOffset >= frame.fileOffset && fileOffset < frame.fileOffset + frame.usedBytes;
 }
 
 function frameCount(writeBufferBytes: number): number {

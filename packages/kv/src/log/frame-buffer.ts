@@ -1,0 +1,46 @@
+/**
+ * The memory of one frame, from its opening until it is written, and whoever waits for it. What it goes through is
+ * commit.ts.
+ */
+import type { Sequence } from '@aiokv/core';
+import { allocateAligned } from '@aiokv/aio';
+import type { AlignedBuffer } from '@aiokv/aio';
+import { MAX_FRAME_BYTES, windowOf } from '../format/frame.ts';
+import type { Block } from '../format/words.ts';
+
+export interface Waiter {
+  resolve(): void;
+  reject(error: Error): void;
+}
+
+/** A frame in memory, from its opening until it is written. The objects are made when first needed and used again. */
+export class Frame {
+  /** One block for a segment header that may stand in front, then the frame. */
+  readonly buffer: AlignedBuffer;
+  readonly header: Block;
+  readonly block: Block;
+  startsSegment = false;
+  fileOffset = 0;
+  capacityBytes = 0;
+  usedBytes = 0;
+  recordCount = 0;
+  firstSequence = 0 as Sequence;
+  written = false;
+  writtenWaiters: Waiter[] = [];
+  flushedWaiters: Waiter[] = [];
+
+  constructor(headerBytes: number) {
+    this.buffer = allocateAligned(headerBytes + MAX_FRAME_BYTES);
+    this.header = windowOf(this.buffer, 0, headerBytes);
+    this.block = windowOf(this.buffer, headerBytes);
+  }
+
+  get lastSequence(): Sequence {
+    return (this.firstSequence + this.recordCount - 1) as Sequence;
+  }
+}
+
+/** Whether the byte of the file at `fileOffset` is one of its records'. */
+export function holds(frame: Frame, fileOffset: number): boolean {
+  return fileOffset >= frame.fileOffset && fileOffset < frame.fileOffset + frame.usedBytes;
+}
