@@ -21,10 +21,28 @@ const testOf = (planted: string): typeof test | typeof test.skip =>
 
 type Planted = Parameters<typeof explore>[2];
 
+/** Long runs tell how far they are. */
+const IMAGES_PER_LINE = 100_000;
+
+async function exploreAloud(images: number, planted: Planted, mostAttempts: number): Promise<Exploration> {
+  const all: Exploration = { images: 0, recoveryImages: 0, histories: 0, seeds: 0, violation: null };
+  while (all.images < images && all.violation === null) {
+    const most = Math.min(IMAGES_PER_LINE, images - all.images);
+    const found = await explore(SEED + all.seeds, most, planted, mostAttempts);
+    all.images += found.images;
+    all.recoveryImages += found.recoveryImages;
+    all.histories += found.histories;
+    all.seeds += found.seeds;
+    all.violation = found.violation;
+    if (images > IMAGES_PER_LINE) console.error(`${all.images} images of seeds ${SEED} to ${SEED + all.seeds - 1}`);
+  }
+  return all;
+}
+
 /** Shrinks what is not expected; what is planted is only shrunk where that is quick. */
 async function look(images: number, planted: Planted = {}, mostAttempts = 60): Promise<Exploration> {
-  if (STEPS === undefined) return explore(SEED, images, planted, mostAttempts);
-  const result: Exploration = { images: 0, recoveryImages: 0, histories: 0, violation: null };
+  if (STEPS === undefined) return exploreAloud(images, planted, mostAttempts);
+  const result: Exploration = { images: 0, recoveryImages: 0, histories: 0, seeds: 0, violation: null };
   const found = { seed: SEED, cuts: CUTS, kept: parseKept(STEPS, 0) };
   result.violation = await exploreCase(found, planted, result);
   return result;

@@ -48,6 +48,8 @@ export interface Exploration {
   /** Images of cuts in the opening after a kill. */
   recoveryImages: number;
   histories: number;
+  /** Each begins a history, and the one that lives on from it. */
+  seeds: number;
   /** The first violation, shrunk: what was found, the steps, and how to see it again. */
   violation: string | null;
 }
@@ -85,8 +87,9 @@ export async function explore(
   mostAttempts = 60,
   sizes: Sizes = {},
 ): Promise<Exploration> {
-  const result: Exploration = { images: 0, recoveryImages: 0, histories: 0, violation: null };
+  const result: Exploration = { images: 0, recoveryImages: 0, histories: 0, seeds: 0, violation: null };
   for (let next = seed; result.images < images && result.violation === null; next++) {
+    result.seeds++;
     const found = await exploreCase({ seed: next, cuts: 0, kept: null }, planted, result, sizes);
     if (found !== null) result.violation = await report(next, found, planted, mostAttempts, sizes);
   }
@@ -97,7 +100,7 @@ export async function explore(
 export async function exploreCase(
   { seed, cuts, kept }: CrashCase,
   planted: Planted = {},
-  result: Exploration = { images: 0, recoveryImages: 0, histories: 0, violation: null },
+  result: Exploration = { images: 0, recoveryImages: 0, histories: 0, seeds: 0, violation: null },
   sizes: Sizes = {},
 ): Promise<string | null> {
   const all = historiesOf(seed);
