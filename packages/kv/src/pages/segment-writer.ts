@@ -96,7 +96,8 @@ export class SegmentWriter {
     buffer.bytes.fill(0);
     this.#used = 0;
     if (this.#segmentUsed + firstBytes > geometry.segmentBytes) {
-      await segments.prepare(1);
+      // The log may take, in the turn in which it gets ready, whatever there is.
+      while (segments.readyCount === 0) await segments.prepare(1);
       const slot = segments.take();
       this.slots.push(slot);
       const kind = SegmentKind.index;
