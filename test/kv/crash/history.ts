@@ -48,7 +48,7 @@ export const GEOMETRY = {
 };
 const LOG_GEOMETRY = { pageBytes: 4096, writeAlignment: 4096, segmentBytes: GEOMETRY.segmentBytes, headerBytes: 0 };
 /** Of the groups, so many take more than the store admits in one step. */
-const LONG_CHANCE = 0.02;
+const LONG_CHANCE = 0.05;
 /** Values from here on may stand in pieces, of which no two are the same. */
 const LONG_VALUE_CHARACTERS = 56_000;
 const MARK_EVERY = 1000;
