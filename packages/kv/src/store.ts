@@ -15,24 +15,17 @@
  * A2. Writes are admitted in the order in which they were called.
  * A3. Whatever is wrong with a call is found before A1 begins.
  */
-import { AiokvTypeError, MIB, assert } from '@aiokv/core';
+import { AiokvTypeError, MIB } from '@aiokv/core';
 import type { DirectFile, Queue, QueueStatistics } from '@aiokv/aio';
 import { admit, admitInSlices } from './admission.ts';
 import type { AdmissionParts } from './admission.ts';
+import { Conditions, sequenceInMemory } from './conditions.ts';
 import { closed } from './failures.ts';
 import { maxRecordBytes } from './format/extent.ts';
-import { RecordKind, copyValue, isExtent, paddedRecordBytes, recordBytes, sequenceOf } from './format/record.ts';
+import { RecordKind, copyValue, isExtent, paddedRecordBytes, recordBytes } from './format/record.ts';
 import type { Geometry } from './format/superblock.ts';
-import {
-  Group,
-  MOST_STEP_BYTES,
-  NO_VALUE,
-  conditionFailed,
-  conditionOf,
-  encodeGroup,
-  requireValueFits,
-} from './group.ts';
-import type { BatchOperation, Condition, GroupLimits } from './group.ts';
+import { Group, MOST_STEP_BYTES, NO_VALUE, conditionOf, encodeGroup, requireValueFits } from './group.ts';
+import type { BatchOperation, GroupLimits } from './group.ts';
 import { StoreIterator } from './iterator.ts';
 import type { EncodedRange, IteratorHost } from './iterator.ts';
 import type { KeyIndex } from './key-index.ts';
@@ -93,6 +86,7 @@ const LOOKUPS_AT_ONCE = 1024;
 export class Store implements IteratorHost, AsyncDisposable {
   readonly #parts: StoreParts;
   readonly #reader: RecordReader;
+  readonly #conditions: Conditions;
   readonly #key = createKeyScratch();
   readonly #entry = new Entry();
   readonly #limits: GroupLimits;
@@ -117,6 +111,7 @@ export class Store implements IteratorHost, AsyncDisposable {
     this.#admission = { log, index, geometry, clock: options.clock };
     this.#mostRecordBytes = maxRecordBytes(geometry);
     this.#reader = new RecordReader(queue, file, log);
+    this.#conditions = new Conditions(index, log, this.#reader);
   }
 
   /**
@@ -236,7 +231,7 @@ export class Store implements IteratorHost, AsyncDisposable {
           'ERR_AIOKV_INVALID_OPTION',
           'a batch has no condition of its own: its operations have',
         );
-      }
+          }
       return this.#batch(operations, level);
     } catch (error) {
       return Promise.reject(error);
@@ -408,13 +403,13 @@ export class Store implements IteratorHost, AsyncDisposable {
     const heldPages: number[] = [];
     try {
       for (;;) {
-        const unknown = this.#unknownOf(group);
+        const unknown = this.#conditions.unknownOf(group);
         if (unknown !== null) {
           group.own();
-          await this.#learn(group, unknown, heldPages);
+          await this.#conditions.learn(group, unknown, heldPages);
           this.requireOpen();
         } else if (this.#hasRoom(group)) {
-          this.#requireConditions(group);
+          this.#conditions.require(group);
           admit(this.#admission, group);
           break;
         } else if (await this.#standInLineIf(group)) break;
@@ -425,60 +420,6 @@ export class Store implements IteratorHost, AsyncDisposable {
     return this.#acknowledge(level, group.kinds.length);
   }
 
-  /** The first condition that cannot be judged without a read, or null. */
-  #unknownOf(group: Group): Condition | null {
-    return group.conditions.find((condition) => this.#versionOf(group, condition) === null) ?? null;
-  }
-
-  /** The version of the key of a condition as it is now, 0 when it does not exist, null when it has to be read. */
-  #versionOf(group: Group, { at, version, learned }: Condition): number | null {
-    const key = group.keyAt(at);
-    const entry = this.#entry;
-    const outcome = this.#parts.index.find(key, key.length, entry);
-    if (outcome === MISSING) return 0;
-    if (outcome !== FOUND) return null;
-    // That it exists is enough to know.
-    if (version === 0) return -1;
-    const offset = fileOffsetOf(entry);
-    if (this.#parts.log.unwritten(offset) !== null) return this.#versionInMemory(offset);
-    return learned?.fileOffset === offset ? learned.version : null;
-  }
-
-  #requireConditions(group: Group): void {
-    for (const condition of group.conditions) {
-      const found = this.#versionOf(group, condition);
-      assert(found !== null, 'conditions are judged when all versions are known');
-      if (found !== condition.version) throw conditionFailed(condition.version, found);
-    }
-  }
-
-  /**
-   * Reads the leaf of a key, which is held then, or the record that the key has now; its place stands for it until
-   * another write takes it.
-   */
-  async #learn(group: Group, condition: Condition, heldPages: number[]): Promise<void> {
-    const { index } = this.#parts;
-    const key = group.keyAt(condition.at);
-    const outcome = index.find(key, key.length, this.#entry);
-    if (outcome === MISSING) return;
-    if (outcome !== FOUND) {
-      await index.pager.hold([outcome]);
-      heldPages.push(outcome);
-      return;
-    }
-    const fileOffset = fileOffsetOf(this.#entry);
-    const sink = new VersionSink(false);
-    this.#reader.read(fileOffset, lengthOf(this.#entry), key, key.length, sink, 0);
-    const found = await sink.promise;
-    if (found !== undefined) condition.learned = { fileOffset, version: found.version };
-  }
-
-  #versionInMemory(fileOffset: number): number {
-    const place = this.#parts.log.unwritten(fileOffset);
-    assert(place !== null, 'asked for a record in memory');
-    return sequenceOf(place.block.view, place.offset);
-  }
-
   /** A2. Waits behind the writes that wait already, then for room. */
   #standInLine(group: Group, level: Durability): Promise<void> {
     return this.#admitInTurn(group, () => true).then(() => this.#acknowledge(level, group.kinds.length));
@@ -487,8 +428,8 @@ export class Store implements IteratorHost, AsyncDisposable {
   /** As that, for a group with conditions; false when one of them could not be judged any more when its turn came. */
   #standInLineIf(group: Group): Promise<boolean> {
     return this.#admitInTurn(group, () => {
-      if (this.#unknownOf(group) !== null) return false;
-      this.#requireConditions(group);
+      if (this.#conditions.unknownOf(group) !== null) return false;
+      this.#conditions.require(group);
       return true;
     });
   }
@@ -562,7 +503,7 @@ export class Store implements IteratorHost, AsyncDisposable {
   #readInto(sink: ValueSink, token: number, key: Uint8Array, keyBytes: number, entry: Entry): void {
     const offset = fileOffsetOf(entry);
     const value = this.#fromMemory(offset);
-    if (value !== null) sink.found(token, value, this.#versionInMemory(offset));
+    if (value !== null) sink.found(token, value, sequenceInMemory(this.#parts.log, offset));
     else this.#reader.read(offset, lengthOf(entry), key, keyBytes, sink, token);
   }
 
