@@ -245,6 +245,7 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
     plantedEarlyAcknowledgement: planted.earlyAcknowledgement === true,
   });
   index.admitted(log.appendedThrough);
+  superblocks.flush = () => log.flushFile();
   if ((superblock.incompatibleFeatures & FEATURE_EXTENTS) === 0n) {
     // A version that does not know extents would take their tables for values.
     const incompatibleFeatures = superblock.incompatibleFeatures | FEATURE_EXTENTS;

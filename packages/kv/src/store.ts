@@ -231,7 +231,7 @@ export class Store implements IteratorHost, AsyncDisposable {
           'ERR_AIOKV_INVALID_OPTION',
           'a batch has no condition of its own: its operations have',
         );
-          }
+      }
       return this.#batch(operations, level);
     } catch (error) {
       return Promise.reject(error);

@@ -59,7 +59,12 @@ export async function loadSuperblock(queue: Queue, file: DirectFile): Promise<Lo
 }
 
 /** Writes a superblock to all copies, two at a time, so that a crash leaves the old one or the new one. */
-export async function saveSuperblock(queue: Queue, file: DirectFile, superblock: Superblock): Promise<bigint> {
+export async function saveSuperblock(
+  queue: Queue,
+  file: DirectFile,
+  superblock: Superblock,
+  flush: () => Promise<unknown> = () => queue.fdatasync(file),
+): Promise<bigint> {
   const { headerBytes, writeAlignment } = superblock.geometry;
   const block = allocateAligned(writeAlignment);
   const hash = encodeSuperblock(block, superblock);
@@ -73,7 +78,7 @@ export async function saveSuperblock(queue: Queue, file: DirectFile, superblock:
         requireFull('write', await queue.write(file, block, { offset }), writeAlignment, file.path);
       }),
     );
-    await queue.fdatasync(file);
+    await flush();
   }
   return hash;
 }
@@ -85,6 +90,8 @@ export class SuperblockKeeper {
   #current: Superblock;
   #hash: bigint;
   #saving: Promise<unknown> = Promise.resolve();
+  /** How the file is flushed: by the log, as soon as there is one (C7 of log/commit.ts). */
+  flush: () => Promise<unknown>;
   /** Whether all copies were the same when it was opened. */
   readonly isEverywhere: boolean;
 
@@ -94,6 +101,7 @@ export class SuperblockKeeper {
     this.#current = superblock;
     this.#hash = hash;
     this.isEverywhere = isEverywhere;
+    this.flush = () => queue.fdatasync(file);
   }
 
   get current(): Superblock {
@@ -104,7 +112,7 @@ export class SuperblockKeeper {
   save(changes: Partial<Superblock>): Promise<void> {
     const saved = this.#saving.then(async () => {
       const next = { ...this.#current, ...changes, sequence: this.#current.sequence + 1, previousHash: this.#hash };
-      this.#hash = await saveSuperblock(this.#queue, this.#file, next);
+      this.#hash = await saveSuperblock(this.#queue, this.#file, next, this.flush);
       this.#current = next;
     });
     this.#saving = saved.catch(() => undefined);

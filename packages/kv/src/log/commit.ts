@@ -22,6 +22,8 @@
  * C6. A long group is appended bit by bit between `hold` and `release`; slots for all of it were reserved before, so
  *     that it cannot run out of space. If it does not come to its end the store latches: other records behind an
  *     unfinished batch would become part of it.
+ * C7. One flush of the file is under way at a time, whoever asked for it. The failure of one marks clean what another would
+ *     cover, and the kernel tells only one of two that wait: the other would acknowledge what is lost.
  *
  * It does not know what the records mean. docs/durability.md says what each state survives.
  */
@@ -105,6 +107,9 @@ export class LogWriter implements CompletionHandler {
   #cancelInterval: (() => void) | null = null;
   #latched: AiokvError | null = null;
   #quiet: (() => void) | null = null;
+  /** Who waits for a flush of the whole file: of the next one, and of the one under way. */
+  #fileWaiters: Waiter[] = [];
+  #servedWaiters: Waiter[] = [];
   /** Oldest first; those before the last checkpoint's start are forgotten. */
   #segments: LogStart[];
   #appendedBytes = 0;
@@ -346,7 +351,20 @@ export class LogWriter implements CompletionHandler {
     await this.#options.segments.settle();
   }
 
-  /** C4, for a write or a flush of another part of the store. */
+  /**
+   * C7. Flushes the file for another part of the store. Settles when a flush that began after the call is done.
+   *
+   * @throws AiokvError ERR_AIOKV_LATCHED, also when it fails
+   */
+  flushFile(): Promise<void> {
+    if (this.#latched !== null) return Promise.reject(this.#latched);
+    return new Promise((resolve, reject) => {
+      this.#fileWaiters.push({ resolve, reject });
+      this.#schedulePump();
+    });
+  }
+
+  /** C4, for a write of another part of the store. */
   latch(cause: unknown): void {
     this.#latch(cause);
   }
@@ -406,6 +424,7 @@ export class LogWriter implements CompletionHandler {
       if (group.through > this.#flushedThrough) break;
       for (const waiter of group.waiters) waiter.resolve();
     }
+    for (const waiter of this.#servedWaiters.splice(0)) waiter.resolve();
   }
 
   readonly #runPump = (): void => this.#pump();
@@ -420,13 +439,12 @@ export class LogWriter implements CompletionHandler {
       this.#seal();
     }
     const wanted = this.#awaitingFlush.length > 0 || this.#writtenThrough >= this.#flushTarget;
-    if (
-      !this.#flushing &&
-      wanted &&
-      this.#flushTarget > this.#flushedThrough &&
-      this.#writtenThrough > this.#flushedThrough
-    ) {
+    const isDue = wanted && this.#flushTarget > this.#flushedThrough && this.#writtenThrough > this.#flushedThrough;
+    // C7.
+    if (!this.#flushing && (isDue || this.#fileWaiters.length > 0)) {
       this.#flushing = true;
+      this.#servedWaiters = this.#fileWaiters;
+      this.#fileWaiters = [];
       this.#flushCovers = this.#writtenThrough;
       const accepted = this.#options.queue.submitFdatasync(this.#options.file, this, FLUSH_TOKEN);
       assert(accepted, 'the queue has room for a flush');
@@ -559,7 +577,7 @@ export class LogWriter implements CompletionHandler {
     this.#latched = error;
     this.#cancelInterval?.();
     this.#cancelInterval = null;
-    const waiters = this.#roomWaiters.splice(0);
+    const waiters = [...this.#roomWaiters.splice(0), ...this.#fileWaiters.splice(0), ...this.#servedWaiters.splice(0)];
     for (const frame of this.#frames) {
       waiters.push(...frame.writtenWaiters, ...frame.flushedWaiters);
       frame.writtenWaiters = [];

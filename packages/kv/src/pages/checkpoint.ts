@@ -201,7 +201,7 @@ export class Checkpointer implements CheckpointNeeds {
   }
 
   async #run(tree: Tree, snapshot: TreeSnapshot, sequence: Sequence): Promise<void> {
-    const { log, queue, file, segments, superblocks, index } = this.#options;
+    const { log, segments, superblocks, index } = this.#options;
     const { plantedEarlyReuse, plantedLateStart, plantedLatePages } = this.#options;
     const writer = new SegmentWriter({ ...this.#options, uuid: superblocks.current.uuid, sequence });
     const old = this.#standing;
@@ -217,7 +217,7 @@ export class Checkpointer implements CheckpointNeeds {
       if (plantedEarlyReuse) segments.giveBack(unneeded);
       // H2.
       await log.durable('flushed');
-      await this.#flush(queue, file);
+      await log.flushFile();
       await this.#latching(() =>
         superblocks.save({
           incompatibleFeatures: superblocks.current.incompatibleFeatures | FEATURE_CHECKPOINT,
@@ -342,10 +342,6 @@ export class Checkpointer implements CheckpointNeeds {
     const { root: rootPage, size: keys } = snapshot;
     encodeRoot(block, at, { sequence, rootPage, pages: mapping.count, keys, parts, slots });
     return fileOffset;
-  }
-
-  async #flush(queue: Queue, file: DirectFile): Promise<void> {
-    await this.#latching(() => queue.fdatasync(file));
   }
 
   /** What the device holds is uncertain when this fails. */
