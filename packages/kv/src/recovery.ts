@@ -24,6 +24,9 @@
  * R7. A segment that continues the log from a link proves that it went on there: what follows the link in its own
  *     segment is what a failed write has left, even if it looks whole.
  *
+ * R8. A log of which nothing is there begins where the superblock says, whatever later segments of it a failed write
+ *     has left: the next opening looks there.
+ *
  * It writes nothing but what it has accepted, again (log/unproven.ts). docs/durability.md tells the cases apart for users.
  */
 import { AiokvError, alignDown, alignUp, assert } from '@aiokv/core';
@@ -186,6 +189,7 @@ export class Recovery {
     // What lies before the start is not replayed, and holds records all the same.
     for (const { header } of this.#found) if (header.sequence < logStart.segmentSequence) usedSlots.add(header.slot);
     for (const slot of this.#harmedBeforeStart()) usedSlots.add(slot);
+    if (this.#isNothingThere) usedSlots.delete(logStart.slot);
     return { position: this.#position(slot, offset), usedSlots, slotCount };
   }
 
@@ -201,6 +205,11 @@ export class Recovery {
     await this.#queue.fdatasync(this.#file);
   }
 
+  /** R8. */
+  get #isNothingThere(): boolean {
+    return this.#replayed.length === 0;
+  }
+
   /** R4. */
   #requireCheckpointed(): void {
     const { checkpointRoot, checkpointSequence, logStart } = this.#superblock;
@@ -212,13 +221,14 @@ export class Recovery {
   }
 
   #position(slot: number, offset: number): LogPosition {
+    const { logStart } = this.#superblock;
     const sequences = this.#found.map(({ header }) => header.sequence);
     const resumable = this.#isClean() && this.#link.segmentSequence !== 0;
     return {
       link: this.#link,
       lastSequence: this.#lastSequence,
       segment: resumable ? { slot, nextOffset: offset } : null,
-      nextSegmentSequence: Math.max(0, ...sequences) + 1,
+      nextSegmentSequence: this.#isNothingThere ? logStart.segmentSequence : Math.max(0, ...sequences) + 1,
       segments: this.#replayed,
     };
   }

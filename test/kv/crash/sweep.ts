@@ -33,6 +33,7 @@
 import { Random } from '@aiokv/core';
 import { SimulatedDisk } from '@aiokv/aio';
 import type { Planted } from '../../../packages/kv/src/open.ts';
+import { SEGMENT_HEADER_BYTES, SegmentKind, readSegmentHeader } from '../../../packages/kv/src/format/segment.ts';
 import { GEOMETRY, HistoryMaker, Ledger, ALL_KEYS, call, contentsOf, describeStep, readAll } from './history.ts';
 import type { Group, Step } from './history.ts';
 import { Life, Violation, codeOf, openStill, requirePrefix } from './life.ts';
@@ -73,6 +74,7 @@ const VICTIMS: Readonly<Record<FaultKind, readonly string[]>> = {
 };
 
 const HEADER_BYTES = 256 * 1024;
+const DATA_FILE = '/store/data.aiokv';
 const CUTS = ['none', 'all', 'subset', 'torn'] as const;
 
 /** What a history begins with. */
@@ -158,7 +160,7 @@ class Account {
   #struckBeforeOpening = 0;
   readonly #lostSegments = new Set<number>();
   /** Frames that are there and say what had been flushed. */
-  readonly #proofs: { flushed: number; called: number }[] = [];
+  readonly #proofs: { segment: number; flushed: number; called: number }[] = [];
 
   constructor(fault: SweepFault | null, ledger: Ledger) {
     this.fault = fault;
@@ -176,7 +178,8 @@ class Account {
       if (kind === 'fdatasync' || kind === 'fsync') this.hasFlushFailed = true;
       if (kind === 'write') this.#lostSegments.add(offset);
     } else if (kind === 'write' && offset >= HEADER_BYTES && !this.#lostSegments.has(segmentAt(offset))) {
-      this.#proofs.push({ flushed: this.ledger.flushedThrough, called: this.ledger.called });
+      const { flushedThrough: flushed, called } = this.ledger;
+      this.#proofs.push({ segment: segmentAt(offset), flushed, called });
     }
   }
 
@@ -189,13 +192,13 @@ class Account {
     this.#struckBeforeOpening = this.struck;
   }
 
-  admissible(isClosed: boolean): Admissible {
+  admissible(isClosed: boolean, disk: SimulatedDisk): Admissible {
     const isForged = this.fault?.kind === 'stale-read' && this.fault.sticky && this.struck > this.#struckBeforeOpening;
-    return { from: this.fewest(isClosed, true), isForged, isSafe: !this.isWriteLie };
+    return { from: this.fewest(isClosed, true, disk), isForged, isSafe: !this.isWriteLie };
   }
 
   /** The table above. */
-  fewest(isClosed: boolean, isSameMachine: boolean): number {
+  fewest(isClosed: boolean, isSameMachine: boolean, disk: SimulatedDisk): number {
     const { fault, ledger } = this;
     if (fault === null || !this.isWriteLie) {
       return isSameMachine && !this.hasFlushFailed
@@ -205,9 +208,19 @@ class Account {
     if (!fault.sticky && isClosed) return ledger.called;
     if (fault.kind === 'misdirected-write') return 0;
     if (fault.sticky) return this.#acknowledgedBefore;
-    const proven = this.#proofs.filter(({ called }) => called <= ledger.flushedThrough).map(({ flushed }) => flushed);
+    // Pages of the index prove nothing.
+    const proven = this.#proofs
+      .filter(({ segment, called }) => called <= ledger.flushedThrough && isLogAt(disk, segment))
+      .map(({ flushed }) => flushed);
     return Math.max(this.#acknowledgedBefore, ...proven);
   }
+}
+
+/** Whether a segment of the log is there. */
+function isLogAt(disk: SimulatedDisk, segment: number): boolean {
+  const bytes = disk.bytesOf(DATA_FILE).slice(segment, segment + SEGMENT_HEADER_BYTES);
+  if (bytes.length < SEGMENT_HEADER_BYTES) return false;
+  return readSegmentHeader({ bytes, view: new DataView(bytes.buffer) })?.kind === SegmentKind.log;
 }
 
 function segmentAt(offset: number): number {
@@ -248,7 +261,7 @@ async function live(history: SweepHistory, disk: SimulatedDisk, account: Account
     watch,
     planted: history.planted,
     opening: () => account.opening(),
-    admissible: (isClosed) => account.admissible(isClosed),
+    admissible: (isClosed) => account.admissible(isClosed, disk),
   });
   let ending: Ending = 'stopped';
   const living = life.run(history.steps, history.closes).then((how) => {
@@ -281,7 +294,7 @@ async function verify(
   what: string,
 ): Promise<void> {
   const { ledger } = account;
-  const from = account.fewest(isClosed, isSameMachine);
+  const from = account.fewest(isClosed, isSameMachine, disk);
   const { mayReport } = account;
   const watch = new Watch(disk, () => undefined);
   const check = async (): Promise<void> => {

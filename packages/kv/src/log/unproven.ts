@@ -21,6 +21,7 @@ import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
 import { requireFull } from '../failures.ts';
 import { frameHash, readFrame, windowOf } from '../format/frame.ts';
+import { readSegmentHeader, segmentHash } from '../format/segment.ts';
 
 /** A frame as recovery has accepted it. */
 export interface AcceptedFrame {
@@ -78,5 +79,8 @@ export class UnprovenTail {
 
 function isSame(buffer: AlignedBuffer, { frameAt, hash }: AcceptedFrame): boolean {
   const frame = windowOf(buffer, frameAt);
-  return readFrame(frame) !== null && frameHash(frame) === hash;
+  const header = readFrame(frame);
+  if (header === null || frameHash(frame) !== hash) return false;
+  // The first frame of a segment names the header that is written with it.
+  return frameAt === 0 || (readSegmentHeader(buffer) !== null && segmentHash(buffer) === header.previousHash);
 }
