@@ -3,7 +3,7 @@ import { closeSync, openSync } from 'node:fs';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { allocateAligned, openFile, openQueue } from '@aiokv/aio';
 import type { EngineName, QueueOptions } from '@aiokv/aio';
-import { footprint, settledFootprint, systemwideAioNr } from './footprint.js';
+import { footprint, settledFootprint } from './footprint.js';
 
 const BLOCK = 4096;
 const CONTEXT_DEPTH = 8;
@@ -53,12 +53,12 @@ const scenarios: Record<string, () => Promise<unknown>> = {
 
   /** Many contexts, many at a time: they take long to give back. */
   async contexts() {
-    const before = { ...footprint(), aioNr: systemwideAioNr() };
+    const before = footprint();
     const options = { engine, depth: CONTEXT_DEPTH, maxWaiting: 4, ownContext: true };
     const queues = Array.from({ length: Number(count) }, () => openQueue(options));
-    const during = { ...footprint(), aioNr: systemwideAioNr() };
+    const during = footprint();
     await Promise.all(queues.map((queue) => queue.close()));
-    return { before, during, after: { ...(await settledFootprint(before)), aioNr: systemwideAioNr() } };
+    return { before, during, after: await settledFootprint(before) };
   },
 
   /** Queues, files and buffers that nobody holds any more, with everything in flight: they stay, and nothing breaks. */

@@ -20,7 +20,6 @@ const BLOCKS = 1024;
 const MIB = 1 << 20;
 const QUEUES = 10_000;
 const CONTEXTS = 200;
-const CONTEXT_DEPTH = 8;
 const FFIS = (['koffi', 'ffi-napi'] as const).filter(isLoadable);
 const ENGINES = (['libaio', 'io_uring', 'posix', 'threads'] as const).filter((engine) => {
   const why = engine === 'io_uring' ? whyNoUring('koffi') : null;
@@ -188,13 +187,11 @@ for (const ffi of FFIS) {
   });
 
   test.serial(`${ffi}: ${CONTEXTS} contexts come and go and leave nothing behind`, async (t) => {
-    type Report = Record<'before' | 'during' | 'after', Held & { readonly aioNr: number }>;
+    type Report = Record<'before' | 'during' | 'after', Held>;
     const { before, during, after } = (await run(t, ffi, 'contexts', 'libaio', CONTEXTS)) as Report;
     t.is(during.contexts - before.contexts, CONTEXTS, 'each has its own');
     t.is(after.contexts, 0);
     t.is(after.descriptors, before.descriptors);
-    // Others make contexts meanwhile, but not as many.
-    t.true(during.aioNr - before.aioNr > (CONTEXTS * CONTEXT_DEPTH) / 2, `${before.aioNr}, ${during.aioNr}`);
   });
 }
 
