@@ -149,9 +149,10 @@ export class NodeMemory {
   }
 
   mark(id: number, marks: number): void {
-    // Written as one expression it makes V8 allocate.
     const all = this.#marks;
-    all[id] = (all[id] as number) | marks;
+    const before = all[id] as number;
+    // Nearly always there is nothing to write, and the write makes V8 allocate now and then.
+    if ((before & marks) !== marks) all[id] = before | marks;
   }
 
   unmark(id: number, marks: number): void {
