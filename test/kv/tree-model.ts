@@ -35,6 +35,9 @@ function seekModel(rows: readonly Row[], key: Uint8Array, mode: SeekMode): numbe
 
 export type KeyFamily = (random: Random) => Buffer;
 
+/** How far each of the streams is that draw from this generator. */
+const streams = new WeakMap<Random, number[]>();
+
 function pick<T>(random: Random, items: readonly T[]): T {
   return items[random.below(items.length)] as T;
 }
@@ -50,6 +53,16 @@ export const keyFamilies: Readonly<Record<string, KeyFamily>> = {
   tiny: (random) => bytesOf(random, random.below(9), [0, 0, 1, 0xff]),
   bytes: (random) => random.fill(Buffer.alloc(random.below(24))) as Buffer,
   user: (random) => Buffer.from(`user${String(random.below(3000) * 7919 + 1e15)}`),
+  /** Six streams, of which two descend, and some keys anywhere between them. */
+  streams: (random) => {
+    const counts = streams.get(random) ?? Array.from({ length: 6 }, () => 50_000);
+    streams.set(random, counts);
+    const stream = random.below(6);
+    if (random.chance(0.1)) return Buffer.from(`s${stream}:${random.below(100_000)}`);
+    const count = (counts[stream] as number) + (stream < 2 ? -1 : 1);
+    counts[stream] = count;
+    return Buffer.from(`s${stream}:${String(count).padStart(6, '0')}`);
+  },
   /** Heads are equal over and over: what differs comes late. */
   equalHeads: (random) =>
     Buffer.concat([

@@ -387,10 +387,10 @@ class Drain {
   step(): boolean {
     if (!this.#more) return false;
     const { keyBytes, keyLength, entry } = this.#cursor;
-    this.isBlocked = this.#tree.absentLeaf(keyBytes, keyLength) !== 0;
+    this.isBlocked = this.#tree.goTo(keyBytes, keyLength) !== 0;
     if (this.isBlocked) return false;
-    if (isDeletion(entry)) this.#tree.delete(keyBytes, keyLength);
-    else this.#tree.set(keyBytes, keyLength, entry.word0, entry.word1);
+    if (isDeletion(entry)) this.#tree.deleteHere();
+    else this.#tree.setHere(entry.word0, entry.word1);
     this.#more = this.#cursor.next();
     return true;
   }
@@ -404,7 +404,7 @@ class Drain {
     const scout = this.#snapshot.cursor();
     let more = scout.seek(this.#cursor.keyBytes, this.#cursor.keyLength, '>=');
     for (let looks = 4 * LEAVES_AHEAD; more && looks > 0 && leaves.size < most; looks--) {
-      const leaf = this.#tree.absentLeaf(scout.keyBytes, scout.keyLength);
+      const leaf = this.#tree.goTo(scout.keyBytes, scout.keyLength);
       if (leaf !== 0) leaves.add(leaf);
       more = scout.next();
     }

@@ -27,7 +27,7 @@ export function lookup(memory: NodeMemory, root: number, probe: Probe, into: Ent
 }
 
 /** The leaf in which a key stands if it is anywhere below `root`; it may be absent. */
-export function leafOf(memory: NodeMemory, root: number, probe: Probe): number {
+function leafOf(memory: NodeMemory, root: number, probe: Probe): number {
   if (!memory.isResident(root)) return root;
   let id = root;
   let words = memory.words(id);

@@ -351,6 +351,26 @@ export function insert(w: Uint32Array, base: number, index: number, key: Probe):
   return base + low;
 }
 
+/**
+ * Whether the last `length` entries that were inserted are those from `from` on, the newest first, in steps of `step`,
+ * which is 1 or -1: the heap grows downwards, so where an entry stands says when it came.
+ */
+export function isRun(w: Uint32Array, base: number, from: number, step: number, length: number): boolean {
+  const n = count(w, base);
+  const end = from + step * (length - 1);
+  if (Math.min(from, end) < 0 || Math.max(from, end) >= n) return false;
+  const prefix = prefixBytes(w, base);
+  const payload = payloadWords(level(w, base));
+  const slots = headsAt(w, base) + n;
+  let expected = heapLow(w, base);
+  for (let index = from; ; index += step) {
+    const slot = w[slots + index] as number;
+    if ((slot & OFFSET_MASK) !== expected) return false;
+    if (index === end) return true;
+    expected += payload + tailWords((slot >>> LENGTH_SHIFT) & LENGTH_MASK, prefix);
+  }
+}
+
 /** Writes the words of the key that belong into the heap so that they end before `end`. */
 function writeTail(w: Uint32Array, end: number, key: Probe, prefix: number): void {
   const words = key.words;

@@ -1,13 +1,13 @@
 /**
- * Lays nodes out anew: to close gaps, to shorten or lengthen the prefix, to split one node in two
- * and to merge two into one. It copies its sources to scratch first, so a target may be one of
+ * Lays nodes out anew: to close gaps, to shorten or lengthen the prefix, to split one node in two,
+ * to merge two into one and to spread two over two or three. It copies its sources to scratch first, so a target may be one of
  * them. It never allocates nodes and never decides when; the tree does both.
  *
  * What is to be written is one sequence of entries, made of up to three parts:
  *
  *            0 .. firstEnd - 1      the pending entry      second node, from secondStart
  *   insert   entries before it      the new entry          the same node's entries after it
- *   merge    the left node          (inner) separator      the right node
+ *   pair     the left node          (inner) separator      the right node
  *
  * and any range of it becomes a node. In an inner node entry i leads to child i + 1; the child
  * before the first entry of a range is given apart.
@@ -15,10 +15,13 @@
  * Invariant:
  *  1. A node written here has the longest prefix that its keys share, and no garbage.
  */
+import { assert } from '@aiokv/core';
 import * as node from './node.ts';
+import type { NodeMemory } from './nodes.ts';
+import type { Path } from './path.ts';
 import { Probe } from './probe.ts';
 
-export class Rewrite {
+class Rewrite {
   /** Entries in the sequence. */
   total = 0;
   #level = 0;
@@ -30,6 +33,8 @@ export class Rewrite {
   #word1 = 0;
   #pendingKey = new Probe();
   readonly #scratch = new Uint32Array(2 * node.NODE_WORDS_MAX);
+  /** Of the keys of the sequence, in bytes: sizes are asked for again and again while a cut is looked for. */
+  readonly #lengths = new Uint16Array(node.NODE_WORDS_MAX);
   readonly #key = new Probe();
   readonly #otherKey = new Probe();
 
@@ -42,7 +47,11 @@ export class Rewrite {
     this.#pendingKey = key;
     this.#secondBase = 0;
     this.#secondStart = index;
-    this.total = node.count(w, base) + 1;
+    const n = node.count(w, base);
+    this.total = n + 1;
+    this.#noteLengths(0, 0, index, 0);
+    this.#lengths[index] = key.length;
+    this.#noteLengths(0, index, n, index + 1);
   }
 
   /** The payload of the pending entry. */
@@ -51,28 +60,27 @@ export class Rewrite {
     this.#word1 = word1;
   }
 
-  /** The left node of a merge. */
-  startMerge(w: Uint32Array, base: number, words: number): void {
-    this.#copy(w, base, words, 0);
-    this.#level = node.level(w, base);
-    this.#firstEnd = node.count(w, base);
-    this.#pending = 0;
-    this.#secondBase = 0;
-    this.#secondStart = this.#firstEnd;
-    this.total = this.#firstEnd;
-  }
-
-  /** The right node of a merge; `separator` is what stood between the two and counts for inner nodes only. */
-  addRight(w: Uint32Array, base: number, words: number, separator: Probe): void {
-    this.#copy(w, base, words, node.NODE_WORDS_MAX);
+  /** Two neighbours; `separator` is what stands between them and counts for inner nodes only. */
+  startPair(memory: NodeMemory, leftId: number, rightId: number, separator: Probe): void {
+    const left = memory.words(leftId);
+    const leftBase = memory.base(leftId);
+    this.#copy(left, leftBase, memory.units(leftId) * memory.unitWords, 0);
+    const right = memory.words(rightId);
+    const rightBase = memory.base(rightId);
+    this.#copy(right, rightBase, memory.units(rightId) * memory.unitWords, node.NODE_WORDS_MAX);
+    this.#level = node.level(left, leftBase);
+    this.#firstEnd = node.count(left, leftBase);
+    this.#pending = this.#level > 0 ? 1 : 0;
+    this.#pendingKey = separator;
+    this.setPayload(node.childAt(right, rightBase, 0), 0);
     this.#secondBase = node.NODE_WORDS_MAX;
     this.#secondStart = 0;
-    if (this.#level > 0) {
-      this.#pending = 1;
-      this.#pendingKey = separator;
-      this.setPayload(node.childAt(w, base, 0), 0);
-    }
-    this.total += this.#pending + node.count(w, base);
+    const n = node.count(right, rightBase);
+    const secondAt = this.#firstEnd + this.#pending;
+    this.total = secondAt + n;
+    this.#noteLengths(0, 0, this.#firstEnd, 0);
+    if (this.#pending === 1) this.#lengths[this.#firstEnd] = separator.length;
+    this.#noteLengths(this.#secondBase, 0, n, secondAt);
   }
 
   /** The first child of the first source. */
@@ -105,18 +113,19 @@ export class Rewrite {
   }
 
   /**
-   * The entry before which the sequence is best cut so that both sides take as much room. Never 0
-   * and never `total`.
+   * The entry before which what lies between `from` and `to` (exclusive) is best cut so that the left side takes this
+   * part of its room. Above `from` and below `to`.
    */
-  middle(): number {
-    const prefix = this.#prefixOf(0, this.total);
+  cutAt(part: number, from = 0, to = this.total): number {
+    const prefix = this.#prefixOf(from, to);
     let words = 0;
-    for (let at = 0; at < this.total; at++) words += this.#entryWords(at, prefix);
+    for (let at = from; at < to; at++) words += this.#entryWords(at, prefix);
+    const wanted = words * part;
     let left = 0;
-    let at = 0;
-    while (at < this.total - 1) {
+    let at = from;
+    while (at < to - 1) {
       const next = left + this.#entryWords(at, prefix);
-      if (at > 0 && next - words / 2 > words / 2 - left) break;
+      if (at > from && next - wanted > wanted - left) break;
       left = next;
       at++;
     }
@@ -172,12 +181,16 @@ export class Rewrite {
     return at < this.#firstEnd ? at : at - this.#firstEnd - this.#pending + this.#secondStart;
   }
 
+  /** Entries `from` to `end` (exclusive) of a source are those of the sequence from `at` on. */
+  #noteLengths(base: number, from: number, end: number, at: number): void {
+    const lengths = this.#lengths;
+    for (let index = from; index < end; index++) {
+      lengths[at + index - from] = node.keyLength(this.#scratch, base, index);
+    }
+  }
+
   #entryWords(at: number, prefix: number): number {
-    const length =
-      at === this.#firstEnd && this.#pending === 1
-        ? this.#pendingKey.length
-        : node.keyLength(this.#scratch, this.#baseOf(at), this.#indexOf(at));
-    return 2 + node.payloadWords(this.#level) + node.tailWords(length, prefix);
+    return 2 + node.payloadWords(this.#level) + node.tailWords(this.#lengths[at] as number, prefix);
   }
 
   #prefixOf(from: number, to: number): number {
@@ -185,4 +198,25 @@ export class Rewrite {
     this.loadKey(to - 1, this.#otherKey);
     return this.#key.commonBytes(this.#otherKey);
   }
+}
+
+/** One for all trees: no rewrite outlasts the call that began it. */
+export const rewrite = new Rewrite();
+
+/** Writes a range of the rewrite as the content of a node. */
+export function writeRange(
+  { memory, lifetimes }: Path,
+  id: number,
+  from: number,
+  to: number,
+  firstChild: number,
+): void {
+  const capacity = memory.units(id) * memory.unitWords;
+  rewrite.write(memory.words(id), memory.base(id), capacity, lifetimes.generation, from, to, firstChild);
+}
+
+/** Units of a node that takes so many words. */
+export function unitsFor(memory: NodeMemory, words: number): number {
+  assert(words <= node.NODE_WORDS_MAX, 'a node splits before it outgrows its slots');
+  return Math.ceil(words / memory.unitWords);
 }
