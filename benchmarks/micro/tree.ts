@@ -8,6 +8,7 @@
  */
 import { parseArgs } from 'node:util';
 import { Random } from '@aiokv/core';
+import { hugeArenas } from '../../packages/kv/src/arenas.ts';
 import { Entry, FOUND, NodeMemory, Tree } from '../../packages/kv/src/tree/index.ts';
 
 const { positionals } = parseArgs({ allowPositionals: true });
@@ -82,7 +83,7 @@ const bytesPerKey = (memory: NodeMemory, tree: Tree): string =>
   `${(memory.bytesUsed / tree.size).toFixed(1)} B per key`;
 
 function measureSorted(): void {
-  const memory = new NodeMemory({ nodeBytes });
+  const memory = new NodeMemory({ nodeBytes }, hugeArenas);
   const tree = new Tree(memory);
   const insert = (index: number): void => {
     tree.set(scratch, sorted.load(index, scratch), index, index);
@@ -136,7 +137,7 @@ function measureScan(memory: NodeMemory, tree: Tree): void {
 }
 
 function measureRandom(): void {
-  const memory = new NodeMemory({ nodeBytes });
+  const memory = new NodeMemory({ nodeBytes }, hugeArenas);
   const tree = new Tree(memory);
   const insert = (index: number): void => {
     tree.set(scratch, keys.load(index, scratch), index, index);

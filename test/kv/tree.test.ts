@@ -1,7 +1,7 @@
 /** The index against a sorted array: see tree-model.ts. fast-check prints the seed of a failure. */
 import test from 'ava';
 import * as fc from 'fast-check';
-import { Random } from '@aiokv/core';
+import { MIB, Random } from '@aiokv/core';
 import { Entry, FOUND, MISSING, NodeMemory, Tree } from '../../packages/kv/src/tree/index.ts';
 import { keyFamilies, randomRun, TreeAndModel, verifyAll } from './tree-model.ts';
 
@@ -48,7 +48,11 @@ const orders: readonly (readonly [string, number, (number: number) => string])[]
   ['random', 44, () => `user${padded(random.below(1e9), 10)}${padded(random.below(1e9), 10)}`],
   // Without sharing all leaves are full, and then half full, at the same time: 60 bytes.
   ['evenly spread', 44, (n) => `user${padded(Math.imul(n, 0x9e3779b1) >>> 0, 10)}${padded(n, 10)}`],
-  ['in ascending runs of 60', 52, (n) => `${padded(Math.imul(Math.floor(n / 60), 0x9e3779b1) >>> 0, 12)}${padded(n % 60, 12)}`],
+  [
+    'in ascending runs of 60',
+    52,
+    (n) => `${padded(Math.imul(Math.floor(n / 60), 0x9e3779b1) >>> 0, 12)}${padded(n % 60, 12)}`,
+  ],
 ];
 
 for (const [name, limit, keyOf] of orders) {
@@ -209,4 +213,27 @@ test('a memory that is restored has its nodes absent, and gives no id twice', (t
   memory.evict(5000);
   t.is(memory.bytesUsed, (1 + 2 + 3 + 4 + 5 + 6000) * 512);
   memory.verify(used);
+});
+
+test('whoever gives the arenas hears what is written next, ahead of it and once', (t) => {
+  const told = new Map<ArrayBuffer, number>();
+  const memory = new NodeMemory(
+    { nodeBytes: 4096, arenaBytes: 4 * MIB },
+    {
+      allocate: (lengthBytes) => new ArrayBuffer(lengthBytes),
+      soon: (arena, fromByte, lengthBytes) => {
+        t.is(fromByte, told.get(arena) ?? 0, 'part after part');
+        t.true(lengthBytes > 0 && fromByte + lengthBytes <= arena.byteLength, 'within the arena');
+        told.set(arena, fromByte + lengthBytes);
+      },
+    },
+  );
+  for (let nodes = 0; nodes < 5000; nodes++) {
+    const id = memory.allocate(1 + (nodes % 3));
+    const { buffer } = memory.words(id);
+    const end = memory.base(id) * 4 + memory.units(id) * 4096;
+    t.true(end <= (told.get(buffer as ArrayBuffer) ?? 0), 'ahead of the node');
+    t.true((told.get(buffer as ArrayBuffer) ?? 0) <= end + 4 * MIB, 'not far ahead');
+  }
+  t.true(told.size > 5);
 });

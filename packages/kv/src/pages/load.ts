@@ -46,6 +46,8 @@ export class IndexLoader {
   readonly #budget: TurnBudget;
   readonly #progress: ProgressReporter;
   readonly #defects: LoadDefects;
+  /** Of the reads of pages; fresh memory for each would cost more than the read. */
+  readonly #rooms: AlignedBuffer[] = [];
   #fileBytes = 0;
 
   constructor(queue: Queue, file: DirectFile, budget: TurnBudget, progress: ProgressReporter, defects: LoadDefects) {
@@ -173,7 +175,8 @@ export class IndexLoader {
   async #readPages(ids: readonly number[], mapping: Mapping, memory: NodeMemory): Promise<void> {
     const byPlace = [...ids].sort((a, b) => mapping.fileOffsetOf(a) - mapping.fileOffsetOf(b));
     let next = 0;
-    const reader = async (): Promise<void> => {
+    const reader = async (_: unknown, number: number): Promise<void> => {
+      const room = (this.#rooms[number] ??= allocateAligned(READ_BYTES + 2 * this.#file.alignment.offset));
       while (next < byPlace.length) {
         const first = next;
         const from = mapping.fileOffsetOf(byPlace[first] as number);
@@ -184,10 +187,10 @@ export class IndexLoader {
           if (next > first && (imageEnd - from > READ_BYTES || mapping.fileOffsetOf(id) - end > READ_BYTES / 8)) break;
           end = imageEnd;
         }
-        await this.#readRun(byPlace.slice(first, next), from, end, mapping, memory);
+        await this.#readRun(byPlace.slice(first, next), from, end, mapping, memory, room);
       }
     };
-    await Promise.all(Array.from({ length: READS_AT_ONCE }, reader));
+    await Promise.all(Array.from({ length: Math.min(READS_AT_ONCE, ids.length) }, reader));
   }
 
   async #readRun(
@@ -196,8 +199,9 @@ export class IndexLoader {
     end: number,
     mapping: Mapping,
     memory: NodeMemory,
+    room: AlignedBuffer,
   ): Promise<void> {
-    const { buffer, at } = await this.#read(from, end - from);
+    const { buffer, at } = await this.#read(from, end - from, room);
     for (const id of ids) {
       const entry = mapping.entryOf(id);
       const imageAt = at + entry.fileOffset - from;
@@ -217,14 +221,22 @@ export class IndexLoader {
     }
   }
 
-  /** Bytes of the file, and where they begin in the buffer: reads cover whole sectors. */
-  async #read(fileOffset: number, lengthBytes: number): Promise<{ buffer: AlignedBuffer; at: number }> {
+  /**
+   * Bytes of the file, and where they begin in the buffer: reads cover whole sectors.
+   *
+   * @param room is used when it is long enough
+   */
+  async #read(
+    fileOffset: number,
+    lengthBytes: number,
+    room?: AlignedBuffer,
+  ): Promise<{ buffer: AlignedBuffer; at: number }> {
     const unit = this.#file.alignment.offset;
     const offset = alignDown(fileOffset, unit);
     const length = alignUp(fileOffset + lengthBytes, unit) - offset;
     if (offset + length > this.#fileBytes) throw this.#damaged('index', 'behind the end of the file');
-    const buffer = allocateAligned(length);
-    requireFull('read', await this.#queue.read(this.#file, buffer, { offset }), length, this.#file.path);
+    const buffer = room !== undefined && length <= room.byteLength ? room : allocateAligned(length);
+    requireFull('read', await this.#queue.read(this.#file, buffer, { offset, length }), length, this.#file.path);
     return { buffer, at: fileOffset - offset };
   }
 
