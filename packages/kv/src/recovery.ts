@@ -55,7 +55,7 @@ import type { ChainLink, SegmentHeader } from './format/segment.ts';
 import type { LogStart, Superblock } from './format/superblock.ts';
 import type { Block } from './format/words.ts';
 import { lengthWordOf } from './location.ts';
-import type { LogPosition } from './log/commit.ts';
+import type { LogPosition } from './log/chain.ts';
 import { Segments } from './log/segments.ts';
 import { UnprovenTail } from './log/unproven.ts';
 import { PendingBatch } from './pending.ts';

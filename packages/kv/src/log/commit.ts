@@ -12,7 +12,7 @@
  * Group commit needs no timer: a frame is sealed when it is full, or when someone waits for it and
  * nothing is on its way to the device; while one frame is being written and flushed the next one fills.
  *
- * C1. Frames are chained in the order of their sequences, and each starts where the one before ended.
+ * C1. Frames are chained in the order of their sequences, and each starts where the one before ended (chain.ts).
  * C2. `writtenThrough` passes a frame only when it and all before it are written.
  * C3. A flush is submitted only after the completion of every write that it is to cover, and
  *     acknowledges no more than that.
@@ -31,33 +31,21 @@ import { alignUp, assert } from '@aiokv/core';
 import type { AiokvError, Clock, Sequence } from '@aiokv/core';
 import type { CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 import { maxRecordBytes } from '../format/extent.ts';
-import { FRAME_HEADER_BYTES, MAX_FRAME_BYTES, sealFrame } from '../format/frame.ts';
+import { FRAME_HEADER_BYTES, MAX_FRAME_BYTES } from '../format/frame.ts';
 import { encodeRecord, paddedRecordBytes } from '../format/record.ts';
 import type { RecordKind } from '../format/record.ts';
-import { SegmentKind, encodeSegmentHeader } from '../format/segment.ts';
-import type { ChainLink } from '../format/segment.ts';
 import type { Geometry, LogEnd, LogStart } from '../format/superblock.ts';
 import type { Block } from '../format/words.ts';
 import { latchedBy, requireFull } from '../failures.ts';
+import { Chain } from './chain.ts';
+import type { LogPosition } from './chain.ts';
 import { Frame, holds } from './frame-buffer.ts';
 import type { Waiter } from './frame-buffer.ts';
 import { Rehearsal } from './rehearsal.ts';
-import { Segments } from './segments.ts';
-import type { SlotUse } from './segments.ts';
+import type { Segments, SlotUse } from './segments.ts';
 
 /** How safe a write is to be before it is acknowledged. */
 export type Durability = 'flushed' | 'written' | 'buffered';
-
-/** Where the log goes on. */
-export interface LogPosition {
-  readonly link: ChainLink;
-  readonly lastSequence: Sequence;
-  /** The segment to go on in, or null to start a new one. */
-  readonly segment: { readonly slot: number; readonly nextOffset: number } | null;
-  readonly nextSegmentSequence: number;
-  /** Segments of the log from the one at which a replay starts, oldest first. */
-  readonly segments: readonly LogStart[];
-}
 
 export interface LogWriterOptions {
   readonly queue: Queue;
@@ -88,12 +76,7 @@ export class LogWriter implements CompletionHandler {
   readonly #sealed: number[] = [];
   #open: Frame | null = null;
   #openIndex = -1;
-  #slot: number;
-  #nextOffset: number;
-  #segmentSequence: number;
-  #nextSegmentSequence: number;
-  #frameNumber: number;
-  #lastHash: bigint;
+  readonly #chain: Chain;
   #appendedThrough: Sequence;
   #writtenThrough: Sequence;
   #flushedThrough: Sequence;
@@ -110,29 +93,19 @@ export class LogWriter implements CompletionHandler {
   /** Who waits for a flush of the whole file: of the next one, and of the one under way. */
   #fileWaiters: Waiter[] = [];
   #servedWaiters: Waiter[] = [];
-  /** Oldest first; those before the last checkpoint's start are forgotten. */
-  #segments: LogStart[];
   #appendedBytes = 0;
   /** A long group is appended: frames are sealed when they are full. */
   #isHeld = false;
   #bytesBeforeGroup: number | null = null;
-  /** Slots that are kept for the next segments, the next one first. */
-  readonly #reserved: number[] = [];
 
   constructor(options: LogWriterOptions) {
     this.#options = options;
-    const { position, geometry, writeBufferBytes } = options;
+    const { position, writeBufferBytes } = options;
     this.#frameLimit = frameCount(writeBufferBytes);
-    this.#slot = position.segment?.slot ?? 0;
-    this.#nextOffset = position.segment?.nextOffset ?? geometry.segmentBytes;
-    this.#segmentSequence = position.link.segmentSequence;
-    this.#nextSegmentSequence = position.nextSegmentSequence;
-    this.#frameNumber = position.link.frameNumber;
-    this.#lastHash = position.link.hash;
+    this.#chain = new Chain(options);
     this.#appendedThrough = position.lastSequence;
     this.#writtenThrough = position.lastSequence;
     this.#flushedThrough = position.lastSequence;
-    this.#segments = [...position.segments];
   }
 
   /** The most bytes that the records of a group may take that is appended in one step; see `paddedRecordBytes`. */
@@ -160,15 +133,7 @@ export class LogWriter implements CompletionHandler {
    */
   startAfter(sequence: Sequence): LogStart {
     assert(sequence <= this.#flushedThrough, 'a checkpoint covers what is flushed');
-    // A segment whose first frame is not flushed may not be there after a crash.
-    const isThere = (start: LogStart): boolean =>
-      start.lastSequenceBefore <= sequence && start.lastSequenceBefore < this.#flushedThrough;
-    let at = this.#segments.length - 1;
-    while (at > 0 && !isThere(this.#segments[at] as LogStart)) at--;
-    this.#segments = this.#segments.slice(Math.max(0, at));
-    const [start] = this.#segments;
-    assert(start !== undefined && isThere(start), 'there is a segment for what is flushed');
-    return start;
+    return this.#chain.startAfter(sequence, this.#flushedThrough);
   }
 
   /** Why nothing can be written any more, or null. */
@@ -178,16 +143,13 @@ export class LogWriter implements CompletionHandler {
 
   /** Where the log stands; of use once everything is flushed. */
   get end(): LogEnd {
-    return {
-      link: { segmentSequence: this.#segmentSequence, frameNumber: this.#frameNumber, hash: this.#lastHash },
-      lastSequence: this.#appendedThrough,
-    };
+    return { link: this.#chain.link, lastSequence: this.#appendedThrough };
   }
 
   /** Whether a record of this padded size can be appended now; what every single write asks. */
   hasRoomFor(paddedBytes: number, use: SlotUse): boolean {
     const open = this.#open;
-    const isKept = use === 'put' && this.#options.segments.isReserveInUse && this.#reserved.length === 0;
+    const isKept = use === 'put' && this.#options.segments.isReserveInUse && this.#chain.reservedSlots === 0;
     if (open !== null && open.usedBytes + paddedBytes <= open.capacityBytes && !isKept) return true;
     return this.hasRoom([paddedBytes], use);
   }
@@ -197,8 +159,9 @@ export class LogWriter implements CompletionHandler {
     const { frames, slots } = this.#needs(paddedSizes);
     if (frames > this.#freeFrames) return false;
     const { segments } = this.#options;
+    const { reservedSlots } = this.#chain;
     // A long group has its slots.
-    if (this.#reserved.length > 0) return slots - this.#reserved.length <= Math.max(0, segments.availableFor(use));
+    if (reservedSlots > 0) return slots - reservedSlots <= Math.max(0, segments.availableFor(use));
     // A deletion goes into what is begun, whatever is left; a put does not.
     return (slots === 0 && use === 'delete') || slots <= segments.availableFor(use);
   }
@@ -214,7 +177,12 @@ export class LogWriter implements CompletionHandler {
 
   #rehearse(): Rehearsal {
     const open = this.#open;
-    return new Rehearsal(this.#options.geometry, this.#nextOffset, open?.usedBytes ?? 0, open?.capacityBytes ?? 0);
+    return new Rehearsal(
+      this.#options.geometry,
+      this.#chain.nextOffset,
+      open?.usedBytes ?? 0,
+      open?.capacityBytes ?? 0,
+    );
   }
 
   /** What appending these records would take. */
@@ -244,29 +212,24 @@ export class LogWriter implements CompletionHandler {
     this.#schedulePump();
   }
 
-  /** Whether so many segments can be begun without waiting. */
+  /** See `Chain.hasSlots`. */
   hasSlots(count: number, use: SlotUse): boolean {
-    return count <= this.#reserved.length + this.#options.segments.availableFor(use);
+    return this.#chain.hasSlots(count, use);
   }
 
-  /** Keeps so many slots for the segments that come next; they are ready. */
+  /** See `Chain.reserveSlots`. */
   reserveSlots(count: number): void {
-    while (this.#reserved.length < count) this.#reserved.push(this.#options.segments.take());
+    this.#chain.reserveSlots(count);
   }
 
-  /**
-   * Waits until there may be so many slots; ask `hasSlots` again.
-   *
-   * @param since `growths` when the write was called
-   * @throws AiokvError ERR_AIOKV_NO_SPACE
-   */
+  /** See `Chain.prepareSlots`. */
   prepareSlots(count: number, use: SlotUse, since: number): Promise<void> {
-    return this.#options.segments.prepare(count - this.#reserved.length, use, since);
+    return this.#chain.prepareSlots(count, use, since);
   }
 
-  /** Lets go of the slots that are left of those that were kept. */
+  /** See `Chain.returnSlots`. */
   returnSlots(): void {
-    this.#options.segments.giveBack(this.#reserved.splice(0));
+    this.#chain.returnSlots();
   }
 
   /**
@@ -279,8 +242,8 @@ export class LogWriter implements CompletionHandler {
     if (this.#latched !== null) throw this.#latched;
     const { frames, slots } = this.#needs(paddedSizes);
     assert(frames <= this.#frameLimit, 'a group fits into the write buffer: see maxGroupBytes');
-    const wanted = slots - this.#reserved.length;
-    const isServed = this.#reserved.length > 0 ? wanted <= 0 : slots === 0 && use === 'delete';
+    const wanted = slots - this.#chain.reservedSlots;
+    const isServed = this.#chain.reservedSlots > 0 ? wanted <= 0 : slots === 0 && use === 'delete';
     if (!isServed) await this.#options.segments.prepare(wanted, use, since);
     if (frames <= this.#freeFrames) return;
     // The open frame may be what is in the way, with nobody waiting for it.
@@ -468,36 +431,11 @@ export class LogWriter implements CompletionHandler {
   }
 
   #openFrame(firstRecordBytes: number): Frame {
-    const { geometry, segments, uuid, epoch } = this.#options;
     assert(this.#freeFrames > 0, 'a frame buffer is free: hasRoom was asked');
-    const index = this.#free.pop() ?? this.#frames.push(new Frame(geometry.writeAlignment)) - 1;
+    const { writeAlignment } = this.#options.geometry;
+    const index = this.#free.pop() ?? this.#frames.push(new Frame(writeAlignment)) - 1;
     const frame = this.#frames[index] as Frame;
-    const needed = FRAME_HEADER_BYTES + firstRecordBytes;
-    frame.startsSegment = geometry.segmentBytes - this.#nextOffset < needed;
-    if (frame.startsSegment) {
-      const predecessor = this.end.link;
-      this.#slot = this.#reserved.shift() ?? segments.take();
-      this.#nextOffset = geometry.writeAlignment;
-      this.#segmentSequence = this.#nextSegmentSequence++;
-      this.#frameNumber = 0;
-      this.#segments.push({
-        segmentSequence: this.#segmentSequence,
-        slot: this.#slot,
-        lastSequenceBefore: this.#appendedThrough,
-      });
-      frame.header.bytes.fill(0);
-      this.#lastHash = encodeSegmentHeader(frame.header, {
-        kind: SegmentKind.log,
-        uuid,
-        sequence: this.#segmentSequence,
-        epoch,
-        slot: this.#slot,
-        predecessor,
-      });
-    }
-    frame.fileOffset = Segments.offsetOf(geometry, this.#slot) + this.#nextOffset;
-    frame.capacityBytes = Math.min(MAX_FRAME_BYTES, geometry.segmentBytes - this.#nextOffset);
-    assert(needed <= frame.capacityBytes, 'the first record fits');
+    this.#chain.place(frame, firstRecordBytes, this.#appendedThrough);
     frame.usedBytes = FRAME_HEADER_BYTES;
     frame.recordCount = 0;
     frame.written = false;
@@ -510,21 +448,8 @@ export class LogWriter implements CompletionHandler {
   #seal(): void {
     const frame = this.#open;
     assert(frame !== null && frame.recordCount > 0, 'only a frame with records is sealed');
-    const { geometry, epoch, file, queue } = this.#options;
-    this.#lastHash = sealFrame(frame.block, {
-      payloadBytes: frame.usedBytes - FRAME_HEADER_BYTES,
-      epoch,
-      segmentSequence: this.#segmentSequence,
-      frameNumber: ++this.#frameNumber,
-      recordCount: frame.recordCount,
-      firstSequence: frame.firstSequence,
-      lastSequence: frame.lastSequence,
-      flushedThrough: this.#flushedThrough,
-      previousHash: this.#lastHash,
-    });
-    const frameBytes = alignUp(frame.usedBytes, geometry.writeAlignment);
-    frame.block.bytes.fill(0, frame.usedBytes, frameBytes);
-    this.#nextOffset += frameBytes;
+    const { geometry, file, queue } = this.#options;
+    const frameBytes = this.#chain.seal(frame, this.#flushedThrough);
     this.#sealed.push(this.#openIndex);
     const headerBytes = frame.startsSegment ? geometry.writeAlignment : 0;
     const accepted = queue.submitWrite(
