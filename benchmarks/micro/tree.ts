@@ -8,7 +8,6 @@
  */
 import { parseArgs } from 'node:util';
 import { Random } from '@aiokv/core';
-import { hugeArenas } from '../../packages/kv/src/arenas.ts';
 import { Entry, FOUND, NodeMemory, Tree } from '../../packages/kv/src/tree/index.ts';
 
 const { positionals } = parseArgs({ allowPositionals: true });
@@ -83,7 +82,7 @@ const bytesPerKey = (memory: NodeMemory, tree: Tree): string =>
   `${(memory.bytesUsed / tree.size).toFixed(1)} B per key`;
 
 function measureSorted(): void {
-  const memory = new NodeMemory({ nodeBytes }, hugeArenas);
+  const memory = new NodeMemory({ nodeBytes });
   const tree = new Tree(memory);
   const insert = (index: number): void => {
     tree.set(scratch, sorted.load(index, scratch), index, index);
@@ -137,7 +136,7 @@ function measureScan(memory: NodeMemory, tree: Tree): void {
 }
 
 function measureRandom(): void {
-  const memory = new NodeMemory({ nodeBytes }, hugeArenas);
+  const memory = new NodeMemory({ nodeBytes });
   const tree = new Tree(memory);
   const insert = (index: number): void => {
     tree.set(scratch, keys.load(index, scratch), index, index);

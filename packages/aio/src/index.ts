@@ -11,11 +11,11 @@ export { Shards } from './shards.ts';
 export type { ShardOptions } from './shards.ts';
 export type { CompletionHandler } from './slots.ts';
 export { AlignedBuffer, BufferPool, DEFAULT_ALIGNMENT, allocateAligned } from './buffers.ts';
-export { prefault, preferHugePages } from './huge-pages.ts';
 export { Completions, Opcode, RequestFlag } from './engine.ts';
 export type { Engine, EngineFeatures, EngineName, EngineOptions, UringOptions } from './engine.ts';
 export type { Alignment, DirectFile, OpenFileOptions, Platform } from './platform.ts';
 export { linuxPlatform } from './linux.ts';
+export { prefault } from './prefault.ts';
 export { portablePlatform } from './portable.ts';
 export { qualifyFile } from './qualify.ts';
 export type {

@@ -20,7 +20,6 @@
 import { assert } from '@aiokv/core';
 import type { Clock, Sequence } from '@aiokv/core';
 import type { DirectFile, Queue } from '@aiokv/aio';
-import { hugeArenas } from './arenas.ts';
 import { MAX_KEY_BYTES } from './format/record.ts';
 import { IndexCursor } from './index-cursor.ts';
 import { DELETED, highWordOf, isDeletion, lowWordOf } from './location.ts';
@@ -124,7 +123,7 @@ export class KeyIndex implements ReplayTarget {
 
   constructor({ clock, queue, file, pageBytes, indexBytes, plantedUncheckedTag }: KeyIndexOptions) {
     this.#clock = clock;
-    this.#memory = new NodeMemory({ nodeBytes: pageBytes }, hugeArenas);
+    this.#memory = new NodeMemory({ nodeBytes: pageBytes });
     this.#overlayMemory = new NodeMemory({ nodeBytes: pageBytes });
     this.#tree = new Tree(this.#memory);
     this.#overlay = new Tree(this.#overlayMemory);

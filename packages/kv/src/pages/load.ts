@@ -4,8 +4,8 @@
  *
  * Whatever is not what was written fails with ERR_AIOKV_CORRUPT; it never goes on with a part of an index.
  */
-import { alignDown, alignUp } from '@aiokv/core';
-import { allocateAligned } from '@aiokv/aio';
+import { MIB, alignDown, alignUp } from '@aiokv/core';
+import { allocateAligned, prefault } from '@aiokv/aio';
 import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
 import { corrupt, requireFull } from '../failures.ts';
 import { isPossibleEntry, isPossiblePart, readEntry, readPart, readRoot, rootLength } from '../format/checkpoint.ts';
@@ -39,6 +39,14 @@ const READ_BYTES = 512 * 1024;
 const READS_AT_ONCE = 8;
 /** Leaves are sorted by their place in portions that lie within so many sectors. */
 const SEGMENT_UNITS = 8192;
+
+/** Of arenas below this size there is little to touch. */
+const TOUCHED_BYTES = 4 * MIB;
+
+/** To copy a page into memory that nobody has touched yet takes several times as long. */
+function touchSoon(arena: ArrayBuffer, fromByte: number, lengthBytes: number): void {
+  if (arena.byteLength >= TOUCHED_BYTES) void prefault(arena, fromByte, lengthBytes);
+}
 
 export class IndexLoader {
   readonly #queue: Queue;
@@ -75,8 +83,13 @@ export class IndexLoader {
       ids.map((id) => mapping.unitsOf(id)),
     );
     this.#progress.begin('index', Math.min(mapping.bytes, limitBytes * FILLED_PART));
-    const leaves = await this.#readInner(root, mapping, memory);
-    await this.#readLeaves(leaves, mapping, memory, limitBytes * FILLED_PART);
+    memory.soon = touchSoon;
+    try {
+      const leaves = await this.#readInner(root, mapping, memory);
+      await this.#readLeaves(leaves, mapping, memory, limitBytes * FILLED_PART);
+    } finally {
+      memory.soon = null;
+    }
     this.#progress.end();
     return { standing: { mapping, slots: new Set(root.slots) }, rootPage: root.rootPage, keys: root.keys };
   }

@@ -5,7 +5,6 @@ export * as node from './node.ts';
 export { FOUND, MISSING, lookInLeaf } from './lookup.ts';
 export type { Lookup } from './lookup.ts';
 export { MARK_RETIRED, MARK_USED, NodeMemory } from './nodes.ts';
-export type { ArenaSource } from './nodes.ts';
 export { Probe } from './probe.ts';
 export type { TreeSnapshot } from './snapshot.ts';
 export { Tree } from './tree.ts';

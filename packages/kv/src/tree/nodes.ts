@@ -22,8 +22,8 @@
  *
  * Arenas are few and large because every arena is one more cache line that a lookup needs, and off
  * the heap because the garbage collector need not look at them. A fresh ArrayBuffer is zero pages
- * of the kernel's: it costs RAM only where it was written, and time where it is written first. So whoever gives the
- * arenas is told ahead where that will be (`ArenaSource`).
+ * of the kernel's: it costs RAM only where it was written, and time where it is written first. So whoever
+ * adds many nodes at once may have it touched elsewhere (`soon`).
  *
  * Many nodes at once (a tree that was cleared, what a snapshot had kept) are not freed at once:
  * whoever gives them up leaves a `Backlog` here, which is worked off in slices: by `reclaimSome`,
@@ -53,16 +53,6 @@ export interface Backlog {
   /** Names all nodes that are still to be freed. */
   verify(reachable: Set<number>): void;
 }
-
-/** Where arenas come from. */
-export interface ArenaSource {
-  /** Zeroed memory. */
-  allocate(lengthBytes: number): ArrayBuffer;
-  /** Told ahead which part of an arena is written next, so that it may be there by then. */
-  soon(arena: ArrayBuffer, fromByte: number, lengthBytes: number): void;
-}
-
-const PLAIN_ARENAS: ArenaSource = { allocate: (lengthBytes) => new ArrayBuffer(lengthBytes), soon: () => undefined };
 
 const OPTIONS: OptionShape<NodeMemoryOptions> = {
   nodeBytes: powerOfTwo(512, 64 * KIB, 4 * KIB),
@@ -104,15 +94,19 @@ export class NodeMemory {
   readonly #backlogs: Backlog[] = [];
   #nextUnit = 0;
   #endUnit = 0;
+  /**
+   * Told ahead, part after part, what of an arena is written next, so that it may be touched by then: set while many nodes
+   * are to come at once.
+   */
+  soon: ((arena: ArrayBuffer, fromByte: number, lengthBytes: number) => void) | null = null;
   /** So far into the newest arena `soon` was told. */
   #soonUnit = 0;
   readonly #soonUnits: number;
-  readonly #source: ArenaSource;
   #unitsUsed = 0;
   #nodesUsed = 0;
   #bytesReserved = 0;
 
-  constructor(options?: Partial<NodeMemoryOptions>, source = PLAIN_ARENAS) {
+  constructor(options?: Partial<NodeMemoryOptions>) {
     const { nodeBytes, arenaBytes } = resolveOptions('NodeMemory', OPTIONS, options);
     this.nodeBytes = nodeBytes;
     this.unitWords = nodeBytes / 4;
@@ -121,7 +115,6 @@ export class NodeMemory {
     this.#unitMask = arenaBytes / nodeBytes - 1;
     this.#wordBits = Math.log2(this.unitWords);
     this.#soonUnits = SOON_BYTES / nodeBytes;
-    this.#source = source;
     for (let units = 0; units <= NODE_UNITS_MAX; units++) this.#freeFrames.push([]);
   }
 
@@ -294,16 +287,17 @@ export class NodeMemory {
     if (this.#nextUnit + units > this.#endUnit) this.#addArena();
     const frame = this.#nextUnit;
     this.#nextUnit += units;
-    while (this.#soonUnit < this.#endUnit && this.#soonUnit < this.#nextUnit + this.#soonUnits) this.#tellSoon();
+    if (this.soon !== null) this.#tellSoon(this.soon);
     return frame;
   }
 
-  #tellSoon(): void {
+  #tellSoon(soon: NonNullable<NodeMemory['soon']>): void {
     const { buffer } = this.#arenas.at(-1) as Uint32Array<ArrayBuffer>;
-    const from = this.#soonUnit & this.#unitMask;
-    const units = Math.min(this.#soonUnits, this.#endUnit - this.#soonUnit);
-    this.#source.soon(buffer, from * this.nodeBytes, units * this.nodeBytes);
-    this.#soonUnit += units;
+    while (this.#soonUnit < this.#endUnit && this.#soonUnit < this.#nextUnit + this.#soonUnits) {
+      const units = Math.min(this.#soonUnits, this.#endUnit - this.#soonUnit);
+      soon(buffer, (this.#soonUnit & this.#unitMask) * this.nodeBytes, units * this.nodeBytes);
+      this.#soonUnit += units;
+    }
   }
 
   #addArena(): void {
@@ -312,7 +306,7 @@ export class NodeMemory {
     const index = this.#arenas.length;
     assert(index < 2 ** (ID_BITS - this.#unitBits), 'frames stay below 2^31');
     const bytes = Math.min(this.#arenaBytes, FIRST_ARENA_BYTES * 4 ** Math.min(index, 8));
-    this.#arenas.push(new Uint32Array(this.#source.allocate(bytes)));
+    this.#arenas.push(new Uint32Array(bytes / 4));
     this.#bytesReserved += bytes;
     const first = index * 2 ** this.#unitBits;
     this.#nextUnit = index === 0 ? 1 : first;
