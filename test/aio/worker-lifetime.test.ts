@@ -33,17 +33,29 @@ test.after.always(async () => {
   await rm(directory, { recursive: true, force: true });
 });
 
+/** On a busy machine up to half of the processes end so that end a dozen workers amid calls of koffi. */
+const ATTEMPTS = 6;
+
+/** W2. A call of koffi that a termination cuts short may abort the process (docs/aio.md). Nothing of ours is in that. */
+function isEndOfKoffi({ signal, stderr }: Awaited<ReturnType<PlainTree['run']>>): boolean {
+  return signal === 'SIGABRT' && stderr.includes('ThrowAsJavaScriptException') && stderr.includes('koffi.node');
+}
+
 type Churn = Omit<ChurnArguments, 'path' | 'seed'>;
 
 /** Ends workers in a process whose main thread uses `ffi`; what must hold however they end is checked here. */
 async function churn(t: ExecutionContext, ffi: string, { ending, workers }: Churn): Promise<ChurnReport> {
   const seed = Date.now() % 1_000_000;
   const args: ChurnArguments = { path: join(directory, 'data'), ending, workers, seed };
-  const { stdout, stderr, code, signal } = await tree.run('worker-churn', [JSON.stringify(args)], {
-    env: { AIOKV_FFI: ffi },
-    patienceMs: 90_000 * TIMES,
-  });
+  const run = (): ReturnType<PlainTree['run']> =>
+    tree.run('worker-churn', [JSON.stringify(args)], { env: { AIOKV_FFI: ffi }, patienceMs: 90_000 * TIMES });
   t.log(`seed ${seed}`);
+  let ended = await run();
+  for (let attempt = 1; ending === 'starting' && isEndOfKoffi(ended) && attempt < ATTEMPTS; attempt++) {
+    t.log('koffi took the process down: once more');
+    ended = await run();
+  }
+  const { stdout, stderr, code, signal } = ended;
   t.deepEqual([code, signal, stderr], [0, null, ''], 'the process survives, silently');
   const report = JSON.parse(stdout) as ChurnReport;
   t.is(report.ffi, ffi);

@@ -7,12 +7,21 @@
  */
 import { alignDown, alignUp } from '@aiokv/core';
 import { foreignInterface } from './ffi/load.ts';
-import { libcOf } from './raw/libc.ts';
+import type { ForeignInterface, NativeFunctionAsync } from './ffi/port.ts';
 
 /** madvise(2), since Linux 5.14. */
 const MADV_POPULATE_WRITE = 23;
 /** The largest pages that x64 and arm64 have as their smallest. */
 const PAGE_BYTES = 64 * 1024;
+
+/** Bound when it is needed first: workers that only use queues do without. */
+const bound = new WeakMap<ForeignInterface, NativeFunctionAsync>();
+
+function madviseOf(ffi: ForeignInterface): NativeFunctionAsync {
+  const madvise = bound.get(ffi) ?? ffi.load(null).bindAsync('madvise', 3);
+  bound.set(ffi, madvise);
+  return madvise;
+}
 
 /**
  * Has a range of the memory touched on a thread. Settles when that is done; whoever is faster touches it himself.
@@ -25,5 +34,5 @@ export async function prefault(memory: ArrayBuffer, fromByte: number, lengthByte
   const start = ffi.addressOf(memory) + fromByte;
   const address = alignUp(start, PAGE_BYTES);
   const end = alignDown(start + lengthBytes, PAGE_BYTES);
-  if (end > address) await libcOf(ffi).madviseAsync(address, end - address, MADV_POPULATE_WRITE);
+  if (end > address) await madviseOf(ffi)(address, end - address, MADV_POPULATE_WRITE);
 }

@@ -30,7 +30,6 @@ export interface Libc {
   readonly close: NativeFunction;
   readonly mmap: NativeFunction;
   readonly munmap: NativeFunction;
-  readonly madviseAsync: NativeFunctionAsync;
   /** Returns its error number instead of setting `errno`, which makes it fit for other threads. */
   readonly posixFallocateAsync: NativeFunctionAsync;
   readonly fallocate: NativeFunction;
@@ -67,7 +66,6 @@ export function libcOf(ffi: ForeignInterface): Libc {
     close: library.bind('close', 1),
     mmap: library.bind('mmap', 6),
     munmap: library.bind('munmap', 2),
-    madviseAsync: library.bindAsync('madvise', 3),
     posixFallocateAsync: library.bindAsync('posix_fallocate', 3),
     fallocate: library.bind('fallocate', 4),
     fallocateAsync: library.bindAsync('fallocate', 4),
