@@ -486,7 +486,7 @@ const FAKE_LOAD = {
   blockBytes: 512,
   blocks: 10,
   depth: 4,
-  seconds: 0.1,
+  seconds: 0.3,
   readPercent: 25,
   seed: 1,
 } as const;
