@@ -27,6 +27,7 @@ function madviseOf(ffi: ForeignInterface): NativeFunctionAsync {
  * Has a range of the memory touched on a thread. Settles when that is done; whoever is faster touches it himself.
  *
  * @param memory is held until then
+ * @throws AiokvTypeError ERR_AIOKV_INVALID_OPTION when AIOKV_FFI names an interface that there is not
  */
 export async function prefault(memory: ArrayBuffer, fromByte: number, lengthBytes: number): Promise<void> {
   const ffi = process.platform === 'linux' ? foreignInterface() : undefined;

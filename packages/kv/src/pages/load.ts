@@ -45,7 +45,9 @@ const TOUCHED_BYTES = 4 * MIB;
 
 /** To copy a page into memory that nobody has touched yet takes several times as long. */
 function touchSoon(arena: ArrayBuffer, fromByte: number, lengthBytes: number): void {
-  if (arena.byteLength >= TOUCHED_BYTES) void prefault(arena, fromByte, lengthBytes);
+  if (arena.byteLength < TOUCHED_BYTES) return;
+  // Without it the opening takes longer, and nothing else: no reason for a rejection that nobody handles.
+  prefault(arena, fromByte, lengthBytes).catch(() => undefined);
 }
 
 export class IndexLoader {

@@ -1,7 +1,7 @@
 /**
  * The root of the live tree and the way from it to one leaf, which is what a write works on: `nodes[level]`, and
  * `taken[level]`, which child of it leads on. It makes the way writable, and puts nodes into their parents; it never
- * lays a node out anew (grow.ts and shrink.ts do), and knows no entries.
+ * lays a node out anew (insertion.ts and removal.ts do), and knows no entries.
  *
  *   nodes[top] = root    ... | taken[top] | ...
  *                                 │
