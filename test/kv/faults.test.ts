@@ -17,7 +17,8 @@ for (const kind of ['EIO', 'ENOSPC', 'short', 'flush-failure'] as const) {
     const disk = new SimulatedDisk({ seed: 5 });
     const store = await storeOn(disk);
     await store.put('safe', 'and sound');
-    disk.inject({ at: ({ kind: request }) => request !== 'read', kind });
+    // A short one is finished by a thread, unless that goes short, too.
+    const heal = disk.inject({ at: ({ kind: request }) => request !== 'read', kind, sticky: kind === 'short' });
     const error = await t.throwsAsync(store.put('lost', 'value'), { code: 'ERR_AIOKV_LATCHED' });
     t.truthy(error?.cause);
     await t.throwsAsync(store.put('more', 'value'), { code: 'ERR_AIOKV_LATCHED' });
@@ -26,12 +27,26 @@ for (const kind of ['EIO', 'ENOSPC', 'short', 'flush-failure'] as const) {
     t.is((await store.get('safe'))?.toString(), 'and sound');
     await t.throwsAsync(store.get('lost'), { code: 'ERR_AIOKV_LATCHED' });
     await store.close();
+    heal();
     const again = await storeOn(disk);
     t.is((await again.get('safe'))?.toString(), 'and sound');
     await again.put('more', 'value');
     await again.close();
   });
 }
+
+test('a write that goes short once is finished', async (t) => {
+  const disk = new SimulatedDisk({ seed: 5 });
+  const store = await storeOn(disk);
+  const value = Buffer.alloc(20_000, 'all of it');
+  disk.inject({ at: ({ kind }) => kind === 'write', kind: 'short' });
+  await store.put('long', value);
+  t.is(store.statistics().queue.fallbacks, 1);
+  await store.close();
+  const again = await storeOn(disk);
+  t.true((await again.get('long'))?.equals(value));
+  await again.close();
+});
 
 test('one bad read is tried again', async (t) => {
   for (const kind of ['EIO', 'bit-flip', 'short'] as const) {

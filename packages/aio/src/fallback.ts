@@ -12,29 +12,39 @@
  * finds out. After Seastar's reactor, which retries what NOWAIT refuses in a thread.
  */
 import { constants } from 'node:os';
+import { assert } from '@aiokv/core';
 import type { AlignedBuffer } from './buffers.ts';
 import { Opcode } from './engine.ts';
 import type { DirectFile } from './platform.ts';
 
 const { EAGAIN, EOPNOTSUPP } = constants.errno;
 
-interface Transfer {
-  file: DirectFile;
-  opcode: Opcode;
-  buffers: AlignedBuffer | readonly AlignedBuffer[];
-  bufferOffset: number;
-  lengthBytes: number;
-  fileOffset: number;
+const NO_BUFFERS: readonly AlignedBuffer[] = [];
+
+/** What a request asked for, from its acceptance on; one object a slot, used again and again. */
+class Transfer {
+  /** Null while the slot has no transfer of ours. */
+  file: DirectFile | null = null;
+  opcode: Opcode = Opcode.read;
+  buffers: AlignedBuffer | readonly AlignedBuffer[] = NO_BUFFERS;
+  bufferOffset = 0;
+  lengthBytes = 0;
+  fileOffset = 0;
+
+  clear(): void {
+    this.file = null;
+    this.buffers = NO_BUFFERS;
+  }
 }
 
 export class ThreadFallback {
-  /** What was asked for, by slot; null where the request is not one of ours. */
-  readonly #transfers: (Transfer | null)[];
+  /** Made when first needed, by slot. */
+  readonly #transfers: (Transfer | undefined)[];
   /** Files whose file system does not know NOWAIT. */
   readonly #without = new WeakSet<DirectFile>();
 
   constructor(slots: number) {
-    this.#transfers = new Array<Transfer | null>(slots).fill(null);
+    this.#transfers = new Array<Transfer | undefined>(slots).fill(undefined);
   }
 
   /** Remembers a transfer that goes down with NOWAIT, or not at all; see `isKnownToBlock`. */
@@ -47,7 +57,13 @@ export class ThreadFallback {
     lengthBytes: number,
     fileOffset: number,
   ): void {
-    this.#transfers[slot] = { file, opcode, buffers, bufferOffset, lengthBytes, fileOffset };
+    const transfer = (this.#transfers[slot] ??= new Transfer());
+    transfer.file = file;
+    transfer.opcode = opcode;
+    transfer.buffers = buffers;
+    transfer.bufferOffset = bufferOffset;
+    transfer.lengthBytes = lengthBytes;
+    transfer.fileOffset = fileOffset;
   }
 
   /** Whether the kernel need not be asked. */
@@ -57,20 +73,20 @@ export class ThreadFallback {
 
   /** The request of the slot was withdrawn. */
   forget(slot: number): void {
-    this.#transfers[slot] = null;
+    this.#transfers[slot]?.clear();
   }
 
   pathOf(slot: number): string {
-    return this.#transfers[slot]?.file.path ?? '';
+    return this.#transfers[slot]?.file?.path ?? '';
   }
 
   /** Whether a thread has to go on after this result; if not, the slot is forgotten. */
   mustGoOn(slot: number, result: number): boolean {
     const transfer = this.#transfers[slot];
-    if (transfer === null || transfer === undefined) return false;
+    if (transfer === undefined || transfer.file === null) return false;
     if (result === -EOPNOTSUPP) this.#without.add(transfer.file);
     else if (result !== -EAGAIN && (result <= 0 || result >= transfer.lengthBytes)) {
-      this.#transfers[slot] = null;
+      transfer.clear();
       return false;
     }
     return true;
@@ -79,22 +95,20 @@ export class ThreadFallback {
   /** Carries out what is left of a transfer; returns the result of the whole. */
   async goOn(slot: number, result: number): Promise<number> {
     const transfer = this.#transfers[slot] as Transfer;
-    this.#transfers[slot] = null;
+    const { file, opcode, fileOffset } = transfer;
+    assert(file !== null, 'what goes on was noted');
     let done = Math.max(0, result);
     // What is left may begin inside a block, where the file wants whole ones.
-    done -= done % transfer.file.alignment.offset;
-    for (const piece of piecesOf(transfer, done)) {
-      const count = await transfer.file.transferOnThread(
-        isRead(transfer.opcode) ? Opcode.read : Opcode.write,
-        piece.buffer,
-        piece.bufferOffset,
-        piece.lengthBytes,
-        transfer.fileOffset + done,
-      );
+    done -= done % file.alignment.offset;
+    const pieces = piecesOf(transfer, done);
+    transfer.clear();
+    for (const { buffer, bufferOffset, lengthBytes } of pieces) {
+      const direction = isRead(opcode) ? Opcode.read : Opcode.write;
+      const count = await file.transferOnThread(direction, buffer, bufferOffset, lengthBytes, fileOffset + done);
       // What went before a failure was transferred.
       if (count < 0) return done > 0 ? done : count;
       done += count;
-      if (count < piece.lengthBytes) break;
+      if (count < lengthBytes) break;
     }
     return done;
   }

@@ -41,6 +41,8 @@ export interface AdmissionParts {
   readonly index: KeyIndex;
   readonly geometry: Geometry;
   readonly clock: Clock;
+  /** Room for a key, used within one step. */
+  readonly key: Uint8Array;
 }
 
 /** What a group asks of the file; see `Segments`. */
@@ -87,42 +89,42 @@ class GroupRecords {
 
   /** Appends the next record; there is room for it. */
   append(): void {
-    const { log, index, geometry } = this.#parts;
+    const { log, index, geometry, key } = this.#parts;
     const kind = this.#group.kinds[this.#operation] as RecordKind;
-    const key = this.#group.keyAt(this.#operation);
+    const keyBytes = this.#group.copyKey(this.#operation, key);
     const value = this.#group.valueAt(this.#operation);
-    const isInPieces = paddedRecordBytes(key.length, value.length) > maxRecordBytes(geometry);
+    const isInPieces = paddedRecordBytes(keyBytes, value.length) > maxRecordBytes(geometry);
     if (isInPieces && this.#piecesBytes < value.length) {
-      this.#appendPiece(key, value);
+      this.#appendPiece(keyBytes, value);
       return;
     }
     const flags = this.left > 1 ? FLAG_BATCH_CONTINUES : 0;
     this.#record++;
     this.#operation++;
     if (kind === RecordKind.del) {
-      log.append(kind, flags, key, key.length, value);
-      index.admitDelete(key, key.length, this.#stage);
+      log.append(kind, flags, key, keyBytes, value);
+      index.admitDelete(key, keyBytes, this.#stage);
     } else if (isInPieces) {
       const table = encodeTable({ valueBytes: value.length, pieces: this.#pieces });
       this.#pieces = [];
       this.#piecesBytes = 0;
-      const offset = log.append(kind, flags | FLAG_EXTENT, key, key.length, table);
-      index.admitPut(key, key.length, offset, lengthWordOf(recordBytes(key.length, table.length), true), this.#stage);
+      const offset = log.append(kind, flags | FLAG_EXTENT, key, keyBytes, table);
+      index.admitPut(key, keyBytes, offset, lengthWordOf(recordBytes(keyBytes, table.length), true), this.#stage);
     } else {
-      const offset = log.append(kind, flags, key, key.length, value);
-      index.admitPut(key, key.length, offset, recordBytes(key.length, value.length), this.#stage);
+      const offset = log.append(kind, flags, key, keyBytes, value);
+      index.admitPut(key, keyBytes, offset, recordBytes(keyBytes, value.length), this.#stage);
     }
   }
 
-  #appendPiece(key: Uint8Array, value: Uint8Array): void {
-    const { log, geometry } = this.#parts;
+  #appendPiece(keyBytes: number, value: Uint8Array): void {
+    const { log, geometry, key } = this.#parts;
     const from = this.#piecesBytes;
-    const part = value.subarray(from, from + pieceValueBytes(geometry, key.length));
-    const fileOffset = log.append(RecordKind.piece, FLAG_BATCH_CONTINUES, key, key.length, part);
+    const part = value.subarray(from, from + pieceValueBytes(geometry, keyBytes));
+    const fileOffset = log.append(RecordKind.piece, FLAG_BATCH_CONTINUES, key, keyBytes, part);
     const place = log.unwritten(fileOffset);
     assert(place !== null, 'what was appended just now is in memory');
     const check = checkOf(place.block.view, place.offset);
-    this.#pieces.push({ fileOffset, lengthBytes: recordBytes(key.length, part.length), check });
+    this.#pieces.push({ fileOffset, lengthBytes: recordBytes(keyBytes, part.length), check });
     this.#piecesBytes += part.length;
     this.#record++;
   }

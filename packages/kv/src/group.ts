@@ -3,7 +3,8 @@
  * that has to wait, or that has a condition.
  *
  * Y1. A condition is about the state before the group: operations of one batch do not see each other.
- * Y2. A group that has to wait owns its bytes: the caller's may change as soon as the call has returned.
+ * Y2. A group that has to wait owns its bytes: the caller's may change as soon as the call has returned. Their memory is
+ *     used again after `release`.
  */
 import { AiokvError, AiokvRangeError, AiokvTypeError, MIB } from '@aiokv/core';
 import { maxRecordBytes, pieceValueBytes, tableBytes } from './format/extent.ts';
@@ -46,9 +47,9 @@ export interface GroupLimits {
   readonly stepBytes: number;
 }
 
-/** A step of about a millisecond: with the bytes, or with the records, it takes longer. */
+/** A step of about half a millisecond: with the bytes, or with the records, it takes longer. */
 export const MOST_STEP_BYTES = MIB;
-const MOST_STEP_RECORDS = 1024;
+const MOST_STEP_RECORDS = 256;
 
 /** Operations, the records that they take, and conditions. */
 export class Group {
@@ -90,8 +91,14 @@ export class Group {
     return this.paddedSizes.length > MOST_STEP_RECORDS || this.#bytes > this.#limits.stepBytes;
   }
 
+  /** Valid until the group is released. */
   keyAt(operation: number): Uint8Array {
     return this.#keys.at(operation);
+  }
+
+  /** Copies a key to the start of `scratch`, which costs less than a view; returns its length. */
+  copyKey(operation: number, scratch: Uint8Array): number {
+    return this.#keys.copy(operation, scratch);
   }
 
   valueAt(operation: number): Uint8Array {
@@ -105,6 +112,12 @@ export class Group {
     for (const value of this.#values) own.add(value, value.length);
     this.#ownValues = own;
     this.#values = [];
+  }
+
+  /** Y2. Called when nothing of the group will be looked at any more. */
+  release(): void {
+    this.#keys.release();
+    this.#ownValues?.release();
   }
 
   #addRecord(paddedBytes: number): void {

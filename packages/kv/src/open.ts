@@ -86,7 +86,8 @@ export async function openPlanted(
   let queue: Queue | null = null;
   try {
     await requireLock(file);
-    queue = new Queue(resolved.platform, { depth: resolved.queueDepth, maxWaiting: 1024 });
+    // Never blocking: while the file grows, ext4 keeps all who submit to it waiting until its writes are done.
+    queue = new Queue(resolved.platform, { depth: resolved.queueDepth, maxWaiting: 1024, neverBlock: true });
     return await openStore(file, queue, resolved, planted);
   } catch (error) {
     await queue?.close();

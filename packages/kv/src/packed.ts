@@ -1,18 +1,31 @@
 /**
  * Many byte strings one behind the other, without an object for each: millions of small objects that live for a while are
- * what a collector of garbage is slow at.
+ * what a collector of garbage is slow at. The memory is used again: what the kernel gives is touched for the first time
+ * by whoever copies into it, which takes several times as long as the copy.
+ *
+ * ```
+ *   chunk │ string │ string │ ... │ left   chunk │ string │ ...        released ─► free ─► the next strings
+ * ```
+ *
+ * K1. A chunk belongs to one owner until `release`, and to nobody's strings after it: views that `at` gave must not be
+ *     looked at any more.
  */
-import { KIB, MIB } from '@aiokv/core';
+import { KIB, assert } from '@aiokv/core';
 
-/** Chunks grow with what is in them. */
-const FIRST_CHUNK_BYTES = KIB;
-const MOST_CHUNK_BYTES = MIB;
+const CHUNK_BYTES = 64 * KIB;
+/** Few and short strings take no chunk. */
+const SMALL_BYTES = KIB;
+/** 4 MiB: what a few batches need that wait at once. */
+const MOST_FREE_CHUNKS = 64;
 /** Up to here a loop is faster than a view and a copy. */
 const LOOP_BYTES = 48;
+
+const freeChunks: Uint8Array[] = [];
 
 export class PackedBytes {
   readonly #chunks: Uint8Array[] = [];
   #usedBytes = 0;
+  #isReleased = false;
   /** Of each string: its chunk, and where it stands there. */
   readonly #chunkOf: number[] = [];
   readonly #from: number[] = [];
@@ -20,6 +33,7 @@ export class PackedBytes {
 
   /** Copies the first bytes of `source`. */
   add(source: Uint8Array, lengthBytes: number): void {
+    assert(!this.#isReleased, 'K1');
     const chunk = this.#chunkFor(lengthBytes);
     const from = this.#usedBytes;
     if (lengthBytes <= LOOP_BYTES) for (let i = 0; i < lengthBytes; i++) chunk[from + i] = source[i] as number;
@@ -32,18 +46,44 @@ export class PackedBytes {
 
   /** A view of the string that was added as the `index`th, from 0. */
   at(index: number): Uint8Array {
+    assert(!this.#isReleased, 'K1');
     const chunk = this.#chunks[this.#chunkOf[index] as number] as Uint8Array;
     return chunk.subarray(this.#from[index], this.#to[index]);
+  }
+
+  /** Copies the string to the start of `target`; returns its length. */
+  copy(index: number, target: Uint8Array): number {
+    assert(!this.#isReleased, 'K1');
+    const chunk = this.#chunks[this.#chunkOf[index] as number] as Uint8Array;
+    const from = this.#from[index] as number;
+    const lengthBytes = (this.#to[index] as number) - from;
+    if (lengthBytes > LOOP_BYTES) target.set(chunk.subarray(from, from + lengthBytes));
+    else for (let i = 0; i < lengthBytes; i++) target[i] = chunk[from + i] as number;
+    return lengthBytes;
+  }
+
+  /** K1. Gives the memory back. */
+  release(): void {
+    this.#isReleased = true;
+    for (const chunk of this.#chunks) {
+      if (chunk.length === CHUNK_BYTES && freeChunks.length < MOST_FREE_CHUNKS) freeChunks.push(chunk);
+    }
+    this.#chunks.length = 0;
   }
 
   #chunkFor(lengthBytes: number): Uint8Array {
     const last = this.#chunks.at(-1);
     if (last !== undefined && this.#usedBytes + lengthBytes <= last.length) return last;
-    const next = last === undefined ? FIRST_CHUNK_BYTES : Math.min(2 * last.length, MOST_CHUNK_BYTES);
-    // A chunk lives as long as its group: nothing is gained by sharing a slab with others.
-    const chunk = Buffer.allocUnsafeSlow(Math.max(next, lengthBytes));
+    const chunk = this.#newChunk(last === undefined ? SMALL_BYTES : CHUNK_BYTES, lengthBytes);
     this.#chunks.push(chunk);
     this.#usedBytes = 0;
     return chunk;
+  }
+
+  #newChunk(usualBytes: number, leastBytes: number): Uint8Array {
+    // What is longer than a chunk has memory of its own.
+    const bytes = leastBytes <= usualBytes ? usualBytes : Math.max(leastBytes, CHUNK_BYTES);
+    const free = bytes === CHUNK_BYTES ? freeChunks.pop() : undefined;
+    return free ?? Buffer.allocUnsafeSlow(bytes);
   }
 }

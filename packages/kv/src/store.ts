@@ -108,9 +108,9 @@ export class Store implements IteratorHost, AsyncDisposable {
       batchBytes: options.maxBatchBytes,
       stepBytes: Math.min(MOST_STEP_BYTES, LogWriter.maxGroupBytes(geometry, options.writeBufferBytes)),
     };
-    this.#admission = { log, index, geometry, clock: options.clock };
+    this.#admission = { log, index, geometry, clock: options.clock, key: this.#key };
     this.#mostRecordBytes = maxRecordBytes(geometry);
-    this.#reader = new RecordReader(queue, file, log);
+    this.#reader = new RecordReader(queue, file, log, this.#mostRecordBytes);
     this.#conditions = new Conditions(index, log, this.#reader);
   }
 
@@ -218,7 +218,7 @@ export class Store implements IteratorHost, AsyncDisposable {
 
   /**
    * Applies all operations or none, in their order. Operations may have conditions, which are about the state before
-   * the batch; when one of them does not hold, nothing is written. A batch of more than 1 MiB or 1024 operations waits
+   * the batch; when one of them does not hold, nothing is written. A batch of more than 1 MiB or 256 operations waits
    * for its turn and is admitted in slices; reads see it when all of it is.
    *
    * @throws as `put`, and AiokvRangeError ERR_AIOKV_BATCH_TOO_LARGE above `maxBatchBytes`
@@ -389,6 +389,7 @@ export class Store implements IteratorHost, AsyncDisposable {
   #enter(group: Group, level: Durability): Promise<void> {
     if (!this.#hasRoom(group)) return this.#standInLine(group, level);
     admit(this.#admission, group);
+    group.release();
     return this.#acknowledge(level, group.kinds.length);
   }
 
@@ -416,13 +417,19 @@ export class Store implements IteratorHost, AsyncDisposable {
       }
     } finally {
       this.#parts.index.pager.letGo(heldPages);
+      group.release();
     }
     return this.#acknowledge(level, group.kinds.length);
   }
 
   /** A2. Waits behind the writes that wait already, then for room. */
-  #standInLine(group: Group, level: Durability): Promise<void> {
-    return this.#admitInTurn(group, () => true).then(() => this.#acknowledge(level, group.kinds.length));
+  async #standInLine(group: Group, level: Durability): Promise<void> {
+    try {
+      await this.#admitInTurn(group, () => true);
+    } finally {
+      group.release();
+    }
+    return this.#acknowledge(level, group.kinds.length);
   }
 
   /** As that, for a group with conditions; false when one of them could not be judged any more when its turn came. */

@@ -20,7 +20,6 @@ import { AiokvError, SystemCallError, alignDown, alignUp, assert } from '@aiokv/
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 import type { Piece } from '../format/extent.ts';
-import { MAX_FRAME_BYTES } from '../format/frame.ts';
 import {
   MAX_KEY_BYTES,
   RecordKind,
@@ -73,8 +72,8 @@ interface LongRead {
 
 /** Slots own a buffer of this size; a longer record gets one of those for long records for its read. */
 const SLOT_BYTES = 8192;
-/** Whatever fits into a frame, and the sectors that it begins and ends in. */
-const LONG_BYTES = MAX_FRAME_BYTES + 8192;
+/** Beside a record, for the sectors that it begins and ends in. */
+const SECTORS_BYTES = 8192;
 /** Buffers for long records that are kept. */
 const LONG_BUFFERS = 8;
 /** L3. */
@@ -117,12 +116,16 @@ export class RecordReader implements CompletionHandler {
   readonly #longReads: LongRead[] = [];
   /** Values that are not whole yet. */
   #longReadsLeft = 0;
+  /** Of the buffers for long records. */
+  readonly #longBytes: number;
   readonly #mostPieces: number;
   #piecesInFlight = 0;
   readonly #quietWaiters: (() => void)[] = [];
   #syncBuffer: AlignedBuffer | null = null;
 
-  constructor(queue: Queue, file: DirectFile, log: UnwrittenRecords) {
+  /** @param longestBytes of a record */
+  constructor(queue: Queue, file: DirectFile, log: UnwrittenRecords, longestBytes: number) {
+    this.#longBytes = longestBytes + SECTORS_BYTES;
     this.#queue = queue;
     this.#file = file;
     this.#log = log;
@@ -179,13 +182,14 @@ export class RecordReader implements CompletionHandler {
 
   #bufferOf(slot: ReadSlot, spanBytes: number): AlignedBuffer {
     if (spanBytes <= SLOT_BYTES) return slot.buffer;
-    if (spanBytes > LONG_BYTES) return allocateAligned(spanBytes);
-    return this.#longBuffers.pop() ?? allocateAligned(LONG_BYTES);
+    if (spanBytes > this.#longBytes) return allocateAligned(spanBytes);
+    return this.#longBuffers.pop() ?? allocateAligned(this.#longBytes);
   }
 
   #release(index: number, slot: ReadSlot): void {
     const { current } = slot;
-    if (current.byteLength === LONG_BYTES && this.#longBuffers.length < LONG_BUFFERS) this.#longBuffers.push(current);
+    const isLong = current.byteLength === this.#longBytes;
+    if (isLong && this.#longBuffers.length < LONG_BUFFERS) this.#longBuffers.push(current);
     slot.sink = null;
     slot.long = null;
     slot.piece = null;

@@ -190,8 +190,10 @@ export class IndexLoader {
   async #readPages(ids: readonly number[], mapping: Mapping, memory: NodeMemory): Promise<void> {
     const byPlace = [...ids].sort((a, b) => mapping.fileOffsetOf(a) - mapping.fileOffsetOf(b));
     let next = 0;
+    const imagesBytes = ids.reduce((sum, id) => sum + mapping.imageBytesOf(id), 0);
+    const roomBytes = Math.min(READ_BYTES, imagesBytes) + 2 * this.#file.alignment.offset;
     const reader = async (_: unknown, number: number): Promise<void> => {
-      const room = (this.#rooms[number] ??= allocateAligned(READ_BYTES + 2 * this.#file.alignment.offset));
+      const room = this.#roomOf(number, roomBytes);
       while (next < byPlace.length) {
         const first = next;
         const from = mapping.fileOffsetOf(byPlace[first] as number);
@@ -206,6 +208,13 @@ export class IndexLoader {
       }
     };
     await Promise.all(Array.from({ length: Math.min(READS_AT_ONCE, ids.length) }, reader));
+  }
+
+  /** The memory for the reads of a reader. */
+  #roomOf(reader: number, leastBytes: number): AlignedBuffer {
+    const room = this.#rooms[reader];
+    if (room !== undefined && room.byteLength >= leastBytes) return room;
+    return (this.#rooms[reader] = allocateAligned(leastBytes));
   }
 
   async #readRun(

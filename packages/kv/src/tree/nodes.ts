@@ -3,7 +3,7 @@
  * looks into a node, knows nothing of keys, levels or snapshots, and decides nothing: which nodes may be
  * evicted, and where their content is then, the pager knows (pages/pager.ts).
  *
- *   id ─► frame ─► arena 0 (256 KiB)          arena 1 (1 MiB)               arena 4, 5, ... (arenaBytes)
+ *   id ─► frame ─► arena 0 (16 units)         arena 1 (64 units)            arena 5, 6, ... (arenaBytes)
  *                  +----+----+---------+----+ +----+----+-----
  *                  |none| 1  | 2  3  4 | 5  | | 0  | 1  | ...               one unit = nodeBytes
  *                  +----+----+---------+----+ +----+----+-----
@@ -65,7 +65,8 @@ const NODE_UNITS_MAX = 255;
 export const MARK_USED = 1;
 /** ... only snapshots need it any more. */
 export const MARK_RETIRED = 2;
-const FIRST_ARENA_BYTES = 256 * KIB;
+/** Small: most overlays and many stores are. */
+const FIRST_ARENA_UNITS = 16;
 /** The parts in which `soon` is told, two of them ahead. */
 const SOON_BYTES = 2 * MIB;
 const FIRST_IDS = 1024;
@@ -284,7 +285,8 @@ export class NodeMemory {
   }
 
   #takeFresh(units: number): number {
-    if (this.#nextUnit + units > this.#endUnit) this.#addArena();
+    // The first arenas may be smaller than a large node.
+    while (this.#nextUnit + units > this.#endUnit) this.#addArena();
     const frame = this.#nextUnit;
     this.#nextUnit += units;
     if (this.soon !== null) this.#tellSoon(this.soon);
@@ -305,7 +307,7 @@ export class NodeMemory {
     if (rest > 0) (this.#freeFrames[rest] as number[]).push(this.#nextUnit);
     const index = this.#arenas.length;
     assert(index < 2 ** (ID_BITS - this.#unitBits), 'frames stay below 2^31');
-    const bytes = Math.min(this.#arenaBytes, FIRST_ARENA_BYTES * 4 ** Math.min(index, 8));
+    const bytes = Math.min(this.#arenaBytes, FIRST_ARENA_UNITS * this.nodeBytes * 4 ** Math.min(index, 8));
     this.#arenas.push(new Uint32Array(bytes / 4));
     this.#bytesReserved += bytes;
     const first = index * 2 ** this.#unitBits;
