@@ -35,6 +35,17 @@ for (const kind of ['EIO', 'ENOSPC', 'short', 'flush-failure'] as const) {
   });
 }
 
+test('what the kernel would block on is carried out by threads', async (t) => {
+  const disk = new SimulatedDisk({ seed: 5 });
+  const store = await storeOn(disk);
+  await store.put('before', 'value');
+  disk.inject({ at: ({ kind }) => kind !== 'fdatasync', kind: 'would-block', sticky: true });
+  await store.put('amid', 'another');
+  t.deepEqual((await store.getMany(['before', 'amid', 'none'])).map(String), ['value', 'another', 'undefined']);
+  t.is(store.statistics().queue.fallbacks, 3, 'a frame, and two records');
+  await store.close();
+});
+
 test('a write that goes short once is finished', async (t) => {
   const disk = new SimulatedDisk({ seed: 5 });
   const store = await storeOn(disk);
