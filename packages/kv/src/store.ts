@@ -1,9 +1,8 @@
 /**
- * The store: all control flow of the public calls, and nothing of how a frame or a node looks.
+ * The store: the control flow of the public calls, and nothing of how a frame or a node looks.
  *
  * ```
- *   put/del/batch ─► check ─► room? ─► log.append ─► index.admit ─► log.durable ─► acknowledged
- *                                └─ no, or it is long: wait in line; admission.ts
+ *   put/del/batch ─► check ─► writes: log.append ─► index.admit ─► log.durable ─► acknowledged         (write-line.ts)
  *   get           ─► index.find ─┬─► not there
  *                                ├─► index.findLater    (one read of the leaf, if it is not in memory; then as below)
  *                                ├─► log.unwritten  (not on the device yet: from memory)
@@ -12,20 +11,18 @@
  *
  * A1. Admission is one synchronous step: sequence, bytes in the open frame, entry in the overlay. Every
  *     read that is called after it sees it, every read called before does not.
- * A2. Writes are admitted in the order in which they were called.
+ * A2. Writes are admitted in the order in which they were called (write-line.ts).
  * A3. Whatever is wrong with a call is found before A1 begins.
  */
 import { AiokvTypeError, MIB } from '@aiokv/core';
 import type { DirectFile, Queue, QueueStatistics } from '@aiokv/aio';
-import { admit, admitInSlices } from './admission.ts';
-import type { AdmissionParts } from './admission.ts';
 import { Conditions, sequenceInMemory } from './conditions.ts';
 import { closed } from './failures.ts';
 import { maxRecordBytes } from './format/extent.ts';
-import { RecordKind, copyValue, isExtent, paddedRecordBytes, recordBytes } from './format/record.ts';
+import { RecordKind, copyValue, isExtent } from './format/record.ts';
 import type { Geometry } from './format/superblock.ts';
-import { Group, MOST_STEP_BYTES, NO_VALUE, conditionOf, encodeGroup, requireValueFits } from './group.ts';
-import type { BatchOperation, GroupLimits } from './group.ts';
+import { MOST_STEP_BYTES, NO_VALUE, conditionOf } from './group.ts';
+import type { BatchOperation } from './group.ts';
 import { StoreIterator } from './iterator.ts';
 import type { EncodedRange, IteratorHost } from './iterator.ts';
 import type { KeyIndex } from './key-index.ts';
@@ -35,7 +32,6 @@ import { fileOffsetOf, lengthOf } from './location.ts';
 import { LogWriter } from './log/commit.ts';
 import type { Durability } from './log/commit.ts';
 import { RecordReader } from './log/read.ts';
-import type { SlotUse } from './log/segments.ts';
 import type { Checkpointer } from './pages/checkpoint.ts';
 import { ManySink, PromiseSink, VersionSink } from './sinks.ts';
 import type { ValueSink, Versioned } from './sinks.ts';
@@ -46,6 +42,7 @@ import { Entry, FOUND, MISSING } from './tree/index.ts';
 import type { Lookup } from './tree/index.ts';
 import { nextTurn } from './turn.ts';
 import type { TurnBudget } from './turn.ts';
+import { WriteLine } from './write-line.ts';
 
 export interface StoreStatistics {
   /**
@@ -77,7 +74,6 @@ export interface StoreParts {
   readonly checkpointer: Checkpointer;
 }
 
-const DONE = Promise.resolve();
 /** A close leaves no more of the log than this to be replayed. */
 const REPLAY_BYTES_AFTER_CLOSE = 4 * MIB;
 /** Keys that `getMany` looks up in one go; more are looked up in a snapshot, some each turn. */
@@ -86,32 +82,33 @@ const LOOKUPS_AT_ONCE = 1024;
 export class Store implements IteratorHost, AsyncDisposable {
   readonly #parts: StoreParts;
   readonly #reader: RecordReader;
-  readonly #conditions: Conditions;
+  readonly #writes: WriteLine;
   readonly #key = createKeyScratch();
   readonly #entry = new Entry();
-  readonly #limits: GroupLimits;
-  readonly #mostRecordBytes: number;
-  readonly #admission: AdmissionParts;
   readonly #iterators = new Set<StoreIterator>();
-  /** The last write that waits for room, and how many do. */
-  #line: Promise<unknown> = DONE;
-  #lineLength = 0;
   #closing: Promise<void> | null = null;
 
   /** @internal Stores are made by `open`. */
   constructor(parts: StoreParts) {
     this.#parts = parts;
-    const { geometry, options, queue, file, log, index } = parts;
-    this.#limits = {
+    const { geometry, options, queue, file, log, index, budget } = parts;
+    this.#reader = new RecordReader(queue, file, log, maxRecordBytes(geometry));
+    this.#writes = new WriteLine({
+      log,
+      index,
       geometry,
-      valueBytes: parts.superblocks.current.maxValueBytes,
-      batchBytes: options.maxBatchBytes,
-      stepBytes: Math.min(MOST_STEP_BYTES, LogWriter.maxGroupBytes(geometry, options.writeBufferBytes)),
-    };
-    this.#admission = { log, index, geometry, clock: options.clock, key: this.#key };
-    this.#mostRecordBytes = maxRecordBytes(geometry);
-    this.#reader = new RecordReader(queue, file, log, this.#mostRecordBytes);
-    this.#conditions = new Conditions(index, log, this.#reader);
+      clock: options.clock,
+      key: this.#key,
+      conditions: new Conditions(index, log, this.#reader),
+      limits: {
+        geometry,
+        valueBytes: parts.superblocks.current.maxValueBytes,
+        batchBytes: options.maxBatchBytes,
+        stepBytes: Math.min(MOST_STEP_BYTES, LogWriter.maxGroupBytes(geometry, options.writeBufferBytes)),
+      },
+      budget,
+      requireOpen: () => this.requireOpen(),
+    });
   }
 
   /**
@@ -195,10 +192,10 @@ export class Store implements IteratorHost, AsyncDisposable {
   put(key: Bytes, value: Bytes, options?: Partial<WriteOptions>): Promise<void> {
     try {
       const level = this.#levelOf(options);
-      if (conditionOf(options) !== null) return this.#batch([{ ...options, type: 'put', key, value }], level);
+      if (conditionOf(options) !== null) return this.#writes.batch([{ ...options, type: 'put', key, value }], level);
       const bytes = encodeValue(value);
       const keyBytes = encodeKey(key, this.#key);
-      return this.#write(RecordKind.put, keyBytes, bytes, level);
+      return this.#writes.write(RecordKind.put, keyBytes, bytes, level);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -208,9 +205,9 @@ export class Store implements IteratorHost, AsyncDisposable {
   del(key: Bytes, options?: Partial<WriteOptions>): Promise<void> {
     try {
       const level = this.#levelOf(options);
-      if (conditionOf(options) !== null) return this.#batch([{ ...options, type: 'del', key }], level);
+      if (conditionOf(options) !== null) return this.#writes.batch([{ ...options, type: 'del', key }], level);
       const keyBytes = encodeKey(key, this.#key);
-      return this.#write(RecordKind.del, keyBytes, NO_VALUE, level);
+      return this.#writes.write(RecordKind.del, keyBytes, NO_VALUE, level);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -232,7 +229,7 @@ export class Store implements IteratorHost, AsyncDisposable {
           'a batch has no condition of its own: its operations have',
         );
       }
-      return this.#batch(operations, level);
+      return this.#writes.batch(operations, level);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -254,7 +251,7 @@ export class Store implements IteratorHost, AsyncDisposable {
   /** Settles when every write admitted before it survives power loss. */
   async flush(): Promise<void> {
     this.requireOpen();
-    await this.#line;
+    await this.#writes.settled;
     await this.#parts.log.durable('flushed');
   }
 
@@ -266,7 +263,7 @@ export class Store implements IteratorHost, AsyncDisposable {
    */
   async checkpoint(): Promise<void> {
     this.requireOpen();
-    await this.#line;
+    await this.#writes.settled;
     await this.#parts.checkpointer.now();
   }
 
@@ -329,7 +326,7 @@ export class Store implements IteratorHost, AsyncDisposable {
     // A release forgets the iterator, which a set allows while it is walked.
     for (const iterator of this.#iterators) iterator.release();
     try {
-      await this.#line.catch(() => undefined);
+      await this.#writes.settled;
       if (log.latched === null) {
         await log.durable('flushed');
         await this.#saveEnd();
@@ -358,124 +355,6 @@ export class Store implements IteratorHost, AsyncDisposable {
       });
     }
     if (log.appendedThrough !== superblocks.current.logEnd?.lastSequence) await superblocks.save({ logEnd: log.end });
-  }
-
-  #batch(operations: readonly BatchOperation[], level: Durability): Promise<void> {
-    this.#parts.budget.begin();
-    const group = encodeGroup(operations, this.#key, this.#limits);
-    if (group.conditions.length > 0) return this.#writeIf(group, level);
-    if (group.kinds.length === 0) return this.#acknowledge(level);
-    return this.#enter(group, level);
-  }
-
-  #write(kind: RecordKind, keyBytes: number, value: Uint8Array, level: Durability): Promise<void> {
-    const { log, index } = this.#parts;
-    const padded = paddedRecordBytes(keyBytes, value.length);
-    const isOneRecord = padded <= this.#mostRecordBytes;
-    if (isOneRecord && this.#lineLength === 0 && log.hasRoomFor(padded, useOf(kind)) && index.hasRoomFor(1)) {
-      const offset = log.append(kind, 0, this.#key, keyBytes, value);
-      if (kind === RecordKind.put) index.admitPut(this.#key, keyBytes, offset, recordBytes(keyBytes, value.length));
-      else index.admitDelete(this.#key, keyBytes);
-      index.admitted(log.appendedThrough);
-      return this.#acknowledge(level);
-    }
-    requireValueFits(value, this.#limits);
-    const group = new Group(this.#limits);
-    group.add(kind, this.#key, keyBytes, value);
-    return this.#enter(group, level);
-  }
-
-  /** Admits a group without conditions, at once or in its turn. */
-  #enter(group: Group, level: Durability): Promise<void> {
-    if (!this.#hasRoom(group)) return this.#standInLine(group, level);
-    admit(this.#admission, group);
-    group.release();
-    return this.#acknowledge(level, group.kinds.length);
-  }
-
-  #hasRoom(group: Group): boolean {
-    const { log, index } = this.#parts;
-    if (group.isLong || this.#lineLength > 0) return false;
-    return log.hasRoom(group.paddedSizes, useOfAll(group.kinds)) && index.hasRoomFor(group.kinds.length);
-  }
-
-  /** Admits a group if its conditions hold at that moment; what has to be read to know is read before. */
-  async #writeIf(group: Group, level: Durability): Promise<void> {
-    const heldPages: number[] = [];
-    try {
-      for (;;) {
-        const unknown = this.#conditions.unknownOf(group);
-        if (unknown !== null) {
-          group.own();
-          await this.#conditions.learn(group, unknown, heldPages);
-          this.requireOpen();
-        } else if (this.#hasRoom(group)) {
-          this.#conditions.require(group);
-          admit(this.#admission, group);
-          break;
-        } else if (await this.#standInLineIf(group)) break;
-      }
-    } finally {
-      this.#parts.index.pager.letGo(heldPages);
-      group.release();
-    }
-    return this.#acknowledge(level, group.kinds.length);
-  }
-
-  /** A2. Waits behind the writes that wait already, then for room. */
-  async #standInLine(group: Group, level: Durability): Promise<void> {
-    try {
-      await this.#admitInTurn(group, () => true);
-    } finally {
-      group.release();
-    }
-    return this.#acknowledge(level, group.kinds.length);
-  }
-
-  /** As that, for a group with conditions; false when one of them could not be judged any more when its turn came. */
-  #standInLineIf(group: Group): Promise<boolean> {
-    return this.#admitInTurn(group, () => {
-      if (this.#conditions.unknownOf(group) !== null) return false;
-      this.#conditions.require(group);
-      return true;
-    });
-  }
-
-  /** @param mayAdmit asked in the step of the admission */
-  #admitInTurn(group: Group, mayAdmit: () => boolean): Promise<boolean> {
-    const { log, index, budget } = this.#parts;
-    const use = useOfAll(group.kinds);
-    const since = log.growths;
-    group.own();
-    this.#lineLength++;
-    const admitted = this.#line.then(async () => {
-      try {
-        if (group.isLong) return await admitInSlices(this.#admission, group, { use, since }, mayAdmit);
-        for (;;) {
-          if (!log.hasRoom(group.paddedSizes, use)) await log.whenRoom(group.paddedSizes, use, since);
-          else if (!index.hasRoomFor(group.kinds.length)) await index.whenRoom();
-          else break;
-        }
-        if (log.latched !== null) throw log.latched;
-        if (!mayAdmit()) return false;
-        admit(this.#admission, group);
-        return true;
-      } catch (error) {
-        // Many may be refused one behind the other.
-        if (budget.isSpent()) await nextTurn();
-        throw error;
-      } finally {
-        this.#lineLength--;
-      }
-    });
-    // Whoever stands behind waits for the admission only, not for the device.
-    this.#line = admitted.catch(() => undefined);
-    return admitted;
-  }
-
-  #acknowledge(level: Durability, operations = 1): Promise<void> {
-    if (level !== 'buffered') return this.#parts.log.durable(level);
-    return this.#parts.budget.isSpent(operations) ? nextTurn() : DONE;
   }
 
   #levelOf(options: Partial<WriteOptions> | undefined): Durability {
@@ -560,15 +439,6 @@ export class Store implements IteratorHost, AsyncDisposable {
     }
     return values;
   }
-}
-
-function useOf(kind: RecordKind): SlotUse {
-  return kind === RecordKind.put ? 'put' : 'delete';
-}
-
-/** A batch of deletions alone is a deletion; see log/segments.ts. */
-function useOfAll(kinds: readonly RecordKind[]): SlotUse {
-  return kinds.includes(RecordKind.put) ? 'put' : 'delete';
 }
 
 function encodeRange(options: RangeOptions): EncodedRange {
