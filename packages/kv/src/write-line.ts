@@ -123,6 +123,8 @@ export class WriteLine {
     } finally {
       group.release();
     }
+    // The last slice has; whoever is told may call the next.
+    if (group.isLong) await nextTurn();
     return this.#acknowledge(level, group.kinds.length);
   }
 
@@ -145,7 +147,11 @@ export class WriteLine {
     this.#lineLength++;
     const admitted = this.#line.then(async () => {
       try {
-        if (group.isLong) return await admitInSlices(this.#parts, group, { use, since }, mayAdmit);
+        if (group.isLong) {
+          // The copy has taken its part of this turn.
+          await nextTurn();
+          return await admitInSlices(this.#parts, group, { use, since }, mayAdmit);
+        }
         for (;;) {
           if (!log.hasRoom(group.paddedSizes, use)) await log.whenRoom(group.paddedSizes, use, since);
           else if (!index.hasRoomFor(group.kinds.length)) await index.whenRoom();
