@@ -47,7 +47,7 @@ export interface GroupLimits {
   readonly stepBytes: number;
 }
 
-/** A step of about half a millisecond: with the bytes, or with the records, it takes longer. */
+/** A step of a millisecond at most: with the bytes, or with the records, it takes longer. */
 export const MOST_STEP_BYTES = MIB;
 const MOST_STEP_RECORDS = 256;
 

@@ -83,7 +83,7 @@ export class WriteLine {
     if (!this.#hasRoom(group)) return this.#standInLine(group, level);
     admit(this.#parts, group);
     group.release();
-    return this.#acknowledge(level, group.kinds.length);
+    return this.#acknowledgeGroup(group, level);
   }
 
   #hasRoom(group: Group): boolean {
@@ -113,7 +113,7 @@ export class WriteLine {
       index.pager.letGo(heldPages);
       group.release();
     }
-    return this.#acknowledge(level, group.kinds.length);
+    return this.#acknowledgeGroup(group, level);
   }
 
   /** A2. Waits behind the writes that wait already, then for room. */
@@ -123,9 +123,7 @@ export class WriteLine {
     } finally {
       group.release();
     }
-    // The last slice has; whoever is told may call the next.
-    if (group.isLong) await nextTurn();
-    return this.#acknowledge(level, group.kinds.length);
+    return this.#acknowledgeGroup(group, level);
   }
 
   /** As that, for a group with conditions; false when one of them could not be judged any more when its turn came. */
@@ -148,7 +146,7 @@ export class WriteLine {
     const admitted = this.#line.then(async () => {
       try {
         if (group.isLong) {
-          // The copy has taken its part of this turn.
+          // The copy was made in this one.
           await nextTurn();
           return await admitInSlices(this.#parts, group, { use, since }, mayAdmit);
         }
@@ -172,6 +170,13 @@ export class WriteLine {
     // Whoever stands behind waits for the admission only, not for the device.
     this.#line = admitted.catch(() => undefined);
     return admitted;
+  }
+
+  #acknowledgeGroup(group: Group, level: Durability): Promise<void> {
+    const operations = group.kinds.length;
+    // The last slice of a long one was in this turn, and whoever is told may call the next.
+    if (group.isLong) return nextTurn().then(() => this.#acknowledge(level, operations));
+    return this.#acknowledge(level, operations);
   }
 
   #acknowledge(level: Durability, operations = 1): Promise<void> {
