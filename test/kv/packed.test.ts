@@ -1,7 +1,7 @@
 /** Strings one behind the other, in memory that is used again. */
 import test from 'ava';
 import { KIB, Random } from '@aiokv/core';
-import { PackedBytes } from '../../packages/kv/src/packed.ts';
+import { PackedBytes } from '../../packages/kv/src/write/packed-bytes.ts';
 
 /** Lengths around those where something changes: the loop, the first chunk, a chunk, and longer ones. */
 const LENGTHS = [0, 1, 24, 48, 49, 1000, 1024, 1025, 4096, 64 * KIB - 1, 64 * KIB, 64 * KIB + 1, 200 * KIB];

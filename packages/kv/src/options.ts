@@ -16,9 +16,9 @@ import type { Clock, OptionShape } from '@aiokv/core';
 import { linuxPlatform } from '@aiokv/aio';
 import type { Platform } from '@aiokv/aio';
 import { MAX_FRAME_BYTES } from './format/frame.ts';
-import type { ConditionOptions } from './group.ts';
-import type { Durability } from './log/commit.ts';
-import type { OpenProgress } from './progress.ts';
+import type { ConditionOptions } from './write/write-batch.ts';
+import type { Durability } from './log/writer.ts';
+import type { OpenProgress } from './recovery/progress.ts';
 
 export interface StoreOptions {
   /** Make the directory and the store when they are not there; default true. */

@@ -16,33 +16,33 @@
  */
 import { AiokvTypeError, MIB } from '@aiokv/core';
 import type { DirectFile, Queue, QueueStatistics } from '@aiokv/aio';
-import { Conditions, sequenceInMemory } from './conditions.ts';
-import { closed } from './failures.ts';
+import { Conditions, sequenceInMemory } from './write/conditions.ts';
+import { closed } from './failure/errors.ts';
 import { maxRecordBytes } from './format/extent.ts';
 import { RecordKind, copyValue, isExtent } from './format/record.ts';
 import type { Geometry } from './format/superblock.ts';
-import { MOST_STEP_BYTES, NO_VALUE, conditionOf } from './group.ts';
-import type { BatchOperation } from './group.ts';
-import { StoreIterator } from './iterator.ts';
-import type { EncodedRange, IteratorHost } from './iterator.ts';
-import type { KeyIndex } from './key-index.ts';
-import { createKeyScratch, encodeKey, encodeValue } from './keys.ts';
-import type { Bytes } from './keys.ts';
-import { fileOffsetOf, lengthOf } from './location.ts';
-import { LogWriter } from './log/commit.ts';
-import type { Durability } from './log/commit.ts';
-import { RecordReader } from './log/read.ts';
-import type { Checkpointer } from './pages/checkpoint.ts';
-import { ManySink, PromiseSink, VersionSink } from './sinks.ts';
-import type { ValueSink, Versioned } from './sinks.ts';
+import { MOST_STEP_BYTES, NO_VALUE, conditionOf } from './write/write-batch.ts';
+import type { BatchOperation } from './write/write-batch.ts';
+import { StoreIterator } from './read/iterator.ts';
+import type { EncodedRange, IteratorHost } from './read/iterator.ts';
+import type { KeyIndex } from './index/key-index.ts';
+import { createKeyScratch, encodeKey, encodeValue } from './format/keys.ts';
+import type { Bytes } from './format/keys.ts';
+import { fileOffsetOf, lengthOf } from './format/index-entry.ts';
+import { LogWriter } from './log/writer.ts';
+import type { Durability } from './log/writer.ts';
+import { RecordReader } from './read/record-reader.ts';
+import type { Checkpointer } from './checkpoint/checkpointer.ts';
+import { ManySink, PromiseSink, VersionSink } from './read/results.ts';
+import type { ValueSink, Versioned } from './read/results.ts';
 import { DURABILITIES, resolveRange } from './options.ts';
 import type { RangeOptions, StoreOptions, WriteOptions } from './options.ts';
-import type { SuperblockKeeper } from './superblocks.ts';
+import type { SuperblockKeeper } from './file/superblocks.ts';
 import { Entry, FOUND, MISSING } from './tree/index.ts';
 import type { Lookup } from './tree/index.ts';
 import { nextTurn } from './turn.ts';
 import type { TurnBudget } from './turn.ts';
-import { WriteLine } from './write-line.ts';
+import { WriteLine } from './write/write-queue.ts';
 
 export interface StoreStatistics {
   /**

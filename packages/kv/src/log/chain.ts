@@ -15,8 +15,8 @@ import { SegmentKind, encodeSegmentHeader } from '../format/segment.ts';
 import type { ChainLink } from '../format/segment.ts';
 import type { Geometry, LogStart } from '../format/superblock.ts';
 import type { Frame } from './frame-buffer.ts';
-import { Segments } from './segments.ts';
-import type { SlotUse } from './segments.ts';
+import { Segments } from '../file/slots.ts';
+import type { SlotUse } from '../file/slots.ts';
 
 /** Where the log goes on after an opening. */
 export interface LogPosition {

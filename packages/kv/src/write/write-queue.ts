@@ -11,17 +11,17 @@
  *
  * What is wrong with an operation was found before (A3 of store.ts), or is found by `encodeGroup`.
  */
-import { admit, admitInSlices } from './admission.ts';
-import type { AdmissionParts } from './admission.ts';
+import { admit, admitInSlices } from './apply.ts';
+import type { AdmissionParts } from './apply.ts';
 import type { Conditions } from './conditions.ts';
-import { maxRecordBytes } from './format/extent.ts';
-import { RecordKind, paddedRecordBytes, recordBytes } from './format/record.ts';
-import { Group, encodeGroup, requireValueFits } from './group.ts';
-import type { BatchOperation, GroupLimits } from './group.ts';
-import type { Durability } from './log/commit.ts';
-import type { SlotUse } from './log/segments.ts';
-import { nextTurn } from './turn.ts';
-import type { TurnBudget } from './turn.ts';
+import { maxRecordBytes } from '../format/extent.ts';
+import { RecordKind, paddedRecordBytes, recordBytes } from '../format/record.ts';
+import { Group, encodeGroup, requireValueFits } from './write-batch.ts';
+import type { BatchOperation, GroupLimits } from './write-batch.ts';
+import type { Durability } from '../log/writer.ts';
+import type { SlotUse } from '../file/slots.ts';
+import { nextTurn } from '../turn.ts';
+import type { TurnBudget } from '../turn.ts';
 
 export interface WriteLineParts extends AdmissionParts {
   readonly conditions: Conditions;

@@ -33,9 +33,16 @@ import { AiokvError, alignDown, alignUp, assert } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
-import { corrupt, requireFull } from './failures.ts';
-import { FRAME_HEADER_BYTES, MAX_FRAME_BYTES, frameHash, readFrame, segmentNamedBy, windowOf } from './format/frame.ts';
-import type { FrameHeader } from './format/frame.ts';
+import { corrupt, requireFull } from '../failure/errors.ts';
+import {
+  FRAME_HEADER_BYTES,
+  MAX_FRAME_BYTES,
+  frameHash,
+  readFrame,
+  segmentNamedBy,
+  windowOf,
+} from '../format/frame.ts';
+import type { FrameHeader } from '../format/frame.ts';
 import {
   FLAG_BATCH_CONTINUES,
   MAX_KEY_BYTES,
@@ -49,20 +56,26 @@ import {
   paddedRecordBytes,
   recordBytes,
   valueBytesOf,
-} from './format/record.ts';
-import { NO_PREDECESSOR, SEGMENT_HEADER_BYTES, SegmentKind, readSegmentHeader, segmentHash } from './format/segment.ts';
-import type { ChainLink, SegmentHeader } from './format/segment.ts';
-import type { LogStart, Superblock } from './format/superblock.ts';
-import type { Block } from './format/words.ts';
-import { lengthWordOf } from './location.ts';
-import type { LogPosition } from './log/chain.ts';
-import { Segments } from './log/segments.ts';
-import { UnprovenTail } from './log/unproven.ts';
-import { PendingBatch } from './pending.ts';
-import type { ReplayTarget } from './pending.ts';
+} from '../format/record.ts';
+import {
+  NO_PREDECESSOR,
+  SEGMENT_HEADER_BYTES,
+  SegmentKind,
+  readSegmentHeader,
+  segmentHash,
+} from '../format/segment.ts';
+import type { ChainLink, SegmentHeader } from '../format/segment.ts';
+import type { LogStart, Superblock } from '../format/superblock.ts';
+import type { Block } from '../format/words.ts';
+import { lengthWordOf } from '../format/index-entry.ts';
+import type { LogPosition } from '../log/chain.ts';
+import { Segments } from '../file/slots.ts';
+import { UnprovenTail } from './unconfirmed-tail.ts';
+import { PendingBatch } from './pending-batch.ts';
+import type { ReplayTarget } from './pending-batch.ts';
 import type { ProgressReporter } from './progress.ts';
-import { nextTurn } from './turn.ts';
-import type { TurnBudget } from './turn.ts';
+import { nextTurn } from '../turn.ts';
+import type { TurnBudget } from '../turn.ts';
 
 export interface Recovered {
   readonly position: LogPosition;

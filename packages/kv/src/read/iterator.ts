@@ -3,11 +3,11 @@
  * next keys are read ahead, many at a time, so that a scan keeps the device busy.
  */
 import { MIB } from '@aiokv/core';
-import { valueBytesOfTable } from './format/extent.ts';
-import { isInPieces, lengthOf } from './location.ts';
-import { Entry } from './tree/index.ts';
-import type { IndexCursor } from './index-cursor.ts';
-import type { IndexSnapshot } from './key-index.ts';
+import { valueBytesOfTable } from '../format/extent.ts';
+import { isInPieces, lengthOf } from '../format/index-entry.ts';
+import { Entry } from '../tree/index.ts';
+import type { IndexCursor } from '../index/index-cursor.ts';
+import type { IndexSnapshot } from '../index/key-index.ts';
 
 /** What an iterator needs of a store. */
 export interface IteratorHost {

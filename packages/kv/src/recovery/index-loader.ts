@@ -7,19 +7,19 @@
 import { MIB, alignDown, alignUp } from '@aiokv/core';
 import { allocateAligned, prefault } from '@aiokv/aio';
 import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
-import { corrupt, requireFull } from '../failures.ts';
+import { corrupt, requireFull } from '../failure/errors.ts';
 import { isPossibleEntry, isPossiblePart, readEntry, readPart, readRoot, rootLength } from '../format/checkpoint.ts';
 import type { CheckpointRoot, MappingEntry, PartReference } from '../format/checkpoint.ts';
 import { PART_HEADER_BYTES, ENTRY_BYTES } from '../format/checkpoint.ts';
 import { decodePage, pageFault } from '../format/page.ts';
 import type { Superblock } from '../format/superblock.ts';
-import type { ProgressReporter } from '../progress.ts';
+import type { ProgressReporter } from './progress.ts';
 import { node } from '../tree/index.ts';
 import type { NodeMemory } from '../tree/index.ts';
 import { nextTurn } from '../turn.ts';
 import type { TurnBudget } from '../turn.ts';
-import type { Standing } from './checkpoint.ts';
-import { Mapping } from './mapping.ts';
+import type { Standing } from '../checkpoint/checkpointer.ts';
+import { Mapping } from '../index/mapping.ts';
 
 export interface LoadedIndex {
   readonly standing: Standing;

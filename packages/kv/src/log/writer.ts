@@ -36,13 +36,13 @@ import { encodeRecord, paddedRecordBytes } from '../format/record.ts';
 import type { RecordKind } from '../format/record.ts';
 import type { Geometry, LogEnd, LogStart } from '../format/superblock.ts';
 import type { Block } from '../format/words.ts';
-import { latchedBy, requireFull } from '../failures.ts';
+import { latchedBy, requireFull } from '../failure/errors.ts';
 import { Chain } from './chain.ts';
 import type { LogPosition } from './chain.ts';
 import { Frame, holds } from './frame-buffer.ts';
 import type { Waiter } from './frame-buffer.ts';
-import { Rehearsal } from './rehearsal.ts';
-import type { Segments, SlotUse } from './segments.ts';
+import { Rehearsal } from './space-estimate.ts';
+import type { Segments, SlotUse } from '../file/slots.ts';
 
 /** How safe a write is to be before it is acknowledged. */
 export type Durability = 'flushed' | 'written' | 'buffered';

@@ -20,13 +20,13 @@
 import { assert } from '@aiokv/core';
 import type { Clock, Sequence } from '@aiokv/core';
 import type { DirectFile, Queue } from '@aiokv/aio';
-import { MAX_KEY_BYTES } from './format/record.ts';
+import { MAX_KEY_BYTES } from '../format/record.ts';
 import { IndexCursor } from './index-cursor.ts';
-import { DELETED, highWordOf, isDeletion, lowWordOf } from './location.ts';
-import { Pager } from './pages/pager.ts';
-import type { ReplayTarget } from './pending.ts';
-import { Entry, FOUND, MISSING, NodeMemory, Probe, Tree, lookInLeaf } from './tree/index.ts';
-import type { Cursor, Lookup, TreeSnapshot } from './tree/index.ts';
+import { DELETED, highWordOf, isDeletion, lowWordOf } from '../format/index-entry.ts';
+import { Pager } from './pager.ts';
+import type { ReplayTarget } from '../recovery/pending-batch.ts';
+import { Entry, FOUND, MISSING, NodeMemory, Probe, Tree, lookInLeaf } from '../tree/index.ts';
+import type { Cursor, Lookup, TreeSnapshot } from '../tree/index.ts';
 
 /** Entries of an overlay before it is drained, at most. */
 const OVERLAY_ENTRIES = 4096;

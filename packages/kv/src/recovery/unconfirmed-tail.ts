@@ -19,7 +19,7 @@ import { AiokvError } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
-import { requireFull } from '../failures.ts';
+import { requireFull } from '../failure/errors.ts';
 import { frameHash, readFrame, windowOf } from '../format/frame.ts';
 import { readSegmentHeader, segmentHash } from '../format/segment.ts';
 

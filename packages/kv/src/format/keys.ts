@@ -3,7 +3,7 @@
  * state changes, and a key's bytes lie at the start of a scratch array so that no view is made.
  */
 import { AiokvRangeError, AiokvTypeError } from '@aiokv/core';
-import { MAX_KEY_BYTES } from './format/record.ts';
+import { MAX_KEY_BYTES } from './record.ts';
 
 export type Bytes = string | Uint8Array;
 

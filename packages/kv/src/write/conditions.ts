@@ -8,15 +8,15 @@
  * ```
  */
 import { assert } from '@aiokv/core';
-import { sequenceOf } from './format/record.ts';
-import { conditionFailed } from './group.ts';
-import type { Condition, Group } from './group.ts';
-import type { KeyIndex } from './key-index.ts';
-import { fileOffsetOf, lengthOf } from './location.ts';
-import type { LogWriter } from './log/commit.ts';
-import type { RecordReader } from './log/read.ts';
-import { VersionSink } from './sinks.ts';
-import { Entry, FOUND, MISSING } from './tree/index.ts';
+import { sequenceOf } from '../format/record.ts';
+import { conditionFailed } from './write-batch.ts';
+import type { Condition, Group } from './write-batch.ts';
+import type { KeyIndex } from '../index/key-index.ts';
+import { fileOffsetOf, lengthOf } from '../format/index-entry.ts';
+import type { LogWriter } from '../log/writer.ts';
+import type { RecordReader } from '../read/record-reader.ts';
+import { VersionSink } from '../read/results.ts';
+import { Entry, FOUND, MISSING } from '../tree/index.ts';
 
 /** The sequence number of a record that may not be on the device yet. */
 export function sequenceInMemory(log: LogWriter, fileOffset: number): number {

@@ -17,8 +17,8 @@
  */
 import { KIB, assert } from '@aiokv/core';
 import type { Clock } from '@aiokv/core';
-import { encodeTable, maxRecordBytes, pieceValueBytes } from './format/extent.ts';
-import type { Piece } from './format/extent.ts';
+import { encodeTable, maxRecordBytes, pieceValueBytes } from '../format/extent.ts';
+import type { Piece } from '../format/extent.ts';
 import {
   FLAG_BATCH_CONTINUES,
   FLAG_EXTENT,
@@ -26,15 +26,15 @@ import {
   checkOf,
   paddedRecordBytes,
   recordBytes,
-} from './format/record.ts';
-import type { Geometry } from './format/superblock.ts';
-import type { Group } from './group.ts';
-import type { KeyIndex } from './key-index.ts';
-import { lengthWordOf } from './location.ts';
-import type { LogWriter } from './log/commit.ts';
-import type { SlotUse } from './log/segments.ts';
-import type { Tree } from './tree/index.ts';
-import { nextTurn } from './turn.ts';
+} from '../format/record.ts';
+import type { Geometry } from '../format/superblock.ts';
+import type { Group } from './write-batch.ts';
+import type { KeyIndex } from '../index/key-index.ts';
+import { lengthWordOf } from '../format/index-entry.ts';
+import type { LogWriter } from '../log/writer.ts';
+import type { SlotUse } from '../file/slots.ts';
+import type { Tree } from '../tree/index.ts';
+import { nextTurn } from '../turn.ts';
 
 export interface AdmissionParts {
   readonly log: LogWriter;

@@ -11,8 +11,8 @@
  * A move that comes to a leaf of the tree which is not in memory stops there: `blockedOn` names it, and
  * when it is there the move goes on with `resume`, or with another `start` if it was that.
  */
-import type { Cursor, Entry } from './tree/index.ts';
-import { isDeletion } from './location.ts';
+import type { Cursor, Entry } from '../tree/index.ts';
+import { isDeletion } from '../format/index-entry.ts';
 
 /** Where a walk starts: at a key, just behind it, or at the end from which it comes. */
 export interface CursorStart {

@@ -3,7 +3,7 @@
  *
  * The value's memory is taken when its first piece arrives, and is the only copy of it.
  */
-import { corrupt } from '../failures.ts';
+import { corrupt } from '../failure/errors.ts';
 import { readTable } from '../format/extent.ts';
 import type { Extent, Piece } from '../format/extent.ts';
 import {

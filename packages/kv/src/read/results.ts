@@ -1,7 +1,7 @@
 /**
  * Where the answers of reads end up: the promises of the store's callers.
  */
-import type { ReadSink } from './log/read.ts';
+import type { ReadSink } from './record-reader.ts';
 
 /** A sink for lookups of which some find nothing. */
 export interface ValueSink extends ReadSink {

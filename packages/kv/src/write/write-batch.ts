@@ -7,12 +7,12 @@
  *     used again after `release`.
  */
 import { AiokvError, AiokvRangeError, AiokvTypeError, MIB } from '@aiokv/core';
-import { maxRecordBytes, pieceValueBytes, tableBytes } from './format/extent.ts';
-import { RecordKind, paddedRecordBytes } from './format/record.ts';
-import type { Geometry } from './format/superblock.ts';
-import { encodeKey, encodeValue } from './keys.ts';
-import type { Bytes } from './keys.ts';
-import { PackedBytes } from './packed.ts';
+import { maxRecordBytes, pieceValueBytes, tableBytes } from '../format/extent.ts';
+import { RecordKind, paddedRecordBytes } from '../format/record.ts';
+import type { Geometry } from '../format/superblock.ts';
+import { encodeKey, encodeValue } from '../format/keys.ts';
+import type { Bytes } from '../format/keys.ts';
+import { PackedBytes } from './packed-bytes.ts';
 
 /** What must be so at the moment of admission. */
 export interface ConditionOptions {

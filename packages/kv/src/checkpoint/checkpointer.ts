@@ -34,14 +34,14 @@ import { encodePage, imageBytes } from '../format/page.ts';
 import type { NodeWords } from '../format/page.ts';
 import { FEATURE_CHECKPOINT } from '../format/superblock.ts';
 import type { Geometry } from '../format/superblock.ts';
-import type { KeyIndex } from '../key-index.ts';
-import type { LogWriter } from '../log/commit.ts';
-import type { CheckpointNeeds, Segments } from '../log/segments.ts';
-import type { SuperblockKeeper } from '../superblocks.ts';
+import type { KeyIndex } from '../index/key-index.ts';
+import type { LogWriter } from '../log/writer.ts';
+import type { CheckpointNeeds, Segments } from '../file/slots.ts';
+import type { SuperblockKeeper } from '../file/superblocks.ts';
 import { node } from '../tree/index.ts';
 import type { NodeMemory, Tree, TreeSnapshot } from '../tree/index.ts';
 import { TurnBudget, nextTurn } from '../turn.ts';
-import { Mapping } from './mapping.ts';
+import { Mapping } from '../index/mapping.ts';
 import { SegmentWriter } from './segment-writer.ts';
 
 export interface CheckpointerOptions {

@@ -12,10 +12,10 @@
 import { alignUp, assert } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
-import { requireFull } from '../failures.ts';
+import { requireFull } from '../failure/errors.ts';
 import { NO_PREDECESSOR, SegmentKind, encodeSegmentHeader } from '../format/segment.ts';
 import type { Geometry } from '../format/superblock.ts';
-import { CHUNK_BYTES, Segments } from '../log/segments.ts';
+import { CHUNK_BYTES, Segments } from '../file/slots.ts';
 
 export interface SegmentWriterOptions {
   readonly queue: Queue;

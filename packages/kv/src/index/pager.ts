@@ -24,7 +24,7 @@
 import { AiokvError, SystemCallError, alignDown, alignUp, assert } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
-import { corrupt } from '../failures.ts';
+import { corrupt } from '../failure/errors.ts';
 import { decodePage, pageFault } from '../format/page.ts';
 import { MARK_RETIRED, MARK_USED, node } from '../tree/index.ts';
 import type { NodeMemory, Tree } from '../tree/index.ts';

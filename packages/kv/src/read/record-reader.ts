@@ -31,8 +31,8 @@ import {
   sequenceOf,
 } from '../format/record.ts';
 import type { Block } from '../format/words.ts';
-import { corrupt } from '../failures.ts';
-import { Assembly, pieceFault } from './assembly.ts';
+import { corrupt } from '../failure/errors.ts';
+import { Assembly, pieceFault } from './value-assembly.ts';
 
 /** Where the answers of reads go. One object may take those of many. */
 export interface ReadSink {

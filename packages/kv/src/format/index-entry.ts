@@ -10,8 +10,8 @@
  * So a file has up to 2^47 bytes, and a record fewer than 256 KiB.
  */
 import { assert } from '@aiokv/core';
-import { RECORD_ALIGNMENT } from './format/record.ts';
-import type { Entry } from './tree/index.ts';
+import { RECORD_ALIGNMENT } from './record.ts';
+import type { Entry } from '../tree/index.ts';
 
 const TWO_32 = 0x1_0000_0000;
 const LENGTH_BITS = 18;

@@ -15,9 +15,9 @@ import {
   readSuperblock,
   superblockHash,
   superblockOffset,
-} from './format/superblock.ts';
-import type { Superblock } from './format/superblock.ts';
-import { corrupt, requireFull } from './failures.ts';
+} from '../format/superblock.ts';
+import type { Superblock } from '../format/superblock.ts';
+import { corrupt, requireFull } from '../failure/errors.ts';
 
 /** Bytes in front of slot 0, the same in every store: a reader must find the copies before it knows anything. */
 export const HEADER_BYTES = 256 * 1024;
