@@ -2,6 +2,8 @@
  * Time, as something that is handed in: what waits or measures takes a `Clock`, so that a test can
  * move time by hand.
  */
+import { clearTimeout, nowMs, setTimeout } from './timers.ts';
+
 export interface Clock {
   /** Monotonic milliseconds, with a fraction; the zero is arbitrary. */
   nowMs(): number;
@@ -10,7 +12,7 @@ export interface Clock {
 }
 
 export const systemClock: Clock = {
-  nowMs: () => performance.now(),
+  nowMs,
   after(delayMs, callback) {
     const timer = setTimeout(callback, delayMs);
     timer.unref();

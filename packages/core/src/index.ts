@@ -10,3 +10,8 @@ export type { OptionRule, OptionShape } from './options.ts';
 export { Random } from './random.ts';
 export { ManualClock, systemClock } from './clock.ts';
 export type { Clock } from './clock.ts';
+export { TurnBudget, nextTurn } from './turn.ts';
+export { Fifo } from './fifo.ts';
+export { Waiters } from './waiters.ts';
+export type { Waiter } from './waiters.ts';
+export { clearImmediate, clearTimeout, nowMs, queueMicrotask, setImmediate, setTimeout } from './timers.ts';

@@ -36,7 +36,7 @@ import { Recovery } from './recovery/recovery.ts';
 import type { Recovered } from './recovery/recovery.ts';
 import { Store } from './store.ts';
 import { HEADER_BYTES, SuperblockKeeper, loadSuperblock, saveSuperblock } from './file/superblocks.ts';
-import { TurnBudget } from './turn.ts';
+import { TurnBudget } from '@aiokv/core';
 
 const DATA_FILE = 'data.aiokv';
 const NEW_FILE = 'data.aiokv.new';

@@ -40,8 +40,8 @@ import type { RangeOptions, StoreOptions, WriteOptions } from './options.ts';
 import type { SuperblockKeeper } from './file/superblocks.ts';
 import { Entry, FOUND, MISSING } from './tree/index.ts';
 import type { Lookup } from './tree/index.ts';
-import { nextTurn } from './turn.ts';
-import type { TurnBudget } from './turn.ts';
+import { nextTurn } from '@aiokv/core';
+import type { TurnBudget } from '@aiokv/core';
 import { WriteLine } from './write/write-queue.ts';
 
 export interface StoreStatistics {

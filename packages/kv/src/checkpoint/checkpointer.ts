@@ -40,7 +40,7 @@ import type { CheckpointNeeds, Segments } from '../file/slots.ts';
 import type { SuperblockKeeper } from '../file/superblocks.ts';
 import { node } from '../tree/index.ts';
 import type { NodeMemory, Tree, TreeSnapshot } from '../tree/index.ts';
-import { TurnBudget, nextTurn } from '../turn.ts';
+import { TurnBudget, nextTurn } from '@aiokv/core';
 import { Mapping } from '../index/mapping.ts';
 import { SegmentWriter } from './segment-writer.ts';
 

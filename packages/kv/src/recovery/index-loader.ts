@@ -16,8 +16,8 @@ import type { Superblock } from '../format/superblock.ts';
 import type { ProgressReporter } from './progress.ts';
 import { node } from '../tree/index.ts';
 import type { NodeMemory } from '../tree/index.ts';
-import { nextTurn } from '../turn.ts';
-import type { TurnBudget } from '../turn.ts';
+import { nextTurn } from '@aiokv/core';
+import type { TurnBudget } from '@aiokv/core';
 import type { Standing } from '../checkpoint/checkpointer.ts';
 import { Mapping } from '../index/mapping.ts';
 

@@ -13,8 +13,8 @@
 import { KIB, alignUp } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
 import { readU53, writeU53 } from '../format/words.ts';
-import { nextTurn } from '../turn.ts';
-import type { TurnBudget } from '../turn.ts';
+import { nextTurn } from '@aiokv/core';
+import type { TurnBudget } from '@aiokv/core';
 
 /** What the records that count are told to; the key is `bytes[keyAt]` and on, valid during the call. */
 export interface ReplayTarget {

@@ -74,8 +74,8 @@ import { UnprovenTail } from './unconfirmed-tail.ts';
 import { PendingBatch } from './pending-batch.ts';
 import type { ReplayTarget } from './pending-batch.ts';
 import type { ProgressReporter } from './progress.ts';
-import { nextTurn } from '../turn.ts';
-import type { TurnBudget } from '../turn.ts';
+import { nextTurn } from '@aiokv/core';
+import type { TurnBudget } from '@aiokv/core';
 
 export interface Recovered {
   readonly position: LogPosition;

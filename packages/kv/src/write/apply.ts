@@ -34,7 +34,7 @@ import { lengthWordOf } from '../format/index-entry.ts';
 import type { LogWriter } from '../log/writer.ts';
 import type { SlotUse } from '../file/slots.ts';
 import type { Tree } from '../tree/index.ts';
-import { nextTurn } from '../turn.ts';
+import { nextTurn } from '@aiokv/core';
 
 export interface AdmissionParts {
   readonly log: LogWriter;

@@ -20,8 +20,8 @@ import { Group, encodeGroup, requireValueFits } from './write-batch.ts';
 import type { BatchOperation, GroupLimits } from './write-batch.ts';
 import type { Durability } from '../log/writer.ts';
 import type { SlotUse } from '../file/slots.ts';
-import { nextTurn } from '../turn.ts';
-import type { TurnBudget } from '../turn.ts';
+import { nextTurn } from '@aiokv/core';
+import type { TurnBudget } from '@aiokv/core';
 
 export interface WriteLineParts extends AdmissionParts {
   readonly conditions: Conditions;

@@ -1,7 +1,7 @@
 /** How long a turn of the event loop may be busy with the store. */
 import test from 'ava';
 import { ManualClock } from '@aiokv/core';
-import { TurnBudget, nextTurn } from '../../packages/kv/src/turn.ts';
+import { TurnBudget, nextTurn } from '@aiokv/core';
 
 test('a turn is spent after a millisecond, and the next begins anew', async (t) => {
   const clock = new ManualClock();

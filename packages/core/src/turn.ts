@@ -3,7 +3,8 @@
  * run on as microtasks and would starve timers and I/O: whoever may go on without waiting asks here
  * first, and waits for the next turn when a millisecond is used up.
  */
-import type { Clock } from '@aiokv/core';
+import type { Clock } from './clock.ts';
+import { setImmediate } from './timers.ts';
 
 const BUDGET_MS = 1;
 /** Reading the clock costs some 40 ns; it is looked at once in so many operations. */

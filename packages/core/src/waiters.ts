@@ -1,0 +1,51 @@
+/**
+ * Whoever waits for something to happen: the one list of waiters of the whole project. A waiter that is woken looks at
+ * the whole state again and waits once more if need be; being woken promises nothing.
+ *
+ * Each place that owns such a list says who wakes it in each way in which what it waits for can end.
+ */
+import { Fifo } from './fifo.ts';
+
+/** What is told once of the end of something. */
+export interface Waiter {
+  resolve(): void;
+  reject(error: Error): void;
+}
+
+export class Waiters {
+  readonly #waiters = new Fifo<Waiter>();
+
+  get isEmpty(): boolean {
+    return this.#waiters.isEmpty;
+  }
+
+  get length(): number {
+    return this.#waiters.length;
+  }
+
+  /** Settles when the list is woken, or fails with it. */
+  wait(): Promise<void> {
+    return new Promise((resolve, reject) => this.#waiters.push({ resolve, reject }));
+  }
+
+  add(waiter: Waiter): void {
+    this.#waiters.push(waiter);
+  }
+
+  /** Wakes the one that has waited longest; false when nobody waits. */
+  wakeOne(): boolean {
+    const waiter = this.#waiters.shift();
+    waiter?.resolve();
+    return waiter !== undefined;
+  }
+
+  /** Wakes all that wait now; who begins to wait meanwhile is for the next time. */
+  wakeAll(): void {
+    for (const waiter of this.#waiters.drain()) waiter.resolve();
+  }
+
+  /** As `wakeAll`, with an error. */
+  failAll(error: Error): void {
+    for (const waiter of this.#waiters.drain()) waiter.reject(error);
+  }
+}
