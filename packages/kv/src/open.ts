@@ -24,7 +24,7 @@ import type { Geometry, Superblock } from './format/superblock.ts';
 import { corrupt } from './failure/errors.ts';
 import { KeyIndex } from './index/key-index.ts';
 import { LogWriter } from './log/writer.ts';
-import { Segments } from './file/slots.ts';
+import { Slots } from './file/slots.ts';
 import { resolveStoreOptions } from './options.ts';
 import type { StoreOptions } from './options.ts';
 import { Checkpointer } from './checkpoint/checkpointer.ts';
@@ -230,12 +230,12 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
   );
   const usedSlots = new Set([...recovered.usedSlots, ...standing.slots]);
   if ([...usedSlots].some((slot) => slot >= recovered.slotCount)) throw corrupt(`${file.path} was cut off`);
-  const segments = new Segments(file, geometry, recovered.slotCount, usedSlots);
+  const slots = new Slots(file, geometry, recovered.slotCount, usedSlots);
   const epoch = planted.sameEpoch === true ? 0 : randomBytes(6).readUIntLE(0, 6);
   const log = new LogWriter({
     queue,
     file,
-    segments,
+    slots,
     geometry,
     uuid: superblock.uuid,
     epoch,
@@ -256,7 +256,7 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
     {
       queue,
       file,
-      segments,
+      slots,
       geometry,
       epoch,
       log,

@@ -36,7 +36,7 @@ import { FEATURE_CHECKPOINT } from '../format/superblock.ts';
 import type { Geometry } from '../format/superblock.ts';
 import type { KeyIndex } from '../index/key-index.ts';
 import type { LogWriter } from '../log/writer.ts';
-import type { CheckpointNeeds, Segments } from '../file/slots.ts';
+import type { CheckpointNeeds, Slots } from '../file/slots.ts';
 import type { SuperblockKeeper } from '../file/superblocks.ts';
 import { node } from '../tree/index.ts';
 import type { NodeMemory, Tree, TreeSnapshot } from '../tree/index.ts';
@@ -47,7 +47,7 @@ import { SegmentWriter } from './segment-writer.ts';
 export interface CheckpointerOptions {
   readonly queue: Queue;
   readonly file: DirectFile;
-  readonly segments: Segments;
+  readonly slots: Slots;
   readonly geometry: Geometry;
   readonly epoch: number;
   readonly log: LogWriter;
@@ -108,7 +108,7 @@ export class Checkpointer implements CheckpointNeeds {
     this.#options = options;
     this.#budget = new TurnBudget(options.clock, SLICE_MS);
     this.#standing = standing;
-    options.segments.expectCheckpoints(this);
+    options.slots.expectCheckpoints(this);
   }
 
   /** @internal For the reserve of slots: as if all pages had changed. */
@@ -201,7 +201,7 @@ export class Checkpointer implements CheckpointNeeds {
   }
 
   async #run(tree: Tree, snapshot: TreeSnapshot, sequence: Sequence): Promise<void> {
-    const { log, segments, superblocks, index } = this.#options;
+    const { log, slots, superblocks, index } = this.#options;
     const { plantedEarlyReuse, plantedLateStart, plantedLatePages } = this.#options;
     const writer = new SegmentWriter({ ...this.#options, uuid: superblocks.current.uuid, sequence });
     const old = this.#standing;
@@ -214,7 +214,7 @@ export class Checkpointer implements CheckpointNeeds {
       await writer.finish();
       for (const slot of writer.slots) kept.add(slot);
       const unneeded = [...old.slots].filter((slot) => !kept.has(slot));
-      if (plantedEarlyReuse) segments.giveBack(unneeded);
+      if (plantedEarlyReuse) slots.giveBack(unneeded);
       // H2.
       await log.durable('flushed');
       await log.flushFile();
@@ -233,11 +233,11 @@ export class Checkpointer implements CheckpointNeeds {
       index.pager.use(mapping);
       // H3.
       await loadsDone;
-      if (!plantedEarlyReuse) segments.giveBack(unneeded);
+      if (!plantedEarlyReuse) slots.giveBack(unneeded);
     } catch (error) {
       // H5. Writes under way still go to these slots, so they are given back after them.
       await writer.finish().catch(() => undefined);
-      if (log.latched === null) segments.giveBack(writer.slots);
+      if (log.latched === null) slots.giveBack(writer.slots);
       throw error;
     } finally {
       this.#slotsTaken = [];
@@ -247,7 +247,7 @@ export class Checkpointer implements CheckpointNeeds {
   /** All pages, those that others lead to behind them, and the old index segments that are to be emptied. */
   async #plan(tree: Tree, snapshot: TreeSnapshot): Promise<{ ids: number[]; victims: ReadonlySet<number> }> {
     const { memory, root } = snapshot;
-    const { segments, geometry } = this.#options;
+    const { slots, geometry } = this.#options;
     const ids: number[] = root === 0 ? [] : [root];
     const live = new Map<number, number>();
     let newBytes = 0;
@@ -257,7 +257,7 @@ export class Checkpointer implements CheckpointNeeds {
       newBytes += ENTRY_BYTES;
       if (tree.isDirty(id)) newBytes += imageBytes(wordsOf(memory, id));
       else {
-        const slot = segments.slotOf(this.#standing.mapping.fileOffsetOf(id));
+        const slot = slots.slotOf(this.#standing.mapping.fileOffsetOf(id));
         live.set(slot, (live.get(slot) ?? 0) + this.#standing.mapping.imageBytesOf(id));
       }
       if (this.#budget.isSpent()) await nextTurn();
@@ -266,12 +266,12 @@ export class Checkpointer implements CheckpointNeeds {
     let liveBytes = order.reduce((sum, [, bytes]) => sum + bytes, 0);
     let held = order.length;
     const victims = new Set<number>();
-    const isShort = segments.availableFor('put') < 0;
+    const isShort = slots.availableFor('put') < 0;
     for (const [slot, bytes] of order) {
       newBytes += bytes;
       const isLittle = held <= SPARE_SEGMENTS || held * geometry.segmentBytes <= GARBAGE_FACTOR * liveBytes;
       // H6.
-      const isTooMuch = segments.indexSlotsOf(newBytes) > segments.availableFor('checkpoint');
+      const isTooMuch = slots.indexSlotsOf(newBytes) > slots.availableFor('checkpoint');
       if (isShort ? isTooMuch : isLittle) break;
       victims.add(slot);
       liveBytes -= bytes;
@@ -287,13 +287,13 @@ export class Checkpointer implements CheckpointNeeds {
     writer: SegmentWriter,
     sequence: Sequence,
   ): Promise<{ mapping: Mapping; kept: Set<number> }> {
-    const { segments, index } = this.#options;
+    const { slots, index } = this.#options;
     const old = this.#standing.mapping;
     const mapping = new Mapping();
     const kept = new Set<number>();
     const { memory } = tree;
     for (const id of ids) {
-      const oldSlot = tree.isDirty(id) ? -1 : segments.slotOf(old.fileOffsetOf(id));
+      const oldSlot = tree.isDirty(id) ? -1 : slots.slotOf(old.fileOffsetOf(id));
       if (oldSlot >= 0 && !victims.has(oldSlot)) {
         mapping.set(old.entryOf(id));
         kept.add(oldSlot);

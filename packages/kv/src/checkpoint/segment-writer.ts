@@ -15,12 +15,12 @@ import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
 import { requireFull } from '../failure/errors.ts';
 import { NO_PREDECESSOR, SegmentKind, encodeSegmentHeader } from '../format/segment.ts';
 import type { Geometry } from '../format/superblock.ts';
-import { CHUNK_BYTES, Segments } from '../file/slots.ts';
+import { CHUNK_BYTES, Slots } from '../file/slots.ts';
 
 export interface SegmentWriterOptions {
   readonly queue: Queue;
   readonly file: DirectFile;
-  readonly segments: Segments;
+  readonly slots: Slots;
   readonly geometry: Geometry;
   readonly uuid: Uint8Array;
   readonly epoch: number;
@@ -86,7 +86,7 @@ export class SegmentWriter {
   }
 
   async #openChunk(firstBytes: number): Promise<void> {
-    const { geometry, segments, uuid, epoch, sequence } = this.#options;
+    const { geometry, slots, uuid, epoch, sequence } = this.#options;
     this.#which = 1 - this.#which;
     // Its buffer may still be on its way.
     await this.#writes[this.#which];
@@ -95,8 +95,8 @@ export class SegmentWriter {
     this.#used = 0;
     if (this.#segmentUsed + firstBytes > geometry.segmentBytes) {
       // Between the answer and this turn a deletion may have taken the slot.
-      while (segments.availableFor('checkpoint') === 0) await segments.prepare(1, 'checkpoint');
-      const slot = segments.take();
+      while (slots.availableFor('checkpoint') === 0) await slots.prepare(1, 'checkpoint');
+      const slot = slots.take();
       this.slots.push(slot);
       const kind = SegmentKind.index;
       encodeSegmentHeader(buffer, { kind, uuid, sequence, epoch, slot, predecessor: NO_PREDECESSOR });
@@ -104,7 +104,7 @@ export class SegmentWriter {
       this.#segmentUsed = 0;
     }
     const slot = this.slots.at(-1) as number;
-    this.#chunkOffset = Segments.offsetOf(geometry, slot) + this.#segmentUsed;
+    this.#chunkOffset = Slots.offsetOf(geometry, slot) + this.#segmentUsed;
     this.#capacity = Math.min(buffer.byteLength, geometry.segmentBytes - this.#segmentUsed);
   }
 

@@ -43,7 +43,7 @@ const RESERVED_PART = 0.02;
 /** Of the reserve, for deletions. */
 const DELETION_SLOTS = 2;
 
-export class Segments {
+export class Slots {
   readonly #file: DirectFile;
   readonly #geometry: Geometry;
   #slotCount: number;
@@ -169,7 +169,7 @@ export class Segments {
   async #grow(): Promise<void> {
     const { segmentBytes } = this.#geometry;
     const growth = ++this.#growths;
-    const from = Segments.offsetOf(this.#geometry, this.#slotCount);
+    const from = Slots.offsetOf(this.#geometry, this.#slotCount);
     let added = this.#slotsToAdd();
     for (;;) {
       try {

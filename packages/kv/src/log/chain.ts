@@ -15,7 +15,7 @@ import { SegmentKind, encodeSegmentHeader } from '../format/segment.ts';
 import type { ChainLink } from '../format/segment.ts';
 import type { Geometry, LogStart } from '../format/superblock.ts';
 import type { Frame } from './frame-buffer.ts';
-import { Segments } from '../file/slots.ts';
+import { Slots } from '../file/slots.ts';
 import type { SlotUse } from '../file/slots.ts';
 
 /** Where the log goes on after an opening. */
@@ -30,7 +30,7 @@ export interface LogPosition {
 }
 
 export interface ChainOptions {
-  readonly segments: Segments;
+  readonly slots: Slots;
   readonly geometry: Geometry;
   readonly uuid: Uint8Array;
   readonly epoch: number;
@@ -78,7 +78,7 @@ export class Chain {
     const needed = FRAME_HEADER_BYTES + firstRecordBytes;
     frame.startsSegment = geometry.segmentBytes - this.#nextOffset < needed;
     if (frame.startsSegment) this.#beginSegment(frame, lastSequenceBefore);
-    frame.fileOffset = Segments.offsetOf(geometry, this.#slot) + this.#nextOffset;
+    frame.fileOffset = Slots.offsetOf(geometry, this.#slot) + this.#nextOffset;
     frame.capacityBytes = Math.min(MAX_FRAME_BYTES, geometry.segmentBytes - this.#nextOffset);
     assert(needed <= frame.capacityBytes, 'the first record fits');
   }
@@ -123,33 +123,33 @@ export class Chain {
 
   /** Whether so many segments can be begun without waiting. */
   hasSlots(count: number, use: SlotUse): boolean {
-    return count <= this.#reserved.length + this.#options.segments.availableFor(use);
+    return count <= this.#reserved.length + this.#options.slots.availableFor(use);
   }
 
   /** Keeps so many slots for the segments that come next; they are ready. */
   reserveSlots(count: number): void {
-    while (this.#reserved.length < count) this.#reserved.push(this.#options.segments.take());
+    while (this.#reserved.length < count) this.#reserved.push(this.#options.slots.take());
   }
 
   /**
    * Waits until there may be so many slots; ask `hasSlots` again.
    *
-   * @param since `Segments.growths` when the write was called
+   * @param since `Slots.growths` when the write was called
    * @throws AiokvError ERR_AIOKV_NO_SPACE
    */
   prepareSlots(count: number, use: SlotUse, since: number): Promise<void> {
-    return this.#options.segments.prepare(count - this.#reserved.length, use, since);
+    return this.#options.slots.prepare(count - this.#reserved.length, use, since);
   }
 
   /** Lets go of the slots that are left of those that were kept. */
   returnSlots(): void {
-    this.#options.segments.giveBack(this.#reserved.splice(0));
+    this.#options.slots.giveBack(this.#reserved.splice(0));
   }
 
   #beginSegment(frame: Frame, lastSequenceBefore: Sequence): void {
-    const { geometry, segments, uuid, epoch } = this.#options;
+    const { geometry, slots, uuid, epoch } = this.#options;
     const predecessor = this.link;
-    this.#slot = this.#reserved.shift() ?? segments.take();
+    this.#slot = this.#reserved.shift() ?? slots.take();
     this.#nextOffset = geometry.writeAlignment;
     this.#segmentSequence = this.#nextSegmentSequence++;
     this.#frameNumber = 0;

@@ -42,7 +42,7 @@ import type { LogPosition } from './chain.ts';
 import { Frame, holds } from './frame-buffer.ts';
 import type { Waiter } from './frame-buffer.ts';
 import { Rehearsal } from './space-estimate.ts';
-import type { Segments, SlotUse } from '../file/slots.ts';
+import type { Slots, SlotUse } from '../file/slots.ts';
 
 /** How safe a write is to be before it is acknowledged. */
 export type Durability = 'flushed' | 'written' | 'buffered';
@@ -50,7 +50,7 @@ export type Durability = 'flushed' | 'written' | 'buffered';
 export interface LogWriterOptions {
   readonly queue: Queue;
   readonly file: DirectFile;
-  readonly segments: Segments;
+  readonly slots: Slots;
   readonly geometry: Geometry;
   readonly uuid: Uint8Array;
   readonly epoch: number;
@@ -149,26 +149,26 @@ export class LogWriter implements CompletionHandler {
   /** Whether a record of this padded size can be appended now; what every single write asks. */
   hasRoomFor(paddedBytes: number, use: SlotUse): boolean {
     const open = this.#open;
-    const isKept = use === 'put' && this.#options.segments.isReserveInUse && this.#chain.reservedSlots === 0;
+    const isKept = use === 'put' && this.#options.slots.isReserveInUse && this.#chain.reservedSlots === 0;
     if (open !== null && open.usedBytes + paddedBytes <= open.capacityBytes && !isKept) return true;
     return this.hasRoom([paddedBytes], use);
   }
 
   /** Whether records of these padded sizes, in this order, can be appended now without waiting. */
   hasRoom(paddedSizes: readonly number[], use: SlotUse): boolean {
-    const { frames, slots } = this.#needs(paddedSizes);
+    const { frames, slots: wanted } = this.#needs(paddedSizes);
     if (frames > this.#freeFrames) return false;
-    const { segments } = this.#options;
+    const { slots } = this.#options;
     const { reservedSlots } = this.#chain;
     // A long group has its slots.
-    if (reservedSlots > 0) return slots - reservedSlots <= Math.max(0, segments.availableFor(use));
+    if (reservedSlots > 0) return wanted - reservedSlots <= Math.max(0, slots.availableFor(use));
     // A deletion goes into what is begun, whatever is left; a put does not.
-    return (slots === 0 && use === 'delete') || slots <= segments.availableFor(use);
+    return (wanted === 0 && use === 'delete') || wanted <= slots.availableFor(use);
   }
 
   /** How often the file was tried to be made larger. */
   get growths(): number {
-    return this.#options.segments.growths;
+    return this.#options.slots.growths;
   }
 
   get #freeFrames(): number {
@@ -244,7 +244,7 @@ export class LogWriter implements CompletionHandler {
     assert(frames <= this.#frameLimit, 'a group fits into the write buffer: see maxGroupBytes');
     const wanted = slots - this.#chain.reservedSlots;
     const isServed = this.#chain.reservedSlots > 0 ? wanted <= 0 : slots === 0 && use === 'delete';
-    if (!isServed) await this.#options.segments.prepare(wanted, use, since);
+    if (!isServed) await this.#options.slots.prepare(wanted, use, since);
     if (frames <= this.#freeFrames) return;
     // The open frame may be what is in the way, with nobody waiting for it.
     this.#writeTarget = this.#appendedThrough;
@@ -311,7 +311,7 @@ export class LogWriter implements CompletionHandler {
         this.#quiet = resolve;
       });
     }
-    await this.#options.segments.settle();
+    await this.#options.slots.settle();
   }
 
   /**

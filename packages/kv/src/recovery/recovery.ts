@@ -69,7 +69,7 @@ import type { LogStart, Superblock } from '../format/superblock.ts';
 import type { Block } from '../format/words.ts';
 import { lengthWordOf } from '../format/index-entry.ts';
 import type { LogPosition } from '../log/chain.ts';
-import { Segments } from '../file/slots.ts';
+import { Slots } from '../file/slots.ts';
 import { UnprovenTail } from './unconfirmed-tail.ts';
 import { PendingBatch } from './pending-batch.ts';
 import type { ReplayTarget } from './pending-batch.ts';
@@ -149,7 +149,7 @@ export class Recovery {
   async run(): Promise<Recovered> {
     const { geometry, logStart } = this.#superblock;
     const fileBytes = await this.#file.sizeBytes();
-    const slotCount = Segments.slotCountOf(geometry, fileBytes);
+    const slotCount = Slots.slotCountOf(geometry, fileBytes);
     await this.#requireUncut(slotCount, fileBytes);
     this.#found = await this.#readHeaders(Array.from({ length: slotCount }, (_, slot) => slot));
     await this.#lookBehindHeaders();
@@ -261,7 +261,7 @@ export class Recovery {
       await Promise.all(
         wanted.slice(first, first + HEADERS_AT_ONCE).map(async (slot, i) => {
           const block = blocks[i] as AlignedBuffer;
-          const offset = Segments.offsetOf(geometry, slot);
+          const offset = Slots.offsetOf(geometry, slot);
           requireFull('read', await this.#queue.read(this.#file, block, { offset }), blockBytes, this.#file.path);
           const header = readSegmentHeader(block);
           const isOurs = header !== null && header.slot === slot && Buffer.compare(header.uuid, uuid) === 0;
@@ -281,7 +281,7 @@ export class Recovery {
     const { geometry } = this.#superblock;
     const block = allocateAligned(alignUp(FRAME_HEADER_BYTES, this.#file.alignment.offset));
     for (const slot of this.#headless.keys()) {
-      const offset = Segments.offsetOf(geometry, slot) + geometry.writeAlignment;
+      const offset = Slots.offsetOf(geometry, slot) + geometry.writeAlignment;
       const result = await this.#queue.read(this.#file, block, { offset });
       requireFull('read', result, block.byteLength, this.#file.path);
       this.#headless.set(slot, segmentNamedBy(block));
@@ -301,7 +301,7 @@ export class Recovery {
     const before = this.#others.get(slot);
     if (before === undefined) this.#others.set(slot, header);
     else if (Buffer.compare(before, header) !== 0)
-      throw this.#twoAnswers(Segments.offsetOf(this.#superblock.geometry, slot));
+      throw this.#twoAnswers(Slots.offsetOf(this.#superblock.geometry, slot));
   }
 
   /**
@@ -310,7 +310,7 @@ export class Recovery {
    */
   async #requireUncut(slotCount: number, fileBytes: number): Promise<void> {
     const { geometry, logStart } = this.#superblock;
-    const offset = Segments.offsetOf(geometry, slotCount);
+    const offset = Slots.offsetOf(geometry, slotCount);
     const lengthBytes = alignDown(Math.max(0, fileBytes - offset), this.#file.alignment.offset);
     if (lengthBytes < SEGMENT_HEADER_BYTES) return;
     this.#partial = { slot: slotCount, lengthBytes };
@@ -338,7 +338,7 @@ export class Recovery {
     buffer: AlignedBuffer,
     lengthBytes = this.#superblock.geometry.segmentBytes,
   ): Promise<void> {
-    const base = Segments.offsetOf(this.#superblock.geometry, slot);
+    const base = Slots.offsetOf(this.#superblock.geometry, slot);
     const reads: Promise<void>[] = [];
     buffer.bytes.fill(0, lengthBytes);
     for (let at = 0; at < lengthBytes; at += READ_BYTES) {
@@ -355,7 +355,7 @@ export class Recovery {
   /** Replays the frames of a segment that continue the chain; returns the offset behind the last one. */
   async #replaySegment(buffer: AlignedBuffer, segment: SegmentHeader): Promise<number> {
     const { geometry } = this.#superblock;
-    const base = Segments.offsetOf(geometry, segment.slot);
+    const base = Slots.offsetOf(geometry, segment.slot);
     let offset = geometry.writeAlignment;
     while (offset + FRAME_HEADER_BYTES <= geometry.segmentBytes) {
       // R7.
@@ -478,7 +478,7 @@ export class Recovery {
     const { geometry } = this.#superblock;
     const length = Math.min(MAX_FRAME_BYTES, geometry.segmentBytes - offset);
     if (length === 0) return;
-    const fileOffset = Segments.offsetOf(geometry, slot) + offset;
+    const fileOffset = Slots.offsetOf(geometry, slot) + offset;
     const again = allocateAligned(length);
     requireFull('read', await this.#queue.read(this.#file, again, { offset: fileOffset }), length, this.#file.path);
     if (Buffer.compare(again.bytes, buffer.bytes.subarray(offset, offset + length)) !== 0) {

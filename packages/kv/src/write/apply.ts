@@ -45,7 +45,7 @@ export interface AdmissionParts {
   readonly key: Uint8Array;
 }
 
-/** What a group asks of the file; see `Segments`. */
+/** What a group asks of the file; see `Slots`. */
 export interface RoomRequest {
   readonly use: SlotUse;
   /** `LogWriter.growths` when the write was called. */

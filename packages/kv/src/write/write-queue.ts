@@ -189,7 +189,7 @@ function useOf(kind: RecordKind): SlotUse {
   return kind === RecordKind.put ? 'put' : 'delete';
 }
 
-/** A batch of deletions alone is a deletion; see log/segments.ts. */
+/** A batch of deletions alone is a deletion; see file/slots.ts. */
 function useOfAll(kinds: readonly RecordKind[]): SlotUse {
   return kinds.includes(RecordKind.put) ? 'put' : 'delete';
 }
