@@ -1,12 +1,12 @@
 /**
- * Reckons the frames and the slots that records would take if they were appended now: `LogWriter.append` in
- * rehearsal, a record at a time.
+ * Estimates the frames and slots that records would take if they were appended now, one record at a time. The result is
+ * exact as long as nothing else is appended.
  */
 import { alignUp } from '@aiokv/core';
 import { FRAME_HEADER_BYTES, MAX_FRAME_BYTES } from '../format/frame.ts';
 import type { Geometry } from '../format/superblock.ts';
 
-export class Rehearsal {
+export class SpaceEstimate {
   /** Frames that are begun. */
   frames = 0;
   /** Slots that are taken. */

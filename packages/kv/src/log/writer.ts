@@ -41,7 +41,7 @@ import { Chain } from './chain.ts';
 import type { LogPosition } from './chain.ts';
 import { Frame, holds } from './frame-buffer.ts';
 import type { Waiter } from './frame-buffer.ts';
-import { Rehearsal } from './space-estimate.ts';
+import { SpaceEstimate } from './space-estimate.ts';
 import type { Slots, SlotUse } from '../file/slots.ts';
 
 /** How safe a write is to be before it is acknowledged. */
@@ -175,9 +175,9 @@ export class LogWriter implements CompletionHandler {
     return this.#free.length + this.#frameLimit - this.#frames.length;
   }
 
-  #rehearse(): Rehearsal {
+  #estimate(): SpaceEstimate {
     const open = this.#open;
-    return new Rehearsal(
+    return new SpaceEstimate(
       this.#options.geometry,
       this.#chain.nextOffset,
       open?.usedBytes ?? 0,
@@ -186,23 +186,23 @@ export class LogWriter implements CompletionHandler {
   }
 
   /** What appending these records would take. */
-  #needs(paddedSizes: readonly number[]): Rehearsal {
-    const rehearsal = this.#rehearse();
-    for (const bytes of paddedSizes) rehearsal.add(bytes);
-    return rehearsal;
+  #needs(paddedSizes: readonly number[]): SpaceEstimate {
+    const estimate = this.#estimate();
+    for (const bytes of paddedSizes) estimate.add(bytes);
+    return estimate;
   }
 
   /**
    * Until `release` nothing but one long group is appended, and a frame is sealed only when it is full: what the group
-   * takes can be reckoned with the rehearsal, which stands where the log stands. Whoever waits for what was appended
+   * takes can be reckoned with the estimate, which stands where the log stands. Whoever waits for what was appended
    * before is served at once, for that frame is sealed here.
    */
-  hold(): Rehearsal {
+  hold(): SpaceEstimate {
     assert(!this.#isHeld, 'one long group at a time');
     if (this.#open !== null) this.#seal();
     this.#isHeld = true;
     this.#bytesBeforeGroup = this.#appendedBytes;
-    return this.#rehearse();
+    return this.#estimate();
   }
 
   /** @param isOver nothing more of the group will be appended */

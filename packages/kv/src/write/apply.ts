@@ -152,20 +152,20 @@ export async function admitInSlices(
 ): Promise<boolean> {
   const { log, index, clock } = parts;
   if (log.latched !== null) throw log.latched;
-  const rehearsal = log.hold();
+  const estimate = log.hold();
   const stage = index.stage();
   const records = new GroupRecords(parts, group, stage);
   let isBegun = false;
   try {
     let untilMs = clock.nowMs() + SLICE_MS;
     for (const [i, size] of group.paddedSizes.entries()) {
-      rehearsal.add(size);
+      estimate.add(size);
       if ((i + 1) % SIZES_PER_CLOCK !== 0 || clock.nowMs() < untilMs) continue;
       await nextTurn();
       untilMs = clock.nowMs() + SLICE_MS;
     }
     // One more, for the last record comes after `release`.
-    const slots = rehearsal.slots + 1;
+    const slots = estimate.slots + 1;
     while (!log.hasSlots(slots, room.use)) await log.prepareSlots(slots, room.use, room.since);
     if (log.latched !== null) throw log.latched;
     if (!mayAdmit()) return false;
