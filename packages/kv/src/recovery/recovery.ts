@@ -27,7 +27,7 @@
  * R8. A log of which nothing is there begins where the superblock says, whatever later segments of it a failed write
  *     has left: the next opening looks there.
  *
- * It writes nothing but what it has accepted, again (log/unproven.ts). docs/durability.md tells the cases apart for users.
+ * It writes nothing but what it has accepted, again (unconfirmed-tail.ts). docs/durability.md tells the cases apart for users.
  */
 import { AiokvError, alignDown, alignUp, assert } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
@@ -70,7 +70,7 @@ import type { Block } from '../format/words.ts';
 import { lengthWordOf } from '../format/index-entry.ts';
 import type { LogPosition } from '../log/chain.ts';
 import { Slots } from '../file/slots.ts';
-import { UnprovenTail } from './unconfirmed-tail.ts';
+import { UnconfirmedTail } from './unconfirmed-tail.ts';
 import { PendingBatch } from './pending-batch.ts';
 import type { ReplayTarget } from './pending-batch.ts';
 import type { ProgressReporter } from './progress.ts';
@@ -114,7 +114,7 @@ export class Recovery {
   #epoch = 0;
   readonly #pending = new PendingBatch();
   #passedEnd: boolean;
-  readonly #unproven = new UnprovenTail();
+  readonly #unconfirmed = new UnconfirmedTail();
   /** For tests only: see `Planted`. */
   readonly #plantedTornBatches: boolean;
 
@@ -213,8 +213,8 @@ export class Recovery {
    */
   async secure(): Promise<void> {
     if (this.#isClean()) return;
-    this.#unproven.prove(this.#superblock.checkpointSequence);
-    await this.#unproven.writeAgain(this.#queue, this.#file);
+    this.#unconfirmed.confirm(this.#superblock.checkpointSequence);
+    await this.#unconfirmed.writeAgain(this.#queue, this.#file);
     await this.#queue.fdatasync(this.#file);
   }
 
@@ -372,14 +372,14 @@ export class Recovery {
       this.#lastSequence = header.lastSequence;
       const lengthBytes = alignUp(FRAME_HEADER_BYTES + header.payloadBytes, geometry.writeAlignment);
       const frameAt = header.frameNumber === 1 ? geometry.writeAlignment : 0;
-      this.#unproven.accept({
+      this.#unconfirmed.accept({
         fileOffset: base + offset - frameAt,
         lengthBytes: frameAt + lengthBytes,
         frameAt,
         lastSequence: header.lastSequence,
         hash: this.#link.hash,
       });
-      this.#unproven.prove(header.flushedThrough);
+      this.#unconfirmed.confirm(header.flushedThrough);
       this.#noteLink();
       if (this.#pending.isEmpty) this.#target.admitted(this.#lastSequence);
       offset += lengthBytes;

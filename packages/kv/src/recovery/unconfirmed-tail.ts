@@ -7,8 +7,8 @@
  * cut. What is written anew is covered by the next flush.
  *
  * ```
- *   │ … frame │ frame │ … │ frame │ end         proof: a later frame's flushedThrough, a checkpoint,
- *     proven ──────────►│◄ unproven ►│                 the end that a clean close has recorded
+ *   │ … frame │ frame │ … │ frame │ end           proof: a later frame's flushedThrough, a checkpoint,
+ *     confirmed ───────►│◄ unconfirmed ►│          the end that a clean close has recorded
  * ```
  *
  * N1. A place that is written again gets the bytes that recovery has accepted, so a write that is torn does no harm.
@@ -36,7 +36,7 @@ export interface AcceptedFrame {
 
 const WRITES_AT_ONCE = 4;
 
-export class UnprovenTail {
+export class UnconfirmedTail {
   #frames: AcceptedFrame[] = [];
 
   /** Frames come in the order of their sequences. */
@@ -45,13 +45,13 @@ export class UnprovenTail {
   }
 
   /** Everything through `sequence` was flushed. */
-  prove(sequence: Sequence): void {
+  confirm(sequence: Sequence): void {
     const first = this.#frames.findIndex(({ lastSequence }) => lastSequence > sequence);
     if (first !== 0) this.#frames = first < 0 ? [] : this.#frames.slice(first);
   }
 
   /**
-   * Writes what is unproven again; the flush is the caller's.
+   * Writes what is unconfirmed again; the flush is the caller's.
    *
    * @throws AiokvError ERR_AIOKV_IO; SystemCallError
    */
