@@ -5,7 +5,17 @@ export type { Brand, FileOffset, Sequence } from './units.ts';
 export { matchesXxh64, writeXxh64, xxh32 } from './checksum.ts';
 export { createCodec } from './codec.ts';
 export type { Codec } from './codec.ts';
-export { boolean, instance, integer, oneOf, powerOfTwo, resolveOptions } from './options.ts';
+export {
+  boolean,
+  instance,
+  integer,
+  nearestName,
+  oneOf,
+  powerOfTwo,
+  refuseUnknown,
+  resolveOptions,
+  unknownNameIn,
+} from './options.ts';
 export type { OptionRule, OptionShape } from './options.ts';
 export { Random } from './random.ts';
 export { ManualClock, systemClock } from './clock.ts';
