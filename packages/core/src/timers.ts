@@ -10,10 +10,9 @@ export const setImmediate = timers.setImmediate;
 export const clearImmediate = timers.clearImmediate;
 export const queueMicrotask = timers.queueMicrotask;
 
-const { performance } = timers;
-const now = performance.now;
+const now = timers.performance.now.bind(timers.performance);
 
 /** Monotonic milliseconds, with a fraction; the zero is arbitrary. */
 export function nowMs(): number {
-  return now.call(performance);
+  return now();
 }
