@@ -1,7 +1,7 @@
 /**
  * A device without room: what is refused, what goes on, and what comes back when there is room again. On the simulated
  * disk, on a small file system of a loop device where that may be mounted, and under a limit of the size of files.
- * S1 to S3 are those of packages/kv/src/log/segments.ts.
+ * S1 to S3 are those of packages/kv/src/file/slots.ts.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdir, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
@@ -188,14 +188,19 @@ interface FullPlace {
   readonly directory: string;
   /** Gives back some 16 MiB. */
   readonly makeRoom: () => Promise<void>;
+  /** What the kernel says, and what the store makes of it. */
+  readonly cause: { readonly code: string; readonly message: RegExp };
 }
 
 /** Real requests: fills the place, and uses what is left of it in every way. */
-async function useFullPlace(t: ExecutionContext, { directory, makeRoom }: FullPlace): Promise<void> {
+async function useFullPlace(t: ExecutionContext, { directory, makeRoom, cause }: FullPlace): Promise<void> {
   const options = { platform: linuxPlatform(), segmentBytes: MIB, checkpointBytes: 4 * MIB };
   const model: Model = new Map();
   let store = await open(directory, options);
-  t.like(await fill(store, model, 60_000), { code: 'ERR_AIOKV_NO_SPACE' });
+  const error = await fill(store, model, 60_000);
+  t.like(error, { code: 'ERR_AIOKV_NO_SPACE' });
+  t.like(error.cause, { code: cause.code });
+  t.regex(error.message, cause.message);
   t.true(model.size > 200, `${model.size} records before the device was full`);
   const storm = Array.from({ length: 200 }, (_, n) => store.put(`storm${n}`, 'x'.repeat(100_000)));
   const results = await Promise.allSettled(storm);
@@ -247,8 +252,9 @@ MOUNT_ONE('a small file system that is full', async (t) => {
     }
     try {
       const foreign = join(directory, 'foreign');
+      const cause = { code: 'ENOSPC', message: /free space on the device/ };
       await writeFile(foreign, Buffer.alloc(16 * MIB, 1));
-      await useFullPlace(t, { directory: join(directory, 'store'), makeRoom: () => rm(foreign) });
+      await useFullPlace(t, { directory: join(directory, 'store'), makeRoom: () => rm(foreign), cause });
     } finally {
       // A failed test may have left the store open.
       t.is(run('umount', directory) && run('umount', '--lazy', directory), null);
@@ -272,7 +278,8 @@ test.serial('a file that may not grow any more', async (t) => {
     const makeRoom = async (): Promise<void> => {
       t.is(limit(40 * MIB), null);
     };
-    await useFullPlace(t, { directory: join(directory, 'store'), makeRoom });
+    const cause = { code: 'EFBIG', message: /its size is limited: raise the limit/ };
+    await useFullPlace(t, { directory: join(directory, 'store'), makeRoom, cause });
   } finally {
     run('prlimit', `--pid=${process.pid}`, '--fsize=unlimited:');
     await rm(directory, { recursive: true, force: true });

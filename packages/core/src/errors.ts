@@ -8,6 +8,7 @@
  *
  * Governed by docs/errors.md, which lists every code.
  */
+import { constants } from 'node:os';
 import { getSystemErrorMap } from 'node:util';
 
 export const ERROR_CODES = [
@@ -76,9 +77,11 @@ export class AiokvRangeError extends RangeError {
   }
 }
 
-const nameOfErrno = new Map<number, readonly [string, string]>(
-  [...getSystemErrorMap()].map(([errno, entry]) => [-errno, entry]),
-);
+/** Node's map lacks some that the kernel gives, such as EDQUOT. */
+const nameOfErrno = new Map<number, readonly [string, string]>([
+  ...Object.entries(constants.errno).map(([name, errno]) => [errno, [name, 'system error']] as const),
+  ...[...getSystemErrorMap()].map(([errno, entry]) => [-errno, entry] as const),
+]);
 
 /** A system call that the kernel refused, in the shape of Node's own: `code` is `'EIO'`, `errno` -5. */
 export class SystemCallError extends Error {

@@ -18,6 +18,9 @@ import type { Watch } from './watch.ts';
 
 export const DIRECTORY = '/store';
 
+/** What a write gets when the file could not grow. */
+const GROWTH_CODES: ReadonlySet<string> = new Set(['ERR_AIOKV_NO_SPACE', 'ERR_AIOKV_IO']);
+
 /** Time stands still, so that nothing but the seed decides what happens. */
 export function openStill(disk: SimulatedDisk, planted: Planted = {}): Promise<Store> {
   return openPlanted(DIRECTORY, { ...GEOMETRY, platform: disk, clock: new ManualClock() }, planted);
@@ -149,8 +152,8 @@ export class Life {
     try {
       await call(store, ledger, group);
     } catch (error) {
-      // A write for which there is no room changes nothing, and those behind it go on; nothing else lets others pass.
-      const hasNoRoom = codeOf(error, 'a write') === 'ERR_AIOKV_NO_SPACE';
+      // A write for which the file could not grow changes nothing, and those behind it go on; nothing else lets others pass.
+      const hasNoRoom = GROWTH_CODES.has(codeOf(error, 'a write'));
       if (hasNoRoom || !ledger.isAdmitted(number, store.statistics().sequence)) ledger.refuse(number);
       throw error;
     }

@@ -19,8 +19,10 @@
  *
  * It never reads or writes what is in a slot.
  */
-import { AiokvError, KIB, MIB, assert } from '@aiokv/core';
+import { KIB, MIB, assert } from '@aiokv/core';
+import type { AiokvError } from '@aiokv/core';
 import type { DirectFile } from '@aiokv/aio';
+import { growthFailed } from '../failure/errors.ts';
 import type { Geometry } from '../format/superblock.ts';
 
 /** What a slot is wanted for; see S1 and S2. */
@@ -122,7 +124,7 @@ export class Slots {
    * Waits until at least `count` slots are available for this use.
    *
    * @param since `growths` when the write was called
-   * @throws AiokvError ERR_AIOKV_NO_SPACE when the file cannot grow
+   * @throws AiokvError ERR_AIOKV_NO_SPACE or ERR_AIOKV_IO when the file cannot grow: see `growthFailed`
    */
   async prepare(count: number, use: SlotUse, since = this.#growths): Promise<void> {
     while (this.availableFor(use) < count) {
@@ -176,13 +178,13 @@ export class Slots {
         await this.#file.preallocate(from, added * segmentBytes);
         break;
       } catch (cause) {
+        const error = growthFailed(`${this.#file.path} cannot grow by ${added * segmentBytes} bytes`, cause);
         // A device that has no room for all of it may have room for less.
-        if (added > 1) {
+        if (added > 1 && error.code === 'ERR_AIOKV_NO_SPACE') {
           added = Math.floor(added / 2);
           continue;
         }
-        const message = `${this.#file.path} cannot grow by ${segmentBytes} bytes: free space on the device; reads go on`;
-        this.#growthFailure = { growth, error: new AiokvError('ERR_AIOKV_NO_SPACE', message, { cause }) };
+        this.#growthFailure = { growth, error };
         return;
       }
     }
