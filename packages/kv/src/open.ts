@@ -224,7 +224,7 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
   const { standing, recovered } = await recover(file, queue, superblocks, index, budget, progress, planted).catch(
     async (error: unknown) => {
       index.close();
-      await index.pager.quiet();
+      await index.quiet();
       throw error;
     },
   );

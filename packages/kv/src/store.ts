@@ -3,10 +3,8 @@
  *
  * ```
  *   put/del/batch ─► check ─► writes: log.append ─► index.admit ─► log.durable ─► acknowledged         (write-line.ts)
- *   get           ─► index.find ─┬─► not there
- *                                ├─► index.findLater    (one read of the leaf, if it is not in memory; then as below)
- *                                ├─► log.unwritten  (not on the device yet: from memory)
- *                                └─► reader.read    (one read of the record's sectors)
+ *   get, getMany  ─► points                                                                            (read/point-reads.ts)
+ *   iterator      ─► ranges                                                                            (read/range-reads.ts)
  * ```
  *
  * A1. Admission is one synchronous step: sequence, bytes in the open frame, entry in the overlay. Every
@@ -16,31 +14,27 @@
  */
 import { AiokvTypeError, MIB } from '@aiokv/core';
 import type { DirectFile, Queue, QueueStatistics } from '@aiokv/aio';
-import { Conditions, sequenceInMemory } from './write/conditions.ts';
+import { Conditions } from './write/conditions.ts';
 import { closed } from './failure/errors.ts';
 import { maxRecordBytes } from './format/extent.ts';
-import { RecordKind, copyValue, isExtent } from './format/record.ts';
+import { RecordKind } from './format/record.ts';
 import type { Geometry } from './format/superblock.ts';
 import { MOST_STEP_BYTES, NO_VALUE, conditionOf } from './write/write-batch.ts';
 import type { BatchOperation } from './write/write-batch.ts';
-import { StoreIterator } from './read/iterator.ts';
-import type { EncodedRange, IteratorHost } from './read/iterator.ts';
+import type { StoreIterator } from './read/iterator.ts';
 import type { KeyIndex } from './index/key-index.ts';
 import { createKeyScratch, encodeKey, encodeValue } from './format/keys.ts';
 import type { Bytes } from './format/keys.ts';
-import { fileOffsetOf, lengthOf } from './format/index-entry.ts';
 import { LogWriter } from './log/writer.ts';
 import type { Durability } from './log/writer.ts';
+import { PointReads } from './read/point-reads.ts';
+import { RangeReads } from './read/range-reads.ts';
 import { RecordReader } from './read/record-reader.ts';
 import type { Checkpointer } from './checkpoint/checkpointer.ts';
-import { ManySink, PromiseSink, VersionSink } from './read/results.ts';
-import type { ValueSink, Versioned } from './read/results.ts';
+import type { Versioned } from './read/results.ts';
 import { DURABILITIES, resolveRange } from './options.ts';
 import type { RangeOptions, StoreOptions, WriteOptions } from './options.ts';
 import type { SuperblockKeeper } from './file/superblocks.ts';
-import { Entry, FOUND, MISSING } from './tree/index.ts';
-import type { Lookup } from './tree/index.ts';
-import { nextTurn } from '@aiokv/core';
 import type { TurnBudget } from '@aiokv/core';
 import { WriteLine } from './write/write-queue.ts';
 
@@ -76,16 +70,14 @@ export interface StoreParts {
 
 /** A close leaves no more of the log than this to be replayed. */
 const REPLAY_BYTES_AFTER_CLOSE = 4 * MIB;
-/** Keys that `getMany` looks up in one go; more are looked up in a snapshot, some each turn. */
-const LOOKUPS_AT_ONCE = 1024;
 
-export class Store implements IteratorHost, AsyncDisposable {
+export class Store implements AsyncDisposable {
   readonly #parts: StoreParts;
   readonly #reader: RecordReader;
+  readonly #points: PointReads;
+  readonly #ranges: RangeReads;
   readonly #writes: WriteLine;
   readonly #key = createKeyScratch();
-  readonly #entry = new Entry();
-  readonly #iterators = new Set<StoreIterator>();
   #closing: Promise<void> | null = null;
 
   /** @internal Stores are made by `open`. */
@@ -93,6 +85,8 @@ export class Store implements IteratorHost, AsyncDisposable {
     this.#parts = parts;
     const { geometry, options, queue, file, log, index, budget } = parts;
     this.#reader = new RecordReader(queue, file, log, maxRecordBytes(geometry));
+    this.#points = new PointReads({ index, log, reader: this.#reader, budget });
+    this.#ranges = new RangeReads(index, this.#points, this.#requireOpen);
     this.#writes = new WriteLine({
       log,
       index,
@@ -107,7 +101,7 @@ export class Store implements IteratorHost, AsyncDisposable {
         stepBytes: Math.min(MOST_STEP_BYTES, LogWriter.maxGroupBytes(geometry, options.writeBufferBytes)),
       },
       budget,
-      requireOpen: () => this.requireOpen(),
+      requireOpen: this.#requireOpen,
     });
   }
 
@@ -119,18 +113,8 @@ export class Store implements IteratorHost, AsyncDisposable {
    */
   get(key: Bytes): Promise<Buffer | undefined> {
     try {
-      this.requireOpen();
-      const keyBytes = encodeKey(key, this.#key);
-      const entry = this.#entry;
-      const outcome = this.#parts.index.find(this.#key, keyBytes, entry);
-      if (outcome === MISSING) return this.#settled(undefined);
-      if (outcome !== FOUND) return this.#getLater(outcome, keyBytes);
-      const value = this.#fromMemory(fileOffsetOf(entry));
-      if (value !== null) return this.#settled(value);
-      return new Promise((resolve, reject) => {
-        const sink = new PromiseSink(resolve, reject);
-        this.#reader.read(fileOffsetOf(entry), lengthOf(entry), this.#key, keyBytes, sink, 0);
-      });
+      this.#requireOpen();
+      return this.#points.get(key);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -138,15 +122,8 @@ export class Store implements IteratorHost, AsyncDisposable {
 
   /** As `get`, while the thread waits for the device. */
   getSync(key: Bytes): Buffer | undefined {
-    this.requireOpen();
-    const keyBytes = encodeKey(key, this.#key);
-    const entry = this.#entry;
-    const { index } = this.#parts;
-    const outcome = index.find(this.#key, keyBytes, entry);
-    const isThere = outcome > FOUND ? index.findSync(outcome, this.#key, keyBytes, entry) : outcome === FOUND;
-    if (!isThere) return undefined;
-    const offset = fileOffsetOf(entry);
-    return this.#fromMemory(offset) ?? this.#reader.readSync(offset, lengthOf(entry), this.#key, keyBytes);
+    this.#requireOpen();
+    return this.#points.getSync(key);
   }
 
   /**
@@ -154,11 +131,8 @@ export class Store implements IteratorHost, AsyncDisposable {
    * grow from write to write and are never used again.
    */
   async getVersioned(key: Bytes): Promise<Versioned | undefined> {
-    this.requireOpen();
-    const keyBytes = encodeKey(key, this.#key);
-    const sink = new VersionSink();
-    this.#lookUp(this.#parts.index.find(this.#key, keyBytes, this.#entry), sink, 0, this.#key, keyBytes);
-    return sink.promise;
+    this.#requireOpen();
+    return this.#points.getVersioned(key);
   }
 
   /**
@@ -167,17 +141,11 @@ export class Store implements IteratorHost, AsyncDisposable {
    * @throws as `get`, when any of the keys fails
    */
   async getMany(keys: readonly Bytes[]): Promise<(Buffer | undefined)[]> {
-    this.requireOpen();
+    this.#requireOpen();
     if (!Array.isArray(keys)) {
       throw new AiokvTypeError('ERR_AIOKV_INVALID_ARGUMENT', 'getMany takes an array of keys');
     }
-    if (keys.length > LOOKUPS_AT_ONCE) return this.#getManySliced(keys);
-    const sink = new ManySink(keys.length);
-    for (let i = 0; i < keys.length; i++) {
-      const keyBytes = encodeKey(keys[i] as Bytes, this.#key);
-      this.#lookUp(this.#parts.index.find(this.#key, keyBytes, this.#entry), sink, i, this.#key, keyBytes);
-    }
-    return sink.promise;
+    return this.#points.getMany(keys, this.#requireOpen);
   }
 
   /**
@@ -241,16 +209,13 @@ export class Store implements IteratorHost, AsyncDisposable {
    * @throws AiokvTypeError ERR_AIOKV_INVALID_OPTION, AiokvError ERR_AIOKV_CLOSED
    */
   iterator(options?: Partial<RangeOptions>): StoreIterator {
-    this.requireOpen();
-    const range = encodeRange(resolveRange(options));
-    const iterator = new StoreIterator(this, this.#parts.index.snapshot(), range);
-    this.#iterators.add(iterator);
-    return iterator;
+    this.#requireOpen();
+    return this.#ranges.iterator(resolveRange(options));
   }
 
   /** Settles when every write admitted before it survives power loss. */
   async flush(): Promise<void> {
-    this.requireOpen();
+    this.#requireOpen();
     await this.#writes.settled;
     await this.#parts.log.durable('flushed');
   }
@@ -262,7 +227,7 @@ export class Store implements IteratorHost, AsyncDisposable {
    * @throws AiokvError ERR_AIOKV_NO_SPACE, ERR_AIOKV_LATCHED, ERR_AIOKV_CLOSED; SystemCallError
    */
   async checkpoint(): Promise<void> {
-    this.requireOpen();
+    this.#requireOpen();
     await this.#writes.settled;
     await this.#parts.checkpointer.now();
   }
@@ -274,7 +239,7 @@ export class Store implements IteratorHost, AsyncDisposable {
       sequence: index.admittedThrough,
       flushedThrough: log.flushedThrough,
       indexBytes: index.memoryBytes,
-      pageReads: index.pager.pageReads,
+      pageReads: index.pageReads,
       queue: queue.statistics(),
     };
   }
@@ -289,42 +254,18 @@ export class Store implements IteratorHost, AsyncDisposable {
     return this.close();
   }
 
-  /** @internal */
-  requireOpen(): void {
-    if (this.#closing !== null) throw closed();
-  }
-
   /** @internal Throws when the index is not what it must be. Slow: for tests. */
   verifyIndex(): void {
     this.#parts.index.verify();
   }
 
-  /** @internal */
-  forget(iterator: StoreIterator): void {
-    this.#iterators.delete(iterator);
-  }
-
-  /** @internal */
-  readValues(keys: readonly Buffer[], entries: readonly Entry[]): Promise<Buffer[]> {
-    const sink = new ManySink(keys.length);
-    keys.forEach((key, i) => this.#readInto(sink, i, key, key.length, entries[i] as Entry));
-    return sink.promise as Promise<Buffer[]>;
-  }
-
-  /** @internal */
-  holdPages(pageIds: readonly number[]): Promise<void> {
-    return this.#parts.index.pager.hold(pageIds);
-  }
-
-  /** @internal */
-  letPagesGo(pageIds: readonly number[]): void {
-    this.#parts.index.pager.letGo(pageIds);
-  }
+  readonly #requireOpen = (): void => {
+    if (this.#closing !== null) throw closed();
+  };
 
   async #close(): Promise<void> {
     const { log, queue, file, index, checkpointer } = this.#parts;
-    // A release forgets the iterator, which a set allows while it is walked.
-    for (const iterator of this.#iterators) iterator.release();
+    this.#ranges.endAll();
     try {
       await this.#writes.settled;
       if (log.latched === null) {
@@ -336,7 +277,7 @@ export class Store implements IteratorHost, AsyncDisposable {
       await log.close();
       index.close();
       // A page that comes in may have records read.
-      await index.pager.quiet();
+      await index.quiet();
       await this.#reader.quiet();
       checkpointer.abandon(log.latched ?? closed());
       await queue.close();
@@ -358,7 +299,7 @@ export class Store implements IteratorHost, AsyncDisposable {
   }
 
   #levelOf(options: Partial<WriteOptions> | undefined): Durability {
-    this.requireOpen();
+    this.#requireOpen();
     const { log } = this.#parts;
     if (log.latched !== null) throw log.latched;
     const level = options?.durability;
@@ -371,92 +312,4 @@ export class Store implements IteratorHost, AsyncDisposable {
     }
     return level;
   }
-
-  /** A value that is not on the device yet, or null; the reader finds those that stand in pieces. */
-  #fromMemory(fileOffset: number): Buffer | null {
-    const { log } = this.#parts;
-    const place = log.unwritten(fileOffset);
-    if (place === null) return null;
-    if (log.latched !== null) throw log.latched;
-    if (isExtent(place.block.view, place.offset)) return null;
-    return copyValue(place.block, place.offset);
-  }
-
-  #settled(value: Buffer | undefined): Promise<Buffer | undefined> {
-    return this.#parts.budget.isSpent() ? nextTurn().then(() => value) : Promise.resolve(value);
-  }
-
-  #readInto(sink: ValueSink, token: number, key: Uint8Array, keyBytes: number, entry: Entry): void {
-    const offset = fileOffsetOf(entry);
-    const value = this.#fromMemory(offset);
-    if (value !== null) sink.found(token, value, sequenceInMemory(this.#parts.log, offset));
-    else this.#reader.read(offset, lengthOf(entry), key, keyBytes, sink, token);
-  }
-
-  /** Goes on with a `get` whose leaf is not in memory. */
-  #getLater(pageId: Lookup, keyBytes: number): Promise<Buffer | undefined> {
-    return new Promise((resolve, reject) => {
-      this.#lookUp(pageId, new PromiseSink(resolve, reject), 0, this.#key, keyBytes);
-    });
-  }
-
-  /** Has the sink told what a lookup leads to, whose entry, if it was found, is in `#entry`. The key is copied. */
-  #lookUp(outcome: Lookup, sink: ValueSink, token: number, key: Uint8Array, keyBytes: number): void {
-    if (outcome === FOUND) this.#readInto(sink, token, key, keyBytes, this.#entry);
-    else if (outcome === MISSING) sink.missing(token);
-    else {
-      const copy = key.slice(0, keyBytes);
-      this.#parts.index.findLater(outcome, copy, keyBytes, (entry, error) => {
-        if (error !== null) sink.failed(token, error);
-        else if (entry === null) sink.missing(token);
-        else {
-          try {
-            this.#readInto(sink, token, copy, keyBytes, entry);
-          } catch (latched) {
-            sink.failed(token, latched as Error);
-          }
-        }
-      });
-    }
-  }
-
-  async #getManySliced(keys: readonly Bytes[]): Promise<(Buffer | undefined)[]> {
-    const encoded = keys.map((key) => this.#key.slice(0, encodeKey(key, this.#key)));
-    const snapshot = this.#parts.index.snapshot();
-    const values: (Buffer | undefined)[] = [];
-    try {
-      for (let first = 0; first < encoded.length; first += LOOKUPS_AT_ONCE) {
-        const slice = encoded.slice(first, first + LOOKUPS_AT_ONCE);
-        const sink = new ManySink(slice.length);
-        slice.forEach((key, i) => {
-          this.#lookUp(snapshot.find(key, key.length, this.#entry), sink, i, key, key.length);
-        });
-        values.push(...(await sink.promise));
-        this.requireOpen();
-      }
-    } finally {
-      snapshot.release();
-    }
-    return values;
-  }
-}
-
-function encodeRange(options: RangeOptions): EncodedRange {
-  const scratch = createKeyScratch();
-  const toBound = (key: Bytes | undefined, inclusive: boolean): EncodedRange['lower'] =>
-    key === undefined ? null : { key: scratch.slice(0, encodeKey(key, scratch)), inclusive };
-  for (const [one, other] of [
-    ['gt', 'gte'],
-    ['lt', 'lte'],
-  ] as const) {
-    if (options[one] !== undefined && options[other] !== undefined) {
-      throw new AiokvTypeError('ERR_AIOKV_INVALID_OPTION', `iterator: give ${one} or ${other}, not both`);
-    }
-  }
-  return {
-    lower: toBound(options.gt, false) ?? toBound(options.gte, true),
-    upper: toBound(options.lt, false) ?? toBound(options.lte, true),
-    reverse: options.reverse,
-    limit: options.limit,
-  };
 }

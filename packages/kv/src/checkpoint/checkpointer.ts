@@ -299,11 +299,11 @@ export class Checkpointer implements CheckpointNeeds {
         kept.add(oldSlot);
       } else if (oldSlot < 0) mapping.set(await writePage(memory, id, writer, sequence));
       else {
-        await index.pager.hold([id]);
+        await index.pager.pin([id]);
         try {
           mapping.set(await writePage(memory, id, writer, sequence));
         } finally {
-          index.pager.letGo([id]);
+          index.pager.unpin([id]);
         }
       }
       if (this.#budget.isSpent()) await nextTurn();

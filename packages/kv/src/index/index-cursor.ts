@@ -8,11 +8,12 @@
  *   tree      ─a──b──c──d────►
  * ```
  *
- * A move that comes to a leaf of the tree which is not in memory stops there: `blockedOn` names it, and
- * when it is there the move goes on with `resume`, or with another `start` if it was that.
+ * A move that comes to a leaf of the tree which is not in memory stops there: the cursor is blocked. `pinAhead` reads the
+ * leaf, and the move goes on with `resume`, or with another `start` if it was that.
  */
 import type { Cursor, Entry } from '../tree/index.ts';
 import { isDeletion } from '../format/index-entry.ts';
+import type { Pager } from './pager.ts';
 
 /** Where a walk starts: at a key, just behind it, or at the end from which it comes. */
 export interface CursorStart {
@@ -24,12 +25,15 @@ export class IndexCursor {
   /** Newest layer first. */
   readonly #layers: readonly Cursor[];
   readonly #reverse: boolean;
+  readonly #pager: Pager;
   #current: Cursor | null = null;
   #blocked: Cursor | null = null;
+  #pinned: number[] = [];
 
-  constructor(layers: readonly Cursor[], reverse: boolean) {
+  constructor(layers: readonly Cursor[], reverse: boolean, pager: Pager) {
     this.#layers = layers;
     this.#reverse = reverse;
+    this.#pager = pager;
   }
 
   /** The key at which the walk stands is the first `keyLength` bytes. Valid until the next move. */
@@ -41,14 +45,25 @@ export class IndexCursor {
     return this.#at().keyLength;
   }
 
-  /** The page without which the last move could not be made; 0 when it was made. */
-  get blockedOn(): number {
-    return this.#blocked?.blockedOn ?? 0;
+  /** Whether the last move could not be made because a leaf is not in memory. */
+  get isBlocked(): boolean {
+    return this.#blocked !== null;
   }
 
-  /** That page, and others that the walk will come to and that are not in memory; at most `most`. */
-  pagesAhead(most: number): number[] {
-    return this.#blocked?.absentAhead(!this.#reverse, most) ?? [];
+  /**
+   * Reads that leaf, and others that the walk will come to, at most `most` together. They stay until `unpin`.
+   *
+   * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO
+   */
+  async pinAhead(most: number): Promise<void> {
+    const pages = this.#blocked?.absentAhead(!this.#reverse, most) ?? [];
+    await this.#pager.pin(pages);
+    this.#pinned.push(...pages);
+  }
+
+  unpin(): void {
+    this.#pager.unpin(this.#pinned);
+    this.#pinned = [];
   }
 
   get entry(): Entry {

@@ -25,8 +25,8 @@ import { IndexCursor } from './index-cursor.ts';
 import { DELETED, highWordOf, isDeletion, lowWordOf } from '../format/index-entry.ts';
 import { Pager } from './pager.ts';
 import type { ReplayTarget } from '../recovery/pending-batch.ts';
-import { Entry, FOUND, MISSING, NodeMemory, Probe, Tree, lookInLeaf } from '../tree/index.ts';
-import type { Cursor, Lookup, TreeSnapshot } from '../tree/index.ts';
+import { Entry, FOUND, MISSING, NodeMemory, Probe, Tree, lookInLeaf, pageOf } from '../tree/index.ts';
+import type { AbsentLeaf, Cursor, Lookup, TreeSnapshot } from '../tree/index.ts';
 
 /** Entries of an overlay before it is drained, at most. */
 const OVERLAY_ENTRIES = 4096;
@@ -67,15 +67,18 @@ export type Answer = (entry: Entry | null, error: Error | null) => void;
 /** The index at one moment. Must be released. */
 export class IndexSnapshot {
   readonly #layers: TreeSnapshot[];
+  readonly #pager: Pager;
 
-  constructor(layers: TreeSnapshot[]) {
+  constructor(layers: TreeSnapshot[], pager: Pager) {
     this.#layers = layers;
+    this.#pager = pager;
   }
 
   cursor(reverse: boolean): IndexCursor {
     return new IndexCursor(
       this.#layers.map((layer) => layer.cursor()),
       reverse,
+      this.#pager,
     );
   }
 
@@ -156,7 +159,7 @@ export class KeyIndex implements ReplayTarget {
   /**
    * Finds the record of a key. The key is at the start of `key`.
    *
-   * @returns `FOUND`, and `into` says where; `MISSING`; or a page that must be read to know: ask `findLater` in the
+   * @returns `FOUND`, and `into` says where; `MISSING`; or a leaf that must be read to know: ask `findLater` in the
    *   same step, or `findSync`
    */
   find(key: Uint8Array, keyBytes: number, into: Entry): Lookup {
@@ -167,11 +170,11 @@ export class KeyIndex implements ReplayTarget {
     return this.#tree.get(key, keyBytes, into);
   }
 
-  /** X5. Goes on with a lookup that has come to an absent page. The key is copied. */
-  findLater(pageId: Lookup, key: Uint8Array, keyBytes: number, answer: Answer): void {
+  /** X5. Goes on with a lookup that has come to an absent leaf. The key is copied. */
+  findLater(leaf: AbsentLeaf, key: Uint8Array, keyBytes: number, answer: Answer): void {
     const probe = new Probe(keyBytes);
     probe.load(key, keyBytes);
-    this.pager.whenLoaded(pageId, {
+    this.pager.whenLoaded(pageOf(leaf), {
       pageLoaded: (words, base) => {
         const entry = new Entry();
         answer(lookInLeaf(words, base, probe, entry) ? entry : null, null);
@@ -185,11 +188,34 @@ export class KeyIndex implements ReplayTarget {
    *
    * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO
    */
-  findSync(pageId: Lookup, key: Uint8Array, keyBytes: number, into: Entry): boolean {
-    const { words, base } = this.pager.loadSync(pageId);
+  findSync(leaf: AbsentLeaf, key: Uint8Array, keyBytes: number, into: Entry): boolean {
+    const { words, base } = this.pager.loadSync(pageOf(leaf));
     const probe = new Probe(keyBytes);
     probe.load(key, keyBytes);
     return lookInLeaf(words, base, probe, into);
+  }
+
+  /**
+   * Brings a leaf into memory, where it stays until `unpin`.
+   *
+   * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO
+   */
+  pin(leaf: AbsentLeaf): Promise<void> {
+    return this.pager.pin([pageOf(leaf)]);
+  }
+
+  unpin(leaves: readonly AbsentLeaf[]): void {
+    this.pager.unpin(leaves.map(pageOf));
+  }
+
+  /** Pages that were read because they were not in memory. */
+  get pageReads(): number {
+    return this.pager.pageReads;
+  }
+
+  /** Settles when no page is being read. */
+  quiet(): Promise<void> {
+    return this.pager.quiet();
   }
 
   /** Whether `count` more entries may be admitted now. */
@@ -279,7 +305,7 @@ export class KeyIndex implements ReplayTarget {
     const layers = [this.#overlay.snapshot()];
     if (this.#draining !== null) layers.push(this.#draining.snapshot());
     layers.push(this.#tree.snapshot());
-    return new IndexSnapshot(layers);
+    return new IndexSnapshot(layers, this.pager);
   }
 
   /** @internal Throws when an invariant of the trees or of their memories does not hold. Slow: for tests. */
@@ -371,7 +397,7 @@ class Drain {
   readonly #pager: Pager;
   #more: boolean;
   /** Leaves that were read for the entries that come next. */
-  #held: number[] = [];
+  #pinned: number[] = [];
   /** The next entry needs a leaf that is not in memory. */
   isBlocked = false;
 
@@ -397,7 +423,7 @@ class Drain {
 
   /** Reads the leaves that the next entries need. */
   async readAhead(): Promise<void> {
-    this.#letGo();
+    this.#unpin();
     const { memory } = this.#tree;
     const most = Math.min(LEAVES_AHEAD, Math.max(1, this.#pager.limitBytes / memory.nodeBytes / AHEAD_PART));
     const leaves = new Set<number>();
@@ -409,18 +435,18 @@ class Drain {
       more = scout.next();
     }
     const ids = [...leaves];
-    await this.#pager.hold(ids);
-    this.#held = ids;
+    await this.#pager.pin(ids);
+    this.#pinned = ids;
     this.isBlocked = false;
   }
 
   end(): void {
-    this.#letGo();
+    this.#unpin();
     this.#snapshot.release();
   }
 
-  #letGo(): void {
-    this.#pager.letGo(this.#held);
-    this.#held = [];
+  #unpin(): void {
+    this.#pager.unpin(this.#pinned);
+    this.#pinned = [];
   }
 }

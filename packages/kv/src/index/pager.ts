@@ -3,16 +3,16 @@
  * through the queue when somebody needs them.
  *
  * ```
- *                    hold, whenLoaded                image whole, tag right
+ *                    pin, whenLoaded                image whole, tag right
  *   absent ─────────────────────────────► loading ─────────────────────────► resident
  *      ▲                                                                     │
  *      └────── a sweep over all ids, like the hand of a clock: clean, ◄──────┘
- *              not used since the hand came by, held by nobody
+ *              not used since the hand came by, pinned by nobody
  * ```
  *
  * Z1. Only leaves below the root that are clean, that is, as the standing checkpoint has them, are evicted. What
  *     changed after the cut of a checkpoint is not clean when that checkpoint becomes the standing one.
- * Z2. What only snapshots need any more stays in memory: no later checkpoint would hold it.
+ * Z2. What only snapshots need any more stays in memory: no later checkpoint would pin it.
  * Z3. Whoever waits for a page hears of it in the step in which it comes into memory, before anything can change
  *     it: a lookup is answered as of the moment at which it began to wait.
  * Z4. A page is taken only if its image is whole, and is the one that the mapping means.
@@ -31,7 +31,7 @@ import type { NodeMemory, Tree } from '../tree/index.ts';
 import { Mapping } from './mapping.ts';
 
 /** Told of a page, once. */
-export interface PageSink {
+export interface PageWaiter {
   /** The words of the leaf begin at `base`; they may be read during the call. */
   pageLoaded(words: Uint32Array, base: number): void;
   pageFailed(error: Error): void;
@@ -59,7 +59,7 @@ const SWEEP_IDS = 2048;
 /** A page that is being read, or is to be. */
 interface Load {
   readonly pageId: number;
-  readonly sinks: PageSink[];
+  readonly waiters: PageWaiter[];
 }
 
 class Slot {
@@ -87,8 +87,8 @@ export class Pager implements CompletionHandler {
   readonly #waiting: Load[] = [];
   readonly #slots: Slot[] = [];
   readonly #free: number[] = [];
-  /** Pages that must stay, and for how many. */
-  readonly #held = new Map<number, number>();
+  /** How many times each page is pinned; a pinned page is not evicted. */
+  readonly #pins = new Map<number, number>();
   readonly #idleWaiters: (() => void)[] = [];
   #hand = 1;
   #scratch: Uint32Array | null = null;
@@ -127,43 +127,43 @@ export class Pager implements CompletionHandler {
     while (this.#loads.size > 0) await new Promise<void>((resolve) => this.#idleWaiters.push(resolve));
   }
 
-  /** Z3. Tells the sink when an absent page is in memory, in a later turn. */
-  whenLoaded(pageId: number, sink: PageSink): void {
+  /** Z3. Tells the waiter when an absent page is in memory, in a later turn. */
+  whenLoaded(pageId: number, waiter: PageWaiter): void {
     const { memory } = this.#options;
     assert(memory.units(pageId) !== 0 && !memory.isResident(pageId), 'what is waited for is absent');
     const load = this.#loads.get(pageId);
     if (load !== undefined) {
-      load.sinks.push(sink);
+      load.waiters.push(waiter);
       return;
     }
-    const begun: Load = { pageId, sinks: [sink] };
+    const begun: Load = { pageId, waiters: [waiter] };
     this.#loads.set(pageId, begun);
     if (!this.#start(begun)) this.#waiting.push(begun);
   }
 
   /**
-   * Brings pages into memory, where they stay until `letGo`.
+   * Brings pages into memory, where they stay until `unpin`.
    *
-   * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO; none of them is held then
+   * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO; none of them is pinned then
    */
-  async hold(pageIds: readonly number[]): Promise<void> {
-    for (const id of pageIds) this.#held.set(id, (this.#held.get(id) ?? 0) + 1);
+  async pin(pageIds: readonly number[]): Promise<void> {
+    for (const id of pageIds) this.#pins.set(id, (this.#pins.get(id) ?? 0) + 1);
     const { memory } = this.#options;
     const absent = pageIds.filter((id) => !memory.isResident(id));
     const results = await Promise.allSettled(absent.map((id) => this.#load(id)));
     for (const result of results) {
       if (result.status === 'fulfilled') continue;
-      this.letGo(pageIds);
+      this.unpin(pageIds);
       throw result.reason;
     }
   }
 
-  letGo(pageIds: readonly number[]): void {
+  unpin(pageIds: readonly number[]): void {
     for (const id of pageIds) {
-      const holders = this.#held.get(id) ?? 0;
-      assert(holders > 0, 'what is let go was held');
-      if (holders === 1) this.#held.delete(id);
-      else this.#held.set(id, holders - 1);
+      const pins = this.#pins.get(id) ?? 0;
+      assert(pins > 0, 'what is unpinned was pinned');
+      if (pins === 1) this.#pins.delete(id);
+      else this.#pins.set(id, pins - 1);
     }
   }
 
@@ -226,13 +226,13 @@ export class Pager implements CompletionHandler {
     this.#loads.delete(load.pageId);
     this.pageReads++;
     if (fault !== null) {
-      for (const sink of load.sinks) sink.pageFailed(fault);
+      for (const waiter of load.waiters) waiter.pageFailed(fault);
     } else {
       const { memory } = this.#options;
       this.#install(load.pageId, mapping, current);
       const words = memory.words(load.pageId);
       const base = memory.base(load.pageId);
-      for (const sink of load.sinks) sink.pageLoaded(words, base);
+      for (const waiter of load.waiters) waiter.pageLoaded(words, base);
       this.makeRoom(load.pageId);
     }
     const next = this.#waiting.shift();
@@ -244,7 +244,7 @@ export class Pager implements CompletionHandler {
   #isEvictable(id: number): boolean {
     const { memory, tree } = this.#options;
     if (node.level(memory.words(id), memory.base(id)) !== 0 || tree.isRoot(id)) return false;
-    return this.#mapping.has(id) && !tree.isDirty(id) && (memory.marks(id) & MARK_RETIRED) === 0 && !this.#held.has(id);
+    return this.#mapping.has(id) && !tree.isDirty(id) && (memory.marks(id) & MARK_RETIRED) === 0 && !this.#pins.has(id);
   }
 
   async #load(pageId: number): Promise<void> {
@@ -327,11 +327,11 @@ export class Pager implements CompletionHandler {
 
 /** Settles with the load, whatever comes of it. */
 function settled(load: Load): Promise<void> {
-  return new Promise((resolve) => load.sinks.push({ pageLoaded: () => resolve(), pageFailed: () => resolve() }));
+  return new Promise((resolve) => load.waiters.push({ pageLoaded: () => resolve(), pageFailed: () => resolve() }));
 }
 
 function settledWell(load: Load): Promise<void> {
-  return new Promise((resolve, reject) => load.sinks.push({ pageLoaded: () => resolve(), pageFailed: reject }));
+  return new Promise((resolve, reject) => load.waiters.push({ pageLoaded: () => resolve(), pageFailed: reject }));
 }
 
 /** Bytes read, or a negative error number, as `complete` gets it. */

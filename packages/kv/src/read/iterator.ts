@@ -9,14 +9,11 @@ import { Entry } from '../tree/index.ts';
 import type { IndexCursor } from '../index/index-cursor.ts';
 import type { IndexSnapshot } from '../index/key-index.ts';
 
-/** What an iterator needs of a store. */
+/** What an iterator needs of the part of the store that made it: see range-reads.ts. */
 export interface IteratorHost {
   /** Reads the values at these entries; answers in their order. */
-  readValues(keys: readonly Buffer[], entries: readonly Entry[]): Promise<Buffer[]>;
-  /** Brings index pages into memory, where they stay until they are let go. */
-  holdPages(pageIds: readonly number[]): Promise<void>;
-  letPagesGo(pageIds: readonly number[]): void;
-  /** Throws when the store is closed or latched. */
+  valuesAt(keys: readonly Buffer[], entries: readonly Entry[]): Promise<Buffer[]>;
+  /** Throws when the store is closed. */
   requireOpen(): void;
   forget(iterator: StoreIterator): void;
 }
@@ -116,23 +113,21 @@ export class StoreIterator implements AsyncIterableIterator<[Buffer, Buffer]> {
   /** Collects the next entries from the snapshot and reads their values, all at once. */
   async #load(): Promise<[Buffer, Buffer][]> {
     this.#host.requireOpen();
-    const held: number[] = [];
     try {
-      return await this.#collect(held);
+      return await this.#collect();
     } finally {
-      this.#host.letPagesGo(held);
+      this.#cursor.unpin();
     }
   }
 
-  /** @param held takes the pages that were brought into memory for it */
-  async #collect(held: number[]): Promise<[Buffer, Buffer][]> {
+  async #collect(): Promise<[Buffer, Buffer][]> {
     const keys: Buffer[] = [];
     const entries: Entry[] = [];
     const most = Math.min(this.#ahead, this.#range.limit - this.#taken);
     this.#ahead = Math.min(MOST_AHEAD, this.#ahead * 2);
     let longBytes = 0;
     while (keys.length < most && longBytes < LONG_BYTES_AHEAD) {
-      const moved = this.#advance(held);
+      const moved = this.#advance();
       if (!(typeof moved === 'boolean' ? moved : await moved)) break;
       if (isInPieces(this.#cursor.entry)) longBytes += valueBytesOfTable(lengthOf(this.#cursor.entry));
       keys.push(Buffer.from(this.#cursor.key.subarray(0, this.#cursor.keyLength)));
@@ -140,24 +135,22 @@ export class StoreIterator implements AsyncIterableIterator<[Buffer, Buffer]> {
     }
     this.#taken += keys.length;
     if (keys.length === 0) return [];
-    const values = await this.#host.readValues(keys, entries);
+    const values = await this.#host.valuesAt(keys, entries);
     return keys.map((key, i) => [key, values[i] as Buffer]);
   }
 
   /** Goes to the next key within the range. Waits only where a leaf has to be read first. */
-  #advance(held: number[]): boolean | Promise<boolean> {
+  #advance(): boolean | Promise<boolean> {
     const isOnKey = this.#makeMove();
-    return this.#cursor.blockedOn !== 0 && !isOnKey ? this.#advanceLater(held) : isOnKey && this.#isInRange();
+    return this.#cursor.isBlocked && !isOnKey ? this.#advanceLater() : isOnKey && this.#isInRange();
   }
 
-  async #advanceLater(held: number[]): Promise<boolean> {
+  async #advanceLater(): Promise<boolean> {
     for (;;) {
-      const pages = this.#cursor.pagesAhead(LEAVES_AHEAD);
-      await this.#host.holdPages(pages);
-      held.push(...pages);
+      await this.#cursor.pinAhead(LEAVES_AHEAD);
       if (this.#released) return false;
       const isOnKey = this.#makeMove();
-      if (isOnKey || this.#cursor.blockedOn === 0) return isOnKey && this.#isInRange();
+      if (isOnKey || !this.#cursor.isBlocked) return isOnKey && this.#isInRange();
     }
   }
 
@@ -169,7 +162,7 @@ export class StoreIterator implements AsyncIterableIterator<[Buffer, Buffer]> {
     const isOnKey =
       move === 'start' ? cursor.start(reverse ? upper : lower) : move === 'next' ? cursor.next() : cursor.resume();
     if (isOnKey) this.#move = 'next';
-    else if (cursor.blockedOn === 0) this.#move = 'none';
+    else if (!cursor.isBlocked) this.#move = 'none';
     else if (move !== 'start') this.#move = 'resume';
     return isOnKey;
   }

@@ -3,10 +3,10 @@
  * then the checks that stand between the device and the caller: the record's checksum and its key.
  *
  * ```
- *   read(offset, length, key) ─► slot ─► queue.submitRead ─► complete ─► recordFault, keyEquals ─► sink
+ *   read(offset, length, key) ─► slot ─► queue.submitRead ─► complete ─► recordFault, keyEquals ─► result
  *                                   └── all slots busy: waits in order ──┘      └─ one retry   └─ in pieces: assembly
  *
- *   assembly ─► next piece ─┬─► log.unwritten      (not on the device yet: from memory)     ─► whole? ─► sink
+ *   assembly ─► next piece ─┬─► log.unwritten      (not on the device yet: from memory)     ─► whole? ─► result
  *                           └─► slot ─► as above
  * ```
  *
@@ -35,7 +35,7 @@ import { corrupt } from '../failure/errors.ts';
 import { Assembly, pieceFault } from './value-assembly.ts';
 
 /** Where the answers of reads go. One object may take those of many. */
-export interface ReadSink {
+export interface ReadResult {
   /** False: the version is enough, the value may be another then. Default true. */
   readonly needsValue?: boolean;
   /**
@@ -58,14 +58,14 @@ interface WaitingRead {
   readonly fileOffset: number;
   readonly lengthBytes: number;
   readonly key: Uint8Array;
-  readonly sink: ReadSink;
+  readonly result: ReadResult;
   readonly token: number;
 }
 
 /** A value that is being put together, and for whom. */
 interface LongRead {
   readonly assembly: Assembly;
-  readonly sink: ReadSink;
+  readonly result: ReadResult;
   readonly token: number;
   isOver: boolean;
 }
@@ -94,7 +94,7 @@ class ReadSlot {
   fileOffset = 0;
   lengthBytes = 0;
   retried = false;
-  sink: ReadSink | null = null;
+  result: ReadResult | null = null;
   token = 0;
   /** What the record is a piece of, or null; and which. */
   long: LongRead | null = null;
@@ -132,27 +132,36 @@ export class RecordReader implements CompletionHandler {
     this.#mostPieces = Math.min(PIECES_IN_FLIGHT, Math.ceil(queue.depth / 2));
   }
 
-  /** Reads a record and hands its value to the sink, in a later turn. The key is copied. */
+  /** Hands the value of a record to the result: at once if it is not on the device yet, else in a later turn. */
   read(
     fileOffset: number,
     lengthBytes: number,
     key: Uint8Array,
     keyBytes: number,
-    sink: ReadSink,
+    result: ReadResult,
     token: number,
   ): void {
     const place = this.#log.unwritten(fileOffset);
-    if (place !== null) {
-      this.#answer(place.block, place.offset, sink, token);
-      return;
-    }
+    if (place !== null) this.answer(place.block, place.offset, result, token);
+    else this.readDevice(fileOffset, lengthBytes, key, keyBytes, result, token);
+  }
+
+  /** Reads a record that is on the device, as the log has just said. The key is copied. */
+  readDevice(
+    fileOffset: number,
+    lengthBytes: number,
+    key: Uint8Array,
+    keyBytes: number,
+    result: ReadResult,
+    token: number,
+  ): void {
     const index = this.#takeSlot();
     if (index === undefined) {
-      this.#waiting.push({ fileOffset, lengthBytes, key: key.slice(0, keyBytes), sink, token });
+      this.#waiting.push({ fileOffset, lengthBytes, key: key.slice(0, keyBytes), result, token });
       return;
     }
     const slot = this.#slots[index] as ReadSlot;
-    slot.sink = sink;
+    slot.result = result;
     slot.token = token;
     this.#start(index, slot, fileOffset, lengthBytes, key, keyBytes);
   }
@@ -190,7 +199,7 @@ export class RecordReader implements CompletionHandler {
     const { current } = slot;
     const isLong = current.byteLength === this.#longBytes;
     if (isLong && this.#longBuffers.length < LONG_BUFFERS) this.#longBuffers.push(current);
-    slot.sink = null;
+    slot.result = null;
     slot.long = null;
     slot.piece = null;
     slot.current = slot.buffer;
@@ -252,16 +261,16 @@ export class RecordReader implements CompletionHandler {
   }
 
   /** @internal A read has completed. */
-  complete(index: number, result: number): void {
+  complete(index: number, transferred: number): void {
     const slot = this.#slots[index] as ReadSlot;
-    const { fileOffset, lengthBytes, sink, token, current, long, placeInValue } = slot;
+    const { fileOffset, lengthBytes, result, token, current, long, placeInValue } = slot;
     const fault = this.#check(
       current,
       fileOffset,
       lengthBytes,
       slot.key,
       slot.keyBytes,
-      result,
+      transferred,
       slot.piece,
       slot.sequence,
     );
@@ -277,11 +286,11 @@ export class RecordReader implements CompletionHandler {
       else this.#endLong(long, fault);
       this.#release(index, slot);
     } else {
-      assert(sink !== null, 'a read in flight has a sink');
+      assert(result !== null, 'a read in flight has a result');
       // The buffer is not used again before the next read is started.
       this.#release(index, slot);
-      if (fault === null) this.#answer(current, at, sink, token);
-      else sink.failed(token, fault);
+      if (fault === null) this.answer(current, at, result, token);
+      else result.failed(token, fault);
     }
     this.#startPieces();
     this.#startWaiting();
@@ -289,19 +298,20 @@ export class RecordReader implements CompletionHandler {
   }
 
   /** Hands out the value of a record that was checked, if it is there, or goes for its pieces. */
-  #answer(block: Block, at: number, sink: ReadSink, token: number): void {
+  answer(block: Block, at: number, result: ReadResult, token: number): void {
     const version = sequenceOf(block.view, at);
     const refusal = this.#refusalOf(version);
-    if (refusal !== null) sink.failed(token, refusal);
-    else if (!isExtent(block.view, at) || sink.needsValue === false) sink.found(token, copyValue(block, at), version);
+    if (refusal !== null) result.failed(token, refusal);
+    else if (!isExtent(block.view, at) || result.needsValue === false)
+      result.found(token, copyValue(block, at), version);
     else {
       try {
         const assembly = Assembly.of(block, at, `a record of ${this.#file.path}`);
-        this.#longReads.push({ assembly, sink, token, isOver: false });
+        this.#longReads.push({ assembly, result, token, isOver: false });
         this.#longReadsLeft++;
         queueMicrotask(this.#startPieces);
       } catch (error) {
-        sink.failed(token, error as Error);
+        result.failed(token, error as Error);
       }
     }
   }
@@ -352,8 +362,8 @@ export class RecordReader implements CompletionHandler {
     if (long.isOver) return;
     long.isOver = true;
     this.#longReadsLeft--;
-    if (failure !== null) long.sink.failed(long.token, failure);
-    else long.sink.found(long.token, long.assembly.value, long.assembly.version);
+    if (failure !== null) long.result.failed(long.token, failure);
+    else long.result.found(long.token, long.assembly.value, long.assembly.version);
     this.#reportQuiet();
   }
 
@@ -381,7 +391,7 @@ export class RecordReader implements CompletionHandler {
         this.#waiting.length = 0;
         this.#waitingHead = 0;
       }
-      this.read(next.fileOffset, next.lengthBytes, next.key, next.key.length, next.sink, next.token);
+      this.readDevice(next.fileOffset, next.lengthBytes, next.key, next.key.length, next.result, next.token);
     }
   }
 

@@ -1,10 +1,10 @@
 /**
  * Where the answers of reads end up: the promises of the store's callers.
  */
-import type { ReadSink } from './record-reader.ts';
+import type { ReadResult } from './record-reader.ts';
 
-/** A sink for lookups of which some find nothing. */
-export interface ValueSink extends ReadSink {
+/** Takes the answers of lookups, of which some find nothing. */
+export interface LookupResult extends ReadResult {
   missing(token: number): void;
 }
 
@@ -15,7 +15,7 @@ export interface Versioned {
 }
 
 /** The answer of one `get`. */
-export class PromiseSink implements ValueSink {
+export class GetResult implements LookupResult {
   readonly #resolve: (value: Buffer | undefined) => void;
   readonly #reject: (error: Error) => void;
 
@@ -38,7 +38,7 @@ export class PromiseSink implements ValueSink {
 }
 
 /** The answers of many reads under one promise; the token is the index. */
-export class ManySink implements ValueSink {
+export class ManyResult implements LookupResult {
   readonly promise: Promise<(Buffer | undefined)[]>;
   readonly #values: (Buffer | undefined)[];
   #left: number;
@@ -74,7 +74,7 @@ export class ManySink implements ValueSink {
 }
 
 /** The answer of one read that asks for the version, too. */
-export class VersionSink implements ValueSink {
+export class VersionedResult implements LookupResult {
   readonly needsValue: boolean;
   readonly promise: Promise<Versioned | undefined>;
   #resolve!: (found: Versioned | undefined) => void;

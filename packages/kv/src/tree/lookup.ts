@@ -9,10 +9,26 @@ import { MARK_USED } from './nodes.ts';
 import type { NodeMemory } from './nodes.ts';
 import type { Probe } from './probe.ts';
 
-/** What a lookup found out: `FOUND`, `MISSING`, or, above 0, the id of the leaf that must be in memory to know. */
-export type Lookup = number;
+declare const leafBrand: unique symbol;
+
+/** A leaf that is not in memory and that decides a lookup. Opaque: it is handed back to the index, and nothing else. */
+export interface AbsentLeaf {
+  readonly [leafBrand]: true;
+}
+
+/** What a lookup found out, or which leaf must be in memory to know. */
+export type Lookup = typeof FOUND | typeof MISSING | AbsentLeaf;
 export const FOUND = 0;
 export const MISSING = -1;
+
+/** The page of an absent leaf; for the index alone. At run time a leaf is the id of its page, so that no lookup allocates. */
+export function pageOf(leaf: AbsentLeaf): number {
+  return leaf as unknown as number;
+}
+
+function absentLeaf(pageId: number): AbsentLeaf {
+  return pageId as unknown as AbsentLeaf;
+}
 
 /**
  * Fills `into` with what the key leads to in the tree below `root`, which is 0 for an empty one.
@@ -21,7 +37,7 @@ export const MISSING = -1;
 export function lookup(memory: NodeMemory, root: number, probe: Probe, into: Entry): Lookup {
   if (root === 0) return MISSING;
   const leaf = leafOf(memory, root, probe);
-  if (!memory.isResident(leaf)) return leaf;
+  if (!memory.isResident(leaf)) return absentLeaf(leaf);
   memory.mark(leaf, MARK_USED);
   return lookInLeaf(memory.words(leaf), memory.base(leaf), probe, into) ? FOUND : MISSING;
 }

@@ -15,15 +15,9 @@ import type { KeyIndex } from '../index/key-index.ts';
 import { fileOffsetOf, lengthOf } from '../format/index-entry.ts';
 import type { LogWriter } from '../log/writer.ts';
 import type { RecordReader } from '../read/record-reader.ts';
-import { VersionSink } from '../read/results.ts';
+import { VersionedResult } from '../read/results.ts';
 import { Entry, FOUND, MISSING } from '../tree/index.ts';
-
-/** The sequence number of a record that may not be on the device yet. */
-export function sequenceInMemory(log: LogWriter, fileOffset: number): number {
-  const place = log.unwritten(fileOffset);
-  assert(place !== null, 'asked for a record in memory');
-  return sequenceOf(place.block.view, place.offset);
-}
+import type { AbsentLeaf } from '../tree/index.ts';
 
 export class Conditions {
   readonly #index: KeyIndex;
@@ -52,24 +46,24 @@ export class Conditions {
   }
 
   /**
-   * Reads the leaf of a key, which is held then, or the record that the key has now; its place stands for it until
+   * Reads the leaf of a key, which is pinned then, or the record that the key has now; its place stands for it until
    * another write takes it.
    *
-   * @param heldPages gets the leaf, which the caller lets go of
+   * @param pinned gets the leaf, which the caller unpins
    */
-  async learn(group: Group, condition: Condition, heldPages: number[]): Promise<void> {
+  async learn(group: Group, condition: Condition, pinned: AbsentLeaf[]): Promise<void> {
     const key = group.keyAt(condition.at);
     const outcome = this.#index.find(key, key.length, this.#entry);
     if (outcome === MISSING) return;
     if (outcome !== FOUND) {
-      await this.#index.pager.hold([outcome]);
-      heldPages.push(outcome);
+      await this.#index.pin(outcome);
+      pinned.push(outcome);
       return;
     }
     const fileOffset = fileOffsetOf(this.#entry);
-    const sink = new VersionSink(false);
-    this.#reader.read(fileOffset, lengthOf(this.#entry), key, key.length, sink, 0);
-    const found = await sink.promise;
+    const result = new VersionedResult(false);
+    this.#reader.read(fileOffset, lengthOf(this.#entry), key, key.length, result, 0);
+    const found = await result.promise;
     if (found !== undefined) condition.learned = { fileOffset, version: found.version };
   }
 
@@ -82,7 +76,8 @@ export class Conditions {
     // That it exists is enough to know.
     if (version === 0) return -1;
     const offset = fileOffsetOf(this.#entry);
-    if (this.#log.unwritten(offset) !== null) return sequenceInMemory(this.#log, offset);
+    const place = this.#log.unwritten(offset);
+    if (place !== null) return sequenceOf(place.block.view, place.offset);
     return learned?.fileOffset === offset ? learned.version : null;
   }
 }

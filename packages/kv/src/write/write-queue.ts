@@ -20,6 +20,7 @@ import { Group, encodeGroup, requireValueFits } from './write-batch.ts';
 import type { BatchOperation, GroupLimits } from './write-batch.ts';
 import type { Durability } from '../log/writer.ts';
 import type { SlotUse } from '../file/slots.ts';
+import type { AbsentLeaf } from '../tree/index.ts';
 import { nextTurn } from '@aiokv/core';
 import type { TurnBudget } from '@aiokv/core';
 
@@ -95,13 +96,13 @@ export class WriteLine {
   /** Admits a group if its conditions hold at that moment; what has to be read to know is read before. */
   async #writeIf(group: Group, level: Durability): Promise<void> {
     const { conditions, index } = this.#parts;
-    const heldPages: number[] = [];
+    const pinned: AbsentLeaf[] = [];
     try {
       for (;;) {
         const unknown = conditions.unknownOf(group);
         if (unknown !== null) {
           group.own();
-          await conditions.learn(group, unknown, heldPages);
+          await conditions.learn(group, unknown, pinned);
           this.#parts.requireOpen();
         } else if (this.#hasRoom(group)) {
           conditions.require(group);
@@ -110,7 +111,7 @@ export class WriteLine {
         } else if (await this.#standInLineIf(group)) break;
       }
     } finally {
-      index.pager.letGo(heldPages);
+      index.unpin(pinned);
       group.release();
     }
     return this.#acknowledgeGroup(group, level);

@@ -1,0 +1,156 @@
+/**
+ * Point reads: from a key to its value, as it is at the moment of the call.
+ *
+ * ```
+ *   key ─► index.find ─┬─► not there
+ *                      ├─► index.findLater   (reads the leaf, if it is not in memory; then as below)
+ *                      └─► log.unwritten ─┬─► its record is not on the device yet: from memory
+ *                                         └─► reader.readDevice   (one read of the record's sectors)
+ * ```
+ *
+ * On this way the index and the log are asked once each. It does not know how a record or a leaf looks, and it does not
+ * know whether the store is closed.
+ */
+import { nextTurn } from '@aiokv/core';
+import type { TurnBudget } from '@aiokv/core';
+import { fileOffsetOf, lengthOf } from '../format/index-entry.ts';
+import { createKeyScratch, encodeKey } from '../format/keys.ts';
+import type { Bytes } from '../format/keys.ts';
+import { copyValue, isExtent } from '../format/record.ts';
+import type { KeyIndex } from '../index/key-index.ts';
+import { Entry, FOUND, MISSING } from '../tree/index.ts';
+import type { AbsentLeaf, Lookup } from '../tree/index.ts';
+import type { RecordReader, UnwrittenRecords } from './record-reader.ts';
+import { GetResult, ManyResult, VersionedResult } from './results.ts';
+import type { LookupResult, Versioned } from './results.ts';
+
+export interface PointReadsParts {
+  readonly index: KeyIndex;
+  readonly log: UnwrittenRecords;
+  readonly reader: RecordReader;
+  readonly budget: TurnBudget;
+}
+
+/** Keys that `getMany` looks up in one go; more are looked up in a snapshot, some each turn. */
+const LOOKUPS_AT_ONCE = 1024;
+
+export class PointReads {
+  readonly #index: KeyIndex;
+  readonly #log: UnwrittenRecords;
+  readonly #reader: RecordReader;
+  readonly #budget: TurnBudget;
+  /** The key of the call that runs, and its entry; of no use in a later step. */
+  readonly #key = createKeyScratch();
+  readonly #entry = new Entry();
+
+  constructor({ index, log, reader, budget }: PointReadsParts) {
+    this.#index = index;
+    this.#log = log;
+    this.#reader = reader;
+    this.#budget = budget;
+  }
+
+  get(key: Bytes): Promise<Buffer | undefined> {
+    const keyBytes = encodeKey(key, this.#key);
+    const entry = this.#entry;
+    const outcome = this.#index.find(this.#key, keyBytes, entry);
+    if (outcome === MISSING) return this.#settled(undefined);
+    if (outcome !== FOUND) return this.#getLater(outcome, keyBytes);
+    const fileOffset = fileOffsetOf(entry);
+    const place = this.#log.unwritten(fileOffset);
+    if (place !== null && !isExtent(place.block.view, place.offset)) {
+      if (this.#log.latched !== null) throw this.#log.latched;
+      return this.#settled(copyValue(place.block, place.offset));
+    }
+    return new Promise((resolve, reject) => {
+      const result = new GetResult(resolve, reject);
+      if (place !== null) this.#reader.answer(place.block, place.offset, result, 0);
+      else this.#reader.readDevice(fileOffset, lengthOf(entry), this.#key, keyBytes, result, 0);
+    });
+  }
+
+  getSync(key: Bytes): Buffer | undefined {
+    const keyBytes = encodeKey(key, this.#key);
+    const entry = this.#entry;
+    const outcome = this.#index.find(this.#key, keyBytes, entry);
+    if (outcome === MISSING) return undefined;
+    if (outcome !== FOUND && !this.#index.findSync(outcome, this.#key, keyBytes, entry)) return undefined;
+    return this.#reader.readSync(fileOffsetOf(entry), lengthOf(entry), this.#key, keyBytes);
+  }
+
+  getVersioned(key: Bytes): Promise<Versioned | undefined> {
+    const keyBytes = encodeKey(key, this.#key);
+    const result = new VersionedResult();
+    this.#lookUp(this.#index.find(this.#key, keyBytes, this.#entry), result, 0, this.#key, keyBytes);
+    return result.promise;
+  }
+
+  /** @param requireOpen throws when the store was closed between two slices */
+  getMany(keys: readonly Bytes[], requireOpen: () => void): Promise<(Buffer | undefined)[]> {
+    if (keys.length > LOOKUPS_AT_ONCE) return this.#getManySliced(keys, requireOpen);
+    const result = new ManyResult(keys.length);
+    for (let i = 0; i < keys.length; i++) {
+      const keyBytes = encodeKey(keys[i] as Bytes, this.#key);
+      this.#lookUp(this.#index.find(this.#key, keyBytes, this.#entry), result, i, this.#key, keyBytes);
+    }
+    return result.promise;
+  }
+
+  /** The values at these entries of the index, in their order. */
+  valuesAt(keys: readonly Uint8Array[], entries: readonly Entry[]): Promise<Buffer[]> {
+    const result = new ManyResult(keys.length);
+    for (let i = 0; i < keys.length; i++) {
+      const key = keys[i] as Uint8Array;
+      const entry = entries[i] as Entry;
+      this.#reader.read(fileOffsetOf(entry), lengthOf(entry), key, key.length, result, i);
+    }
+    return result.promise as Promise<Buffer[]>;
+  }
+
+  /** What settles without the device must not starve timers and I/O. */
+  #settled(value: Buffer | undefined): Promise<Buffer | undefined> {
+    return this.#budget.isSpent() ? nextTurn().then(() => value) : Promise.resolve(value);
+  }
+
+  /** Goes on with a `get` whose leaf is not in memory. */
+  #getLater(leaf: AbsentLeaf, keyBytes: number): Promise<Buffer | undefined> {
+    return new Promise((resolve, reject) => {
+      this.#lookUp(leaf, new GetResult(resolve, reject), 0, this.#key, keyBytes);
+    });
+  }
+
+  /** Tells the result what a lookup leads to, whose entry, if it was found, is in `#entry`. The key is copied. */
+  #lookUp(outcome: Lookup, result: LookupResult, token: number, key: Uint8Array, keyBytes: number): void {
+    if (outcome === FOUND) {
+      this.#reader.read(fileOffsetOf(this.#entry), lengthOf(this.#entry), key, keyBytes, result, token);
+    } else if (outcome === MISSING) result.missing(token);
+    else {
+      const copy = key.slice(0, keyBytes);
+      this.#index.findLater(outcome, copy, keyBytes, (entry, error) => {
+        if (error !== null) result.failed(token, error);
+        else if (entry === null) result.missing(token);
+        else this.#reader.read(fileOffsetOf(entry), lengthOf(entry), copy, keyBytes, result, token);
+      });
+    }
+  }
+
+  async #getManySliced(keys: readonly Bytes[], requireOpen: () => void): Promise<(Buffer | undefined)[]> {
+    const encoded = keys.map((key) => this.#key.slice(0, encodeKey(key, this.#key)));
+    const snapshot = this.#index.snapshot();
+    const values: (Buffer | undefined)[] = [];
+    try {
+      for (let first = 0; first < encoded.length; first += LOOKUPS_AT_ONCE) {
+        const slice = encoded.slice(first, first + LOOKUPS_AT_ONCE);
+        const result = new ManyResult(slice.length);
+        slice.forEach((key, i) => {
+          this.#lookUp(snapshot.find(key, key.length, this.#entry), result, i, key, key.length);
+        });
+        values.push(...(await result.promise));
+        requireOpen();
+      }
+    } finally {
+      snapshot.release();
+    }
+    return values;
+  }
+}
