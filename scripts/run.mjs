@@ -10,6 +10,7 @@ const commands = {
   ycsb: [...SOURCE, join(ROOT, 'benchmarks/ycsb/main.ts')],
   'aio-bench': [...SOURCE, join(ROOT, 'benchmarks/aio-bench/main.ts')],
   compare: [...SOURCE, join(ROOT, 'benchmarks/compare/main.ts')],
+  'bench:regress': [...SOURCE, join(ROOT, 'benchmarks/regress/main.ts')],
   qualify: [...SOURCE, join(ROOT, 'packages/aio/src/qualify-cli.ts')],
   soak: [...SOURCE, join(ROOT, 'test/soak/main.ts')],
   test: [join(ROOT, 'node_modules/ava/entrypoints/cli.mjs')],

@@ -13,6 +13,7 @@ const documents = [
   'CONTRIBUTING.md',
   'CHANGELOG.md',
   'benchmarks/ycsb/README.md',
+  'benchmarks/regress/README.md',
   ...PACKAGES.map((name) => `packages/${name}/README.md`),
   ...readdirSync(join(ROOT, 'docs'))
     .filter((name) => name.endsWith('.md'))

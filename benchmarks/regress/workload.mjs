@@ -1,0 +1,212 @@
+/**
+ * One process of the comparison: runs one workload against the `@aiokv/kv` that Node finds from here, and prints its
+ * figures as one line of JSON. `main.ts` copies this file into each version's tree, so that the same text runs against
+ * both. It uses only names that have been public since the first release, and it is plain JavaScript, so that no loader
+ * stands between Node and the built `dist`.
+ *
+ * ```
+ *   prepare   open ─► load ─► close                           one store for each version, which the reads share
+ *   others    open ─► warm up ─► │ so many seconds or records │ ─► close               │ … │ is what is measured
+ * ```
+ */
+import { open } from '@aiokv/kv';
+
+const KEY_BYTES = 24;
+const COMMIT_BYTES = 200;
+const BATCH_RECORDS = 1000;
+const READERS = 128;
+const WRITERS = 128;
+const SCAN_RECORDS = 1000;
+/** Reads settle in any order, and one whose value is in memory never yields: the clock is looked at once in so many. */
+const CLOCK_EVERY = 32;
+const WARM_UP_SHARE = 0.25;
+const SOURCE_BYTES = 2 ** 24;
+
+/** @typedef {{ operations: number, seconds: number, cpuSeconds: number }} Figures */
+
+/** @type {{ workload: string, directory: string, records: number, valueBytes: number, seconds: number, burnNs: number }} */
+const task = JSON.parse(process.argv[2]);
+const { records, valueBytes, directory } = task;
+const source = randomBytes(SOURCE_BYTES);
+
+/** @type {Record<string, () => Promise<Figures | null>>} */
+const workloads = {
+  async prepare() {
+    const store = await open(directory);
+    for (let n = 0; n < records; n += BATCH_RECORDS) await store.batch(puts(n), { durability: 'buffered' });
+    await store.flush();
+    await store.close();
+    return null;
+  },
+
+  get: () =>
+    reading(async (store, meter, random) => {
+      const reader = async () => {
+        while (meter.goesOn()) {
+          const value = await store.get(keyOf(random(records)));
+          if (value?.length !== valueBytes) throw new Error('a value is missing or cut short');
+          meter.count(1);
+        }
+      };
+      await Promise.all(Array.from({ length: READERS }, reader));
+    }),
+
+  getsync: () =>
+    reading(async (store, meter, random) => {
+      while (meter.goesOn()) {
+        if (store.getSync(keyOf(random(records)))?.length !== valueBytes) throw new Error('a value is missing');
+        meter.count(1);
+      }
+    }),
+
+  scan: () =>
+    reading(async (store, meter, random) => {
+      while (meter.goesOn()) {
+        for await (const [, value] of store.iterator({ gte: keyOf(random(records)), limit: SCAN_RECORDS })) {
+          if (value.length !== valueBytes) throw new Error('a value is cut short');
+          meter.count(1);
+        }
+      }
+    }),
+
+  /** What one writer waits for: each put survives power loss before the next is called. */
+  commit: () =>
+    timed(async (store, meter, random) => {
+      const value = source.subarray(0, COMMIT_BYTES);
+      while (meter.goesOn()) {
+        await store.put(keyOf(random(2 ** 32)), value, { durability: 'flushed' });
+        meter.count(1);
+      }
+    }),
+
+  'load-batches': () =>
+    loading(async (store, write) => {
+      for (let n = 0; n < records; n += BATCH_RECORDS) {
+        const batch = puts(n);
+        await write(batch.length, () => store.batch(batch, { durability: 'buffered' }));
+      }
+    }),
+
+  'load-writers': () =>
+    loading(async (store, write) => {
+      let next = 0;
+      const writer = async () => {
+        while (next < records) {
+          const n = next++;
+          await write(1, () => store.put(keyOf(n), valueOf(n), { durability: 'buffered' }));
+        }
+      };
+      await Promise.all(Array.from({ length: WRITERS }, writer));
+    }),
+};
+
+/** A workload that runs for so many seconds over the store that `prepare` left. */
+function reading(work) {
+  return timed(work, { createIfMissing: false });
+}
+
+async function timed(work, options = {}) {
+  const store = await open(directory, options);
+  const random = generator(1);
+  const { seconds } = task;
+  await work(store, new Meter(seconds * WARM_UP_SHARE), random);
+  const meter = new Meter(seconds);
+  await work(store, meter, random);
+  const figures = meter.figures();
+  await store.close();
+  return figures;
+}
+
+/** A workload that writes so many records into a new store; the first of them warm the process up. */
+async function loading(work) {
+  const store = await open(directory);
+  let meter = null;
+  let done = 0;
+  await work(store, async (count, write) => {
+    await write();
+    done += count;
+    if (meter !== null) meter.count(count);
+    else if (done >= records * WARM_UP_SHARE) meter = new Meter(Infinity);
+  });
+  await store.flush();
+  const figures = meter.figures();
+  await store.close();
+  return figures;
+}
+
+/** Counts operations, from when it is made. */
+class Meter {
+  #operations = 0;
+  #looks = 0;
+  #isOver = false;
+  #startMs = performance.now();
+  #cpu = process.cpuUsage();
+  #untilMs;
+
+  constructor(seconds) {
+    this.#untilMs = this.#startMs + seconds * 1000;
+  }
+
+  goesOn() {
+    if (++this.#looks % CLOCK_EVERY === 0) this.#isOver ||= performance.now() >= this.#untilMs;
+    return !this.#isOver;
+  }
+
+  count(operations) {
+    this.#operations += operations;
+    if (task.burnNs > 0) burn(operations * task.burnNs);
+  }
+
+  /** @returns {Figures} */
+  figures() {
+    const { user, system } = process.cpuUsage(this.#cpu);
+    const seconds = (performance.now() - this.#startMs) / 1000;
+    return { operations: this.#operations, seconds, cpuSeconds: (user + system) / 1e6 };
+  }
+}
+
+/** The planted slowdown, with which the comparison itself is tested. */
+function burn(ns) {
+  const until = process.hrtime.bigint() + BigInt(Math.round(ns));
+  while (process.hrtime.bigint() < until);
+}
+
+/** Records `first` and following, in an order that is not that of their keys. */
+function puts(first) {
+  const count = Math.min(BATCH_RECORDS, records - first);
+  return Array.from({ length: count }, (_, i) => ({ type: 'put', key: keyOf(first + i), value: valueOf(first + i) }));
+}
+
+function keyOf(n) {
+  const key = Buffer.allocUnsafe(KEY_BYTES);
+  key.writeUInt32BE(mixed(n), 0);
+  key.fill(107, 4);
+  return key;
+}
+
+function valueOf(n) {
+  const start = mixed(n + 1) % (SOURCE_BYTES - valueBytes);
+  return source.subarray(start, start + valueBytes);
+}
+
+/** One to one on 32 bits. */
+function mixed(n) {
+  let bits = Math.imul(n ^ (n >>> 16), 0x9e3779b1);
+  bits = Math.imul(bits ^ (bits >>> 15), 0x27d4eb2f);
+  return (bits ^ (bits >>> 16)) >>> 0;
+}
+
+/** The same numbers in every process: whole ones below what it is called with. */
+function generator(seed) {
+  let state = seed;
+  return (below) => Math.floor((mixed((state = (state + 0x6d2b79f5) | 0)) / 2 ** 32) * below);
+}
+
+function randomBytes(count) {
+  const words = new Uint32Array(count / 4);
+  for (let i = 0; i < words.length; i++) words[i] = mixed(i);
+  return Buffer.from(words.buffer);
+}
+
+if (!Object.hasOwn(workloads, task.workload)) throw new Error(`there is no workload ${task.workload}`);
+console.log(JSON.stringify(await workloads[task.workload]()));

@@ -1,0 +1,61 @@
+/** The regression guard as a whole: this tree against its last commit, small, with and without a planted slowdown. */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import test from 'ava';
+import { inRepository } from '../helpers/skip.ts';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const MAIN = fileURLToPath(new URL('../../benchmarks/regress/main.ts', import.meta.url));
+/** As little as shows a factor of two: a loss of a few percent takes minutes on a quiet machine. */
+const SMALL = ['--rounds', '5', '--records', '2000', '--seconds', '0.1', '--tolerance', '60'];
+
+interface Ran {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+inRepository('the last commit against itself passes, with a planted slowdown it fails', (t) => {
+  t.timeout(480_000);
+  const directory = mkdtempSync(`${ROOT}.tmp-regress-`);
+  const run = (args: readonly string[], burnNs = 0): Ran =>
+    spawnSync(
+      process.execPath,
+      ['--import=tsx', '--conditions=@aiokv/source', MAIN, '--base', 'HEAD', '--directory', directory, ...args],
+      { cwd: ROOT, encoding: 'utf8', env: { ...process.env, AIOKV_REGRESS_BURN_NS: String(burnNs) } },
+    );
+  try {
+    const equal = run(SMALL);
+    t.is(equal.status, 0, equal.stdout + equal.stderr);
+    t.regex(equal.stdout, /^get .*\ngetsync .*\nscan .*\ncommit .*\nload-batches .*\nload-writers .*\n\nNo loss/m);
+    const planted = run([...SMALL, '--only', 'get', '--json'], 500_000);
+    t.is(planted.status, 1, planted.stdout + planted.stderr);
+    const { rows } = JSON.parse(planted.stdout) as { rows: { workload: string; verdict: string }[] };
+    t.deepEqual(
+      rows.map(({ workload, verdict }) => [workload, verdict]),
+      [['get', 'LOSS']],
+    );
+    t.regex(planted.stderr, /^get: 5 rounds, LOSS$/m);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+});
+
+test('what it cannot compare with is refused with exit code 2', (t) => {
+  for (const [args, message] of [
+    [['--base', 'no-such-commit'], /no-such-commit/],
+    [['--bases', 'main'], /--help/],
+  ] as const) {
+    const { status, stderr } = spawnSync(
+      process.execPath,
+      ['--import=tsx', '--conditions=@aiokv/source', MAIN, ...args],
+      {
+        cwd: ROOT,
+        encoding: 'utf8',
+      },
+    );
+    t.is(status, 2, stderr);
+    t.regex(stderr, message);
+  }
+});
