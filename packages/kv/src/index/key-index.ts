@@ -24,7 +24,7 @@ import { MAX_KEY_BYTES } from '../format/record.ts';
 import { IndexCursor } from './index-cursor.ts';
 import { DELETED, highWordOf, isDeletion, lowWordOf } from '../format/index-entry.ts';
 import { Pager } from './pager.ts';
-import type { ReplayTarget } from '../recovery/pending-batch.ts';
+import type { ReplayTarget } from './replay-target.ts';
 import { Entry, FOUND, MISSING, NodeMemory, Probe, Tree, lookInLeaf, pageOf } from '../tree/index.ts';
 import type { AbsentLeaf, Cursor, Lookup, TreeSnapshot } from '../tree/index.ts';
 

@@ -10,23 +10,10 @@
  *   └──────┴───────────┴────────────┴─────┴─────────┘
  * ```
  */
-import { KIB, alignUp } from '@aiokv/core';
-import type { Sequence } from '@aiokv/core';
-import { readU53, writeU53 } from '../format/words.ts';
-import { nextTurn } from '@aiokv/core';
+import { KIB, alignUp, nextTurn } from '@aiokv/core';
 import type { TurnBudget } from '@aiokv/core';
-
-/** What the records that count are told to; the key is `bytes[keyAt]` and on, valid during the call. */
-export interface ReplayTarget {
-  /** @param lengthWord see `lengthWordOf` */
-  replayPut(bytes: Uint8Array, keyAt: number, keyBytes: number, fileOffset: number, lengthWord: number): void;
-  replayDelete(bytes: Uint8Array, keyAt: number, keyBytes: number): void;
-  /** All records through `sequence`, which does not lie inside a batch, were told. */
-  admitted(sequence: Sequence): void;
-  /** Whether it can be told more; if not, `whenRoom` settles when it may ask again. */
-  hasRoomFor(records: number): boolean;
-  whenRoom(): Promise<void>;
-}
+import { readU53, writeU53 } from '../format/words.ts';
+import type { ReplayTarget } from '../index/replay-target.ts';
 
 interface Chunk {
   readonly bytes: Uint8Array;

@@ -1,0 +1,192 @@
+/**
+ * Replays frames along the chain, from a segment's first to the last one that is there, and tells the index what its
+ * records say.
+ *
+ * R1. What is replayed is a prefix of what was written, in the order of the sequences.
+ * R2. The records of a batch are applied together, at its last record, or not at all. A batch that a
+ *     crash cut off is dropped when a frame of another epoch follows, or the log ends.
+ * R4. Records that the checkpoint covers are not replayed, but they must be there: a checkpoint never ends
+ *     inside a batch, and never covers what is not flushed.
+ * R7. A segment that continues the log from a link proves that it went on there: what follows the link in its own
+ *     segment is what a failed write has left, even if it looks whole.
+ *
+ * It reads nothing from the device.
+ */
+import { AiokvError, alignUp, nextTurn } from '@aiokv/core';
+import type { Sequence, TurnBudget } from '@aiokv/core';
+import type { AlignedBuffer } from '@aiokv/aio';
+import { corrupt } from '../failure/errors.ts';
+import { Slots } from '../file/slots.ts';
+import { FRAME_HEADER_BYTES, frameHash, readFrame, windowOf } from '../format/frame.ts';
+import type { FrameHeader } from '../format/frame.ts';
+import { lengthWordOf } from '../format/index-entry.ts';
+import {
+  FLAG_BATCH_CONTINUES,
+  MAX_KEY_BYTES,
+  RecordKind,
+  RECORD_HEADER_BYTES,
+  flagsOf,
+  isExtent,
+  isKnownRecord,
+  keyBytesOf,
+  kindOf,
+  paddedRecordBytes,
+  recordBytes,
+  valueBytesOf,
+} from '../format/record.ts';
+import { NO_PREDECESSOR } from '../format/segment.ts';
+import type { ChainLink } from '../format/segment.ts';
+import type { Superblock } from '../format/superblock.ts';
+import type { Block } from '../format/words.ts';
+import { PendingBatch } from './pending-batch.ts';
+import type { ReplayTarget } from '../index/replay-target.ts';
+import { sameLink } from './scan.ts';
+import type { FoundSegment, SlotScan } from './scan.ts';
+import { UnconfirmedTail } from './unconfirmed-tail.ts';
+
+export interface ReplayOptions {
+  readonly path: string;
+  readonly superblock: Superblock;
+  readonly target: ReplayTarget;
+  readonly budget: TurnBudget;
+  readonly scan: SlotScan;
+  /** For tests only: see `Planted`. */
+  readonly plantedTornBatches: boolean;
+}
+
+export class Replay {
+  readonly unconfirmed = new UnconfirmedTail();
+  readonly #options: ReplayOptions;
+  #link: ChainLink = NO_PREDECESSOR;
+  #lastSequence: Sequence;
+  #epoch = 0;
+  readonly #pending = new PendingBatch();
+  #passedEnd: boolean;
+
+  constructor(options: ReplayOptions) {
+    this.#options = options;
+    const { logStart, logEnd } = options.superblock;
+    this.#lastSequence = logStart.lastSequenceBefore;
+    this.#passedEnd = logEnd === null || logEnd.lastSequence === 0;
+  }
+
+  /** The place in the chain behind what was replayed. */
+  get link(): ChainLink {
+    return this.#link;
+  }
+
+  get lastSequence(): Sequence {
+    return this.#lastSequence;
+  }
+
+  /** Whether the end that the last close recorded was met, if there is one. */
+  get passedEnd(): boolean {
+    return this.#passedEnd;
+  }
+
+  /** Whether the log ends where the last close recorded. */
+  get isClean(): boolean {
+    const end = this.#options.superblock.logEnd;
+    if (end === null) return false;
+    return sameLink(end.link, this.#link) && end.lastSequence === this.#lastSequence;
+  }
+
+  /** Replays the frames of a segment that continue the chain; returns the offset behind the last one. */
+  async segment(buffer: AlignedBuffer, found: FoundSegment): Promise<number> {
+    const { superblock, target, budget, scan } = this.#options;
+    const { geometry } = superblock;
+    const segment = found.header;
+    this.#link = { segmentSequence: segment.sequence, frameNumber: 0, hash: found.hash };
+    this.#noteLink();
+    const base = Slots.offsetOf(geometry, segment.slot);
+    let offset = geometry.writeAlignment;
+    while (offset + FRAME_HEADER_BYTES <= geometry.segmentBytes) {
+      // R7.
+      if (scan.successorOf(this.#link) !== undefined) break;
+      const frame = windowOf(buffer, offset);
+      const header = readFrame(frame);
+      if (header === null || !this.#continues(header)) break;
+      await this.#replayFrame(frame, header, base + offset);
+      this.#link = {
+        segmentSequence: segment.sequence,
+        frameNumber: header.frameNumber,
+        hash: frameHash(frame),
+      };
+      this.#lastSequence = header.lastSequence;
+      const lengthBytes = alignUp(FRAME_HEADER_BYTES + header.payloadBytes, geometry.writeAlignment);
+      const frameAt = header.frameNumber === 1 ? geometry.writeAlignment : 0;
+      this.unconfirmed.accept({
+        fileOffset: base + offset - frameAt,
+        lengthBytes: frameAt + lengthBytes,
+        frameAt,
+        lastSequence: header.lastSequence,
+        hash: this.#link.hash,
+      });
+      this.unconfirmed.confirm(header.flushedThrough);
+      this.#noteLink();
+      if (this.#pending.isEmpty) target.admitted(this.#lastSequence);
+      offset += lengthBytes;
+      while (!target.hasRoomFor(1)) await target.whenRoom();
+      if (budget.isSpent()) await nextTurn();
+    }
+    return offset;
+  }
+
+  #continues(header: FrameHeader): boolean {
+    return (
+      header.previousHash === this.#link.hash &&
+      header.segmentSequence === this.#link.segmentSequence &&
+      header.frameNumber === this.#link.frameNumber + 1 &&
+      header.firstSequence === this.#lastSequence + 1 &&
+      header.lastSequence === this.#lastSequence + header.recordCount
+    );
+  }
+
+  async #replayFrame(frame: Block, header: FrameHeader, frameOffset: number): Promise<void> {
+    if (header.epoch !== this.#epoch) {
+      this.#pending.drop();
+      this.#epoch = header.epoch;
+    }
+    const { path, superblock, target, budget, plantedTornBatches } = this.#options;
+    const { bytes, view } = frame;
+    const end = FRAME_HEADER_BYTES + header.payloadBytes;
+    let records = 0;
+    for (let at = FRAME_HEADER_BYTES; at < end; records++) {
+      if (end - at < RECORD_HEADER_BYTES) throw corrupt(`a frame of ${path} ends inside a record`);
+      const keyBytes = keyBytesOf(view, at);
+      const valueBytes = valueBytesOf(view, at);
+      if (keyBytes > MAX_KEY_BYTES || recordBytes(keyBytes, valueBytes) > end - at) {
+        throw corrupt(`a frame of ${path} ends inside a record`);
+      }
+      if (!isKnownRecord(view, at)) {
+        throw new AiokvError(
+          'ERR_AIOKV_FORMAT_NEWER',
+          `${path} holds records of kind ${kindOf(view, at)}, flags ${flagsOf(view, at)}: open it with a newer aiokv`,
+        );
+      }
+      // The index has what the checkpoint covers, which never ends inside a batch. A piece of a value counts by the put.
+      const isCovered = header.firstSequence + records <= superblock.checkpointSequence;
+      if (!isCovered && kindOf(view, at) !== RecordKind.piece) {
+        const keyAt = at + RECORD_HEADER_BYTES;
+        const fileOffset = frameOffset + at;
+        const isPut = kindOf(view, at) === RecordKind.put;
+        const length = lengthWordOf(recordBytes(keyBytes, valueBytes), isExtent(view, at));
+        const goesOn = (flagsOf(view, at) & FLAG_BATCH_CONTINUES) !== 0;
+        if ((goesOn || !this.#pending.isEmpty) && !plantedTornBatches) {
+          if (isPut) this.#pending.put(bytes, keyAt, keyBytes, fileOffset, length);
+          else this.#pending.delete(bytes, keyAt, keyBytes);
+          if (!goesOn) await this.#pending.apply(target, budget);
+        } else if (isPut) target.replayPut(bytes, keyAt, keyBytes, fileOffset, length);
+        else target.replayDelete(bytes, keyAt, keyBytes);
+      }
+      at += paddedRecordBytes(keyBytes, valueBytes);
+    }
+    if (records !== header.recordCount)
+      throw corrupt(`a frame of ${path} holds ${records} records, not ${header.recordCount}`);
+  }
+
+  #noteLink(): void {
+    const end = this.#options.superblock.logEnd;
+    if (end !== null && sameLink(end.link, this.#link)) this.#passedEnd = true;
+  }
+}
