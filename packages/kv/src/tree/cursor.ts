@@ -14,10 +14,17 @@ import { Entry } from './entry.ts';
 import * as node from './node.ts';
 import { KEY_BYTES_MAX, Probe } from './probe.ts';
 import { MARK_USED } from './nodes.ts';
-import type { TreeSnapshot } from './snapshot.ts';
+import type { NodeMemory } from './nodes.ts';
 
 /** Where a seek ends: at the first key `>=` or `>` the given one, or at the last `<=` or `<` it. */
 export type SeekMode = '>=' | '>' | '<=' | '<';
+
+/** What a cursor walks over: a snapshot, which makes its cursors and so cannot be named here. */
+interface Frozen {
+  readonly memory: NodeMemory;
+  readonly root: number;
+  readonly released: boolean;
+}
 
 /** Stands for the place behind the last entry of a leaf that is not in memory; more entries no leaf has. */
 const BEHIND_LAST = 0xffff;
@@ -33,7 +40,7 @@ export class Cursor {
   blockedOn = 0;
   /** What the key leads to. */
   readonly entry = new Entry();
-  readonly #snapshot: TreeSnapshot;
+  readonly #snapshot: Frozen;
   /** The same memory as `keyBytes`. */
   readonly #keyWords: Uint32Array;
   readonly #top: number;
@@ -43,7 +50,7 @@ export class Cursor {
   #prefixOf = 0;
   #valid = false;
 
-  constructor(snapshot: TreeSnapshot) {
+  constructor(snapshot: Frozen) {
     this.#snapshot = snapshot;
     this.#keyWords = new Uint32Array(KEY_BYTES_MAX / 4 + 2);
     this.keyBytes = new Uint8Array(this.#keyWords.buffer);

@@ -6,7 +6,16 @@ import { assert } from '@aiokv/core';
 import * as node from './node.ts';
 import type { NodeMemory } from './nodes.ts';
 import { Probe } from './probe.ts';
-import type { Lifetimes, TreeSnapshot } from './snapshot.ts';
+
+/** What is asked of the snapshots, which are verified through here and so cannot be named. */
+interface Viewer {
+  readonly generation: number;
+  readonly older: Viewer | null;
+}
+
+interface Live {
+  readonly newestSnapshot: Viewer | null;
+}
 
 /** Negative, zero or positive, as a lies before, at or after b. */
 function compareKeys(a: Probe, b: Probe): number {
@@ -29,7 +38,7 @@ export function verifyTree(
   memory: NodeMemory,
   root: number,
   reachable: Set<number>,
-  live: Lifetimes | null,
+  live: Live | null,
   birthMax = Infinity,
 ): number | null {
   const visited = new Set<number>();
@@ -43,11 +52,11 @@ export function verifyTree(
 class Walk {
   readonly #memory: NodeMemory;
   readonly #visited: Set<number>;
-  readonly #live: Lifetimes | null;
+  readonly #live: Live | null;
   readonly #birthMax: number;
   absentLeaves = 0;
 
-  constructor(memory: NodeMemory, visited: Set<number>, live: Lifetimes | null, birthMax: number) {
+  constructor(memory: NodeMemory, visited: Set<number>, live: Live | null, birthMax: number) {
     this.#memory = memory;
     this.#visited = visited;
     this.#live = live;
@@ -87,7 +96,7 @@ class Walk {
 
   /** Invariant 4 of snapshot.ts. */
   #checkBirth(birth: number, parentBirth: number): void {
-    let snapshot: TreeSnapshot | null = this.#live?.newestSnapshot ?? null;
+    let snapshot: Viewer | null = this.#live?.newestSnapshot ?? null;
     for (; snapshot !== null; snapshot = snapshot.older) {
       assert(
         birth <= snapshot.generation || parentBirth > snapshot.generation,
