@@ -1,16 +1,16 @@
 /**
  * What the repository looks like: which layer may import which, how long files and functions may be, what
- * stands at the top, and that the list of error codes, their uses and their descriptions agree.
+ * stands at the top, and that the list of error codes, their uses and their descriptions agree. What the sources look
+ * like inside is looked at in test/structure.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
-import { dirname, join, relative, resolve, sep } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join, resolve, sep } from 'node:path';
 import test from 'ava';
 import ts from 'typescript';
 import { ERROR_CODES } from '@aiokv/core';
+import { ROOT, filesBelow, fromRoot, visit } from '../structure/sources.ts';
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const MOST_LINES_OF_A_FILE = 600;
 const MOST_LINES_OF_A_FUNCTION = 90;
 const FFI_PACKAGES = ['koffi', 'ffi-napi', 'ref-napi'];
@@ -28,49 +28,29 @@ interface Source {
   readonly tree: ts.SourceFile;
   /** Specifiers of imports and exports, and of `require` and `import()` of a string. */
   readonly imports: readonly string[];
-  /** Those of them that are there when the code runs. */
-  readonly runtimeImports: readonly string[];
 }
 
 const sources: readonly Source[] = Object.keys(BELOW).flatMap((name) =>
-  filesBelow(join(ROOT, 'packages', name, 'src'))
-    .filter((path) => path.endsWith('.ts'))
-    .map(readSource),
+  filesBelow(`packages/${name}/src`, '.ts').map((path) => readSource(join(ROOT, path))),
 );
-
-function filesBelow(directory: string): string[] {
-  return readdirSync(directory, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath, entry.name));
-}
 
 function readSource(path: string): Source {
   const text = readFileSync(path, 'utf8');
   const tree = ts.createSourceFile(path, text, ts.ScriptTarget.Latest, true);
   const imports: string[] = [];
-  const runtimeImports: string[] = [];
-  const add = (specifier: string, isTypeOnly: boolean): void => {
-    imports.push(specifier);
-    if (!isTypeOnly) runtimeImports.push(specifier);
-  };
   visit(tree, (node) => {
     if (ts.isImportDeclaration(node) && ts.isStringLiteral(node.moduleSpecifier)) {
-      add(node.moduleSpecifier.text, node.importClause?.isTypeOnly === true);
+      imports.push(node.moduleSpecifier.text);
     } else if (ts.isExportDeclaration(node) && node.moduleSpecifier !== undefined) {
-      if (ts.isStringLiteral(node.moduleSpecifier)) add(node.moduleSpecifier.text, node.isTypeOnly);
+      if (ts.isStringLiteral(node.moduleSpecifier)) imports.push(node.moduleSpecifier.text);
     } else if (ts.isCallExpression(node)) {
       const [first] = node.arguments;
       const isImport =
         node.expression.kind === ts.SyntaxKind.ImportKeyword || /^require\b/.test(node.expression.getText());
-      if (isImport && first !== undefined && ts.isStringLiteral(first)) add(first.text, false);
+      if (isImport && first !== undefined && ts.isStringLiteral(first)) imports.push(first.text);
     }
   });
-  return { path: relative(ROOT, path).split(sep).join('/'), text, tree, imports, runtimeImports };
-}
-
-function visit(node: ts.Node, see: (node: ts.Node) => void): void {
-  see(node);
-  ts.forEachChild(node, (child) => visit(child, see));
+  return { path: fromRoot(path), text, tree, imports };
 }
 
 function packageOf(source: Source): string {
@@ -141,32 +121,6 @@ test('every source file opens with a paragraph', (t) => {
     const afterInterpreter = text.replace(/^#!.*\n/, '');
     t.true(afterInterpreter.startsWith('/**'), `${path} does not say what it is`);
   }
-});
-
-test('no file imports itself by a detour', (t) => {
-  const importsOf = new Map(
-    sources.map(({ path, runtimeImports }) => [
-      path,
-      runtimeImports
-        .filter((specifier) => specifier.startsWith('.'))
-        .map((specifier) =>
-          relative(ROOT, resolve(ROOT, dirname(path), specifier))
-            .split(sep)
-            .join('/'),
-        ),
-    ]),
-  );
-  const done = new Set<string>();
-  const walk = (path: string, trail: readonly string[]): void => {
-    if (trail.includes(path)) t.fail(`a cycle: ${[...trail.slice(trail.indexOf(path)), path].join(' -> ')}`);
-    if (done.has(path) || trail.includes(path)) return;
-    for (const target of importsOf.get(path) ?? []) {
-      t.true(importsOf.has(target), `${path} imports ${target}, which is not there`);
-      walk(target, [...trail, path]);
-    }
-    done.add(path);
-  };
-  for (const path of importsOf.keys()) walk(path, []);
 });
 
 test('the top level is laid out as it should be', (t) => {

@@ -15,7 +15,7 @@
  * D3. The memory of a read is written at its completion, in one go, and never before or after.
  * D4. After `stop` nothing completes.
  */
-import { assert, clearImmediate, isAligned, setImmediate } from '@aiokv/core';
+import { assert, isAligned } from '@aiokv/core';
 import type { Random } from '@aiokv/core';
 import { constants } from 'node:os';
 import type { AlignedBuffer } from '../buffers.ts';

@@ -1,0 +1,77 @@
+/**
+ * The floors of each package, from the top: a file imports from its own floor and from those below, types counted, and
+ * nothing on a lower floor is given a function that leads up again. The table is the order that is meant; what does not
+ * keep it yet stands in exceptions.ts.
+ */
+
+export interface Floor {
+  /** Folders (with a slash at the end) and files of `packages/NAME/src`. */
+  readonly rooms: readonly string[];
+  readonly why: string;
+}
+
+export const FLOORS: Readonly<Record<string, readonly Floor[]>> = {
+  kv: [
+    { rooms: ['index.ts'], why: 'the public names; re-exports only' },
+    { rooms: ['open.ts'], why: 'puts a store together, so it knows every part' },
+    { rooms: ['store.ts'], why: 'control flow of the public calls' },
+    { rooms: ['options.ts'], why: 'what callers may set, in terms of the parts below' },
+    { rooms: ['write/'], why: 'conditions read what is there before they write' },
+    { rooms: ['read/'], why: 'finds a record through the index, then reads it' },
+    { rooms: ['maintenance/'], why: 'asks index, log and file when work is due; nobody asks it' },
+    { rooms: ['recovery/'], why: 'builds log and index from what it finds, with the help of the checkpoint' },
+    { rooms: ['checkpoint/'], why: 'writes the index, as of a place in the log' },
+    { rooms: ['index/'], why: 'where the record of each key is; pages come from files' },
+    { rooms: ['log/'], why: 'appends records to segments; knows no index' },
+    { rooms: ['file/'], why: 'slots, superblocks and growth of the one file' },
+    { rooms: ['tree/'], why: 'the ordered tree in memory: pure' },
+    { rooms: ['format/'], why: 'bytes on the device: pure' },
+    { rooms: ['failure/'], why: 'the one gate that says whether the store has failed' },
+  ],
+  aio: [
+    { rooms: ['index.ts', 'qualify-cli.ts'], why: 'the public names, and a command' },
+    { rooms: ['open.ts', 'qualify.ts', 'qualify-bench.ts'], why: 'choose a platform and put a queue together' },
+    { rooms: ['shards.ts'], why: 'several queues behind one face' },
+    { rooms: ['queue.ts'], why: 'what callers see: promises, handlers, waiting' },
+    {
+      rooms: ['pipeline.ts', 'promises.ts', 'abort.ts', 'checks.ts', 'fallback.ts'],
+      why: 'a request on its way, from its checks to its settlement',
+    },
+    { rooms: ['slots.ts', 'statistics.ts', 'diagnostics.ts', 'queue-options.ts'], why: 'what the pipeline is made of' },
+    { rooms: ['linux.ts', 'portable.ts'], why: 'platforms: files, and the choice of an engine' },
+    { rooms: ['engines/'], why: 'carry requests to a disk, behind the seam of engine.ts' },
+    { rooms: ['node-file.ts', 'directories.ts', 'thread-io.ts'], why: 'files and threads of Node alone' },
+    { rooms: ['raw/'], why: 'system calls and the memory that they share' },
+    { rooms: ['platform.ts', 'engine.ts'], why: 'the seams, and the numbers that both their sides use' },
+    { rooms: ['buffers.ts', 'prefault.ts'], why: 'aligned memory' },
+    { rooms: ['ffi/'], why: 'the only folder that knows a foreign-function interface' },
+  ],
+  core: [
+    { rooms: ['index.ts'], why: 'the public names' },
+    { rooms: ['waiters.ts', 'turn.ts', 'checksum.ts', 'codec.ts'], why: 'made of the floor below' },
+    { rooms: ['fifo.ts', 'clock.ts', 'options.ts', 'random.ts', 'xxhash.ts'], why: 'one noun each' },
+    { rooms: ['errors.ts', 'units.ts', 'timers.ts', 'xxhash-module.ts'], why: 'what needs nothing of ours' },
+  ],
+};
+
+/** Where a file of the packages stands: 0 is the top; undefined when the table has no room for it. */
+export function floorOf(path: string): number | undefined {
+  const [, name, , ...rest] = path.split('/');
+  const inside = rest.join('/');
+  const found = FLOORS[name as string]?.findIndex(({ rooms }) =>
+    rooms.some((room) => (room.endsWith('/') ? inside.startsWith(room) : inside === room)),
+  );
+  return found === -1 ? undefined : found;
+}
+
+/** Of packages: those further left stand higher. */
+const PACKAGES_FROM_THE_TOP = ['kv', 'aio', 'core'] as const;
+
+/** Whether one file stands higher than another, which may be of another package. */
+export function isAbove(upper: string, lower: string): boolean {
+  const [one, other] = [upper, lower].map((path) =>
+    PACKAGES_FROM_THE_TOP.findIndex((name) => path.startsWith(`packages/${name}/`)),
+  ) as [number, number];
+  if (one !== other) return one < other;
+  return (floorOf(upper) ?? 0) < (floorOf(lower) ?? 0);
+}
