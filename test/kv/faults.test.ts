@@ -5,7 +5,7 @@ import { SimulatedDisk } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
 import type { Store } from '@aiokv/kv';
 import { openPlanted } from '../../packages/kv/src/open.ts';
-import type { Planted } from '../../packages/kv/src/open.ts';
+import type { Planted } from '../../packages/kv/src/failure/planted.ts';
 import { GEOMETRY } from './crash/explorer.ts';
 
 async function storeOn(disk: SimulatedDisk): Promise<Store> {

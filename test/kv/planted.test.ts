@@ -6,7 +6,7 @@ import test from 'ava';
 import { Random } from '@aiokv/core';
 import { SimulatedDisk } from '@aiokv/aio';
 import { openPlanted } from '../../packages/kv/src/open.ts';
-import type { Planted } from '../../packages/kv/src/open.ts';
+import type { Planted } from '../../packages/kv/src/failure/planted.ts';
 import { GEOMETRY } from './crash/explorer.ts';
 
 /**

@@ -22,6 +22,10 @@ import { MAX_KEY_BYTES } from './format/record.ts';
 import { COMPARATOR_BYTEWISE, FEATURE_EXTENTS, FORMAT_VERSION } from './format/superblock.ts';
 import type { Geometry, Superblock } from './format/superblock.ts';
 import { corrupt } from './failure/errors.ts';
+import { FailureGate } from './failure/failure-gate.ts';
+import { NONE_PLANTED } from './failure/planted.ts';
+import type { Planted } from './failure/planted.ts';
+import { Flusher } from './file/flusher.ts';
 import { KeyIndex } from './index/key-index.ts';
 import { LogWriter } from './log/writer.ts';
 import { Slots } from './file/slots.ts';
@@ -30,6 +34,7 @@ import type { StoreOptions } from './options.ts';
 import { Checkpointer } from './checkpoint/checkpointer.ts';
 import type { Standing } from './checkpoint/checkpointer.ts';
 import { IndexLoader } from './recovery/index-loader.ts';
+import { Maintenance } from './maintenance/maintenance.ts';
 import { Mapping } from './index/mapping.ts';
 import { ProgressReporter } from './recovery/progress.ts';
 import { Recovery } from './recovery/recovery.ts';
@@ -42,6 +47,12 @@ const DATA_FILE = 'data.aiokv';
 const NEW_FILE = 'data.aiokv.new';
 const DEFAULT_PAGE_BYTES = 4096;
 
+/**
+ * Requests beside the frames of the log, and the reads of records, of which there are as many as the depth: 64 reads of
+ * index pages, 2 writes of a checkpoint, a flush, 2 writes of superblocks; 16 reads of an opening. The queue never refuses one.
+ */
+const OTHER_REQUESTS = 256;
+
 type ResolvedOptions = StoreOptions & { platform: Platform };
 
 /**
@@ -52,27 +63,7 @@ type ResolvedOptions = StoreOptions & { platform: Platform };
  *   ERR_AIOKV_NO_DIRECT_IO, ERR_AIOKV_NO_SPACE; AiokvTypeError ERR_AIOKV_INVALID_OPTION
  */
 export function open(directory: string, options?: Partial<StoreOptions>): Promise<Store> {
-  return openPlanted(directory, options, {});
-}
-
-/** Defects that can be switched on, to see whether the crash tests find them. */
-export interface Planted {
-  /** Acknowledges before the flush. */
-  readonly earlyAcknowledgement?: boolean;
-  /** Gives the slots of the checkpoint before back before the superblock of the next is durable. */
-  readonly earlyReuse?: boolean;
-  /** Takes a page for the one that is meant when it is whole. */
-  readonly uncheckedTag?: boolean;
-  /** Lets the replay start behind what was flushed instead of behind the checkpoint, inside a batch perhaps. */
-  readonly lateStart?: boolean;
-  /** Leaves the epoch out of what is hashed: it is always the same. */
-  readonly sameEpoch?: boolean;
-  /** Replays the records of a batch that a crash cut off. */
-  readonly tornBatches?: boolean;
-  /** Serves what recovery has accepted without writing it again. */
-  readonly unsecuredTail?: boolean;
-  /** Takes pages that changed after the cut of a checkpoint for what that checkpoint holds. */
-  readonly latePages?: boolean;
+  return openPlanted(directory, options, NONE_PLANTED);
 }
 
 /** @internal For the crash tests; see `Planted`. */
@@ -87,7 +78,8 @@ export async function openPlanted(
   try {
     await requireLock(file);
     // Never blocking: while the file grows, ext4 keeps all who submit to it waiting until its writes are done.
-    queue = new Queue(resolved.platform, { depth: resolved.queueDepth, maxWaiting: 1024, neverBlock: true });
+    const maxWaiting = LogWriter.mostRequests(resolved.writeBufferBytes) + OTHER_REQUESTS;
+    queue = new Queue(resolved.platform, { depth: resolved.queueDepth, maxWaiting, neverBlock: true });
     return await openStore(file, queue, resolved, planted);
   } catch (error) {
     await queue?.close();
@@ -167,7 +159,7 @@ async function makeDataFile(directory: string, options: ResolvedOptions): Promis
     }
     const queue = new Queue(platform, { depth: 4 });
     try {
-      await saveSuperblock(queue, file, firstSuperblock(geometry));
+      await saveSuperblock(queue, file, firstSuperblock(geometry), new Flusher(queue, file));
     } finally {
       await queue.close();
     }
@@ -216,11 +208,13 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
     file,
     pageBytes: geometry.pageBytes,
     indexBytes: options.indexBytes,
-    plantedUncheckedTag: planted.uncheckedTag === true,
+    planted,
   });
   const budget = new TurnBudget(options.clock);
   const progress = new ProgressReporter(options.onProgress, options.clock);
-  const superblocks = new SuperblockKeeper(queue, file, loaded);
+  const flusher = new Flusher(queue, file);
+  const gate = new FailureGate();
+  const superblocks = new SuperblockKeeper(queue, file, flusher, loaded);
   const { standing, recovered } = await recover(file, queue, superblocks, index, budget, progress, planted).catch(
     async (error: unknown) => {
       index.close();
@@ -235,6 +229,8 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
   const log = new LogWriter({
     queue,
     file,
+    flusher,
+    gate,
     slots,
     geometry,
     uuid: superblock.uuid,
@@ -243,10 +239,9 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
     writeBufferBytes: options.writeBufferBytes,
     flushIntervalMs: options.flushIntervalMs,
     clock: options.clock,
-    plantedEarlyAcknowledgement: planted.earlyAcknowledgement === true,
+    planted,
   });
   index.admitted(log.appendedThrough);
-  superblocks.flush = () => log.flushFile();
   if ((superblock.incompatibleFeatures & FEATURE_EXTENTS) === 0n) {
     // A version that does not know extents would take their tables for values.
     const incompatibleFeatures = superblock.incompatibleFeatures | FEATURE_EXTENTS;
@@ -260,25 +255,32 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
       geometry,
       epoch,
       log,
+      gate,
+      flusher,
       clock: options.clock,
       superblocks,
       index,
       checkpointBytes: options.checkpointBytes,
-      plantedEarlyReuse: planted.earlyReuse === true,
-      plantedLateStart: planted.lateStart === true,
-      plantedLatePages: planted.latePages === true,
+      planted,
     },
     standing,
+    recovered.replayedBytes,
   );
-  index.onExact = checkpointer.onExact;
-  index.mayDrain = checkpointer.mayDrain;
-  // What was replayed may fill the memory.
-  if (index.pager.needsCheckpoint) index.requestExact();
-  index.onFailure = (error) => {
-    log.latch(error);
-    checkpointer.abandon(log.latched ?? error);
-  };
-  return new Store({ options, geometry, file, queue, log, index, budget, superblocks, checkpointer });
+  const maintenance = new Maintenance({ index, log, checkpointer, gate });
+  maintenance.start();
+  return new Store({
+    options,
+    geometry,
+    file,
+    queue,
+    log,
+    index,
+    budget,
+    superblocks,
+    checkpointer,
+    maintenance,
+    gate,
+  });
 }
 
 /** Fills the index with what the last checkpoint holds, and what was written behind it. */
@@ -294,9 +296,8 @@ async function recover(
   const superblock = superblocks.current;
   const standing = await loadIndex(file, queue, superblock, index, budget, progress, planted);
   index.pager.use(standing.mapping);
-  const recovery = new Recovery(queue, file, superblock, index, budget, progress, planted.tornBatches === true);
+  const recovery = new Recovery(queue, file, superblock, index, budget, progress, planted);
   const recovered = await recovery.run();
-  if (index.failure !== null) throw index.failure;
   if (planted.unsecuredTail !== true) await recovery.secure();
   // Slots that an older copy leads to are about to be used again.
   if (!superblocks.isEverywhere) await superblocks.save({});
@@ -314,7 +315,7 @@ async function loadIndex(
   planted: Planted,
 ): Promise<Standing> {
   if (superblock.checkpointRoot === 0) return { mapping: new Mapping(), slots: new Set() };
-  const loader = new IndexLoader(queue, file, budget, progress, { plantedUncheckedTag: planted.uncheckedTag === true });
+  const loader = new IndexLoader(queue, file, budget, progress, planted);
   return index.restore((memory) => loader.load(superblock, memory, index.pager.limitBytes));
 }
 

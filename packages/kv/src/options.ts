@@ -86,6 +86,9 @@ export interface RangeOptions {
 
 export const DURABILITIES = ['flushed', 'written', 'buffered'] as const;
 
+/** What `put`, `del` and `batch` take. */
+export const WRITE_OPTION_NAMES = { durability: true, ifAbsent: true, ifVersion: true };
+
 const storeShape: OptionShape<StoreOptions> = {
   createIfMissing: boolean(true),
   errorIfExists: boolean(false),

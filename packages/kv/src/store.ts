@@ -2,18 +2,18 @@
  * The store: the control flow of the public calls, and nothing of how a frame or a node looks.
  *
  * ```
- *   put/del/batch ─► check ─► writes: log.append ─► index.admit ─► log.durable ─► acknowledged         (write-line.ts)
- *   get, getMany  ─► points                                                                            (read/point-reads.ts)
- *   iterator      ─► ranges                                                                            (read/range-reads.ts)
+ *   put, del, batch ─► check ─► write queue ─► admitted ─► log ─► acknowledged        (write/write-queue.ts)
+ *   get, getMany    ─► point reads                                                    (read/point-reads.ts)
+ *   iterator        ─► range reads                                                    (read/range-reads.ts)
+ *   checkpoint      ─► maintenance                                                    (maintenance/maintenance.ts)
  * ```
  *
- * A1. Admission is one synchronous step: sequence, bytes in the open frame, entry in the overlay. Every
- *     read that is called after it sees it, every read called before does not.
- * A2. Writes are admitted in the order in which they were called (write-line.ts).
- * A3. Whatever is wrong with a call is found before A1 begins.
+ * STORE-1. Whatever is wrong with a call is found before anything changes.
+ * STORE-2. `close` may be called at any moment. What was called before settles; what is called after is refused.
  */
-import { AiokvTypeError, MIB } from '@aiokv/core';
+import { AiokvTypeError, MIB, refuseUnknown } from '@aiokv/core';
 import type { DirectFile, Queue, QueueStatistics } from '@aiokv/aio';
+import type { FailureGate } from './failure/failure-gate.ts';
 import { Conditions } from './write/conditions.ts';
 import { closed } from './failure/errors.ts';
 import { maxRecordBytes } from './format/extent.ts';
@@ -31,12 +31,13 @@ import { PointReads } from './read/point-reads.ts';
 import { RangeReads } from './read/range-reads.ts';
 import { RecordReader } from './read/record-reader.ts';
 import type { Checkpointer } from './checkpoint/checkpointer.ts';
+import type { Maintenance } from './maintenance/maintenance.ts';
 import type { Versioned } from './read/results.ts';
-import { DURABILITIES, resolveRange } from './options.ts';
+import { DURABILITIES, WRITE_OPTION_NAMES, resolveRange } from './options.ts';
 import type { RangeOptions, StoreOptions, WriteOptions } from './options.ts';
 import type { SuperblockKeeper } from './file/superblocks.ts';
 import type { TurnBudget } from '@aiokv/core';
-import { WriteLine } from './write/write-queue.ts';
+import { WriteQueue } from './write/write-queue.ts';
 
 export interface StoreStatistics {
   /**
@@ -66,6 +67,8 @@ export interface StoreParts {
   readonly budget: TurnBudget;
   readonly superblocks: SuperblockKeeper;
   readonly checkpointer: Checkpointer;
+  readonly maintenance: Maintenance;
+  readonly gate: FailureGate;
 }
 
 /** A close leaves no more of the log than this to be replayed. */
@@ -76,32 +79,33 @@ export class Store implements AsyncDisposable {
   readonly #reader: RecordReader;
   readonly #points: PointReads;
   readonly #ranges: RangeReads;
-  readonly #writes: WriteLine;
+  readonly #writes: WriteQueue;
   readonly #key = createKeyScratch();
   #closing: Promise<void> | null = null;
 
   /** @internal Stores are made by `open`. */
   constructor(parts: StoreParts) {
     this.#parts = parts;
-    const { geometry, options, queue, file, log, index, budget } = parts;
+    const { geometry, options, queue, file, log, index, maintenance, gate, budget } = parts;
     this.#reader = new RecordReader(queue, file, log, maxRecordBytes(geometry));
     this.#points = new PointReads({ index, log, reader: this.#reader, budget });
     this.#ranges = new RangeReads(index, this.#points, this.#requireOpen);
-    this.#writes = new WriteLine({
+    this.#writes = new WriteQueue({
       log,
       index,
+      maintenance,
+      gate,
       geometry,
       clock: options.clock,
       key: this.#key,
-      conditions: new Conditions(index, log, this.#reader),
+      conditions: new Conditions({ index, log, reader: this.#reader, budget }),
       limits: {
         geometry,
         valueBytes: parts.superblocks.current.maxValueBytes,
         batchBytes: options.maxBatchBytes,
-        stepBytes: Math.min(MOST_STEP_BYTES, LogWriter.maxGroupBytes(geometry, options.writeBufferBytes)),
+        stepBytes: Math.min(MOST_STEP_BYTES, LogWriter.maxStepBytes(geometry, options.writeBufferBytes)),
       },
       budget,
-      requireOpen: this.#requireOpen,
     });
   }
 
@@ -159,11 +163,12 @@ export class Store implements AsyncDisposable {
    */
   put(key: Bytes, value: Bytes, options?: Partial<WriteOptions>): Promise<void> {
     try {
-      const level = this.#levelOf(options);
-      if (conditionOf(options) !== null) return this.#writes.batch([{ ...options, type: 'put', key, value }], level);
+      const level = this.#levelOf('put', options);
+      const version = conditionOf(options);
       const bytes = encodeValue(value);
       const keyBytes = encodeKey(key, this.#key);
-      return this.#writes.write(RecordKind.put, keyBytes, bytes, level);
+      if (version === null) return this.#writes.write(RecordKind.put, keyBytes, bytes, level);
+      return this.#writes.writeIf(version, RecordKind.put, keyBytes, bytes, level);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -172,10 +177,11 @@ export class Store implements AsyncDisposable {
   /** Removes a key; no error when it is not there. Throws as `put`. */
   del(key: Bytes, options?: Partial<WriteOptions>): Promise<void> {
     try {
-      const level = this.#levelOf(options);
-      if (conditionOf(options) !== null) return this.#writes.batch([{ ...options, type: 'del', key }], level);
+      const level = this.#levelOf('del', options);
+      const version = conditionOf(options);
       const keyBytes = encodeKey(key, this.#key);
-      return this.#writes.write(RecordKind.del, keyBytes, NO_VALUE, level);
+      if (version === null) return this.#writes.write(RecordKind.del, keyBytes, NO_VALUE, level);
+      return this.#writes.writeIf(version, RecordKind.del, keyBytes, NO_VALUE, level);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -190,7 +196,7 @@ export class Store implements AsyncDisposable {
    */
   batch(operations: readonly BatchOperation[], options?: Partial<WriteOptions>): Promise<void> {
     try {
-      const level = this.#levelOf(options);
+      const level = this.#levelOf('batch', options);
       if (conditionOf(options) !== null) {
         throw new AiokvTypeError(
           'ERR_AIOKV_INVALID_OPTION',
@@ -216,7 +222,7 @@ export class Store implements AsyncDisposable {
   /** Settles when every write admitted before it survives power loss. */
   async flush(): Promise<void> {
     this.#requireOpen();
-    await this.#writes.settled;
+    await this.#writes.settled();
     await this.#parts.log.durable('flushed');
   }
 
@@ -228,8 +234,8 @@ export class Store implements AsyncDisposable {
    */
   async checkpoint(): Promise<void> {
     this.#requireOpen();
-    await this.#writes.settled;
-    await this.#parts.checkpointer.now();
+    await this.#writes.settled();
+    await this.#parts.maintenance.checkpoint();
   }
 
   statistics(): StoreStatistics {
@@ -264,22 +270,21 @@ export class Store implements AsyncDisposable {
   };
 
   async #close(): Promise<void> {
-    const { log, queue, file, index, checkpointer } = this.#parts;
+    const { log, queue, file, index, maintenance, gate } = this.#parts;
     this.#ranges.endAll();
     try {
-      await this.#writes.settled;
-      if (log.latched === null) {
+      await this.#writes.settled();
+      if (gate.log === null) {
         await log.durable('flushed');
         await this.#saveEnd();
       }
     } finally {
-      await checkpointer.settle();
-      await log.close();
-      index.close();
+      // From the top to the bottom: what is stopped asks nothing of those below any more.
+      await maintenance.stop();
       // A page that comes in may have records read.
       await index.quiet();
       await this.#reader.quiet();
-      checkpointer.abandon(log.latched ?? closed());
+      await log.close();
       await queue.close();
       await file.close();
     }
@@ -287,27 +292,35 @@ export class Store implements AsyncDisposable {
 
   /** Leaves behind what the next opening needs: a checkpoint if much would have to be replayed, and the end of the log. */
   async #saveEnd(): Promise<void> {
-    const { log, superblocks, checkpointer } = this.#parts;
-    await checkpointer.settle();
-    if (checkpointer.uncoveredBytes > REPLAY_BYTES_AFTER_CLOSE) {
+    const { log, superblocks, checkpointer, maintenance, gate } = this.#parts;
+    await maintenance.settle();
+    if (checkpointer.uncoveredBytes > REPLAY_BYTES_AFTER_CLOSE && gate.writes === null) {
       // Without it the next opening takes longer, and nothing else; a full device is no reason not to close.
-      await checkpointer.now().catch((error: unknown) => {
-        if (log.latched !== null) throw error;
+      await maintenance.checkpoint().catch((error: unknown) => {
+        if (gate.log !== null) throw error;
       });
     }
-    if (log.appendedThrough !== superblocks.current.logEnd?.lastSequence) await superblocks.save({ logEnd: log.end });
+    // A checkpoint that is saved later would take the end of the log for one that writes have passed.
+    await maintenance.stop();
+    if (log.appendedThrough === superblocks.current.logEnd?.lastSequence) return;
+    try {
+      await superblocks.save({ logEnd: log.end });
+    } catch (error) {
+      throw log.fail(error);
+    }
   }
 
-  #levelOf(options: Partial<WriteOptions> | undefined): Durability {
+  #levelOf(call: string, options: Partial<WriteOptions> | undefined): Durability {
     this.#requireOpen();
-    const { log } = this.#parts;
-    if (log.latched !== null) throw log.latched;
-    const level = options?.durability;
+    this.#parts.gate.requireWritable();
+    if (options === undefined) return this.#parts.options.durability;
+    refuseUnknown(call, WRITE_OPTION_NAMES, options);
+    const level = options.durability;
     if (level === undefined) return this.#parts.options.durability;
     if (!DURABILITIES.includes(level)) {
       throw new AiokvTypeError(
         'ERR_AIOKV_INVALID_OPTION',
-        `durability must be one of ${DURABILITIES.join(', ')}, not ${level as string}`,
+        `${call}: durability must be one of ${DURABILITIES.join(', ')}, not ${level as string}`,
       );
     }
     return level;

@@ -22,7 +22,7 @@ import { SimulatedDisk } from '@aiokv/aio';
 import type { Platform } from '@aiokv/aio';
 import type { Store, StoreOptions } from '@aiokv/kv';
 import { openPlanted } from '../../../packages/kv/src/open.ts';
-import type { Planted } from '../../../packages/kv/src/open.ts';
+import type { Planted } from '../../../packages/kv/src/failure/planted.ts';
 import { GEOMETRY, HistoryMaker, Ledger, call, contentsOf, describeStep, readAll } from './history.ts';
 import type { Step } from './history.ts';
 import { DIRECTORY } from './life.ts';

@@ -11,7 +11,7 @@ import { ManualClock } from '@aiokv/core';
 import type { SimulatedDisk } from '@aiokv/aio';
 import type { Store } from '@aiokv/kv';
 import { openPlanted } from '../../../packages/kv/src/open.ts';
-import type { Planted } from '../../../packages/kv/src/open.ts';
+import type { Planted } from '../../../packages/kv/src/failure/planted.ts';
 import { GEOMETRY, call, contentsOf, readAll } from './history.ts';
 import type { Group, Ledger, Step } from './history.ts';
 import type { Watch } from './watch.ts';

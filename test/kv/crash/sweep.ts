@@ -32,7 +32,7 @@
  */
 import { Random } from '@aiokv/core';
 import { SimulatedDisk } from '@aiokv/aio';
-import type { Planted } from '../../../packages/kv/src/open.ts';
+import type { Planted } from '../../../packages/kv/src/failure/planted.ts';
 import { SEGMENT_HEADER_BYTES, SegmentKind, readSegmentHeader } from '../../../packages/kv/src/format/segment.ts';
 import { GEOMETRY, HistoryMaker, Ledger, ALL_KEYS, call, contentsOf, describeStep, readAll } from './history.ts';
 import type { Group, Step } from './history.ts';

@@ -1,24 +1,28 @@
 /**
- * Checkpoints: the index as it was at one sequence, on the device, so that an opening need not replay the log
- * from its beginning. Pages that did not change since the last one stay where they are.
+ * Checkpoints: the index as it was at one sequence, on the device, so that an opening need not replay the log from its
+ * beginning. Pages that did not change since the last one stay where they are.
  *
  * ```
  *   tree frozen at S ─► changed pages ─► mapping ─► root ─► flush ─► superblock ─► slots of the old one are free
  *                       (and those of segments that hold little else)
  * ```
  *
- * H1. A checkpoint holds exactly what the first S writes left behind, and S never lies inside a batch.
- * H2. Everything that it leads to is flushed before the superblock names it: pages, mapping, root, and the log
+ * CHECK-1. A checkpoint holds exactly what the first S writes left behind, and S never lies inside a batch.
+ * CHECK-2. Everything that it leads to is flushed before the superblock names it: pages, mapping, root, and the log
  *     through S.
- * H3. A slot that the checkpoint before it leads to is used again only when the superblock of this one is durable.
- * H4. The work is done in slices; what is frozen is not changed by writes meanwhile.
- * H5. A checkpoint that fails leaves the one before it as it was. A flush that fails latches the store.
- * H6. While only the reserve is left a checkpoint empties as many old segments as its slots can take, so that the
+ * CHECK-3. A slot that the checkpoint before it leads to is used again only when the superblock of this one is durable.
+ * CHECK-4. The work is done in slices; what is frozen is not changed by writes meanwhile.
+ * CHECK-5. A checkpoint that fails leaves the one before it as it was. If the superblock or a flush fails, so does the
+ *     store.
+ * CHECK-6. While only the reserve is left, a checkpoint empties as many old segments as its slots can take, so that the
  *     index ends in as few as it can, and the next checkpoint has room again.
- * H7. Pages that are not in memory are as the one before has them; they are read only to be moved.
+ * CHECK-7. Pages that are not in memory are as the one before has them; they are read only to be moved.
+ *
+ * It is told when to write one (maintenance.ts), and says when one is due: after enough bytes of the log, or when
+ * changed pages fill a quarter of the memory.
  */
 import { MIB } from '@aiokv/core';
-import type { AiokvError, Clock, Sequence } from '@aiokv/core';
+import type { Clock, Sequence } from '@aiokv/core';
 import type { DirectFile, Queue } from '@aiokv/aio';
 import {
   ENTRY_BYTES,
@@ -34,6 +38,9 @@ import { encodePage, imageBytes } from '../format/page.ts';
 import type { NodeWords } from '../format/page.ts';
 import { FEATURE_CHECKPOINT } from '../format/superblock.ts';
 import type { Geometry } from '../format/superblock.ts';
+import type { FailureGate } from '../failure/failure-gate.ts';
+import type { Planted } from '../failure/planted.ts';
+import type { Flusher } from '../file/flusher.ts';
 import type { KeyIndex } from '../index/key-index.ts';
 import type { LogWriter } from '../log/writer.ts';
 import type { CheckpointNeeds, Slots } from '../file/slots.ts';
@@ -51,24 +58,14 @@ export interface CheckpointerOptions {
   readonly geometry: Geometry;
   readonly epoch: number;
   readonly log: LogWriter;
+  readonly gate: FailureGate;
+  readonly flusher: Flusher;
   readonly clock: Clock;
   readonly superblocks: SuperblockKeeper;
   readonly index: KeyIndex;
   /** So many bytes of the log at least are behind a checkpoint before the next is written; more with a larger index. */
   readonly checkpointBytes: number;
-  /** For tests only: gives slots back before the superblock is durable, which the crash tests must find. */
-  readonly plantedEarlyReuse: boolean;
-  /** For tests only: lets the replay start behind what is flushed, and not behind the checkpoint. */
-  readonly plantedLateStart: boolean;
-  /** For tests only: takes pages that changed after the cut for what the checkpoint holds. */
-  readonly plantedLatePages: boolean;
-}
-
-interface Waiter {
-  /** What was written before it began to wait. */
-  readonly through: Sequence;
-  resolve(): void;
-  reject(error: Error): void;
+  readonly planted: Planted;
 }
 
 /** The checkpoint that the device has. */
@@ -98,14 +95,15 @@ export class Checkpointer implements CheckpointNeeds {
   /** Its own, for writers would leave it a page a turn. */
   readonly #budget: TurnBudget;
   #standing: Standing;
-  #running: Promise<void> | null = null;
-  #waiters: Waiter[] = [];
-  #coveredBytes = 0;
+  /** Bytes of the log, as `LogWriter.appendedBytes` counts them, that the standing checkpoint covers; below 0: replayed. */
+  #coveredBytes: number;
   /** By the checkpoint that is written. */
   #slotsTaken: readonly number[] = [];
 
-  constructor(options: CheckpointerOptions, standing: Standing) {
+  /** @param replayedBytes bytes of records that an opening has replayed: the standing checkpoint does not cover them */
+  constructor(options: CheckpointerOptions, standing: Standing, replayedBytes: number) {
     this.#options = options;
+    this.#coveredBytes = -replayedBytes;
     this.#budget = new TurnBudget(options.clock, SLICE_MS);
     this.#standing = standing;
     options.slots.expectCheckpoints(this);
@@ -123,86 +121,50 @@ export class Checkpointer implements CheckpointNeeds {
     return Math.max(0, this.nextBytes - this.#standing.slots.size * this.#options.geometry.segmentBytes);
   }
 
-  /** Bytes of the log that are not in a checkpoint, as far as they were appended since the store was opened. */
+  /** Bytes of records in the log that an opening would have to replay. */
   get uncoveredBytes(): number {
     return this.#options.log.appendedBytes - this.#coveredBytes;
   }
 
-  /** Told whenever the tree is what the first `sequence` writes left behind: begins a checkpoint when one is due. */
-  readonly onExact = (tree: Tree, sequence: Sequence): void => {
-    if (this.#running !== null) return;
-    const { log, index, checkpointBytes } = this.#options;
-    if (log.latched !== null) {
-      this.abandon(log.latched);
-      return;
-    }
-    const waiters = this.#waiters.filter(({ through }) => through <= sequence);
-    // There is nothing yet that a checkpoint could hold, nor a log that it could lead to.
-    if (sequence === 0) {
-      for (const waiter of waiters) waiter.resolve();
-      this.#waiters = this.#waiters.filter(({ through }) => through > sequence);
-      return;
-    }
-    const { bytes } = this.#standing.mapping;
-    const dueBytes = Math.max(checkpointBytes, bytes, Math.min(SPACING * bytes, MOST_SPACING_BYTES));
-    const isDue = this.uncoveredBytes >= dueBytes;
-    if (!isDue && !index.pager.needsCheckpoint && waiters.length === 0) return;
-    this.#waiters = this.#waiters.filter(({ through }) => through > sequence);
-    const { changedBytes } = tree;
-    const snapshot = tree.cut();
-    const coveredBytes = log.appendedBytes;
-    this.#running = this.#run(tree, snapshot, sequence)
-      .then(
-        () => {
-          this.#coveredBytes = coveredBytes;
-          for (const waiter of waiters) waiter.resolve();
-        },
-        (error: unknown) => {
-          tree.keepDirty(changedBytes);
-          // Tried again when half as much was written again; a device that is full would be asked all the time.
-          this.#coveredBytes = Math.max(this.#coveredBytes, coveredBytes - checkpointBytes / 2);
-          for (const waiter of waiters) waiter.reject(error as Error);
-        },
-      )
-      .finally(() => {
-        snapshot.release();
-        this.#running = null;
-        index.pager.makeRoom();
-        if (this.#waiters.length > 0) index.requestExact();
-        else index.drainAgain();
-      });
-  };
+  /** Memory is short because of pages that changed since the last cut: only a checkpoint makes them clean. */
+  get isMemoryShort(): boolean {
+    return this.#options.index.pager.needsCheckpoint;
+  }
 
-  /** False while the nodes that change must wait for the checkpoint that is written, or memory would run over. */
-  readonly mayDrain = (): boolean => this.#running === null || !this.#options.index.pager.needsCheckpoint;
+  get isDue(): boolean {
+    const { bytes } = this.#standing.mapping;
+    const { checkpointBytes } = this.#options;
+    const dueBytes = Math.max(checkpointBytes, bytes, Math.min(SPACING * bytes, MOST_SPACING_BYTES));
+    return this.isMemoryShort || this.uncoveredBytes >= dueBytes;
+  }
 
   /**
-   * Writes a checkpoint of what was written so far. Settles when it is durable.
+   * Writes a checkpoint of the tree as it is now. Called when no other is being written.
    *
+   * @param sequence what the tree holds: exactly what the first so many writes left behind
+   * @param logBytes `LogWriter.appendedBytes` at that sequence
    * @throws AiokvError ERR_AIOKV_NO_SPACE, ERR_AIOKV_LATCHED; SystemCallError: the one before it stands
    */
-  async now(): Promise<void> {
-    const { log, index } = this.#options;
-    if (log.latched !== null) throw log.latched;
-    await new Promise<void>((resolve, reject) => {
-      this.#waiters.push({ through: index.admittedThrough, resolve, reject });
-      if (this.#running === null) index.requestExact();
-    });
-  }
-
-  /** Waits for the one that is written, whatever comes of it. */
-  async settle(): Promise<void> {
-    await this.#running;
-  }
-
-  /** Whoever waits for a checkpoint that will not begin any more is told. */
-  abandon(error: Error): void {
-    for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
+  async write(sequence: Sequence, logBytes: number): Promise<void> {
+    const { index, checkpointBytes } = this.#options;
+    const { tree } = index;
+    const { changedBytes } = tree;
+    const snapshot = tree.cut();
+    try {
+      await this.#run(tree, snapshot, sequence);
+      this.#coveredBytes = logBytes;
+    } catch (error) {
+      tree.keepDirty(changedBytes);
+      // Tried again when half as much was written again; a device that is full would be asked all the time.
+      this.#coveredBytes = Math.max(this.#coveredBytes, logBytes - checkpointBytes / 2);
+      throw error;
+    } finally {
+      snapshot.release();
+    }
   }
 
   async #run(tree: Tree, snapshot: TreeSnapshot, sequence: Sequence): Promise<void> {
-    const { log, slots, superblocks, index } = this.#options;
-    const { plantedEarlyReuse, plantedLateStart, plantedLatePages } = this.#options;
+    const { log, gate, flusher, slots, superblocks, index, planted } = this.#options;
     const writer = new SegmentWriter({ ...this.#options, uuid: superblocks.current.uuid, sequence });
     const old = this.#standing;
     this.#slotsTaken = writer.slots;
@@ -214,30 +176,30 @@ export class Checkpointer implements CheckpointNeeds {
       await writer.finish();
       for (const slot of writer.slots) kept.add(slot);
       const unneeded = [...old.slots].filter((slot) => !kept.has(slot));
-      if (plantedEarlyReuse) slots.giveBack(unneeded);
-      // H2.
+      if (planted.earlyReuse === true) slots.giveBack(unneeded);
+      // CHECK-2.
       await log.durable('flushed');
-      await log.flushFile();
-      await this.#latching(() =>
+      await this.#orFail(flusher.flush());
+      await this.#orFail(
         superblocks.save({
           incompatibleFeatures: superblocks.current.incompatibleFeatures | FEATURE_CHECKPOINT,
           checkpointRoot: root,
           checkpointSequence: sequence,
-          logStart: log.startAfter(plantedLateStart ? log.flushedThrough : sequence),
+          logStart: log.startAfter(planted.lateStart === true ? log.flushedThrough : sequence),
           logEnd: null,
         }),
       );
       this.#standing = { mapping, slots: kept };
-      tree.markClean(plantedLatePages ? { generation: snapshot.generation + 1 } : snapshot);
+      tree.markClean(planted.latePages === true ? { generation: snapshot.generation + 1 } : snapshot);
       const loadsDone = index.pager.loadsDone();
       index.pager.use(mapping);
-      // H3.
+      // CHECK-3.
       await loadsDone;
-      if (!plantedEarlyReuse) slots.giveBack(unneeded);
+      if (planted.earlyReuse !== true) slots.giveBack(unneeded);
     } catch (error) {
-      // H5. Writes under way still go to these slots, so they are given back after them.
+      // CHECK-5. Writes under way still go to these slots, so they are given back after them.
       await writer.finish().catch(() => undefined);
-      if (log.latched === null) slots.giveBack(writer.slots);
+      if (gate.log === null) slots.giveBack(writer.slots);
       throw error;
     } finally {
       this.#slotsTaken = [];
@@ -270,7 +232,7 @@ export class Checkpointer implements CheckpointNeeds {
     for (const [slot, bytes] of order) {
       newBytes += bytes;
       const isLittle = held <= SPARE_SEGMENTS || held * geometry.segmentBytes <= GARBAGE_FACTOR * liveBytes;
-      // H6.
+      // CHECK-6.
       const isTooMuch = slots.indexSlotsOf(newBytes) > slots.availableFor('checkpoint');
       if (isShort ? isTooMuch : isLittle) break;
       victims.add(slot);
@@ -344,13 +306,12 @@ export class Checkpointer implements CheckpointNeeds {
     return fileOffset;
   }
 
-  /** What the device holds is uncertain when this fails. */
-  async #latching(work: () => Promise<unknown>): Promise<void> {
+  /** CHECK-5. What the device holds is uncertain when this fails. */
+  async #orFail(work: Promise<unknown>): Promise<void> {
     try {
-      await work();
+      await work;
     } catch (error) {
-      this.#options.log.latch(error);
-      throw this.#options.log.latched as AiokvError;
+      throw this.#options.log.fail(error);
     }
   }
 }

@@ -44,15 +44,6 @@ export function growthFailed(what: string, cause: unknown): AiokvError {
   return new AiokvError('ERR_AIOKV_IO', `${what} (${reason}): check the device and the file system`, { cause });
 }
 
-/** What every call gets after a write or a flush has failed. */
-export function latchedBy(cause: unknown): AiokvError {
-  return new AiokvError(
-    'ERR_AIOKV_LATCHED',
-    'a write to the device failed, so what is on it is uncertain: close the store, mend the device, open it again',
-    { cause },
-  );
-}
-
 export function closed(): AiokvError {
   return new AiokvError('ERR_AIOKV_CLOSED', 'the store is closed: open it again');
 }

@@ -17,6 +17,7 @@ import {
   superblockOffset,
 } from '../format/superblock.ts';
 import type { Superblock } from '../format/superblock.ts';
+import type { Flusher } from './flusher.ts';
 import { corrupt, requireFull } from '../failure/errors.ts';
 
 /** Bytes in front of slot 0, the same in every store: a reader must find the copies before it knows anything. */
@@ -63,7 +64,7 @@ export async function saveSuperblock(
   queue: Queue,
   file: DirectFile,
   superblock: Superblock,
-  flush: () => Promise<unknown> = () => queue.fdatasync(file),
+  flusher: Flusher,
 ): Promise<bigint> {
   const { headerBytes, writeAlignment } = superblock.geometry;
   const block = allocateAligned(writeAlignment);
@@ -78,7 +79,7 @@ export async function saveSuperblock(
         requireFull('write', await queue.write(file, block, { offset }), writeAlignment, file.path);
       }),
     );
-    await flush();
+    await flusher.flush();
   }
   return hash;
 }
@@ -90,18 +91,17 @@ export class SuperblockKeeper {
   #current: Superblock;
   #hash: bigint;
   #saving: Promise<unknown> = Promise.resolve();
-  /** How the file is flushed: by the log, as soon as there is one (C7 of log/commit.ts). */
-  flush: () => Promise<unknown>;
+  readonly #flusher: Flusher;
   /** Whether all copies were the same when it was opened. */
   readonly isEverywhere: boolean;
 
-  constructor(queue: Queue, file: DirectFile, { superblock, hash, isEverywhere }: LoadedSuperblock) {
+  constructor(queue: Queue, file: DirectFile, flusher: Flusher, { superblock, hash, isEverywhere }: LoadedSuperblock) {
     this.#queue = queue;
     this.#file = file;
     this.#current = superblock;
     this.#hash = hash;
     this.isEverywhere = isEverywhere;
-    this.flush = () => queue.fdatasync(file);
+    this.#flusher = flusher;
   }
 
   get current(): Superblock {
@@ -112,7 +112,7 @@ export class SuperblockKeeper {
   save(changes: Partial<Superblock>): Promise<void> {
     const saved = this.#saving.then(async () => {
       const next = { ...this.#current, ...changes, sequence: this.#current.sequence + 1, previousHash: this.#hash };
-      this.#hash = await saveSuperblock(this.#queue, this.#file, next, this.flush);
+      this.#hash = await saveSuperblock(this.#queue, this.#file, next, this.#flusher);
       this.#current = next;
     });
     this.#saving = saved.catch(() => undefined);

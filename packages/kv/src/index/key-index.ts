@@ -1,48 +1,46 @@
 /**
- * Where the record of each key is: the tree, and in front of it the overlay, which takes every write at
- * once and is drained into the tree in the background, sorted, many entries to a leaf.
+ * Where the record of each key is: the tree, and in front of it the memtable, which takes every write at once. A full
+ * memtable becomes immutable and is merged into the tree in the background, sorted, many entries to a leaf.
  *
  * ```
- *   admit ─► overlay ──full──► draining ──slices, sorted──► tree ◄── pager: leaves from the device, and out again
- *   find  ─► overlay, then draining, then tree; the first that knows the key decides
+ *   admit ─► memtable ──full──► immutable ──slices, sorted──► tree ◄── pager: leaves from the device, and out again
+ *   find  ─► memtable, then immutable, then tree; the first that knows the key decides
  * ```
  *
- * X1. What was admitted is seen by every lookup from then on, whatever the draining does.
- * X2. The draining overlay does not change; an entry that is in it and in the tree already is the same.
- * X3. A snapshot sees the index as it was when it was taken.
- * X4. An overlay ends where a batch ends; when it was drained, the tree is what all writes up to there left behind.
- * X5. A lookup whose leaf is not in memory is answered later, as of the moment at which it was called: newer
- *     entries for its key are in an overlay then, and the leaf is looked into before it can change (Z3 of pager.ts).
+ * INDEX-1. What was admitted is seen by every lookup from then on, whatever a merge does.
+ * INDEX-2. The immutable memtable does not change; an entry that is in it and in the tree already is the same.
+ * INDEX-3. A snapshot sees the index as it was when it was taken.
+ * INDEX-4. A memtable ends where a batch ends; when it was merged, the tree is what all writes up to there left behind.
+ * INDEX-5. A lookup whose leaf is not in memory is answered later, as of the moment at which it was called: newer
+ *     entries for its key are in a memtable then, and the leaf is looked into before it can change (pager.ts).
  *
- * An overlay holds deletions as entries of their own; the tree holds only keys that exist. What an entry
- * says is location.ts.
+ * A memtable holds deletions as entries of their own; the tree holds only keys that exist. What an entry says is
+ * format/index-entry.ts. When a merge is due is decided above: it is asked for with `merge`.
  */
-import { assert } from '@aiokv/core';
+import { assert, nextTurn } from '@aiokv/core';
 import type { Clock, Sequence } from '@aiokv/core';
 import type { DirectFile, Queue } from '@aiokv/aio';
 import { MAX_KEY_BYTES } from '../format/record.ts';
+import type { Planted } from '../failure/planted.ts';
 import { IndexCursor } from './index-cursor.ts';
 import { DELETED, highWordOf, isDeletion, lowWordOf } from '../format/index-entry.ts';
+import { Merge } from './merge.ts';
 import { Pager } from './pager.ts';
 import type { ReplayTarget } from './replay-target.ts';
 import { Entry, FOUND, MISSING, NodeMemory, Probe, Tree, lookInLeaf, pageOf } from '../tree/index.ts';
-import type { AbsentLeaf, Cursor, Lookup, TreeSnapshot } from '../tree/index.ts';
+import type { AbsentLeaf, Lookup, TreeSnapshot } from '../tree/index.ts';
 
-/** Entries of an overlay before it is drained, at most. */
-const OVERLAY_ENTRIES = 4096;
-/** Overlays of so many entries may be in memory before writers wait for the one that is drained. */
-const OVERLAY_LIMIT = 4;
-/** More nodes than a drained overlay has; they are given back at once. */
-const OVERLAY_NODES = 512;
-/** One drained overlay changes at most this part of the memory for nodes, if each of its entries meets another leaf. */
-const DRAINED_PART = 8;
-const OVERLAY_ENTRIES_LEAST = 16;
-/** Leaves that are read at once for the draining, at most, and the part of the memory that they may take. */
-const LEAVES_AHEAD = 64;
-const AHEAD_PART = 16;
-/** A slice of draining takes about this long at most. */
+/** Entries of a memtable before it is merged, at most. */
+const MEMTABLE_ENTRIES = 4096;
+/** The memtable may have this many times the entries of a full one before writers wait for the merge. */
+const MEMTABLE_LIMIT = 4;
+/** More nodes than a merged memtable has; they are given back at once. */
+const MEMTABLE_NODES = 512;
+/** A merge changes at most this part of the memory for nodes, if each of its entries meets another leaf. */
+const MERGED_PART = 8;
+const MEMTABLE_ENTRIES_LEAST = 16;
+/** A slice of a merge takes about this long at most. */
 const SLICE_MS = 0.5;
-const ENTRIES_PER_CLOCK = 64;
 
 export interface KeyIndexOptions {
   readonly clock: Clock;
@@ -52,13 +50,7 @@ export interface KeyIndexOptions {
   readonly pageBytes: number;
   /** Memory for nodes. Inner nodes, and what is not on the device yet, may go beyond it. */
   readonly indexBytes: number;
-  /** For tests only: see `Planted`. */
-  readonly plantedUncheckedTag: boolean;
-}
-
-interface RoomWaiter {
-  resolve(): void;
-  reject(error: Error): void;
+  readonly planted: Planted;
 }
 
 /** Told what a lookup has found; the entry is valid during the call, and null when the key is not there. */
@@ -99,47 +91,28 @@ export class IndexSnapshot {
 
 export class KeyIndex implements ReplayTarget {
   readonly pager: Pager;
+  /** For the checkpointer and tests: what the merged writes have left behind. */
+  readonly tree: Tree;
   readonly #memory: NodeMemory;
-  readonly #overlayMemory: NodeMemory;
-  readonly #tree: Tree;
-  readonly #overlayEntries: number;
-  #overlay: Tree;
-  #draining: Tree | null = null;
+  readonly #memtableMemory: NodeMemory;
+  readonly #memtableEntries: number;
+  #memtable: Tree;
+  #immutable: Tree | null = null;
   #admittedThrough = 0 as Sequence;
-  #isExactRequested = false;
   readonly #clock: Clock;
-  readonly #roomWaiters: RoomWaiter[] = [];
   /** Where a replay puts the key of a record. */
   readonly #key = new Uint8Array(MAX_KEY_BYTES);
-  #closed = false;
-  /** Why the overlay cannot be drained any more, or null. */
-  failure: Error | null = null;
-  /**
-   * Called when the tree has just become what the first `sequence` writes left behind, and nothing of it is being
-   * drained; in the same step, before anything else can happen.
-   */
-  onExact: ((tree: Tree, sequence: Sequence) => void) | null = null;
-  /** Asked before an overlay is drained; whoever says no calls `drainAgain` later. */
-  mayDrain: () => boolean = () => true;
-  /** Told why an overlay cannot be drained any more: a leaf that it needs cannot be read. Lookups go on. */
-  onFailure: (error: Error) => void = () => undefined;
+  #isClosed = false;
 
-  constructor({ clock, queue, file, pageBytes, indexBytes, plantedUncheckedTag }: KeyIndexOptions) {
+  constructor({ clock, queue, file, pageBytes, indexBytes, planted }: KeyIndexOptions) {
     this.#clock = clock;
     this.#memory = new NodeMemory({ nodeBytes: pageBytes });
-    this.#overlayMemory = new NodeMemory({ nodeBytes: pageBytes });
-    this.#tree = new Tree(this.#memory);
-    this.#overlay = new Tree(this.#overlayMemory);
-    const affordable = Math.floor(indexBytes / DRAINED_PART / pageBytes);
-    this.#overlayEntries = Math.min(OVERLAY_ENTRIES, Math.max(OVERLAY_ENTRIES_LEAST, affordable));
-    this.pager = new Pager({
-      queue,
-      file,
-      memory: this.#memory,
-      tree: this.#tree,
-      limitBytes: indexBytes,
-      plantedUncheckedTag,
-    });
+    this.#memtableMemory = new NodeMemory({ nodeBytes: pageBytes });
+    this.tree = new Tree(this.#memory);
+    this.#memtable = new Tree(this.#memtableMemory);
+    const affordable = Math.floor(indexBytes / MERGED_PART / pageBytes);
+    this.#memtableEntries = Math.min(MEMTABLE_ENTRIES, Math.max(MEMTABLE_ENTRIES_LEAST, affordable));
+    this.pager = new Pager({ queue, file, memory: this.#memory, tree: this.tree, limitBytes: indexBytes, planted });
   }
 
   /** @internal Makes the tree that of a checkpoint; `fill` puts its nodes into the memory. */
@@ -147,13 +120,13 @@ export class KeyIndex implements ReplayTarget {
     fill: (memory: NodeMemory) => Promise<{ readonly rootPage: number; readonly keys: number; readonly standing: T }>,
   ): Promise<T> {
     const { rootPage, keys, standing } = await fill(this.#memory);
-    this.#tree.restore(rootPage, keys);
+    this.tree.restore(rootPage, keys);
     return standing;
   }
 
   /** Memory that the index takes up, in bytes. */
   get memoryBytes(): number {
-    return this.#memory.bytesUsed + this.#overlayMemory.bytesUsed;
+    return this.#memory.bytesUsed + this.#memtableMemory.bytesUsed;
   }
 
   /**
@@ -163,11 +136,11 @@ export class KeyIndex implements ReplayTarget {
    *   same step, or `findSync`
    */
   find(key: Uint8Array, keyBytes: number, into: Entry): Lookup {
-    if (this.#overlay.get(key, keyBytes, into) === FOUND) return isDeletion(into) ? MISSING : FOUND;
-    if (this.#draining !== null && this.#draining.get(key, keyBytes, into) === FOUND) {
+    if (this.#memtable.get(key, keyBytes, into) === FOUND) return isDeletion(into) ? MISSING : FOUND;
+    if (this.#immutable !== null && this.#immutable.get(key, keyBytes, into) === FOUND) {
       return isDeletion(into) ? MISSING : FOUND;
     }
-    return this.#tree.get(key, keyBytes, into);
+    return this.tree.get(key, keyBytes, into);
   }
 
   /** X5. Goes on with a lookup that has come to an absent leaf. The key is copied. */
@@ -218,51 +191,47 @@ export class KeyIndex implements ReplayTarget {
     return this.pager.quiet();
   }
 
-  /** Whether `count` more entries may be admitted now. */
-  hasRoomFor(count: number): boolean {
-    const { size } = this.#overlay;
-    // A group of any size finds room in an empty one.
-    if (size === 0 || (this.#draining === null && this.mayDrain())) return true;
-    return size + count <= OVERLAY_LIMIT * this.#overlayEntries;
+  /** Entries of the memtable. */
+  get memtableSize(): number {
+    return this.#memtable.size;
   }
 
-  /**
-   * Settles when there may be room; ask `hasRoomFor` again.
-   *
-   * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO when a leaf that is needed for that cannot be read
-   */
-  whenRoom(): Promise<void> {
-    if (this.failure !== null) return Promise.reject(this.failure);
-    return new Promise((resolve, reject) => this.#roomWaiters.push({ resolve, reject }));
+  /** The memtable should be merged. */
+  get isFull(): boolean {
+    return this.#memtable.size >= this.#memtableEntries;
+  }
+
+  /** Whether `count` more entries fit into the memtable while it cannot be merged. A batch of any size finds room in an empty one. */
+  hasRoomFor(count: number): boolean {
+    const { size } = this.#memtable;
+    return size === 0 || size + count <= MEMTABLE_LIMIT * this.#memtableEntries;
   }
 
   /**
    * @param lengthWord see `lengthWordOf`
-   * @param into what `stage` gave, or the overlay
+   * @param into what `stage` gave, or the memtable
    */
-  admitPut(key: Uint8Array, keyBytes: number, fileOffset: number, lengthWord: number, into = this.#overlay): void {
+  admitPut(key: Uint8Array, keyBytes: number, fileOffset: number, lengthWord: number, into = this.#memtable): void {
     into.set(key, keyBytes, lowWordOf(fileOffset), highWordOf(fileOffset, lengthWord));
   }
 
-  admitDelete(key: Uint8Array, keyBytes: number, into = this.#overlay): void {
+  admitDelete(key: Uint8Array, keyBytes: number, into = this.#memtable): void {
     into.set(key, keyBytes, 0, DELETED);
   }
 
-  /** For a group that is admitted bit by bit: its entries, which nobody sees until `admitStaged`. */
+  /** For a batch that is admitted bit by bit: its entries, which nobody sees until `useStage`. */
   stage(): Tree {
-    return new Tree(this.#overlayMemory);
+    return new Tree(this.#memtableMemory);
   }
 
-  get isDraining(): boolean {
-    return this.#draining !== null;
+  get isMerging(): boolean {
+    return this.#immutable !== null;
   }
 
-  /** X4. Makes a stage the overlay, in front of all that was admitted before it. Nothing may be draining. */
-  admitStaged(stage: Tree, through: Sequence): void {
-    assert(this.#draining === null, 'one overlay is drained at a time');
-    if (this.#overlay.size > 0) this.#startDraining();
-    this.#overlay = stage;
-    this.admitted(through);
+  /** Makes a stage the memtable, in front of all that was admitted before it. The memtable must be empty. */
+  useStage(stage: Tree): void {
+    assert(this.#memtable.size === 0, 'a stage does not hide entries of a memtable');
+    this.#memtable = stage;
   }
 
   /** The last write that every lookup sees. */
@@ -270,16 +239,9 @@ export class KeyIndex implements ReplayTarget {
     return this.#admittedThrough;
   }
 
-  /** Must be called after the last entry of a group was admitted: an overlay never ends inside a batch. */
+  /** INDEX-4. Must be called after the last entry of a batch was admitted. */
   admitted(through: Sequence): void {
     this.#admittedThrough = through;
-    this.#drainIfDue();
-  }
-
-  /** `mayDrain` may have changed its mind. */
-  drainAgain(): void {
-    this.#drainIfDue();
-    this.#wakeRoomWaiters();
   }
 
   /** @internal */
@@ -294,159 +256,60 @@ export class KeyIndex implements ReplayTarget {
     this.admitDelete(this.#key, keyBytes);
   }
 
-  /** Has `onExact` called as soon as may be, even if the overlay is not full. */
-  requestExact(): void {
-    if (this.#draining !== null) this.#isExactRequested = true;
-    else if (this.#overlay.size > 0) this.#startDraining();
-    else this.onExact?.(this.#tree, this.#admittedThrough);
+  /**
+   * INDEX-4. Merges the memtable as it is now into the tree, in slices; it is immutable when the call returns, and an
+   * empty one is in its place. Until the next call the tree stays what the writes admitted so far have left behind.
+   *
+   * @returns false when the index was closed meanwhile
+   * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO when a leaf that is needed cannot be read. The immutable memtable
+   *   stays where lookups find it (INDEX-1), and no merge may be asked for any more.
+   */
+  async merge(): Promise<boolean> {
+    assert(this.#immutable === null, 'one memtable is merged at a time');
+    const immutable = this.#memtable;
+    this.#immutable = immutable;
+    this.#memtable = new Tree(this.#memtableMemory);
+    const merge = new Merge(immutable, this.tree, this.pager);
+    try {
+      for (;;) {
+        await nextTurn();
+        if (this.#isClosed) return false;
+        const untilMs = this.#clock.nowMs() + SLICE_MS;
+        const outcome = merge.run(() => this.#clock.nowMs() >= untilMs);
+        if (outcome === 'done') break;
+        if (outcome === 'blocked') await merge.readAhead();
+        this.pager.makeRoom();
+      }
+    } finally {
+      merge.end();
+    }
+    immutable.clear();
+    this.#immutable = null;
+    this.#memtableMemory.reclaimSome(MEMTABLE_NODES);
+    this.pager.makeRoom();
+    return true;
   }
 
   snapshot(): IndexSnapshot {
-    const layers = [this.#overlay.snapshot()];
-    if (this.#draining !== null) layers.push(this.#draining.snapshot());
-    layers.push(this.#tree.snapshot());
+    const layers = [this.#memtable.snapshot()];
+    if (this.#immutable !== null) layers.push(this.#immutable.snapshot());
+    layers.push(this.tree.snapshot());
     return new IndexSnapshot(layers, this.pager);
   }
 
   /** @internal Throws when an invariant of the trees or of their memories does not hold. Slow: for tests. */
   verify(): void {
     const reachable = new Set<number>();
-    this.#tree.verify(reachable);
+    this.tree.verify(reachable);
     this.#memory.verify(reachable);
-    const inOverlays = new Set<number>();
-    this.#overlay.verify(inOverlays);
-    this.#draining?.verify(inOverlays);
-    this.#overlayMemory.verify(inOverlays);
+    const inMemtables = new Set<number>();
+    this.#memtable.verify(inMemtables);
+    this.#immutable?.verify(inMemtables);
+    this.#memtableMemory.verify(inMemtables);
   }
 
-  /** Stops draining; nothing may be asked any more. */
+  /** Ends a merge under way; nothing may be asked any more. */
   close(): void {
-    this.#closed = true;
-    this.#wakeRoomWaiters();
-  }
-
-  /** Begins to drain the overlay if it is full, and may be. */
-  #drainIfDue(): void {
-    if (this.#overlay.size >= this.#overlayEntries && this.mayDrain()) this.#startDraining();
-  }
-
-  #startDraining(): void {
-    if (this.#draining !== null || this.#closed) return;
-    const drain = new Drain(this.#overlay, this.#tree, this.pager);
-    const through = this.#admittedThrough;
-    this.#draining = this.#overlay;
-    this.#overlay = new Tree(this.#overlayMemory);
-    this.#wakeRoomWaiters();
-    const slice = (): void => {
-      if (this.#closed) {
-        drain.end();
-        return;
-      }
-      const untilMs = this.#clock.nowMs() + SLICE_MS;
-      for (let n = 1; drain.step(); n++) {
-        if (n % ENTRIES_PER_CLOCK === 0 && this.#clock.nowMs() >= untilMs) {
-          this.pager.makeRoom();
-          setImmediate(slice);
-          return;
-        }
-      }
-      if (drain.isBlocked) {
-        // What was read is used in the step in which it is there.
-        drain.readAhead().then(slice, (error: Error) => {
-          drain.end();
-          this.#fail(error);
-        });
-        return;
-      }
-      drain.end();
-      this.#drained(through);
-    };
-    setImmediate(slice);
-  }
-
-  #drained(through: Sequence): void {
-    this.#draining?.clear();
-    this.#draining = null;
-    this.#overlayMemory.reclaimSome(OVERLAY_NODES);
-    this.pager.makeRoom();
-    this.onExact?.(this.#tree, through);
-    this.#wakeRoomWaiters();
-    if (this.#isExactRequested) {
-      this.#isExactRequested = false;
-      this.requestExact();
-    } else this.#drainIfDue();
-  }
-
-  /** X1 holds on: the overlay that is drained stays where lookups find it. */
-  #fail(error: Error): void {
-    this.failure = error;
-    for (const waiter of this.#roomWaiters.splice(0)) waiter.reject(error);
-    this.onFailure(error);
-  }
-
-  #wakeRoomWaiters(): void {
-    for (const waiter of this.#roomWaiters.splice(0)) waiter.resolve();
-  }
-}
-
-/** Takes the entries of an overlay into the tree, in their order. */
-class Drain {
-  readonly #snapshot: TreeSnapshot;
-  readonly #cursor: Cursor;
-  readonly #tree: Tree;
-  readonly #pager: Pager;
-  #more: boolean;
-  /** Leaves that were read for the entries that come next. */
-  #pinned: number[] = [];
-  /** The next entry needs a leaf that is not in memory. */
-  isBlocked = false;
-
-  constructor(overlay: Tree, tree: Tree, pager: Pager) {
-    this.#snapshot = overlay.snapshot();
-    this.#cursor = this.#snapshot.cursor();
-    this.#more = this.#cursor.first();
-    this.#tree = tree;
-    this.#pager = pager;
-  }
-
-  /** Takes the next entry over; false when there is none, or it has to wait for its leaf. */
-  step(): boolean {
-    if (!this.#more) return false;
-    const { keyBytes, keyLength, entry } = this.#cursor;
-    this.isBlocked = this.#tree.goTo(keyBytes, keyLength) !== 0;
-    if (this.isBlocked) return false;
-    if (isDeletion(entry)) this.#tree.deleteHere();
-    else this.#tree.setHere(entry.word0, entry.word1);
-    this.#more = this.#cursor.next();
-    return true;
-  }
-
-  /** Reads the leaves that the next entries need. */
-  async readAhead(): Promise<void> {
-    this.#unpin();
-    const { memory } = this.#tree;
-    const most = Math.min(LEAVES_AHEAD, Math.max(1, this.#pager.limitBytes / memory.nodeBytes / AHEAD_PART));
-    const leaves = new Set<number>();
-    const scout = this.#snapshot.cursor();
-    let more = scout.seek(this.#cursor.keyBytes, this.#cursor.keyLength, '>=');
-    for (let looks = 4 * LEAVES_AHEAD; more && looks > 0 && leaves.size < most; looks--) {
-      const leaf = this.#tree.goTo(scout.keyBytes, scout.keyLength);
-      if (leaf !== 0) leaves.add(leaf);
-      more = scout.next();
-    }
-    const ids = [...leaves];
-    await this.#pager.pin(ids);
-    this.#pinned = ids;
-    this.isBlocked = false;
-  }
-
-  end(): void {
-    this.#unpin();
-    this.#snapshot.release();
-  }
-
-  #unpin(): void {
-    this.#pager.unpin(this.#pinned);
-    this.#pinned = [];
+    this.#isClosed = true;
   }
 }

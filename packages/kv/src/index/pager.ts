@@ -25,6 +25,7 @@ import { AiokvError, SystemCallError, alignDown, alignUp, assert } from '@aiokv/
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 import { corrupt } from '../failure/errors.ts';
+import type { Planted } from '../failure/planted.ts';
 import { decodePage, pageFault } from '../format/page.ts';
 import { MARK_RETIRED, MARK_USED, node } from '../tree/index.ts';
 import type { NodeMemory, Tree } from '../tree/index.ts';
@@ -44,8 +45,7 @@ export interface PagerOptions {
   readonly tree: Tree;
   /** Bytes of nodes in memory beyond which leaves are evicted. */
   readonly limitBytes: number;
-  /** For tests only: takes a page for the one that is meant when it is whole. */
-  readonly plantedUncheckedTag: boolean;
+  readonly planted: Planted;
 }
 
 /** Reads under way at once, beside those of records. */
@@ -294,7 +294,7 @@ export class Pager implements CompletionHandler {
 
   /** Z4. */
   #faultOf(pageId: number, mapping: Mapping, buffer: AlignedBuffer, result: number): Error | null {
-    const { file, plantedUncheckedTag } = this.#options;
+    const { file, planted } = this.#options;
     const entry = mapping.entryOf(pageId);
     const where = `the index page at byte ${entry.fileOffset} of ${file.path}`;
     if (result < 0) {
@@ -304,7 +304,7 @@ export class Pager implements CompletionHandler {
     const at = entry.fileOffset % file.alignment.offset;
     if (result < at + entry.imageBytes) return corrupt(`${where} lies behind the end of the file`);
     const fault = pageFault(buffer, at, entry.imageBytes, entry);
-    if (fault === null || (fault === 'tag' && plantedUncheckedTag)) return null;
+    if (fault === null || (fault === 'tag' && planted.uncheckedTag === true)) return null;
     return corrupt(`${where} is damaged (${fault})`);
   }
 

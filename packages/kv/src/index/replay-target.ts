@@ -11,7 +11,7 @@ export interface ReplayTarget {
   replayDelete(bytes: Uint8Array, keyAt: number, keyBytes: number): void;
   /** All records through `sequence`, which does not lie inside a batch, were told. */
   admitted(sequence: Sequence): void;
-  /** Whether it can be told more; if not, `whenRoom` settles when it may ask again. */
-  hasRoomFor(records: number): boolean;
-  whenRoom(): Promise<void>;
+  /** It should merge what it was told before it is told more. */
+  readonly isFull: boolean;
+  merge(): Promise<boolean>;
 }

@@ -1,6 +1,6 @@
 /**
  * Where the log goes on: the segment, the offset of the next frame in it, and the link by which that frame will name
- * the one before it. It begins segments, and keeps slots for those that a long group needs. It does no I/O, and knows
+ * the one before it. It begins segments, and keeps slots for those that a long batch needs. It does no I/O, and knows
  * nothing of who waits for what (commit.ts).
  *
  * ```

@@ -1,17 +1,13 @@
 /**
  * The memory of one frame, from its opening until it is written, and whoever waits for it. What it goes through is
- * commit.ts.
+ * writer.ts.
  */
+import { Waiters } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer } from '@aiokv/aio';
 import { MAX_FRAME_BYTES, windowOf } from '../format/frame.ts';
 import type { Block } from '../format/words.ts';
-
-export interface Waiter {
-  resolve(): void;
-  reject(error: Error): void;
-}
 
 /** A frame in memory, from its opening until it is written. The objects are made when first needed and used again. */
 export class Frame {
@@ -26,8 +22,8 @@ export class Frame {
   recordCount = 0;
   firstSequence = 0 as Sequence;
   written = false;
-  writtenWaiters: Waiter[] = [];
-  flushedWaiters: Waiter[] = [];
+  readonly writtenWaiters = new Waiters();
+  flushedWaiters = new Waiters();
 
   constructor(headerBytes: number) {
     this.buffer = allocateAligned(headerBytes + MAX_FRAME_BYTES);

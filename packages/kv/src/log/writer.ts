@@ -1,6 +1,6 @@
 /**
- * The writing end of the log: records are appended to the open frame, frames go to the device, flushes
- * make them durable, and everyone hears when what they wrote is as safe as they asked for.
+ * The writing end of the log. Records are appended to the open frame, frames go to the device, flushes make them
+ * durable, and each waiter hears when what it wrote is as safe as it asked for.
  *
  * ```
  *            append            seal                 write completes          fdatasync completes
@@ -9,26 +9,32 @@
  *                       └──── its buffer is free again ◄────────────────┘
  * ```
  *
- * Group commit needs no timer: a frame is sealed when it is full, or when someone waits for it and
- * nothing is on its way to the device; while one frame is being written and flushed the next one fills.
+ * Group commit needs no timer. A frame is sealed when it is full, or when someone waits for it and nothing is on its
+ * way to the device. While one frame is written and flushed, the next one fills.
  *
- * C1. Frames are chained in the order of their sequences, and each starts where the one before ended (chain.ts).
- * C2. `writtenThrough` passes a frame only when it and all before it are written.
- * C3. A flush is submitted only after the completion of every write that it is to cover, and
- *     acknowledges no more than that.
- * C4. After a failed write or flush nothing is written or acknowledged any more: a failed flush has
- *     marked pages clean (Rebello et al., ATC'20), and a frame written again elsewhere would fork the chain.
- * C5. `append` is synchronous and cannot fail half-way: whoever appends has asked `hasRoom` in the same turn.
- * C6. A long group is appended bit by bit between `hold` and `release`; slots for all of it were reserved before, so
- *     that it cannot run out of space. If it does not come to its end the store latches: other records behind an
- *     unfinished batch would become part of it.
- * C7. One flush of the file is under way at a time, whoever asked for it. The failure of one marks clean what another would
- *     cover, and the kernel tells only one of two that wait: the other would acknowledge what is lost.
+ * LOG-1. Frames are chained in the order of their sequences, and each starts where the one before ended (chain.ts).
+ * LOG-2. `writtenThrough` passes a frame only when it and all before it are written.
+ * LOG-3. A flush covers only writes that had completed when it began, and acknowledges no more than that.
+ * LOG-4. After a failed write or flush nothing is written or acknowledged any more: a failed flush has marked pages
+ *     clean (Rebello et al., ATC '20), and a frame written again elsewhere would fork the chain.
+ * LOG-5. `append` is synchronous and cannot fail half-way: the caller has asked `hasRoom` in the same turn.
+ * LOG-6. A long batch is appended bit by bit between `hold` and `release`. Slots for all of it are reserved before, so
+ *     that it cannot run out of space. If it does not come to its end, the log fails: other records behind an unfinished
+ *     batch would become part of it.
+ *
+ * Who wakes whom:
+ * ```
+ *   waits for          woken by                     when the log fails   when the store closes
+ *   frame free         a frame that was written     fail                 the write queue is empty before
+ *   written, flushed   that frame, that flush       fail                 close waits for a flush before
+ *   slots              the end of a growth          the same             the same
+ *   close              the last write and flush     the same             -
+ * ```
  *
  * It does not know what the records mean. docs/durability.md says what each state survives.
  */
-import { alignUp, assert } from '@aiokv/core';
-import type { AiokvError, Clock, Sequence } from '@aiokv/core';
+import { Fifo, Waiters, alignUp, assert, queueMicrotask } from '@aiokv/core';
+import type { AiokvError, Clock, Sequence, Waiter } from '@aiokv/core';
 import type { CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 import { maxRecordBytes } from '../format/extent.ts';
 import { FRAME_HEADER_BYTES, MAX_FRAME_BYTES } from '../format/frame.ts';
@@ -36,11 +42,13 @@ import { encodeRecord, paddedRecordBytes } from '../format/record.ts';
 import type { RecordKind } from '../format/record.ts';
 import type { Geometry, LogEnd, LogStart } from '../format/superblock.ts';
 import type { Block } from '../format/words.ts';
-import { latchedBy, requireFull } from '../failure/errors.ts';
+import { requireFull } from '../failure/errors.ts';
+import type { FailureGate } from '../failure/failure-gate.ts';
+import type { Planted } from '../failure/planted.ts';
+import type { FlushClient, Flusher } from '../file/flusher.ts';
 import { Chain } from './chain.ts';
 import type { LogPosition } from './chain.ts';
 import { Frame, holds } from './frame-buffer.ts';
-import type { Waiter } from './frame-buffer.ts';
 import { SpaceEstimate } from './space-estimate.ts';
 import type { Slots, SlotUse } from '../file/slots.ts';
 
@@ -50,6 +58,8 @@ export type Durability = 'flushed' | 'written' | 'buffered';
 export interface LogWriterOptions {
   readonly queue: Queue;
   readonly file: DirectFile;
+  readonly flusher: Flusher;
+  readonly gate: FailureGate;
   readonly slots: Slots;
   readonly geometry: Geometry;
   readonly uuid: Uint8Array;
@@ -60,20 +70,26 @@ export interface LogWriterOptions {
   /** Longest time that a record stays in memory only. */
   readonly flushIntervalMs: number;
   readonly clock: Clock;
-  /** For tests only: acknowledges before the flush, which the crash tests must find. */
-  readonly plantedEarlyAcknowledgement: boolean;
+  readonly planted: Planted;
 }
 
-/** Completions of frame writes carry the frame's index; a flush carries this. */
-const FLUSH_TOKEN = -1;
+/** Who waits for a flush that covers everything through a sequence. */
+interface FlushGroup {
+  readonly through: Sequence;
+  readonly waiters: Waiters;
+}
 
-export class LogWriter implements CompletionHandler {
+export class LogWriter implements CompletionHandler, FlushClient {
   readonly #options: LogWriterOptions;
+  readonly #gate: FailureGate;
   readonly #frames: Frame[] = [];
   readonly #frameLimit: number;
   readonly #free: number[] = [];
   /** Frames in flight or written out of order, oldest first. */
-  readonly #sealed: number[] = [];
+  readonly #sealed = new Fifo<number>();
+  #newestSealed: Frame | null = null;
+  /** Writes of frames that have not completed. */
+  #writesInFlight = 0;
   #open: Frame | null = null;
   #openIndex = -1;
   readonly #chain: Chain;
@@ -82,24 +98,26 @@ export class LogWriter implements CompletionHandler {
   #flushedThrough: Sequence;
   #writeTarget = 0;
   #flushTarget = 0;
-  #flushing = false;
+  /** A flush was asked for and has not ended. */
+  #isFlushing = false;
   #flushCovers = 0 as Sequence;
-  #awaitingFlush: { through: Sequence; waiters: Waiter[] }[] = [];
-  readonly #roomWaiters: Waiter[] = [];
+  /** In the order of their sequences. */
+  readonly #awaitingFlush = new Fifo<FlushGroup>();
+  readonly #frameWaiters = new Waiters();
+  readonly #quietWaiters = new Waiters();
   #pumpScheduled = false;
   #cancelInterval: (() => void) | null = null;
-  #latched: AiokvError | null = null;
-  #quiet: (() => void) | null = null;
-  /** Who waits for a flush of the whole file: of the next one, and of the one under way. */
-  #fileWaiters: Waiter[] = [];
-  #servedWaiters: Waiter[] = [];
   #appendedBytes = 0;
-  /** A long group is appended: frames are sealed when they are full. */
+  /** A long batch is appended: frames are sealed when they are full. */
   #isHeld = false;
-  #bytesBeforeGroup: number | null = null;
+  #bytesBeforeBatch: number | null = null;
+  /** All frames in memory lie between these bytes of the file, so that most reads need not look at each frame. */
+  #unwrittenFrom = Infinity;
+  #unwrittenTo = 0;
 
   constructor(options: LogWriterOptions) {
     this.#options = options;
+    this.#gate = options.gate;
     const { position, writeBufferBytes } = options;
     this.#frameLimit = frameCount(writeBufferBytes);
     this.#chain = new Chain(options);
@@ -108,10 +126,15 @@ export class LogWriter implements CompletionHandler {
     this.#flushedThrough = position.lastSequence;
   }
 
-  /** The most bytes that the records of a group may take that is appended in one step; see `paddedRecordBytes`. */
-  static maxGroupBytes(geometry: Geometry, writeBufferBytes: number): number {
-    // Frames may end up half full, and one more may be open when the group comes.
+  /** The most bytes that the records of a batch may take that is appended in one step; see `paddedRecordBytes`. */
+  static maxStepBytes(geometry: Geometry, writeBufferBytes: number): number {
+    // Frames may end up half full, and one more may be open when the batch comes.
     return (Math.floor(frameCount(writeBufferBytes) / 2) - 1) * maxRecordBytes(geometry);
+  }
+
+  /** Requests of the queue that are under way at once, at most. */
+  static mostRequests(writeBufferBytes: number): number {
+    return frameCount(writeBufferBytes);
   }
 
   get appendedThrough(): Sequence {
@@ -122,9 +145,14 @@ export class LogWriter implements CompletionHandler {
     return this.#flushedThrough;
   }
 
-  /** Bytes of records appended since the log was opened; a long group counts when it is whole. */
+  /** Bytes of records appended since the log was opened; a long batch counts when it is whole. */
   get appendedBytes(): number {
-    return this.#bytesBeforeGroup ?? this.#appendedBytes;
+    return this.#bytesBeforeBatch ?? this.#appendedBytes;
+  }
+
+  /** Why what is in memory only may be lost, or null. */
+  get latched(): AiokvError | null {
+    return this.#gate.log;
   }
 
   /**
@@ -134,11 +162,6 @@ export class LogWriter implements CompletionHandler {
   startAfter(sequence: Sequence): LogStart {
     assert(sequence <= this.#flushedThrough, 'a checkpoint covers what is flushed');
     return this.#chain.startAfter(sequence, this.#flushedThrough);
-  }
-
-  /** Why nothing can be written any more, or null. */
-  get latched(): AiokvError | null {
-    return this.#latched;
   }
 
   /** Where the log stands; of use once everything is flushed. */
@@ -156,14 +179,17 @@ export class LogWriter implements CompletionHandler {
 
   /** Whether records of these padded sizes, in this order, can be appended now without waiting. */
   hasRoom(paddedSizes: readonly number[], use: SlotUse): boolean {
-    const { frames, slots: wanted } = this.#needs(paddedSizes);
-    if (frames > this.#freeFrames) return false;
+    const { frames, slots } = this.#needs(paddedSizes);
+    return frames <= this.#freeFrames && this.#hasSlotsFor(slots, use);
+  }
+
+  #hasSlotsFor(count: number, use: SlotUse): boolean {
     const { slots } = this.#options;
     const { reservedSlots } = this.#chain;
-    // A long group has its slots.
-    if (reservedSlots > 0) return wanted - reservedSlots <= Math.max(0, slots.availableFor(use));
+    // A long batch has its slots.
+    if (reservedSlots > 0) return count - reservedSlots <= Math.max(0, slots.availableFor(use));
     // A deletion goes into what is begun, whatever is left; a put does not.
-    return (wanted === 0 && use === 'delete') || wanted <= slots.availableFor(use);
+    return (count === 0 && use === 'delete') || count <= slots.availableFor(use);
   }
 
   /** How often the file was tried to be made larger. */
@@ -193,22 +219,22 @@ export class LogWriter implements CompletionHandler {
   }
 
   /**
-   * Until `release` nothing but one long group is appended, and a frame is sealed only when it is full: what the group
+   * Until `release` nothing but one long batch is appended, and a frame is sealed only when it is full: what the batch
    * takes can be reckoned with the estimate, which stands where the log stands. Whoever waits for what was appended
    * before is served at once, for that frame is sealed here.
    */
   hold(): SpaceEstimate {
-    assert(!this.#isHeld, 'one long group at a time');
+    assert(!this.#isHeld, 'one long batch at a time');
     if (this.#open !== null) this.#seal();
     this.#isHeld = true;
-    this.#bytesBeforeGroup = this.#appendedBytes;
+    this.#bytesBeforeBatch = this.#appendedBytes;
     return this.#estimate();
   }
 
-  /** @param isOver nothing more of the group will be appended */
+  /** @param isOver nothing more of the batch will be appended */
   release(isOver: boolean): void {
     this.#isHeld = false;
-    if (isOver) this.#bytesBeforeGroup = null;
+    if (isOver) this.#bytesBeforeBatch = null;
     this.#schedulePump();
   }
 
@@ -233,23 +259,22 @@ export class LogWriter implements CompletionHandler {
   }
 
   /**
-   * Waits until there may be room for records of these padded sizes; ask `hasRoom` again.
+   * Waits for one of the things that `hasRoom` lacks. Ask `hasRoom` again: everything may have changed.
    *
    * @param since `growths` when the write was called
-   * @throws AiokvError ERR_AIOKV_NO_SPACE, ERR_AIOKV_LATCHED
+   * @throws AiokvError ERR_AIOKV_NO_SPACE, ERR_AIOKV_LATCHED; SystemCallError
    */
-  async whenRoom(paddedSizes: readonly number[], use: SlotUse, since: number): Promise<void> {
-    if (this.#latched !== null) throw this.#latched;
+  whenRoom(paddedSizes: readonly number[], use: SlotUse, since: number): Promise<void> {
+    if (this.#gate.log !== null) return Promise.reject(this.#gate.log);
     const { frames, slots } = this.#needs(paddedSizes);
-    assert(frames <= this.#frameLimit, 'a group fits into the write buffer: see maxGroupBytes');
-    const wanted = slots - this.#chain.reservedSlots;
-    const isServed = this.#chain.reservedSlots > 0 ? wanted <= 0 : slots === 0 && use === 'delete';
-    if (!isServed) await this.#options.slots.prepare(wanted, use, since);
-    if (frames <= this.#freeFrames) return;
+    assert(frames <= this.#frameLimit, 'a batch that is appended in one step fits into the write buffer');
+    if (!this.#hasSlotsFor(slots, use))
+      return this.#options.slots.prepare(slots - this.#chain.reservedSlots, use, since);
+    if (frames <= this.#freeFrames) return Promise.resolve();
     // The open frame may be what is in the way, with nobody waiting for it.
     this.#writeTarget = this.#appendedThrough;
     this.#schedulePump();
-    await new Promise<void>((resolve, reject) => this.#roomWaiters.push({ resolve, reject }));
+    return this.#frameWaiters.wait();
   }
 
   /**
@@ -257,7 +282,7 @@ export class LogWriter implements CompletionHandler {
    * `key` and `value` are copied.
    */
   append(kind: RecordKind, flags: number, key: Uint8Array, keyBytes: number, value: Uint8Array): number {
-    assert(this.#latched === null, 'nothing is appended to a latched log');
+    assert(this.#gate.log === null, 'LOG-4: nothing is appended to a log that has failed');
     const bytes = paddedRecordBytes(keyBytes, value.length);
     let frame = this.#open;
     if (frame === null || frame.usedBytes + bytes > frame.capacityBytes) {
@@ -271,123 +296,140 @@ export class LogWriter implements CompletionHandler {
     frame.usedBytes += bytes;
     this.#appendedBytes += bytes;
     this.#appendedThrough = sequence;
+    // Keeps the process alive until what is buffered is flushed.
     this.#cancelInterval ??= this.#options.clock.after(this.#options.flushIntervalMs, () => this.#onInterval());
     return frame.fileOffset + at;
   }
 
   /** Settles when everything appended so far is as safe as said. */
   durable(level: Durability): Promise<void> {
-    if (this.#latched !== null) return Promise.reject(this.#latched);
+    if (this.#gate.log === null && this.#isDurable(level)) return Promise.resolve();
+    return new Promise((resolve, reject) => this.whenDurable(level, { resolve, reject }));
+  }
+
+  /** As `durable`, for a waiter that is there already. */
+  whenDurable(level: Durability, waiter: Waiter): void {
+    if (this.#gate.log !== null) {
+      waiter.reject(this.#gate.log);
+      return;
+    }
+    if (this.#isDurable(level)) {
+      waiter.resolve();
+      return;
+    }
     const through = this.#appendedThrough;
-    const safeThrough = level === 'flushed' ? this.#flushedThrough : this.#writtenThrough;
-    if (level === 'buffered' || safeThrough >= through) return Promise.resolve();
-    return new Promise((resolve, reject) => {
-      const waiter = { resolve, reject };
-      if (level === 'flushed') this.#waitFlushed(waiter, through);
-      else this.#waitWritten(waiter);
-      this.#writeTarget = through;
-      if (level === 'flushed') this.#flushTarget = through;
-      this.#schedulePump();
-    });
+    const frame = this.#open ?? this.#newestSealed;
+    this.#writeTarget = through;
+    if (level === 'flushed') {
+      this.#flushTarget = through;
+      if (frame !== null) frame.flushedWaiters.add(waiter);
+      else this.#awaitFlush(through).add(waiter);
+    } else {
+      assert(frame !== null, 'what is not written is in a frame');
+      frame.writtenWaiters.add(waiter);
+    }
+    this.#schedulePump();
+  }
+
+  #isDurable(level: Durability): boolean {
+    if (level === 'buffered') return true;
+    return (level === 'flushed' ? this.#flushedThrough : this.#writtenThrough) >= this.#appendedThrough;
+  }
+
+  /** The waiters for a flush through a sequence that is written, and not below that of those who wait already. */
+  #awaitFlush(through: Sequence): Waiters {
+    const group = { through, waiters: new Waiters() };
+    this.#awaitingFlush.push(group);
+    return group.waiters;
   }
 
   /** The frame that holds the byte at `fileOffset`, if it may not be on the device yet. */
   unwritten(fileOffset: number): { readonly block: Block; readonly offset: number } | null {
+    if (fileOffset < this.#unwrittenFrom || fileOffset >= this.#unwrittenTo) return null;
+    const frame = this.#unwrittenFrame(fileOffset);
+    if (frame === null) return null;
+    return { block: frame.block, offset: fileOffset - frame.fileOffset };
+  }
+
+  #unwrittenFrame(fileOffset: number): Frame | null {
     const open = this.#open;
-    if (open !== null && holds(open, fileOffset)) return { block: open.block, offset: fileOffset - open.fileOffset };
+    if (open !== null && holds(open, fileOffset)) return open;
     for (const index of this.#sealed) {
       const frame = this.#frames[index] as Frame;
-      if (holds(frame, fileOffset)) return { block: frame.block, offset: fileOffset - frame.fileOffset };
+      if (holds(frame, fileOffset)) return frame;
     }
     return null;
   }
 
-  /** Waits for what is in flight; nothing may be appended any more. Never rejects. */
+  /** Waits for what is in flight; nothing may be appended or asked for any more. Never rejects. */
   async close(): Promise<void> {
-    this.#cancelInterval?.();
-    this.#cancelInterval = null;
-    if (this.#sealed.some((index) => !(this.#frames[index] as Frame).written) || this.#flushing) {
-      await new Promise<void>((resolve) => {
-        this.#quiet = resolve;
-      });
-    }
+    this.#stopInterval();
+    while (this.#writesInFlight > 0 || this.#isFlushing) await this.#quietWaiters.wait();
     await this.#options.slots.settle();
   }
 
-  /**
-   * C7. Flushes the file for another part of the store. Settles when a flush that began after the call is done.
-   *
-   * @throws AiokvError ERR_AIOKV_LATCHED, also when it fails
-   */
-  flushFile(): Promise<void> {
-    if (this.#latched !== null) return Promise.reject(this.#latched);
-    return new Promise((resolve, reject) => {
-      this.#fileWaiters.push({ resolve, reject });
-      this.#schedulePump();
-    });
+  /** LOG-4, for a failed write of another part of the store. Returns the error that every write gets from now on. */
+  fail(cause: unknown): Error {
+    const { error, isFirst } = this.#gate.failLog(cause);
+    if (isFirst) this.#rejectWaiters(error);
+    return error;
   }
 
-  /** C4, for a write of another part of the store. */
-  latch(cause: unknown): void {
-    this.#latch(cause);
-  }
-
-  /** @internal A frame write or a flush has completed. */
-  complete(token: number, result: number): void {
-    if (token === FLUSH_TOKEN) this.#onFlushed(result);
-    else this.#onWritten(this.#frames[token] as Frame, result);
-    this.#schedulePump();
-    this.#reportQuiet();
-  }
-
-  #onWritten(frame: Frame, result: number): void {
+  /** @internal The write of a frame has completed. */
+  complete(frameIndex: number, result: number): void {
+    this.#writesInFlight--;
+    const frame = this.#frames[frameIndex] as Frame;
     frame.written = true;
     try {
       requireFull('write', result, this.#transferBytes(frame), this.#options.file.path);
     } catch (cause) {
-      this.#latch(cause);
+      this.fail(cause);
     }
-    if (this.#latched !== null) return;
-    while (this.#sealed.length > 0) {
-      const index = this.#sealed[0] as number;
-      const head = this.#frames[index] as Frame;
-      if (!head.written) break;
+    if (this.#gate.log === null) this.#passWritten();
+    this.#schedulePump();
+    this.#reportQuiet();
+  }
+
+  /** LOG-2. */
+  #passWritten(): void {
+    for (let index = this.#sealed.peek(); index !== undefined; index = this.#sealed.peek()) {
+      const frame = this.#frames[index] as Frame;
+      if (!frame.written) break;
       this.#sealed.shift();
-      this.#writtenThrough = head.lastSequence;
-      for (const waiter of head.writtenWaiters) waiter.resolve();
-      head.writtenWaiters = [];
-      if (this.#options.plantedEarlyAcknowledgement) {
-        for (const waiter of head.flushedWaiters) waiter.resolve();
-      }
-      if (head.flushedWaiters.length > 0) {
-        this.#awaitingFlush.push({ through: head.lastSequence, waiters: head.flushedWaiters });
-        head.flushedWaiters = [];
+      if (frame === this.#newestSealed) this.#newestSealed = null;
+      this.#writtenThrough = frame.lastSequence;
+      frame.writtenWaiters.wakeAll();
+      if (this.#options.planted.earlyAcknowledgement === true) frame.flushedWaiters.wakeAll();
+      if (!frame.flushedWaiters.isEmpty) {
+        this.#awaitingFlush.push({ through: frame.lastSequence, waiters: frame.flushedWaiters });
+        frame.flushedWaiters = new Waiters();
       }
       this.#free.push(index);
     }
-    this.#wakeRoomWaiters();
+    if (this.#sealed.isEmpty) this.#resetUnwritten();
+    if (this.#free.length > 0) this.#frameWaiters.wakeAll();
   }
 
-  #onFlushed(result: number): void {
-    this.#flushing = false;
-    if (this.#latched !== null) return;
-    if (result < 0) {
-      try {
-        requireFull('fdatasync', result, 0, this.#options.file.path);
-      } catch (cause) {
-        this.#latch(cause);
+  /** LOG-3. */
+  flushBegins(): void {
+    this.#flushCovers = this.#writtenThrough;
+  }
+
+  /** @internal The flush that was asked for has ended. */
+  flushEnded(error: Error | null): void {
+    this.#isFlushing = false;
+    if (error !== null) this.fail(error);
+    if (this.#gate.log === null) {
+      assert(this.#flushCovers >= this.#flushedThrough, 'flushes do not go back');
+      this.#flushedThrough = this.#flushCovers;
+      for (let group = this.#awaitingFlush.peek(); group !== undefined; group = this.#awaitingFlush.peek()) {
+        if (group.through > this.#flushedThrough) break;
+        this.#awaitingFlush.shift();
+        group.waiters.wakeAll();
       }
-      return;
     }
-    assert(this.#flushCovers >= this.#flushedThrough, 'flushes do not go back');
-    this.#flushedThrough = this.#flushCovers;
-    const groups = this.#awaitingFlush;
-    this.#awaitingFlush = groups.filter((group) => group.through > this.#flushedThrough);
-    for (const group of groups) {
-      if (group.through > this.#flushedThrough) break;
-      for (const waiter of group.waiters) waiter.resolve();
-    }
-    for (const waiter of this.#servedWaiters.splice(0)) waiter.resolve();
+    this.#schedulePump();
+    this.#reportQuiet();
   }
 
   readonly #runPump = (): void => this.#pump();
@@ -395,22 +437,15 @@ export class LogWriter implements CompletionHandler {
   /** Does what is due: seals the open frame if it is waited for, flushes what is written. */
   #pump(): void {
     this.#pumpScheduled = false;
-    if (this.#latched !== null) return;
+    if (this.#gate.log !== null) return;
     const open = this.#open;
     const isWanted = open !== null && this.#writeTarget >= open.firstSequence && !this.#isHeld;
-    if (isWanted && this.#sealed.length === 0 && !this.#flushing) {
-      this.#seal();
-    }
-    const wanted = this.#awaitingFlush.length > 0 || this.#writtenThrough >= this.#flushTarget;
-    const isDue = wanted && this.#flushTarget > this.#flushedThrough && this.#writtenThrough > this.#flushedThrough;
-    // C7.
-    if (!this.#flushing && (isDue || this.#fileWaiters.length > 0)) {
-      this.#flushing = true;
-      this.#servedWaiters = this.#fileWaiters;
-      this.#fileWaiters = [];
-      this.#flushCovers = this.#writtenThrough;
-      const accepted = this.#options.queue.submitFdatasync(this.#options.file, this, FLUSH_TOKEN);
-      assert(accepted, 'the queue has room for a flush');
+    if (isWanted && this.#sealed.isEmpty && !this.#isFlushing) this.#seal();
+    const isWaitedFor = !this.#awaitingFlush.isEmpty || this.#writtenThrough >= this.#flushTarget;
+    const isDue = this.#flushTarget > this.#flushedThrough && this.#writtenThrough > this.#flushedThrough;
+    if (isWaitedFor && isDue && !this.#isFlushing) {
+      this.#isFlushing = true;
+      this.#options.flusher.request(this);
     }
   }
 
@@ -431,7 +466,7 @@ export class LogWriter implements CompletionHandler {
   }
 
   #openFrame(firstRecordBytes: number): Frame {
-    assert(this.#freeFrames > 0, 'a frame buffer is free: hasRoom was asked');
+    assert(this.#freeFrames > 0, 'LOG-5: a frame buffer is free, since hasRoom was asked');
     const { writeAlignment } = this.#options.geometry;
     const index = this.#free.pop() ?? this.#frames.push(new Frame(writeAlignment)) - 1;
     const frame = this.#frames[index] as Frame;
@@ -439,6 +474,8 @@ export class LogWriter implements CompletionHandler {
     frame.usedBytes = FRAME_HEADER_BYTES;
     frame.recordCount = 0;
     frame.written = false;
+    this.#unwrittenFrom = Math.min(this.#unwrittenFrom, frame.fileOffset);
+    this.#unwrittenTo = Math.max(this.#unwrittenTo, frame.fileOffset + frame.capacityBytes);
     this.#open = frame;
     this.#openIndex = index;
     return frame;
@@ -449,8 +486,13 @@ export class LogWriter implements CompletionHandler {
     const frame = this.#open;
     assert(frame !== null && frame.recordCount > 0, 'only a frame with records is sealed');
     const { geometry, file, queue } = this.#options;
+    const index = this.#openIndex;
     const frameBytes = this.#chain.seal(frame, this.#flushedThrough);
-    this.#sealed.push(this.#openIndex);
+    this.#open = null;
+    this.#openIndex = -1;
+    this.#sealed.push(index);
+    this.#newestSealed = frame;
+    this.#writesInFlight++;
     const headerBytes = frame.startsSegment ? geometry.writeAlignment : 0;
     const accepted = queue.submitWrite(
       file,
@@ -459,11 +501,9 @@ export class LogWriter implements CompletionHandler {
       headerBytes + frameBytes,
       frame.fileOffset - headerBytes,
       this,
-      this.#openIndex,
+      index,
     );
-    assert(accepted, 'the queue has room for a frame');
-    this.#open = null;
-    this.#openIndex = -1;
+    assert(accepted, 'the queue has room for all frames: see mostRequests');
   }
 
   #transferBytes(frame: Frame): number {
@@ -471,52 +511,30 @@ export class LogWriter implements CompletionHandler {
     return (frame.startsSegment ? writeAlignment : 0) + alignUp(frame.usedBytes, writeAlignment);
   }
 
-  #waitWritten(waiter: Waiter): void {
-    const frame = this.#newestFrame();
-    assert(frame !== null, 'what is not written is in a frame');
-    frame.writtenWaiters.push(waiter);
+  #resetUnwritten(): void {
+    const open = this.#open;
+    this.#unwrittenFrom = open?.fileOffset ?? Infinity;
+    this.#unwrittenTo = open === null ? 0 : open.fileOffset + open.capacityBytes;
   }
 
-  #waitFlushed(waiter: Waiter, through: Sequence): void {
-    const frame = this.#newestFrame();
-    if (frame !== null) frame.flushedWaiters.push(waiter);
-    else this.#awaitingFlush.push({ through, waiters: [waiter] });
-  }
-
-  /** The frame with the latest record that is not written. */
-  #newestFrame(): Frame | null {
-    if (this.#open !== null) return this.#open;
-    const index = this.#sealed.at(-1);
-    return index === undefined ? null : (this.#frames[index] as Frame);
-  }
-
-  #wakeRoomWaiters(): void {
-    if (this.#free.length === 0) return;
-    for (const waiter of this.#roomWaiters.splice(0)) waiter.resolve();
-  }
-
-  /** C4. Everyone who waits is told; what is in flight still completes and is ignored. */
-  #latch(cause: unknown): void {
-    if (this.#latched !== null) return;
-    const error = latchedBy(cause);
-    this.#latched = error;
+  #stopInterval(): void {
     this.#cancelInterval?.();
     this.#cancelInterval = null;
-    const waiters = [...this.#roomWaiters.splice(0), ...this.#fileWaiters.splice(0), ...this.#servedWaiters.splice(0)];
-    for (const frame of this.#frames) {
-      waiters.push(...frame.writtenWaiters, ...frame.flushedWaiters);
-      frame.writtenWaiters = [];
-      frame.flushedWaiters = [];
+  }
+
+  /** Everyone who waits is told; what is in flight still completes and is ignored. */
+  #rejectWaiters(error: Error): void {
+    this.#stopInterval();
+    this.#frameWaiters.failAll(error);
+    for (const { writtenWaiters, flushedWaiters } of this.#frames) {
+      writtenWaiters.failAll(error);
+      flushedWaiters.failAll(error);
     }
-    for (const group of this.#awaitingFlush) waiters.push(...group.waiters);
-    this.#awaitingFlush = [];
-    for (const waiter of waiters) waiter.reject(error);
+    for (const { waiters } of this.#awaitingFlush.drain()) waiters.failAll(error);
   }
 
   #reportQuiet(): void {
-    if (this.#quiet === null || this.#flushing) return;
-    if (this.#sealed.some((index) => !(this.#frames[index] as Frame).written)) return;
-    this.#quiet();
+    if (this.#writesInFlight === 0 && !this.#isFlushing) this.#quietWaiters.wakeAll();
   }
 }
 

@@ -101,3 +101,47 @@ export class VersionedResult implements LookupResult {
     this.#reject(error);
   }
 }
+
+/** The versions that many keys have, under one promise; 0 for a key that does not exist. The token is the index. */
+export class VersionsResult implements LookupResult {
+  readonly needsValue = false;
+  readonly promise: Promise<Float64Array>;
+  readonly #versions: Float64Array;
+  #left: number;
+  #failure: Error | null = null;
+  #resolve!: (versions: Float64Array) => void;
+  #reject!: (error: Error) => void;
+
+  constructor(count: number) {
+    this.#versions = new Float64Array(count);
+    this.#left = count;
+    this.promise = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+    // Whoever asked may look only when all reads were asked for.
+    this.promise.catch(() => undefined);
+    if (count === 0) this.#resolve(this.#versions);
+  }
+
+  found(token: number, _value: Buffer, version: number): void {
+    this.exists(token, version);
+  }
+
+  /** The key has this version. */
+  exists(token: number, version: number): void {
+    this.#versions[token] = version;
+    this.missing();
+  }
+
+  failed(_token: number, error: Error): void {
+    this.#failure ??= error;
+    this.missing();
+  }
+
+  missing(): void {
+    if (--this.#left > 0) return;
+    if (this.#failure === null) this.#resolve(this.#versions);
+    else this.#reject(this.#failure);
+  }
+}

@@ -8,6 +8,7 @@ import { MIB, alignDown, alignUp } from '@aiokv/core';
 import { allocateAligned, prefault } from '@aiokv/aio';
 import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
 import { corrupt, requireFull } from '../failure/errors.ts';
+import type { Planted } from '../failure/planted.ts';
 import { isPossibleEntry, isPossiblePart, readEntry, readPart, readRoot, rootLength } from '../format/checkpoint.ts';
 import type { CheckpointRoot, MappingEntry, PartReference } from '../format/checkpoint.ts';
 import { PART_HEADER_BYTES, ENTRY_BYTES } from '../format/checkpoint.ts';
@@ -28,10 +29,6 @@ export interface LoadedIndex {
 }
 
 /** For tests only: what the crash and fault tests must find when it is left out. */
-export interface LoadDefects {
-  readonly plantedUncheckedTag: boolean;
-}
-
 /** Leaves are read until so much of the memory is used. */
 const FILLED_PART = 0.9;
 /** Images that lie side by side are read together, up to so many bytes. */
@@ -55,17 +52,17 @@ export class IndexLoader {
   readonly #file: DirectFile;
   readonly #budget: TurnBudget;
   readonly #progress: ProgressReporter;
-  readonly #defects: LoadDefects;
+  readonly #planted: Planted;
   /** Of the reads of pages; fresh memory for each would cost more than the read. */
   readonly #rooms: AlignedBuffer[] = [];
   #fileBytes = 0;
 
-  constructor(queue: Queue, file: DirectFile, budget: TurnBudget, progress: ProgressReporter, defects: LoadDefects) {
+  constructor(queue: Queue, file: DirectFile, budget: TurnBudget, progress: ProgressReporter, planted: Planted) {
     this.#queue = queue;
     this.#file = file;
     this.#budget = budget;
     this.#progress = progress;
-    this.#defects = defects;
+    this.#planted = planted;
   }
 
   /**
@@ -230,7 +227,7 @@ export class IndexLoader {
       const entry = mapping.entryOf(id);
       const imageAt = at + entry.fileOffset - from;
       const fault = pageFault(buffer, imageAt, entry.imageBytes, entry);
-      if (fault !== null && !(fault === 'tag' && this.#defects.plantedUncheckedTag)) {
+      if (fault !== null && !(fault === 'tag' && this.#planted.uncheckedTag === true)) {
         throw this.#damaged(`page ${id}`, fault);
       }
       if (memory.isResident(id)) throw this.#damaged(`page ${id}`, 'led to twice');

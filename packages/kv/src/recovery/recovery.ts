@@ -19,6 +19,7 @@ import type { TurnBudget } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
 import { corrupt } from '../failure/errors.ts';
+import type { Planted } from '../failure/planted.ts';
 import type { LogStart, Superblock } from '../format/superblock.ts';
 import type { LogPosition } from '../log/chain.ts';
 import type { ReplayTarget } from '../index/replay-target.ts';
@@ -32,6 +33,8 @@ export interface Recovered {
   readonly position: LogPosition;
   readonly usedSlots: ReadonlySet<number>;
   readonly slotCount: number;
+  /** Bytes of records that the checkpoint does not cover. */
+  readonly replayedBytes: number;
 }
 
 export class Recovery {
@@ -55,7 +58,7 @@ export class Recovery {
     target: ReplayTarget,
     budget: TurnBudget,
     progress: ProgressReporter,
-    plantedTornBatches: boolean,
+    planted: Planted,
   ) {
     this.#queue = queue;
     this.#file = file;
@@ -66,7 +69,7 @@ export class Recovery {
     this.#reader = new SegmentReader(queue, file, geometry);
     this.#scan = new SlotScan(this.#reader, superblock);
     const { path } = file;
-    this.#replay = new Replay({ path, superblock, target, budget, scan: this.#scan, plantedTornBatches });
+    this.#replay = new Replay({ path, superblock, target, budget, scan: this.#scan, planted });
     this.#tail = new LogTail(this.#reader, this.#scan, geometry);
   }
 
@@ -92,7 +95,7 @@ export class Recovery {
     for (const { header } of found) if (header.sequence < logStart.segmentSequence) usedSlots.add(header.slot);
     for (const harmed of this.#scan.harmedBeforeStart()) usedSlots.add(harmed);
     if (this.#isNothingThere) usedSlots.delete(logStart.slot);
-    return { position: this.#position(slot, offset), usedSlots, slotCount };
+    return { position: this.#position(slot, offset), usedSlots, slotCount, replayedBytes: this.#replay.replayedBytes };
   }
 
   /**

@@ -16,6 +16,7 @@ import { AiokvError, alignUp, nextTurn } from '@aiokv/core';
 import type { Sequence, TurnBudget } from '@aiokv/core';
 import type { AlignedBuffer } from '@aiokv/aio';
 import { corrupt } from '../failure/errors.ts';
+import type { Planted } from '../failure/planted.ts';
 import { Slots } from '../file/slots.ts';
 import { FRAME_HEADER_BYTES, frameHash, readFrame, windowOf } from '../format/frame.ts';
 import type { FrameHeader } from '../format/frame.ts';
@@ -50,8 +51,7 @@ export interface ReplayOptions {
   readonly target: ReplayTarget;
   readonly budget: TurnBudget;
   readonly scan: SlotScan;
-  /** For tests only: see `Planted`. */
-  readonly plantedTornBatches: boolean;
+  readonly planted: Planted;
 }
 
 export class Replay {
@@ -62,6 +62,8 @@ export class Replay {
   #epoch = 0;
   readonly #pending = new PendingBatch();
   #passedEnd: boolean;
+  /** Bytes of records that the checkpoint does not cover. */
+  replayedBytes = 0;
 
   constructor(options: ReplayOptions) {
     this.#options = options;
@@ -126,7 +128,7 @@ export class Replay {
       this.#noteLink();
       if (this.#pending.isEmpty) target.admitted(this.#lastSequence);
       offset += lengthBytes;
-      while (!target.hasRoomFor(1)) await target.whenRoom();
+      if (target.isFull) await target.merge();
       if (budget.isSpent()) await nextTurn();
     }
     return offset;
@@ -147,7 +149,7 @@ export class Replay {
       this.#pending.drop();
       this.#epoch = header.epoch;
     }
-    const { path, superblock, target, budget, plantedTornBatches } = this.#options;
+    const { path, superblock, target, budget, planted } = this.#options;
     const { bytes, view } = frame;
     const end = FRAME_HEADER_BYTES + header.payloadBytes;
     let records = 0;
@@ -172,13 +174,14 @@ export class Replay {
         const isPut = kindOf(view, at) === RecordKind.put;
         const length = lengthWordOf(recordBytes(keyBytes, valueBytes), isExtent(view, at));
         const goesOn = (flagsOf(view, at) & FLAG_BATCH_CONTINUES) !== 0;
-        if ((goesOn || !this.#pending.isEmpty) && !plantedTornBatches) {
+        if ((goesOn || !this.#pending.isEmpty) && planted.tornBatches !== true) {
           if (isPut) this.#pending.put(bytes, keyAt, keyBytes, fileOffset, length);
           else this.#pending.delete(bytes, keyAt, keyBytes);
           if (!goesOn) await this.#pending.apply(target, budget);
         } else if (isPut) target.replayPut(bytes, keyAt, keyBytes, fileOffset, length);
         else target.replayDelete(bytes, keyAt, keyBytes);
       }
+      if (!isCovered) this.replayedBytes += paddedRecordBytes(keyBytes, valueBytes);
       at += paddedRecordBytes(keyBytes, valueBytes);
     }
     if (records !== header.recordCount)

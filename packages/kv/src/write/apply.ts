@@ -1,19 +1,20 @@
 /**
- * How a group comes into the log and into the index: in one step when it is short, else in slices, with the same
- * effect. Whoever calls it has seen to it that nothing else is admitted meanwhile, and that the group's bytes stay.
+ * How a batch comes into the log and into the index: in one step when it is short, else in slices, with the same effect.
+ * The caller stands at the head of the write queue: nothing else is admitted meanwhile, and the batch's bytes stay.
  *
  * ```
- *   short:  log ◄─ all records       overlay ◄─ all entries                                    one step
+ *   short:  log ◄─ all records       memtable ◄─ all entries                                   one step
  *
- *   long:   hold ─► reckon ─► slots ─► conditions ─► log ◄─ records, all but the last ─► release ─► log ◄─ the last
- *                   └── may be refused ──────────┘   stage ◄─ entries      (slices)                 stage = overlay
- *                                                                                                   one step
+ *   long:   hold ─► estimate ─► reserve slots ─► log ◄─ records, all but the last ─► release ─► log ◄─ the last
+ *                   └── may be refused ────┘     stage ◄─ entries      (slices)                stage = memtable
+ *                                                                                              one step
  * ```
  *
- * A4. A long group is seen as a whole, in the step in which its last record is appended; until then reads, snapshots and
- *     checkpoints see the state before it, and a crash leaves that.
- * A5. It needs no more memory than its entries in the index: its records go through the frame buffers as they get free.
- * A6. A slice takes half a millisecond, or one record.
+ * APPLY-1. A long batch is seen as a whole, in the step in which its last record is appended; until then reads, snapshots
+ *     and checkpoints see the state before it, and a crash leaves that.
+ * APPLY-2. It needs no more memory than its entries in the index: its records go through the frame buffers as they get
+ *     free.
+ * APPLY-3. A slice takes half a millisecond, or one record.
  */
 import { KIB, assert } from '@aiokv/core';
 import type { Clock } from '@aiokv/core';
@@ -28,8 +29,10 @@ import {
   recordBytes,
 } from '../format/record.ts';
 import type { Geometry } from '../format/superblock.ts';
-import type { Group } from './write-batch.ts';
+import type { WriteBatch } from './write-batch.ts';
+import type { FailureGate } from '../failure/failure-gate.ts';
 import type { KeyIndex } from '../index/key-index.ts';
+import type { Maintenance } from '../maintenance/maintenance.ts';
 import { lengthWordOf } from '../format/index-entry.ts';
 import type { LogWriter } from '../log/writer.ts';
 import type { SlotUse } from '../file/slots.ts';
@@ -39,13 +42,15 @@ import { nextTurn } from '@aiokv/core';
 export interface AdmissionParts {
   readonly log: LogWriter;
   readonly index: KeyIndex;
+  readonly maintenance: Maintenance;
+  readonly gate: FailureGate;
   readonly geometry: Geometry;
   readonly clock: Clock;
   /** Room for a key, used within one step. */
   readonly key: Uint8Array;
 }
 
-/** What a group asks of the file; see `Slots`. */
+/** What a batch asks of the file; see `Slots`. */
 export interface RoomRequest {
   readonly use: SlotUse;
   /** `LogWriter.growths` when the write was called. */
@@ -59,10 +64,10 @@ const RECORDS_PER_CLOCK = 64;
 /** ... or sizes that are only reckoned with. */
 const SIZES_PER_CLOCK = 16 * KIB;
 
-/** Appends the records of a group, one after another. */
-class GroupRecords {
+/** Appends the records of a batch, one after another. */
+class BatchRecords {
   readonly #parts: AdmissionParts;
-  readonly #group: Group;
+  readonly #batch: WriteBatch;
   readonly #stage: Tree | undefined;
   #operation = 0;
   #record = 0;
@@ -70,29 +75,29 @@ class GroupRecords {
   #pieces: Piece[] = [];
   #piecesBytes = 0;
 
-  /** @param stage where the entries go, or the overlay */
-  constructor(parts: AdmissionParts, group: Group, stage?: Tree) {
+  /** @param stage where the entries go, or the memtable */
+  constructor(parts: AdmissionParts, batch: WriteBatch, stage?: Tree) {
     this.#parts = parts;
-    this.#group = group;
+    this.#batch = batch;
     this.#stage = stage;
   }
 
   /** Records that are left. */
   get left(): number {
-    return this.#group.paddedSizes.length - this.#record;
+    return this.#batch.paddedSizes.length - this.#record;
   }
 
   /** What the next one takes, padding counted. */
   get nextBytes(): number {
-    return this.#group.paddedSizes[this.#record] as number;
+    return this.#batch.paddedSizes[this.#record] as number;
   }
 
   /** Appends the next record; there is room for it. */
   append(): void {
     const { log, index, geometry, key } = this.#parts;
-    const kind = this.#group.kinds[this.#operation] as RecordKind;
-    const keyBytes = this.#group.copyKey(this.#operation, key);
-    const value = this.#group.valueAt(this.#operation);
+    const kind = this.#batch.kinds[this.#operation] as RecordKind;
+    const keyBytes = this.#batch.copyKey(this.#operation, key);
+    const value = this.#batch.valueAt(this.#operation);
     const isInPieces = paddedRecordBytes(keyBytes, value.length) > maxRecordBytes(geometry);
     if (isInPieces && this.#piecesBytes < value.length) {
       this.#appendPiece(keyBytes, value);
@@ -130,35 +135,29 @@ class GroupRecords {
   }
 }
 
-/** Admits a short group, for which there is room. */
-export function admit(parts: AdmissionParts, group: Group): void {
-  const records = new GroupRecords(parts, group);
+/** Admits a short batch, for which there is room. */
+export function admit(parts: AdmissionParts, batch: WriteBatch): void {
+  const records = new BatchRecords(parts, batch);
   while (records.left > 0) records.append();
-  parts.index.admitted(parts.log.appendedThrough);
+  parts.maintenance.admitted(parts.log.appendedThrough);
 }
 
 /**
- * Admits a long group; false when it may not be any more.
+ * Admits a long batch.
  *
- * @param mayAdmit asked when nothing else can refuse the group; may throw
  * @throws AiokvError ERR_AIOKV_NO_SPACE: nothing was changed; ERR_AIOKV_LATCHED: nothing of it is seen, but it may be
  *   there when the store is opened again, all of it
  */
-export async function admitInSlices(
-  parts: AdmissionParts,
-  group: Group,
-  room: RoomRequest,
-  mayAdmit: () => boolean,
-): Promise<boolean> {
-  const { log, index, clock } = parts;
-  if (log.latched !== null) throw log.latched;
+export async function admitInSlices(parts: AdmissionParts, batch: WriteBatch, room: RoomRequest): Promise<void> {
+  const { log, index, maintenance, gate, clock } = parts;
+  gate.requireWritable();
   const estimate = log.hold();
   const stage = index.stage();
-  const records = new GroupRecords(parts, group, stage);
+  const records = new BatchRecords(parts, batch, stage);
   let isBegun = false;
   try {
     let untilMs = clock.nowMs() + SLICE_MS;
-    for (const [i, size] of group.paddedSizes.entries()) {
+    for (const [i, size] of batch.paddedSizes.entries()) {
       estimate.add(size);
       if ((i + 1) % SIZES_PER_CLOCK !== 0 || clock.nowMs() < untilMs) continue;
       await nextTurn();
@@ -166,22 +165,22 @@ export async function admitInSlices(
     }
     // One more, for the last record comes after `release`.
     const slots = estimate.slots + 1;
-    while (!log.hasSlots(slots, room.use)) await log.prepareSlots(slots, room.use, room.since);
-    if (log.latched !== null) throw log.latched;
-    if (!mayAdmit()) return false;
+    while (!log.hasSlots(slots, room.use)) {
+      gate.requireWritable();
+      await log.prepareSlots(slots, room.use, room.since);
+    }
+    gate.requireWritable();
     log.reserveSlots(slots);
     isBegun = true;
     await appendAllButLast(parts, records, room);
     log.release(false);
     await whenReadyForLast(parts, records, room);
     records.append();
-    index.admitStaged(stage, log.appendedThrough);
-    return true;
+    maintenance.admitStaged(stage, log.appendedThrough);
   } catch (error) {
-    // C6.
-    if (isBegun) log.latch(error);
     stage.clear();
-    throw error;
+    // LOG-6.
+    throw isBegun ? log.fail(error) : error;
   } finally {
     log.release(true);
     log.returnSlots();
@@ -189,8 +188,8 @@ export async function admitInSlices(
 }
 
 async function appendAllButLast(
-  { log, clock }: AdmissionParts,
-  records: GroupRecords,
+  { log, gate, clock }: AdmissionParts,
+  records: BatchRecords,
   { use, since }: RoomRequest,
 ): Promise<void> {
   let untilMs = clock.nowMs() + SLICE_MS;
@@ -199,7 +198,7 @@ async function appendAllButLast(
     const bytes = records.nextBytes;
     if (!log.hasRoomFor(bytes, use)) await log.whenRoom([bytes], use, since);
     else {
-      if (log.latched !== null) throw log.latched;
+      gate.requireWritable();
       records.append();
       sinceClock += bytes + BYTES_PER_CLOCK / RECORDS_PER_CLOCK;
       if (sinceClock < BYTES_PER_CLOCK) continue;
@@ -211,16 +210,16 @@ async function appendAllButLast(
   }
 }
 
-/** Waits until the last record can be appended, and the stage become the overlay, in one step. */
+/** Waits until the last record can be appended, and the stage become the memtable, in one step. */
 async function whenReadyForLast(
-  { log, index }: AdmissionParts,
-  records: GroupRecords,
+  { log, maintenance, gate }: AdmissionParts,
+  records: BatchRecords,
   { use, since }: RoomRequest,
 ): Promise<void> {
   for (;;) {
+    gate.requireWritable();
     if (!log.hasRoomFor(records.nextBytes, use)) await log.whenRoom([records.nextBytes], use, since);
-    else if (index.isDraining) await index.whenRoom();
-    else break;
+    else if (maintenance.isMerging) await maintenance.whenRoom();
+    else return;
   }
-  if (log.latched !== null) throw log.latched;
 }

@@ -1,83 +1,141 @@
 /**
- * What the conditions of a group need to be judged in the step of its admission: the versions of its keys, which are
- * in the index and in records, and may have to be read before.
+ * The conditions of a batch. They are judged at the head of the write queue, where nothing else is admitted: what is
+ * found there holds until the batch is admitted.
  *
  * ```
- *   unknownOf ─► a condition ─► learn: its leaf comes into memory, or its record is read ─► unknownOf ─► …
- *       └─ null: all versions are known ─► require                                  (in one step)
+ *   at the call:            readAhead ─► versions as they are now, all reads at once        (short batches)
+ *   at the head of queue:   judge ─► look in memory, in slices ─► read what is not known, all at once ─► compare
  * ```
+ *
+ * COND-1. A condition is about the state before its batch.
+ * COND-2. What was read ahead counts only while the index still leads to the same record.
  */
-import { assert } from '@aiokv/core';
-import { sequenceOf } from '../format/record.ts';
-import { conditionFailed } from './write-batch.ts';
-import type { Condition, Group } from './write-batch.ts';
-import type { KeyIndex } from '../index/key-index.ts';
+import { assert, nextTurn } from '@aiokv/core';
+import type { TurnBudget } from '@aiokv/core';
 import { fileOffsetOf, lengthOf } from '../format/index-entry.ts';
-import type { LogWriter } from '../log/writer.ts';
-import type { RecordReader } from '../read/record-reader.ts';
-import { VersionedResult } from '../read/results.ts';
+import { sequenceOf } from '../format/record.ts';
+import type { KeyIndex } from '../index/key-index.ts';
+import type { RecordReader, UnwrittenRecords } from '../read/record-reader.ts';
+import { VersionsResult } from '../read/results.ts';
 import { Entry, FOUND, MISSING } from '../tree/index.ts';
-import type { AbsentLeaf } from '../tree/index.ts';
+import { conditionFailed } from './write-batch.ts';
+import type { Condition, WriteBatch } from './write-batch.ts';
+
+export interface ConditionsParts {
+  readonly index: Pick<KeyIndex, 'find' | 'findLater'>;
+  readonly log: Pick<UnwrittenRecords, 'unwritten'>;
+  readonly reader: Pick<RecordReader, 'read'>;
+  readonly budget: TurnBudget;
+}
+
+/** Stands for the version of a key of which it is enough to know that it exists. */
+const EXISTS = -1;
 
 export class Conditions {
-  readonly #index: KeyIndex;
-  readonly #log: LogWriter;
-  readonly #reader: RecordReader;
+  readonly #parts: ConditionsParts;
   readonly #entry = new Entry();
 
-  constructor(index: KeyIndex, log: LogWriter, reader: RecordReader) {
-    this.#index = index;
-    this.#log = log;
-    this.#reader = reader;
+  constructor(parts: ConditionsParts) {
+    this.#parts = parts;
   }
 
-  /** The first condition that cannot be judged without a read, or null. */
-  unknownOf(group: Group): Condition | null {
-    return group.conditions.find((condition) => this.#versionOf(group, condition) === null) ?? null;
-  }
-
-  /** @throws AiokvError ERR_AIOKV_CONDITION_FAILED when one does not hold; all versions must be known */
-  require(group: Group): void {
-    for (const condition of group.conditions) {
-      const found = this.#versionOf(group, condition);
-      assert(found !== null, 'conditions are judged when all versions are known');
-      if (found !== condition.version) throw conditionFailed(condition.version, found);
-    }
+  /** Whether all conditions of a short batch can be judged without a read; they are looked up then. */
+  areKnown(batch: WriteBatch): boolean {
+    return batch.conditions.every((condition) => this.#look(batch, condition));
   }
 
   /**
-   * Reads the leaf of a key, which is pinned then, or the record that the key has now; its place stands for it until
-   * another write takes it.
+   * Reads the versions of what is not known, so that the batch need not wait for them at the head of the queue.
    *
-   * @param pinned gets the leaf, which the caller unpins
+   * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO
    */
-  async learn(group: Group, condition: Condition, pinned: AbsentLeaf[]): Promise<void> {
-    const key = group.keyAt(condition.at);
-    const outcome = this.#index.find(key, key.length, this.#entry);
-    if (outcome === MISSING) return;
-    if (outcome !== FOUND) {
-      await this.#index.pin(outcome);
-      pinned.push(outcome);
-      return;
-    }
-    const fileOffset = fileOffsetOf(this.#entry);
-    const result = new VersionedResult(false);
-    this.#reader.read(fileOffset, lengthOf(this.#entry), key, key.length, result, 0);
-    const found = await result.promise;
-    if (found !== undefined) condition.learned = { fileOffset, version: found.version };
+  readAhead(batch: WriteBatch): Promise<void> {
+    return this.#read(
+      batch,
+      batch.conditions.filter((condition) => condition.found === null),
+    );
   }
 
-  /** The version of the key of a condition as it is now, 0 when it does not exist, null when it has to be read. */
-  #versionOf(group: Group, { at, version, learned }: Condition): number | null {
-    const key = group.keyAt(at);
-    const outcome = this.#index.find(key, key.length, this.#entry);
-    if (outcome === MISSING) return 0;
-    if (outcome !== FOUND) return null;
-    // That it exists is enough to know.
-    if (version === 0) return -1;
-    const offset = fileOffsetOf(this.#entry);
-    const place = this.#log.unwritten(offset);
-    if (place !== null) return sequenceOf(place.block.view, place.offset);
-    return learned?.fileOffset === offset ? learned.version : null;
+  /**
+   * At the head of the queue.
+   *
+   * @throws AiokvError ERR_AIOKV_CONDITION_FAILED when one does not hold; ERR_AIOKV_CORRUPT, ERR_AIOKV_IO when that
+   *   cannot be known
+   */
+  async judge(batch: WriteBatch): Promise<void> {
+    const { budget } = this.#parts;
+    const unknown: Condition[] = [];
+    for (const condition of batch.conditions) {
+      if (!this.#look(batch, condition)) unknown.push(condition);
+      if (budget.isSpent()) await nextTurn();
+    }
+    if (unknown.length > 0) await this.#read(batch, unknown);
+    for (const condition of batch.conditions) {
+      requireHeld(condition);
+      if (budget.isSpent()) await nextTurn();
+    }
   }
+
+  /** As `judge`, right after `areKnown` said yes. */
+  requireKnown(batch: WriteBatch): void {
+    for (const condition of batch.conditions) requireHeld(condition);
+  }
+
+  /** Whether the version that the key has now is known; sets `found`. */
+  #look(batch: WriteBatch, condition: Condition): boolean {
+    const { index, log } = this.#parts;
+    const key = batch.keyAt(condition.at);
+    const outcome = index.find(key, key.length, this.#entry);
+    condition.found = null;
+    if (outcome === MISSING) condition.found = 0;
+    else if (outcome === FOUND) {
+      const fileOffset = fileOffsetOf(this.#entry);
+      // COND-2.
+      if (condition.version === 0) condition.found = EXISTS;
+      else if (condition.read?.fileOffset === fileOffset) condition.found = condition.read.version;
+      else {
+        const place = log.unwritten(fileOffset);
+        if (place !== null) condition.found = sequenceOf(place.block.view, place.offset);
+      }
+    }
+    return condition.found !== null;
+  }
+
+  /** Sets `found` of conditions to what their keys have now; all reads are under way at once. */
+  async #read(batch: WriteBatch, conditions: readonly Condition[]): Promise<void> {
+    const { index, reader, budget } = this.#parts;
+    const result = new VersionsResult(conditions.length);
+    for (const [i, condition] of conditions.entries()) {
+      const key = batch.keyAt(condition.at);
+      const tell = (entry: Entry): void => {
+        if (condition.version === 0) result.exists(i, EXISTS);
+        else {
+          const fileOffset = fileOffsetOf(entry);
+          condition.read = { fileOffset, version: 0 };
+          reader.read(fileOffset, lengthOf(entry), key, key.length, result, i);
+        }
+      };
+      const outcome = index.find(key, key.length, this.#entry);
+      if (outcome === MISSING) result.missing();
+      else if (outcome === FOUND) tell(this.#entry);
+      else {
+        index.findLater(outcome, key, key.length, (entry, error) => {
+          if (error !== null) result.failed(i, error);
+          else if (entry === null) result.missing();
+          else tell(entry);
+        });
+      }
+      if (budget.isSpent()) await nextTurn();
+    }
+    const versions = await result.promise;
+    for (const [i, condition] of conditions.entries()) {
+      condition.found = versions[i] as number;
+      if (condition.read !== null) condition.read.version = condition.found;
+    }
+  }
+}
+
+function requireHeld({ version, found }: Condition): void {
+  assert(found !== null, 'conditions are judged when all versions are known');
+  if (found !== version) throw conditionFailed(version, found);
 }

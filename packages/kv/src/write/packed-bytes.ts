@@ -7,7 +7,7 @@
  *   chunk │ string │ string │ ... │ left   chunk │ string │ ...        released ─► free ─► the next strings
  * ```
  *
- * K1. A chunk belongs to one owner until `release`, and to nobody's strings after it: views that `at` gave must not be
+ * PACKED-1. A chunk belongs to one owner until `release`, and to nobody's strings after it: views that `at` gave must not be
  *     looked at any more.
  */
 import { KIB, assert } from '@aiokv/core';
@@ -33,7 +33,7 @@ export class PackedBytes {
 
   /** Copies the first bytes of `source`. */
   add(source: Uint8Array, lengthBytes: number): void {
-    assert(!this.#isReleased, 'K1');
+    assert(!this.#isReleased, 'PACKED-1: a chunk has one owner until it is released');
     const chunk = this.#chunkFor(lengthBytes);
     const from = this.#usedBytes;
     if (lengthBytes <= LOOP_BYTES) for (let i = 0; i < lengthBytes; i++) chunk[from + i] = source[i] as number;
@@ -46,14 +46,18 @@ export class PackedBytes {
 
   /** A view of the string that was added as the `index`th, from 0. */
   at(index: number): Uint8Array {
-    assert(!this.#isReleased, 'K1');
+    assert(!this.#isReleased, 'PACKED-1: a chunk has one owner until it is released');
     const chunk = this.#chunks[this.#chunkOf[index] as number] as Uint8Array;
     return chunk.subarray(this.#from[index], this.#to[index]);
   }
 
+  lengthOf(index: number): number {
+    return (this.#to[index] as number) - (this.#from[index] as number);
+  }
+
   /** Copies the string to the start of `target`; returns its length. */
   copy(index: number, target: Uint8Array): number {
-    assert(!this.#isReleased, 'K1');
+    assert(!this.#isReleased, 'PACKED-1: a chunk has one owner until it is released');
     const chunk = this.#chunks[this.#chunkOf[index] as number] as Uint8Array;
     const from = this.#from[index] as number;
     const lengthBytes = (this.#to[index] as number) - from;
@@ -62,7 +66,7 @@ export class PackedBytes {
     return lengthBytes;
   }
 
-  /** K1. Gives the memory back. */
+  /** PACKED-1. Gives the memory back. */
   release(): void {
     this.#isReleased = true;
     for (const chunk of this.#chunks) {

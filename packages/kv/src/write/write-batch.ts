@@ -1,12 +1,11 @@
 /**
- * Writes that are admitted together, checked before anything is: the operations of a batch, or one write
- * that has to wait, or that has a condition.
+ * Writes that are admitted together, checked before anything is: the operations of a batch, or one write that has a
+ * condition or a long value.
  *
- * Y1. A condition is about the state before the group: operations of one batch do not see each other.
- * Y2. A group that has to wait owns its bytes: the caller's may change as soon as the call has returned. Their memory is
- *     used again after `release`.
+ * BATCH-1. A batch that has to wait owns its bytes: the caller's may change as soon as the call has returned. Their
+ *     memory is used again after `release`.
  */
-import { AiokvError, AiokvRangeError, AiokvTypeError, MIB } from '@aiokv/core';
+import { AiokvError, AiokvRangeError, AiokvTypeError, MIB, refuseUnknown } from '@aiokv/core';
 import { maxRecordBytes, pieceValueBytes, tableBytes } from '../format/extent.ts';
 import { RecordKind, paddedRecordBytes } from '../format/record.ts';
 import type { Geometry } from '../format/superblock.ts';
@@ -33,17 +32,19 @@ export interface Condition {
   readonly at: number;
   /** The version that the key must have; 0: it must not exist. */
   readonly version: number;
-  /** The version of the record at a place of the file, where it had to be read to know it. */
-  learned: { readonly fileOffset: number; readonly version: number } | null;
+  /** The version of the record at a place of the file that was read. */
+  read: { readonly fileOffset: number; version: number } | null;
+  /** The version that the key has at the head of the queue, -1 for any, 0 for none; null: not known. */
+  found: number | null;
 }
 
-/** What one value and one group may take. */
-export interface GroupLimits {
+/** What one value and one batch may take. */
+export interface BatchLimits {
   readonly geometry: Geometry;
   readonly valueBytes: number;
   /** Of a batch: of each operation 24 bytes, key and value. */
   readonly batchBytes: number;
-  /** Of a group that is admitted in one step, in the log. */
+  /** Of a batch that is admitted in one step, in the log. */
   readonly stepBytes: number;
 }
 
@@ -52,19 +53,19 @@ export const MOST_STEP_BYTES = MIB;
 const MOST_STEP_RECORDS = 256;
 
 /** Operations, the records that they take, and conditions. */
-export class Group {
+export class WriteBatch {
   readonly kinds: RecordKind[] = [];
   /** Of the records in the log, in their order: one for each operation, and before it those of the pieces of its value. */
   readonly paddedSizes: number[] = [];
   readonly conditions: Condition[] = [];
-  readonly #limits: GroupLimits;
+  readonly #limits: BatchLimits;
   readonly #keys = new PackedBytes();
   /** The caller's, until `own` is called. */
   #values: Uint8Array[] = [];
   #ownValues: PackedBytes | null = null;
   #bytes = 0;
 
-  constructor(limits: GroupLimits) {
+  constructor(limits: BatchLimits) {
     this.#limits = limits;
   }
 
@@ -86,12 +87,17 @@ export class Group {
     this.#addRecord(paddedRecordBytes(keyBytes, tableBytes(Math.ceil(value.length / pieceBytes))));
   }
 
+  /** Adds a condition on the key of the write that is added next. */
+  addCondition(version: number): void {
+    this.conditions.push({ at: this.kinds.length, version, read: null, found: null });
+  }
+
   /** It takes too much to be admitted in one step. */
   get isLong(): boolean {
     return this.paddedSizes.length > MOST_STEP_RECORDS || this.#bytes > this.#limits.stepBytes;
   }
 
-  /** Valid until the group is released. */
+  /** Valid until the batch is released. */
   keyAt(operation: number): Uint8Array {
     return this.#keys.at(operation);
   }
@@ -105,7 +111,7 @@ export class Group {
     return this.#ownValues?.at(operation) ?? (this.#values[operation] as Uint8Array);
   }
 
-  /** Y2. Copies the values. Called in the turn of the call, when the group has to wait. */
+  /** BATCH-1. Copies the values. Called in the turn of the call, when the batch has to wait. */
   own(): void {
     if (this.#ownValues !== null) return;
     const own = new PackedBytes();
@@ -114,7 +120,7 @@ export class Group {
     this.#values = [];
   }
 
-  /** Y2. Called when nothing of the group will be looked at any more. */
+  /** BATCH-1. Called when nothing of the batch will be looked at any more. */
   release(): void {
     this.#keys.release();
     this.#ownValues?.release();
@@ -128,22 +134,36 @@ export class Group {
 
 export const NO_VALUE = new Uint8Array(0);
 
+/** What an operation of a batch may have. */
+const OPERATION_NAMES = { type: true, key: true, value: true, ifAbsent: true, ifVersion: true };
+
 /**
- * The operations of a batch as a group.
+ * Checks and encodes the operations of a batch.
  *
  * @param scratch room for a key
  * @throws AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT; AiokvRangeError ERR_AIOKV_KEY_TOO_LARGE,
  *   ERR_AIOKV_RECORD_TOO_LARGE, ERR_AIOKV_BATCH_TOO_LARGE
  */
-export function encodeGroup(operations: readonly BatchOperation[], scratch: Uint8Array, limits: GroupLimits): Group {
+export function encodeBatch(
+  operations: readonly BatchOperation[],
+  scratch: Uint8Array,
+  limits: BatchLimits,
+): WriteBatch {
   if (!Array.isArray(operations)) {
     throw new AiokvTypeError('ERR_AIOKV_INVALID_ARGUMENT', 'batch takes an array of operations');
   }
-  const group = new Group(limits);
+  const batch = new WriteBatch(limits);
   let bytes = 0;
   for (const operation of operations as readonly BatchOperation[]) {
     if (operation?.type !== 'put' && operation?.type !== 'del') {
       throw new AiokvTypeError('ERR_AIOKV_INVALID_ARGUMENT', "the type of a batch operation is 'put' or 'del'");
+    }
+    refuseUnknown('batch', OPERATION_NAMES, operation, 'property of an operation');
+    if (operation.type === 'del' && 'value' in operation && operation.value !== undefined) {
+      throw new AiokvTypeError(
+        'ERR_AIOKV_INVALID_ARGUMENT',
+        "a 'del' of a batch has no value: leave it out, or use 'put'",
+      );
     }
     const keyBytes = encodeKey(operation.key, scratch);
     const value = operation.type === 'put' ? encodeValue(operation.value) : NO_VALUE;
@@ -152,15 +172,15 @@ export function encodeGroup(operations: readonly BatchOperation[], scratch: Uint
     // A batch of one is a write like any other.
     if (bytes > limits.batchBytes && operations.length > 1) throw batchTooLarge(limits);
     const version = conditionOf(operation);
-    if (version !== null) group.conditions.push({ at: group.kinds.length, version, learned: null });
+    if (version !== null) batch.addCondition(version);
     const kind = operation.type === 'put' ? RecordKind.put : RecordKind.del;
-    group.add(kind, scratch, keyBytes, value);
+    batch.add(kind, scratch, keyBytes, value);
   }
-  return group;
+  return batch;
 }
 
 /** @throws AiokvRangeError ERR_AIOKV_RECORD_TOO_LARGE */
-export function requireValueFits(value: Uint8Array, { valueBytes }: GroupLimits): void {
+export function requireValueFits(value: Uint8Array, { valueBytes }: BatchLimits): void {
   if (value.length <= valueBytes) return;
   throw new AiokvRangeError(
     'ERR_AIOKV_RECORD_TOO_LARGE',
@@ -168,7 +188,7 @@ export function requireValueFits(value: Uint8Array, { valueBytes }: GroupLimits)
   );
 }
 
-function batchTooLarge({ batchBytes }: GroupLimits): AiokvRangeError {
+function batchTooLarge({ batchBytes }: BatchLimits): AiokvRangeError {
   return new AiokvRangeError(
     'ERR_AIOKV_BATCH_TOO_LARGE',
     `a batch takes at most ${batchBytes} bytes, of each operation 24, key and value: split it, or open with a larger maxBatchBytes`,

@@ -1,183 +1,286 @@
 /**
- * How writes come to their admission: at once where there is room and nobody waits, else in a line.
+ * Admits a write at once if there is room and nobody waits; otherwise queues it in call order.
  *
  * ```
- *   write, batch ─► room, and nobody waits? ─ yes ─────────────────────────────► admitted ─► log.durable ─► acknowledged
- *                       └─ no, or it is long ─► line ─► its turn ─► room? ─ yes ──┘
- *                                                                    └─ no: waits for it; refused where there is none
+ *   put, del, batch ─► room, and the queue is empty? ─ yes ───────────────────────► admitted ─► log.whenDurable ─► acknowledged
+ *                          └─ no, or it is long, or a version must be read ─► queue     ▲
+ *                                                                               │ head  │
+ *                                     conditions? ─► judge ─► room? ─ yes ──────┴───────┘
+ *                                                               └─ no: wait for one thing, look at everything again
  * ```
  *
- * A2. Writes are admitted in the order in which they were called.
+ * WQ-1. Writes are admitted in the order in which they were called.
+ * WQ-2. After each wait the whole state is looked at again: whether the store has failed, frames, slots, memtable.
+ * WQ-3. Admission is one synchronous step: sequence, bytes in the open frame, entry in the memtable. A read that is
+ *     called after it sees it, a read called before does not.
+ * WQ-4. A waiting write of one record costs some hundred bytes beside its key and value, and constant time.
  *
- * What is wrong with an operation was found before (A3 of store.ts), or is found by `encodeGroup`.
+ * Who wakes the head of the queue:
+ * ```
+ *   waits for          woken by                        when the store fails          when it closes
+ *   a growing file     the end of the growth           the same                      close waits for the queue
+ *   a free frame       a frame that was written        log.fail                      the same
+ *   the memtable       a merge that begins or ends     a merge or checkpoint ends    the same
+ *   versions           the reads of its conditions     the same                      the same
+ *   its next slice     the next turn of the loop       the same                      the same
+ * ```
+ * Those behind it are woken by it: whatever becomes of the head, the next write is looked at.
+ *
+ * What is wrong with an operation was found before, or is found by `encodeBatch`.
  */
+import { Fifo, nextTurn } from '@aiokv/core';
+import type { TurnBudget, Waiter } from '@aiokv/core';
+import type { SlotUse } from '../file/slots.ts';
+import { maxRecordBytes } from '../format/extent.ts';
+import { RecordKind, paddedRecordBytes, recordBytes } from '../format/record.ts';
+import type { Durability } from '../log/writer.ts';
+import { Entry, MISSING } from '../tree/index.ts';
 import { admit, admitInSlices } from './apply.ts';
 import type { AdmissionParts } from './apply.ts';
 import type { Conditions } from './conditions.ts';
-import { maxRecordBytes } from '../format/extent.ts';
-import { RecordKind, paddedRecordBytes, recordBytes } from '../format/record.ts';
-import { Group, encodeGroup, requireValueFits } from './write-batch.ts';
-import type { BatchOperation, GroupLimits } from './write-batch.ts';
-import type { Durability } from '../log/writer.ts';
-import type { SlotUse } from '../file/slots.ts';
-import type { AbsentLeaf } from '../tree/index.ts';
-import { nextTurn } from '@aiokv/core';
-import type { TurnBudget } from '@aiokv/core';
+import { PackedBytes } from './packed-bytes.ts';
+import { NO_VALUE, WriteBatch, encodeBatch, requireValueFits } from './write-batch.ts';
+import type { BatchLimits, BatchOperation } from './write-batch.ts';
 
-export interface WriteLineParts extends AdmissionParts {
+export interface WriteQueueParts extends AdmissionParts {
   readonly conditions: Conditions;
-  readonly limits: GroupLimits;
+  readonly limits: BatchLimits;
   readonly budget: TurnBudget;
-  /** Throws when the store is closed. */
-  requireOpen(): void;
+}
+
+/** Keys and values of records that wait, of many writes together; given back when the last of them was admitted. */
+interface WaitingBytes {
+  readonly packed: PackedBytes;
+  /** Records in it so far, and those that were not admitted yet. */
+  records: number;
+  left: number;
+}
+
+const RECORDS_PER_WAITING_BYTES = 1024;
+
+/** What stands in the queue: a record, a batch, or somebody who wants to know when all before it is through. */
+interface QueuedWrite extends Waiter {
+  readonly level: Durability;
+  /** `LogWriter.growths` when it was called. */
+  readonly since: number;
+  readonly work: WaitingRecord | WaitingBatch | null;
+}
+
+interface WaitingRecord {
+  readonly kind: RecordKind;
+  readonly bytes: WaitingBytes;
+  /** Its key is string `2 * at` of the bytes, its value the next. */
+  readonly at: number;
+}
+
+interface WaitingBatch {
+  readonly batch: WriteBatch;
+  /** Settles when the versions for its conditions were read ahead. */
+  readonly ahead: Promise<void> | null;
 }
 
 const DONE = Promise.resolve();
 
-export class WriteLine {
-  readonly #parts: WriteLineParts;
+export class WriteQueue {
+  readonly #parts: WriteQueueParts;
   readonly #mostRecordBytes: number;
-  /** The last write that waits, and how many do. */
-  #line: Promise<unknown> = DONE;
-  #lineLength = 0;
+  readonly #waiting = new Fifo<QueuedWrite>();
+  #isRunning = false;
+  #waitingBytes: WaitingBytes | null = null;
+  readonly #entry = new Entry();
 
-  constructor(parts: WriteLineParts) {
+  constructor(parts: WriteQueueParts) {
     this.#parts = parts;
     this.#mostRecordBytes = maxRecordBytes(parts.geometry);
   }
 
   /** Settles, and never rejects, when every write that was called before is admitted or refused. */
-  get settled(): Promise<unknown> {
-    return this.#line;
+  settled(): Promise<void> {
+    if (this.#waiting.isEmpty) return DONE;
+    return this.#enqueue(null, 'buffered');
   }
 
   /** A batch, with conditions or without; settles as `Store.batch` does, and throws what is wrong with the call. */
   batch(operations: readonly BatchOperation[], level: Durability): Promise<void> {
     const { budget, key, limits } = this.#parts;
     budget.begin();
-    const group = encodeGroup(operations, key, limits);
-    if (group.conditions.length > 0) return this.#writeIf(group, level);
-    if (group.kinds.length === 0) return this.#acknowledge(level);
-    return this.#enter(group, level);
+    const batch = encodeBatch(operations, key, limits);
+    return batch.kinds.length === 0 ? this.#acknowledge(level) : this.#admitOrQueue(batch, level);
   }
 
-  /** A put or a deletion without a condition; its key is in the scratch. */
+  /** A put or a deletion; its key is in the scratch. */
   write(kind: RecordKind, keyBytes: number, value: Uint8Array, level: Durability): Promise<void> {
-    const { log, index, key, limits } = this.#parts;
+    const { key, limits } = this.#parts;
     const padded = paddedRecordBytes(keyBytes, value.length);
-    const isOneRecord = padded <= this.#mostRecordBytes;
-    if (isOneRecord && this.#lineLength === 0 && log.hasRoomFor(padded, useOf(kind)) && index.hasRoomFor(1)) {
-      const offset = log.append(kind, 0, key, keyBytes, value);
-      if (kind === RecordKind.put) index.admitPut(key, keyBytes, offset, recordBytes(keyBytes, value.length));
-      else index.admitDelete(key, keyBytes);
-      index.admitted(log.appendedThrough);
+    if (padded > this.#mostRecordBytes) {
+      requireValueFits(value, limits);
+      const batch = new WriteBatch(limits);
+      batch.add(kind, key, keyBytes, value);
+      return this.#admitOrQueue(batch, level);
+    }
+    if (this.#waiting.isEmpty && this.#hasRoomFor(padded, kind)) {
+      this.#admitRecord(kind, keyBytes, value);
       return this.#acknowledge(level);
     }
+    return this.#enqueue({ kind, ...this.#keep(keyBytes, value) }, level);
+  }
+
+  /** As `write`, if the key has this version at the moment of admission; 0: if it does not exist. */
+  writeIf(version: number, kind: RecordKind, keyBytes: number, value: Uint8Array, level: Durability): Promise<void> {
+    const { key, limits } = this.#parts;
     requireValueFits(value, limits);
-    const group = new Group(limits);
-    group.add(kind, key, keyBytes, value);
-    return this.#enter(group, level);
+    const batch = new WriteBatch(limits);
+    batch.addCondition(version);
+    batch.add(kind, key, keyBytes, value);
+    return this.#admitOrQueue(batch, level);
   }
 
-  /** Admits a group without conditions, at once or in its turn. */
-  #enter(group: Group, level: Durability): Promise<void> {
-    if (!this.#hasRoom(group)) return this.#standInLine(group, level);
-    admit(this.#parts, group);
-    group.release();
-    return this.#acknowledgeGroup(group, level);
-  }
-
-  #hasRoom(group: Group): boolean {
-    const { log, index } = this.#parts;
-    if (group.isLong || this.#lineLength > 0) return false;
-    return log.hasRoom(group.paddedSizes, useOfAll(group.kinds)) && index.hasRoomFor(group.kinds.length);
-  }
-
-  /** Admits a group if its conditions hold at that moment; what has to be read to know is read before. */
-  async #writeIf(group: Group, level: Durability): Promise<void> {
-    const { conditions, index } = this.#parts;
-    const pinned: AbsentLeaf[] = [];
-    try {
-      for (;;) {
-        const unknown = conditions.unknownOf(group);
-        if (unknown !== null) {
-          group.own();
-          await conditions.learn(group, unknown, pinned);
-          this.#parts.requireOpen();
-        } else if (this.#hasRoom(group)) {
-          conditions.require(group);
-          admit(this.#parts, group);
-          break;
-        } else if (await this.#standInLineIf(group)) break;
-      }
-    } finally {
-      index.unpin(pinned);
-      group.release();
-    }
-    return this.#acknowledgeGroup(group, level);
-  }
-
-  /** A2. Waits behind the writes that wait already, then for room. */
-  async #standInLine(group: Group, level: Durability): Promise<void> {
-    try {
-      await this.#admitInTurn(group, () => true);
-    } finally {
-      group.release();
-    }
-    return this.#acknowledgeGroup(group, level);
-  }
-
-  /** As that, for a group with conditions; false when one of them could not be judged any more when its turn came. */
-  #standInLineIf(group: Group): Promise<boolean> {
+  #admitOrQueue(batch: WriteBatch, level: Durability): Promise<void> {
     const { conditions } = this.#parts;
-    return this.#admitInTurn(group, () => {
-      if (conditions.unknownOf(group) !== null) return false;
-      conditions.require(group);
-      return true;
-    });
-  }
-
-  /** @param mayAdmit asked in the step of the admission */
-  #admitInTurn(group: Group, mayAdmit: () => boolean): Promise<boolean> {
-    const { log, index, budget } = this.#parts;
-    const use = useOfAll(group.kinds);
-    const since = log.growths;
-    group.own();
-    this.#lineLength++;
-    const admitted = this.#line.then(async () => {
+    const hasConditions = batch.conditions.length > 0;
+    const isKnown = !hasConditions || (!batch.isLong && conditions.areKnown(batch));
+    if (isKnown && this.#waiting.isEmpty && !batch.isLong && this.#hasRoomForAll(batch)) {
       try {
-        if (group.isLong) {
-          // The copy was made in this one.
-          await nextTurn();
-          return await admitInSlices(this.#parts, group, { use, since }, mayAdmit);
-        }
-        for (;;) {
-          if (!log.hasRoom(group.paddedSizes, use)) await log.whenRoom(group.paddedSizes, use, since);
-          else if (!index.hasRoomFor(group.kinds.length)) await index.whenRoom();
-          else break;
-        }
-        if (log.latched !== null) throw log.latched;
-        if (!mayAdmit()) return false;
-        admit(this.#parts, group);
-        return true;
-      } catch (error) {
-        // Many may be refused one behind the other.
-        if (budget.isSpent()) await nextTurn();
-        throw error;
+        conditions.requireKnown(batch);
+        admit(this.#parts, batch);
       } finally {
-        this.#lineLength--;
+        batch.release();
       }
-    });
-    // Whoever stands behind waits for the admission only, not for the device.
-    this.#line = admitted.catch(() => undefined);
-    return admitted;
+      return this.#acknowledge(level, batch.kinds.length);
+    }
+    batch.own();
+    // A long batch reads at the head of the queue, when it is known what it has to read.
+    const ahead = isKnown || batch.isLong ? null : conditions.readAhead(batch);
+    // It is met when its turn comes.
+    ahead?.catch(() => undefined);
+    return this.#enqueue({ batch, ahead }, level);
   }
 
-  #acknowledgeGroup(group: Group, level: Durability): Promise<void> {
-    const operations = group.kinds.length;
-    // The last slice of a long one was in this turn, and whoever is told may call the next.
-    if (group.isLong) return nextTurn().then(() => this.#acknowledge(level, operations));
-    return this.#acknowledge(level, operations);
+  #hasRoomFor(paddedBytes: number, kind: RecordKind): boolean {
+    const { log, maintenance } = this.#parts;
+    return log.hasRoomFor(paddedBytes, useOf(kind)) && maintenance.hasRoomFor(1);
+  }
+
+  #hasRoomForAll(batch: WriteBatch): boolean {
+    const { log, maintenance } = this.#parts;
+    return log.hasRoom(batch.paddedSizes, useOfAll(batch.kinds)) && maintenance.hasRoomFor(batch.kinds.length);
+  }
+
+  /** WQ-3. The key is in the scratch. */
+  #admitRecord(kind: RecordKind, keyBytes: number, value: Uint8Array): void {
+    const { log, index, maintenance, key } = this.#parts;
+    if (kind === RecordKind.put) {
+      const fileOffset = log.append(kind, 0, key, keyBytes, value);
+      index.admitPut(key, keyBytes, fileOffset, recordBytes(keyBytes, value.length));
+    } else {
+      // What is known not to be there need not be deleted; whoever waits still waits for what was written before.
+      if (index.find(key, keyBytes, this.#entry) === MISSING) return;
+      log.append(kind, 0, key, keyBytes, value);
+      index.admitDelete(key, keyBytes);
+    }
+    maintenance.admitted(log.appendedThrough);
+  }
+
+  #enqueue(work: QueuedWrite['work'], level: Durability): Promise<void> {
+    const since = this.#parts.log.growths;
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ level, since, work, resolve, reject });
+      if (!this.#isRunning) void this.#run();
+    });
+  }
+
+  /** BATCH-1, WQ-4. Copies the key in the scratch and a value. */
+  #keep(keyBytes: number, value: Uint8Array): { readonly bytes: WaitingBytes; readonly at: number } {
+    let bytes = this.#waitingBytes;
+    if (bytes === null || bytes.records >= RECORDS_PER_WAITING_BYTES) {
+      bytes = { packed: new PackedBytes(), records: 0, left: 0 };
+      this.#waitingBytes = bytes;
+    }
+    bytes.packed.add(this.#parts.key, keyBytes);
+    bytes.packed.add(value, value.length);
+    bytes.left++;
+    return { bytes, at: bytes.records++ };
+  }
+
+  #letGo(work: QueuedWrite['work']): void {
+    if (work === null) return;
+    if ('batch' in work) work.batch.release();
+    else if (--work.bytes.left === 0) {
+      work.bytes.packed.release();
+      if (work.bytes === this.#waitingBytes) this.#waitingBytes = null;
+    }
+  }
+
+  /** Admits what waits, one after another. Never rejects: each write hears for itself. */
+  async #run(): Promise<void> {
+    const { log, budget } = this.#parts;
+    this.#isRunning = true;
+    for (let write = this.#waiting.peek(); write !== undefined; write = this.#waiting.peek()) {
+      try {
+        const wait = this.#admitHead(write);
+        if (wait !== null) await wait;
+        log.whenDurable(write.level, write);
+      } catch (error) {
+        write.reject(error as Error);
+      }
+      this.#letGo(write.work);
+      // Only now: until it is admitted nobody may pass.
+      this.#waiting.shift();
+      if (budget.isSpent()) await nextTurn();
+    }
+    this.#isRunning = false;
+  }
+
+  /** Admits the head of the queue; null when that is done. */
+  #admitHead({ work, since }: QueuedWrite): Promise<void> | null {
+    if (work === null) return null;
+    if ('batch' in work) return this.#admitBatch(work, since);
+    const { gate } = this.#parts;
+    gate.requireWritable();
+    if (!this.#hasRoomFor(paddedBytesOf(work), work.kind)) return this.#admitRecordLater(work, since);
+    this.#admitWaiting(work);
+    return null;
+  }
+
+  /** WQ-2. */
+  async #admitRecordLater(record: WaitingRecord, since: number): Promise<void> {
+    const { log, maintenance, gate } = this.#parts;
+    const padded = paddedBytesOf(record);
+    const use = useOf(record.kind);
+    for (;;) {
+      gate.requireWritable();
+      if (!log.hasRoomFor(padded, use)) await log.whenRoom([padded], use, since);
+      else if (!maintenance.hasRoomFor(1)) await maintenance.whenRoom();
+      else break;
+    }
+    this.#admitWaiting(record);
+  }
+
+  #admitWaiting({ kind, bytes, at }: WaitingRecord): void {
+    const keyBytes = bytes.packed.copy(2 * at, this.#parts.key);
+    this.#admitRecord(kind, keyBytes, kind === RecordKind.put ? bytes.packed.at(2 * at + 1) : NO_VALUE);
+  }
+
+  async #admitBatch({ batch, ahead }: WaitingBatch, since: number): Promise<void> {
+    const { log, maintenance, gate, conditions } = this.#parts;
+    const use = useOfAll(batch.kinds);
+    if (ahead !== null) await ahead;
+    if (batch.conditions.length > 0) await conditions.judge(batch);
+    if (batch.isLong) {
+      // It was copied in this turn.
+      await nextTurn();
+      await admitInSlices(this.#parts, batch, { use, since });
+      // Whoever is told may call the next, and the last slice was in this turn.
+      await nextTurn();
+      return;
+    }
+    for (;;) {
+      gate.requireWritable();
+      if (!log.hasRoom(batch.paddedSizes, use)) await log.whenRoom(batch.paddedSizes, use, since);
+      else if (!maintenance.hasRoomFor(batch.kinds.length)) await maintenance.whenRoom();
+      else break;
+    }
+    admit(this.#parts, batch);
   }
 
   #acknowledge(level: Durability, operations = 1): Promise<void> {
@@ -193,4 +296,8 @@ function useOf(kind: RecordKind): SlotUse {
 /** A batch of deletions alone is a deletion; see file/slots.ts. */
 function useOfAll(kinds: readonly RecordKind[]): SlotUse {
   return kinds.includes(RecordKind.put) ? 'put' : 'delete';
+}
+
+function paddedBytesOf({ bytes, at }: WaitingRecord): number {
+  return paddedRecordBytes(bytes.packed.lengthOf(2 * at), bytes.packed.lengthOf(2 * at + 1));
 }
