@@ -327,10 +327,9 @@ export async function call(store: Store, ledger: Ledger, group: Group): Promise<
   const { operations, durability } = group;
   const [only] = operations;
   const number = ledger.note(group);
-  if (operations.length === 1 && only !== undefined) {
-    if (only.type === 'put') await store.put(only.key, only.value, { durability });
-    else await store.del(only.key, { durability });
-  } else await store.batch(operations, { durability });
+  // A `del` of a key that is not there takes no sequence number; in a batch it does, and the ledger counts them.
+  if (operations.length === 1 && only?.type === 'put') await store.put(only.key, only.value, { durability });
+  else await store.batch(operations, { durability });
   ledger.acknowledge(number, durability);
 }
 

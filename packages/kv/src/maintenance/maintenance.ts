@@ -14,10 +14,10 @@
  *
  * Who wakes whom:
  * ```
- *   waits for          woken by                                 merge fails   log fails                    stop
- *   room (memtable)    a merge that begins or ends,             fail          woken when what is under     fail
- *                      the end of a checkpoint                                way ends; looks at the gate
- *   a checkpoint       its end; fails with it                   fail          fail at the next exact moment fail
+ *   waits for          woken by                                 merge fails   log fails                  stop
+ *   room (memtable)    a merge that begins or ends,             fail          fail when what is under    fail
+ *                      the end of a checkpoint                                way has ended
+ *   a checkpoint       its end; fails with it                   fail          the same                   fail
  * ```
  */
 import { Fifo, Waiters } from '@aiokv/core';
@@ -150,13 +150,14 @@ export class Maintenance {
     return this.#checkpoint === null && (this.#isExactWanted || !this.#checkpointWaiters.isEmpty);
   }
 
-  /** Begins what is due, unless it is under way. */
+  /** Begins what is due, unless it is under way. After a failure nothing will be: whoever waits is told. */
   #look(): void {
-    if (this.#isMergeDue || this.#isCheckpointWanted) this.#begin();
+    if (this.#parts.gate.writes !== null) this.#fail();
+    else if (this.#isMergeDue || this.#isCheckpointWanted) this.#begin();
   }
 
   #begin(): void {
-    if (this.#isStopped || this.#parts.gate.writes !== null) return;
+    if (this.#isStopped) return;
     this.#working ??= this.#work()
       .catch((error: unknown) => {
         this.#parts.gate.failIndex(error);
