@@ -24,6 +24,7 @@ import type { AiokvError } from '@aiokv/core';
 import type { DirectFile } from '@aiokv/aio';
 import { growthFailed } from '../failure/errors.ts';
 import type { Geometry } from '../format/superblock.ts';
+import { ReadySlots } from './ready-slots.ts';
 
 /** What a slot is wanted for; see S1 and S2. */
 export type SlotUse = 'put' | 'delete' | 'checkpoint';
@@ -49,8 +50,8 @@ export class Slots {
   readonly #file: DirectFile;
   readonly #geometry: Geometry;
   #slotCount: number;
-  /** Slots with blocks behind them that hold nothing, lowest last. */
-  readonly #ready: number[];
+  /** Slots with blocks behind them that hold nothing. */
+  readonly #ready: ReadySlots;
   #isReserveInUse = false;
   #growing: Promise<void> | null = null;
   /** Attempts to grow the file that have begun. */
@@ -64,7 +65,7 @@ export class Slots {
     this.#file = file;
     this.#geometry = geometry;
     this.#slotCount = slotCount;
-    this.#ready = Array.from({ length: slotCount }, (_, i) => slotCount - 1 - i).filter((slot) => !usedSlots.has(slot));
+    this.#ready = new ReadySlots(slotCount, usedSlots);
   }
 
   static slotCountOf(geometry: Geometry, fileBytes: number): number {
@@ -87,7 +88,7 @@ export class Slots {
 
   /** Slots that can be taken for this use without waiting; below 0 when others have taken of what is kept from it. */
   availableFor(use: SlotUse): number {
-    return this.#ready.length - this.#keptFrom(use, this.#slotCount);
+    return this.#ready.count - this.#keptFrom(use, this.#slotCount);
   }
 
   /** Whether slots of the reserve were in use when slots were last taken, given back or added; `availableFor` is exact. */
@@ -97,7 +98,7 @@ export class Slots {
 
   /** Takes a slot; requires that one is available. Starts to grow the file when few are left. */
   take(): number {
-    const slot = this.#ready.pop();
+    const slot = this.#ready.take();
     assert(slot !== undefined, 'a slot is taken only when one is ready');
     const left = this.availableFor('put');
     this.#isReserveInUse = left < 0;
@@ -107,11 +108,7 @@ export class Slots {
 
   /** Slots hold nothing any more, and nothing on the device leads to them. */
   giveBack(slots: Iterable<number>): void {
-    for (const slot of slots) {
-      assert(!this.#ready.includes(slot), 'a slot is given back once');
-      this.#ready.push(slot);
-    }
-    this.#ready.sort((a, b) => b - a);
+    for (const slot of slots) this.#ready.add(slot);
     this.#isReserveInUse = this.availableFor('put') < 0;
   }
 
@@ -188,10 +185,8 @@ export class Slots {
         return;
       }
     }
-    for (let slot = this.#slotCount + added - 1; slot >= this.#slotCount; slot--) this.#ready.unshift(slot);
+    for (let slot = this.#slotCount; slot < this.#slotCount + added; slot++) this.#ready.add(slot);
     this.#slotCount += added;
-    // Lowest slot last, so that the file fills from the front.
-    this.#ready.sort((a, b) => b - a);
     this.#isReserveInUse = this.availableFor('put') < 0;
   }
 
@@ -199,7 +194,7 @@ export class Slots {
   #slotsToAdd(): number {
     const most = Math.max(1, Math.floor(MAX_GROWTH_BYTES / this.#geometry.segmentBytes));
     let added = Math.max(1, Math.floor(this.#slotCount / 4));
-    const isEnough = (): boolean => this.#ready.length + added > this.#keptFrom('put', this.#slotCount + added);
+    const isEnough = (): boolean => this.#ready.count + added > this.#keptFrom('put', this.#slotCount + added);
     while (added < most && !isEnough()) added++;
     return Math.min(added, most);
   }

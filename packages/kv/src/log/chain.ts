@@ -8,7 +8,7 @@
  *                                └─ link: 7, 2, hash ┘
  * ```
  */
-import { alignUp, assert } from '@aiokv/core';
+import { Fifo, alignUp, assert } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
 import { FRAME_HEADER_BYTES, MAX_FRAME_BYTES, sealFrame } from '../format/frame.ts';
 import { SegmentKind, encodeSegmentHeader } from '../format/segment.ts';
@@ -48,7 +48,7 @@ export class Chain {
   /** Oldest first; those before the last checkpoint's start are forgotten. */
   #starts: LogStart[];
   /** Slots that are kept for the next segments, the next one first. */
-  readonly #reserved: number[] = [];
+  readonly #reserved = new Fifo<number>();
 
   constructor(options: ChainOptions) {
     this.#options = options;
@@ -143,7 +143,7 @@ export class Chain {
 
   /** Lets go of the slots that are left of those that were kept. */
   returnSlots(): void {
-    this.#options.slots.giveBack(this.#reserved.splice(0));
+    this.#options.slots.giveBack(this.#reserved.drain());
   }
 
   #beginSegment(frame: Frame, lastSequenceBefore: Sequence): void {

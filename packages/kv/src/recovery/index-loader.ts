@@ -28,7 +28,6 @@ export interface LoadedIndex {
   readonly keys: number;
 }
 
-/** For tests only: what the crash and fault tests must find when it is left out. */
 /** Leaves are read until so much of the memory is used. */
 const FILLED_PART = 0.9;
 /** Images that lie side by side are read together, up to so many bytes. */

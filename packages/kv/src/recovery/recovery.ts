@@ -82,9 +82,8 @@ export class Recovery {
   async run(): Promise<Recovered> {
     const { geometry, logStart } = this.#superblock;
     await this.#scan.run(this.#buffers[0]);
-    const { found, slotCount } = this.#scan;
-    const toReplay = found.filter(({ header }) => header.sequence >= logStart.segmentSequence);
-    this.#progress.begin('log', toReplay.length * geometry.segmentBytes);
+    const { slotCount, countFromStart } = this.#scan;
+    this.#progress.begin('log', countFromStart * geometry.segmentBytes);
     const { slot, offset } = await this.#followChain();
     this.#progress.end();
     if (this.#isNothingThere) await this.#tail.requireTorn(this.#replay, null, this.#buffers[0]);
@@ -92,7 +91,7 @@ export class Recovery {
     this.#requireCheckpointed();
     const usedSlots = new Set(this.#replayed.map((segment) => segment.slot));
     // What lies before the start is not replayed, and holds records all the same.
-    for (const { header } of found) if (header.sequence < logStart.segmentSequence) usedSlots.add(header.slot);
+    for (const before of this.#scan.slotsBeforeStart) usedSlots.add(before);
     for (const harmed of this.#scan.harmedBeforeStart()) usedSlots.add(harmed);
     if (this.#isNothingThere) usedSlots.delete(logStart.slot);
     return { position: this.#position(slot, offset), usedSlots, slotCount, replayedBytes: this.#replay.replayedBytes };
@@ -112,25 +111,21 @@ export class Recovery {
 
   /** Replays one segment after the other; returns the slot and the offset at which the log goes on. */
   async #followChain(): Promise<{ slot: number; offset: number }> {
-    const { geometry, logStart } = this.#superblock;
-    const { found } = this.#scan;
-    let current = found.find(
-      ({ header }) => header.slot === logStart.slot && header.sequence === logStart.segmentSequence,
-    );
-    let offset = geometry.segmentBytes;
+    let current = this.#scan.start ?? undefined;
+    let offset = this.#superblock.geometry.segmentBytes;
     let slot = 0;
     let which = 0;
-    let loading = current === undefined ? null : this.#reader.read(current.header.slot, this.#buffers[0]);
+    let loading = current === undefined ? null : this.#reader.read(current.slot, this.#buffers[0]);
     while (current !== undefined) {
-      const { sequence } = current.header;
-      ({ slot } = current.header);
+      const { sequence } = current;
+      ({ slot } = current);
       this.#replayed.push({ segmentSequence: sequence, slot, lastSequenceBefore: this.#replay.lastSequence });
       const buffer = this.#buffers[which] as AlignedBuffer;
       which = 1 - which;
       const other = this.#buffers[which] as AlignedBuffer;
       await loading;
-      const likely = found.find(({ header }) => header.predecessor.segmentSequence === sequence);
-      loading = likely === undefined ? null : this.#reader.read(likely.header.slot, other);
+      const likely = this.#scan.likelySuccessor(sequence);
+      loading = likely === undefined ? null : this.#reader.read(likely.slot, other);
       // An error is met where the segment is needed, if it is.
       loading?.catch(() => undefined);
       offset = await this.#replay.segment(buffer, current);
@@ -141,7 +136,7 @@ export class Recovery {
         await this.#tail.requireTorn(this.#replay, { buffer, slot, offset, segmentSequence: sequence }, other);
       } else if (successor !== likely) {
         await loading?.catch(() => undefined);
-        loading = this.#reader.read(successor.header.slot, other);
+        loading = this.#reader.read(successor.slot, other);
       }
       current = successor;
     }
@@ -165,13 +160,12 @@ export class Recovery {
 
   #position(slot: number, offset: number): LogPosition {
     const { logStart } = this.#superblock;
-    const sequences = this.#scan.found.map(({ header }) => header.sequence);
     const resumable = this.#replay.isClean && this.#replay.link.segmentSequence !== 0;
     return {
       link: this.#replay.link,
       lastSequence: this.#replay.lastSequence,
       segment: resumable ? { slot, nextOffset: offset } : null,
-      nextSegmentSequence: this.#isNothingThere ? logStart.segmentSequence : Math.max(0, ...sequences) + 1,
+      nextSegmentSequence: this.#isNothingThere ? logStart.segmentSequence : this.#scan.highestSequence + 1,
       segments: this.#replayed,
     };
   }

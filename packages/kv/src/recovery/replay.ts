@@ -94,11 +94,10 @@ export class Replay {
   }
 
   /** Replays the frames of a segment that continue the chain; returns the offset behind the last one. */
-  async segment(buffer: AlignedBuffer, found: FoundSegment): Promise<number> {
+  async segment(buffer: AlignedBuffer, segment: FoundSegment): Promise<number> {
     const { superblock, target, budget, scan } = this.#options;
     const { geometry } = superblock;
-    const segment = found.header;
-    this.#link = { segmentSequence: segment.sequence, frameNumber: 0, hash: found.hash };
+    this.#link = { segmentSequence: segment.sequence, frameNumber: 0, hash: segment.hash };
     this.#noteLink();
     const base = Slots.offsetOf(geometry, segment.slot);
     let offset = geometry.writeAlignment;

@@ -1,14 +1,23 @@
 /**
  * Looks at the headers of all slots: which hold segments of the log, which may hold one although their header is harmed.
  *
+ * ```
+ *   slot │ header of the log, from before the start │   used; of no interest to the replay
+ *        │ header of the log, from the start on     │   by the segment before it: what the chain is looked up in
+ *        │ any other header of this store           │   an index segment, or free: its root knows
+ *        │ none, zeros or harmed                    │   the first frame behind it says which segment this may be
+ * ```
+ *
  * R5. A read that went wrong looks like a free slot. So slots that seem to hold nothing are read twice; two answers
  *     that differ are an error.
  * R6. A slot whose header is harmed may be a segment all the same: its frames count as proof (R3), and it is not
  *     written over when they may be records from before the start. A segment that belongs elsewhere is never free space.
  *
- * It does not read what stands behind the headers, but for the first frame of a slot without one.
+ * It does not read what stands behind the headers, but for the first frame of a slot without one. A store may have
+ * hundreds of thousands of slots: a slot costs a few bytes of memory here and one or two reads, an object only where a
+ * replay may need it.
  */
-import { alignDown, alignUp } from '@aiokv/core';
+import { alignDown, alignUp, xxh32 } from '@aiokv/core';
 import type { AiokvError } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer } from '@aiokv/aio';
@@ -16,33 +25,75 @@ import { corrupt, requireFull } from '../failure/errors.ts';
 import { Slots } from '../file/slots.ts';
 import { FRAME_HEADER_BYTES, segmentNamedBy } from '../format/frame.ts';
 import { SEGMENT_HEADER_BYTES, SegmentKind, readSegmentHeader, segmentHash } from '../format/segment.ts';
-import type { ChainLink, SegmentHeader } from '../format/segment.ts';
+import type { ChainLink } from '../format/segment.ts';
 import type { Superblock } from '../format/superblock.ts';
 import type { SegmentReader } from './segment-reader.ts';
 
+/** A segment of the log from the start of the replay on. */
 export interface FoundSegment {
-  readonly header: SegmentHeader;
+  readonly slot: number;
+  readonly sequence: number;
+  readonly predecessor: ChainLink;
   readonly hash: bigint;
 }
 
-const HEADERS_AT_ONCE = 64;
+/** A slot, or its beginning, in which frames may stand that prove something. */
+export interface ProofPlace {
+  readonly slot: number;
+  readonly lengthBytes: number;
+}
+
+const READS_AT_ONCE = 64;
+
+/** What the header of a slot says. */
+const Holds = { nothingYet: 0, logSegment: 1, otherSegment: 2, zeros: 3, noHeader: 4 } as const;
 
 export class SlotScan {
   readonly #reader: SegmentReader;
   readonly #superblock: Superblock;
-  /** Segments of the log. */
-  found: readonly FoundSegment[] = [];
-  slotCount = 0;
-  /** What was read of the headers of slots that hold no segment of the log. */
-  readonly #others = new Map<number, Uint8Array>();
-  /** Slots without a header of this store, each with the segment that its first frame names, or null. */
+  /** `Holds`, by slot. */
+  #holds = new Uint8Array(0);
+  /** R5. XXH32 of what was read of headers that are not of the log, by slot. */
+  #sums = new Uint32Array(0);
+  /** Slots without a header, each with the segment that its first frame names, or null. */
   readonly #headless = new Map<number, number | null>();
+  /** Slots of log segments from before the start. */
+  readonly #before: number[] = [];
+  /** Log segments from the start on, by the sequence of the segment that each continues. */
+  readonly #successors = new Map<number, FoundSegment[]>();
+  #start: FoundSegment | null = null;
+  #countFromStart = 0;
+  #highestSequence = 0;
   /** What the file has of a slot at its end. */
-  #partial: { readonly slot: number; readonly lengthBytes: number } | null = null;
+  #partial: ProofPlace | null = null;
 
   constructor(reader: SegmentReader, superblock: Superblock) {
     this.#reader = reader;
     this.#superblock = superblock;
+  }
+
+  get slotCount(): number {
+    return this.#holds.length;
+  }
+
+  /** Log segments from the start on. */
+  get countFromStart(): number {
+    return this.#countFromStart;
+  }
+
+  /** The highest sequence of all log segments, 0 if there are none. */
+  get highestSequence(): number {
+    return this.#highestSequence;
+  }
+
+  /** The segment that the superblock names, if it is there. */
+  get start(): FoundSegment | null {
+    return this.#start;
+  }
+
+  /** Slots of log segments from before the start: not replayed, but they hold records all the same. */
+  get slotsBeforeStart(): readonly number[] {
+    return this.#before;
   }
 
   /**
@@ -52,85 +103,129 @@ export class SlotScan {
    */
   async run(scratch: AlignedBuffer): Promise<void> {
     const fileBytes = await this.#reader.file.sizeBytes();
-    this.slotCount = Slots.slotCountOf(this.#superblock.geometry, fileBytes);
-    await this.#requireUncut(this.slotCount, fileBytes, scratch);
-    this.found = await this.#readHeaders(Array.from({ length: this.slotCount }, (_, slot) => slot));
+    const slotCount = Slots.slotCountOf(this.#superblock.geometry, fileBytes);
+    await this.#requireUncut(slotCount, fileBytes, scratch);
+    this.#holds = new Uint8Array(slotCount);
+    this.#sums = new Uint32Array(slotCount);
+    await this.#readHeaders(slotCount, (slot, block) => this.#noteHeader(slot, block));
+    // In the order of the slots, whatever the order in which the reads were done.
+    for (const segments of this.#successors.values()) segments.sort(newestFirst);
     await this.#lookBehindHeaders();
   }
 
   /** R5. */
   async lookAgain(): Promise<void> {
-    await this.#readHeaders([...this.#others.keys()]);
+    await this.#readHeaders(this.slotCount, (slot, block) => {
+      if (xxh32(headerOf(block)) === this.#sums[slot]) return;
+      throw this.#reader.twoAnswers(Slots.offsetOf(this.#superblock.geometry, slot));
+    });
   }
 
-  /** The segment that continues the log from here. */
+  /** The segment that most likely continues a segment, before it is known where that one ends. */
+  likelySuccessor(segmentSequence: number): FoundSegment | undefined {
+    return this.#successors.get(segmentSequence)?.[0];
+  }
+
+  /** The segment that continues the log from here; asked for every frame. */
   successorOf(link: ChainLink): FoundSegment | undefined {
-    return this.found.find(({ header }) => sameLink(header.predecessor, link));
+    const segments = this.#successors.get(link.segmentSequence);
+    if (segments === undefined) return undefined;
+    for (const segment of segments) if (sameLink(segment.predecessor, link)) return segment;
+    return undefined;
   }
 
-  /** Slots behind the end of the log in which frames may stand that prove something. */
-  slotsToProve(segmentSequence: number): { readonly slot: number; readonly lengthBytes: number | undefined }[] {
-    const later = this.found.filter(({ header }) => header.sequence > segmentSequence).map(({ header }) => header.slot);
-    const harmed = [...this.#headless].filter(([, named]) => named !== null).map(([slot]) => slot);
-    const whole = [...later, ...harmed].map((slot) => ({ slot, lengthBytes: undefined }));
-    return this.#partial === null ? whole : [...whole, this.#partial];
+  /** Places behind the end of the log in which frames may stand that prove something. */
+  *placesToProve(lastSegmentSequence: number): Generator<ProofPlace> {
+    const lengthBytes = this.#superblock.geometry.segmentBytes;
+    for (const segments of this.#successors.values()) {
+      for (const { slot, sequence } of segments) if (sequence > lastSegmentSequence) yield { slot, lengthBytes };
+    }
+    for (const [slot, named] of this.#headless) if (named !== null) yield { slot, lengthBytes };
+    if (this.#partial !== null) yield this.#partial;
   }
 
   /** R6. Slots in which records may lie that the index leads to, although their header is harmed. */
-  harmedBeforeStart(): number[] {
+  *harmedBeforeStart(): Generator<number> {
     const { segmentSequence } = this.#superblock.logStart;
-    const isHarmed = (slot: number, named: number | null): boolean =>
-      named === null ? this.#others.get(slot)?.some((byte) => byte !== 0) === true : !(named >= segmentSequence);
-    return [...this.#headless].filter(([slot, named]) => isHarmed(slot, named)).map(([slot]) => slot);
+    for (const [slot, named] of this.#headless) {
+      if (named === null ? this.#holds[slot] !== Holds.zeros : !(named >= segmentSequence)) yield slot;
+    }
   }
 
-  async #readHeaders(wanted: readonly number[]): Promise<FoundSegment[]> {
-    const { geometry, uuid } = this.#superblock;
-    const blockBytes = alignUp(SEGMENT_HEADER_BYTES, this.#reader.file.alignment.offset);
-    const blocks = Array.from({ length: Math.min(HEADERS_AT_ONCE, wanted.length) }, () => allocateAligned(blockBytes));
-    const found: FoundSegment[] = [];
-    for (let first = 0; first < wanted.length; first += HEADERS_AT_ONCE) {
-      await Promise.all(
-        wanted.slice(first, first + HEADERS_AT_ONCE).map(async (slot, i) => {
-          const block = blocks[i] as AlignedBuffer;
-          const offset = Slots.offsetOf(geometry, slot);
-          requireFull(
-            'read',
-            await this.#reader.queue.read(this.#reader.file, block, { offset }),
-            blockBytes,
-            this.#reader.file.path,
-          );
-          const header = readSegmentHeader(block);
-          const isOurs = header !== null && header.slot === slot && Buffer.compare(header.uuid, uuid) === 0;
-          if (header !== null && !isOurs) throw this.#displaced(slot);
-          if (header === null && !this.#headless.has(slot)) this.#headless.set(slot, null);
-          const isFound = isOurs && header.kind === SegmentKind.log;
-          if (isFound) found.push({ header, hash: segmentHash(block) });
-          if (!isFound || this.#others.has(slot)) this.#noteOther(slot, block.bytes.slice(0, SEGMENT_HEADER_BYTES));
-        }),
-      );
+  #noteHeader(slot: number, block: AlignedBuffer): void {
+    const { uuid, logStart } = this.#superblock;
+    const header = readSegmentHeader(block);
+    if (header !== null && (header.slot !== slot || Buffer.compare(header.uuid, uuid) !== 0)) {
+      throw this.#displaced(slot);
     }
-    return found;
+    if (header?.kind !== SegmentKind.log) {
+      const bytes = headerOf(block);
+      this.#sums[slot] = xxh32(bytes);
+      if (header !== null) this.#holds[slot] = Holds.otherSegment;
+      else {
+        this.#holds[slot] = bytes.some((byte) => byte !== 0) ? Holds.noHeader : Holds.zeros;
+        this.#headless.set(slot, null);
+      }
+      return;
+    }
+    const { sequence, predecessor } = header;
+    this.#holds[slot] = Holds.logSegment;
+    this.#highestSequence = Math.max(this.#highestSequence, sequence);
+    if (sequence < logStart.segmentSequence) {
+      this.#before.push(slot);
+      return;
+    }
+    const found = { slot, sequence, predecessor, hash: segmentHash(block) };
+    this.#countFromStart++;
+    if (slot === logStart.slot && sequence === logStart.segmentSequence) this.#start = found;
+    const others = this.#successors.get(predecessor.segmentSequence);
+    if (others === undefined) this.#successors.set(predecessor.segmentSequence, [found]);
+    else others.push(found);
+  }
+
+  /** Reads the headers of all slots that are not known to hold a segment of the log. */
+  async #readHeaders(slotCount: number, visit: (slot: number, block: AlignedBuffer) => void): Promise<void> {
+    const slots = function* (holds: Uint8Array): Generator<number> {
+      for (let slot = 0; slot < slotCount; slot++) if (holds[slot] !== Holds.logSegment) yield slot;
+    };
+    await this.#readOfEach(slots(this.#holds), 0, SEGMENT_HEADER_BYTES, visit);
   }
 
   /** R6. */
   async #lookBehindHeaders(): Promise<void> {
-    const { geometry } = this.#superblock;
-    const block = allocateAligned(alignUp(FRAME_HEADER_BYTES, this.#reader.file.alignment.offset));
-    for (const slot of this.#headless.keys()) {
-      const offset = Slots.offsetOf(geometry, slot) + geometry.writeAlignment;
-      const result = await this.#reader.queue.read(this.#reader.file, block, { offset });
-      requireFull('read', result, block.byteLength, this.#reader.file.path);
+    const { writeAlignment } = this.#superblock.geometry;
+    await this.#readOfEach(this.#headless.keys(), writeAlignment, FRAME_HEADER_BYTES, (slot, block) => {
       this.#headless.set(slot, segmentNamedBy(block));
-    }
+    });
   }
 
-  /** R5. */
-  #noteOther(slot: number, header: Uint8Array): void {
-    const before = this.#others.get(slot);
-    if (before === undefined) this.#others.set(slot, header);
-    else if (Buffer.compare(before, header) !== 0)
-      throw this.#reader.twoAnswers(Slots.offsetOf(this.#superblock.geometry, slot));
+  /** Reads a few bytes of each of these slots, many reads at a time, in no order. */
+  async #readOfEach(
+    slots: Iterable<number>,
+    offset: number,
+    leastBytes: number,
+    visit: (slot: number, block: AlignedBuffer) => void,
+  ): Promise<void> {
+    const { queue, file } = this.#reader;
+    const { geometry } = this.#superblock;
+    const lengthBytes = alignUp(leastBytes, file.alignment.offset);
+    const next = slots[Symbol.iterator]();
+    let hasFailed = false;
+    const reader = async (): Promise<void> => {
+      const block = allocateAligned(lengthBytes);
+      for (let step = next.next(); step.done !== true && !hasFailed; step = next.next()) {
+        try {
+          const result = await queue.read(file, block, { offset: Slots.offsetOf(geometry, step.value) + offset });
+          requireFull('read', result, lengthBytes, file.path);
+          visit(step.value, block);
+        } catch (error) {
+          hasFailed = true;
+          throw error;
+        }
+      }
+    };
+    const results = await Promise.allSettled(Array.from({ length: READS_AT_ONCE }, reader));
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
   }
 
   /**
@@ -158,4 +253,13 @@ export class SlotScan {
 
 export function sameLink(a: ChainLink, b: ChainLink): boolean {
   return a.segmentSequence === b.segmentSequence && a.frameNumber === b.frameNumber && a.hash === b.hash;
+}
+
+/** Of segments that continue the same link all but the newest are of an abandoned line: it was written without seeing them. */
+function newestFirst(a: FoundSegment, b: FoundSegment): number {
+  return b.sequence - a.sequence || a.slot - b.slot;
+}
+
+function headerOf(block: AlignedBuffer): Uint8Array {
+  return block.bytes.subarray(0, SEGMENT_HEADER_BYTES);
 }

@@ -53,7 +53,7 @@ export class LogTail {
     if (end !== null && this.#provesFlush(end.buffer, end.offset, lastSequence)) {
       throw corrupt(`the log breaks at ${where}, before what later frames prove to have been flushed`);
     }
-    for (const { slot, lengthBytes } of this.#scan.slotsToProve(end?.segmentSequence ?? 0)) {
+    for (const { slot, lengthBytes } of this.#scan.placesToProve(end?.segmentSequence ?? 0)) {
       await this.#reader.read(slot, scratch, lengthBytes);
       if (this.#provesFlush(scratch, this.#geometry.writeAlignment, lastSequence)) {
         throw corrupt(`the log breaks at ${where}, before what a later segment proves to have been flushed`);

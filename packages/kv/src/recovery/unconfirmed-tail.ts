@@ -15,7 +15,7 @@
  *
  * It decides nothing about what belongs to the log: recovery does.
  */
-import { AiokvError } from '@aiokv/core';
+import { AiokvError, Fifo } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
@@ -37,7 +37,7 @@ export interface AcceptedFrame {
 const WRITES_AT_ONCE = 4;
 
 export class UnconfirmedTail {
-  #frames: AcceptedFrame[] = [];
+  readonly #frames = new Fifo<AcceptedFrame>();
 
   /** Frames come in the order of their sequences. */
   accept(frame: AcceptedFrame): void {
@@ -46,8 +46,10 @@ export class UnconfirmedTail {
 
   /** Everything through `sequence` was flushed. */
   confirm(sequence: Sequence): void {
-    const first = this.#frames.findIndex(({ lastSequence }) => lastSequence > sequence);
-    if (first !== 0) this.#frames = first < 0 ? [] : this.#frames.slice(first);
+    for (let first = this.#frames.peek(); first !== undefined; first = this.#frames.peek()) {
+      if (first.lastSequence > sequence) return;
+      this.#frames.shift();
+    }
   }
 
   /**
@@ -56,9 +58,8 @@ export class UnconfirmedTail {
    * @throws AiokvError ERR_AIOKV_IO; SystemCallError
    */
   async writeAgain(queue: Queue, file: DirectFile): Promise<void> {
-    let next = 0;
     const writer = async (): Promise<void> => {
-      for (let frame = this.#frames[next++]; frame !== undefined; frame = this.#frames[next++]) {
+      for (let frame = this.#frames.shift(); frame !== undefined; frame = this.#frames.shift()) {
         const { fileOffset, lengthBytes } = frame;
         const buffer = allocateAligned(lengthBytes);
         requireFull('read', await queue.read(file, buffer, { offset: fileOffset }), lengthBytes, file.path);
