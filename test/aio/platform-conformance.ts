@@ -127,6 +127,54 @@ export function platformConformance(test: TestFn, name: string, makePlatform: Ma
       await t.throwsAsync(platform.rename(join(inner, 'one'), join(inner, 'x')), { code: 'ENOENT' });
     }));
 
+  test(`${name}: another name for a file is taken once, and never from a file that has it`, (t) =>
+    withPlatform(async ({ platform, directory }) => {
+      const [one, two, to] = ['one', 'two', 'to'].map((file) => join(directory, file)) as [string, string, string];
+      const first = await platform.open(one, { create: true, exclusive: true });
+      const second = await platform.open(two, { create: true, exclusive: true });
+      await first.preallocate(0, BLOCK);
+      await second.preallocate(0, 2 * BLOCK);
+      const results = await Promise.allSettled([first.linkTo(to), second.linkTo(to)]);
+      const refused = results.find((result) => result.status === 'rejected');
+      t.is(results.filter((result) => result.status === 'fulfilled').length, 1);
+      t.is((refused?.reason as { code?: string }).code, 'EEXIST');
+      const [winner, loser] = results[0]?.status === 'fulfilled' ? [first, second] : [second, first];
+      t.is(winner.path, to);
+      t.is(loser.path, loser === first ? one : two, 'a refused one keeps its name');
+      t.deepEqual((await platform.list(directory))?.sort(), ['one', 'to', 'two'], 'the old name stays');
+      const named = await platform.open(to);
+      t.is(await named.sizeBytes(), await winner.sizeBytes());
+      await platform.remove(winner === first ? one : two);
+      await platform.syncDirectory(directory);
+      t.is(await named.sizeBytes(), await winner.sizeBytes());
+      await platform.remove(loser.path);
+      await t.throwsAsync(loser.linkTo(join(directory, 'other')), { code: 'ENOENT' });
+      await platform.makeDirectory(join(directory, 'folder'));
+      await t.throwsAsync(winner.linkTo(join(directory, 'folder')), { code: 'EEXIST' });
+      await t.throwsAsync(winner.linkTo(join(directory, 'none', 'x')), { code: 'ENOENT' });
+      for (const file of [first, second, named]) await file.close();
+    }));
+
+  test(`${name}: one file with two names is one file`, (t) =>
+    withPlatform(async ({ platform, directory, canLock = true }) => {
+      const [one, two] = [join(directory, 'one'), join(directory, 'two')];
+      const file = await platform.open(one, { create: true });
+      await file.linkTo(two);
+      const driver = new EngineDriver(platform, { slots: 4, depth: 4 });
+      await driver.write(0, file, filled(BLOCK, 7), { offset: 0 }).run(0);
+      const again = await platform.open(one);
+      const target = filled(BLOCK, 0);
+      t.deepEqual(await driver.read(0, again, target, { offset: 0 }).run(0), [BLOCK]);
+      t.true(isFilled(target.bytes, 7));
+      if (canLock) {
+        t.is(await file.lock(), undefined);
+        t.is(typeof (await again.lock()), 'string');
+      }
+      await driver.engine.close();
+      await again.close();
+      await file.close();
+    }));
+
   test(`${name}: a rename takes the place of what has the name`, (t) =>
     withPlatform(async ({ platform, directory }) => {
       const [from, to] = [join(directory, 'from'), join(directory, 'to')];

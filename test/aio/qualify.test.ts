@@ -99,6 +99,7 @@ function altered(file: DirectFile, changed: Partial<DirectFile>): DirectFile {
     transferOnThread: (...transfer) => file.transferOnThread(...transfer),
     sync: () => file.sync(),
     lock: () => file.lock(),
+    linkTo: (path) => file.linkTo(path),
     close: () => file.close(),
     ...changed,
   };

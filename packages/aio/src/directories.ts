@@ -3,6 +3,7 @@
  * files. Nothing here blocks the event loop.
  */
 import { constants, promises as fs } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import type { Platform } from './platform.ts';
 
 export type Directories = Pick<Platform, 'list' | 'makeDirectory' | 'rename' | 'remove' | 'syncDirectory'>;
@@ -17,16 +18,33 @@ export const directories: Directories = {
     }
   },
   async makeDirectory(directory) {
-    await fs.mkdir(directory, { recursive: true });
+    const last = resolve(directory);
+    const first = (await fs.mkdir(last, { recursive: true })) ?? last;
+    // Also when it was there: whoever made it may have been killed before this.
+    for (let made = last; made.length >= first.length && made !== dirname(made); made = dirname(made)) {
+      await syncParent(made);
+    }
   },
   rename: (from, to) => fs.rename(from, to),
   remove: (path) => fs.unlink(path),
-  async syncDirectory(directory) {
-    const handle = await fs.open(directory, constants.O_RDONLY);
-    try {
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-  },
+  syncDirectory,
 };
+
+async function syncDirectory(directory: string): Promise<void> {
+  const handle = await fs.open(directory, constants.O_RDONLY);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** A parent that may not be read, or that its file system does not flush, is as durable as it gets. */
+async function syncParent(directory: string): Promise<void> {
+  try {
+    await syncDirectory(dirname(directory));
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== 'EACCES' && code !== 'EPERM' && code !== 'EROFS' && code !== 'EINVAL') throw error;
+  }
+}

@@ -8,6 +8,7 @@
 import { constants as fsConstants, promises as fs } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { constants as osConstants } from 'node:os';
+import { resolve } from 'node:path';
 import { AiokvError, SystemCallError, isPowerOfTwo } from '@aiokv/core';
 import type { ForeignInterfaceName } from './ffi/port.ts';
 import { requireForeignInterface } from './ffi/load.ts';
@@ -30,6 +31,8 @@ export interface LinuxPlatformOptions {
 
 const { O_DIRECT } = fsConstants;
 const { EAGAIN, EINVAL, ENOSPC, ENOSYS, EOPNOTSUPP } = osConstants.errno;
+/** What `link` says on a file system without hard links. */
+const NO_HARD_LINKS: unknown[] = ['EPERM', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS', 'EMLINK'];
 const LOCK_EX_NB = 2 | 4;
 /**
  * The largest file-system block of local file systems. Where `statfs` says more, or no power of two, it means
@@ -49,7 +52,7 @@ export function linuxPlatform(options: LinuxPlatformOptions = {}): Platform {
   return {
     name: 'linux',
     ...directories,
-    open: (path, openOptions) => openDirect(libc, path, openOptions ?? {}),
+    open: (path, openOptions) => openDirect(libc, resolve(path), { ...openOptions }),
     createEngine: (engineOptions: EngineOptions): Engine =>
       createLinuxEngine({ ffi, forceSyscalls, useLibaio }, engineOptions),
   };
@@ -131,6 +134,32 @@ class LinuxFile extends NodeFile {
     if (errno !== EAGAIN) throw new SystemCallError('flock', errno, this.path);
     const { ino, dev } = await this.opened.stat({ bigint: true });
     return holderOf(ino, dev);
+  }
+
+  protected override async giveName(path: string): Promise<void> {
+    try {
+      await super.giveName(path);
+    } catch (cause) {
+      if (!NO_HARD_LINKS.includes((cause as NodeJS.ErrnoException).code)) throw cause;
+      this.#renameExclusively(path, cause);
+    }
+  }
+
+  /** On vfat and exfat, for example. On this thread, since the error number stays on the thread of the call. */
+  #renameExclusively(path: string, cause: unknown): void {
+    const { syscall, numbers, ffi } = this.#libc;
+    const [from, to] = [this.path, path].map((name) => new Uint8Array(Buffer.from(`${name}\0`)));
+    // Both paths are absolute, so the directories that they are relative to do not matter.
+    const RENAME_NOREPLACE = 1;
+    const [fromAt, toAt] = [from, to].map((name) => ffi.addressOf((name as Uint8Array<ArrayBuffer>).buffer));
+    if (toInt(syscall(numbers.renameat2, 0, fromAt, 0, toAt, RENAME_NOREPLACE)) === 0) return;
+    const errno = this.#libc.errno();
+    if (errno !== EINVAL && errno !== ENOSYS) throw new SystemCallError('renameat2', errno, path);
+    throw new AiokvError(
+      'ERR_AIOKV_UNSUPPORTED',
+      `the file system of ${path} has neither hard links nor RENAME_NOREPLACE: use a directory on ext4, xfs or btrfs`,
+      { cause },
+    );
   }
 }
 

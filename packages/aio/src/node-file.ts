@@ -2,7 +2,7 @@
  * A file held through `node:fs`: what the files of every real platform have in common. The platforms add what
  * needs the kernel's own words.
  */
-import { constants } from 'node:fs';
+import { constants, promises as fs } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import type { AlignedBuffer } from './buffers.ts';
 import type { Opcode } from './engine.ts';
@@ -28,7 +28,7 @@ export function flagsOf({ readOnly, create, exclusive }: OpenFileOptions): numbe
 const openHandles = new Set<FileHandle>();
 
 export abstract class NodeFile implements DirectFile {
-  readonly path: string;
+  path: string;
   /** -1 once closed: the number is soon that of another file, which a late request must not reach. */
   handle: number;
   readonly isDirect: boolean;
@@ -70,6 +70,30 @@ export abstract class NodeFile implements DirectFile {
   }
 
   abstract lock(): Promise<string | undefined>;
+
+  async linkTo(path: string): Promise<void> {
+    try {
+      await this.giveName(path);
+    } catch (error) {
+      // A file server may have carried the request out and lost its answer: the second try is refused then.
+      if (!(await this.#hasName(path))) throw error;
+    }
+    this.path = path;
+  }
+
+  /** Fails with EEXIST when the name is taken. */
+  protected giveName(path: string): Promise<void> {
+    return fs.link(this.path, path);
+  }
+
+  async #hasName(path: string): Promise<boolean> {
+    try {
+      const [named, own] = await Promise.all([fs.lstat(path, { bigint: true }), this.opened.stat({ bigint: true })]);
+      return named.ino === own.ino && named.dev === own.dev;
+    } catch {
+      return false;
+    }
+  }
 
   close(): Promise<void> {
     this.handle = -1;

@@ -32,6 +32,7 @@ export interface Alignment {
 
 /** A file opened for direct I/O, unless its opener asked for less. Nothing here blocks the event loop. */
 export interface DirectFile {
+  /** Absolute on a real platform. `linkTo` changes it. */
   readonly path: string;
   /** Whether it goes past the page cache. If not, Linux AIO carries each request out inside of `io_submit`. */
   readonly isDirect: boolean;
@@ -63,6 +64,12 @@ export interface DirectFile {
    * Returns undefined when taken, else what is known of the holder, such as `process 4711`.
    */
   lock(): Promise<string | undefined>;
+  /**
+   * Gives the file another name in the same directory, never in place of what has that name (EEXIST). `path` is the
+   * new name from then on. The old name stays until it is removed, except on a file system without hard links, where it
+   * goes at once. The new name is durable after `syncDirectory`.
+   */
+  linkTo(path: string): Promise<void>;
   /** Requires that nothing is in flight. Idempotent. */
   close(): Promise<void>;
 }
@@ -72,7 +79,7 @@ export interface Platform {
   open(path: string, options?: OpenFileOptions): Promise<DirectFile>;
   /** Names in a directory, or undefined when there is no such directory. */
   list(directory: string): Promise<string[] | undefined>;
-  /** Makes a directory and its parents; no error when it is there. */
+  /** Makes a directory and its parents, and their names durable; no error when it is there. */
   makeDirectory(directory: string): Promise<void>;
   rename(from: string, to: string): Promise<void>;
   remove(path: string): Promise<void>;

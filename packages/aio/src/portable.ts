@@ -8,9 +8,11 @@
  * | `direct` | the default is `'prefer'`, which is the page cache; `'require'` is refused |
  * | `preallocate` | makes the file so long, without blocks: a later write can still find the disk full |
  * | `punchHole`, `lock` | refused with ERR_AIOKV_UNSUPPORTED |
+ * | `linkTo` | needs a file system with hard links |
  */
 import { promises as fs } from 'node:fs';
 import { constants } from 'node:os';
+import { resolve } from 'node:path';
 import { AiokvError, SystemCallError } from '@aiokv/core';
 import { directories } from './directories.ts';
 import type { Engine, EngineOptions } from './engine.ts';
@@ -26,13 +28,15 @@ export function portablePlatform(): Platform {
 }
 
 async function openPortable(path: string, options: OpenFileOptions = {}): Promise<DirectFile> {
+  const absolute = resolve(path);
   if (options.direct === 'require') {
     throw new AiokvError(
       'ERR_AIOKV_NO_DIRECT_IO',
       "the portable platform has no direct I/O: leave 'direct' out, or use linuxPlatform()",
     );
   }
-  return new PortableFile(path, await fs.open(path, flagsOf(options), 0o644), options.readOnly === true);
+  const isReadOnly = options.readOnly === true;
+  return new PortableFile(absolute, await fs.open(absolute, flagsOf(options), 0o644), isReadOnly);
 }
 
 /** @throws AiokvError ERR_AIOKV_ENGINE_UNAVAILABLE for any engine but `'threads'` */
@@ -72,6 +76,20 @@ class PortableFile extends NodeFile {
 
   lock(): Promise<string | undefined> {
     return Promise.reject(unsupported('lock files', 'see to it that one process has it open, or use linuxPlatform()'));
+  }
+
+  protected override async giveName(path: string): Promise<void> {
+    try {
+      await super.giveName(path);
+    } catch (cause) {
+      const { code } = cause as NodeJS.ErrnoException;
+      if (code !== 'EPERM' && code !== 'ENOTSUP' && code !== 'EOPNOTSUPP') throw cause;
+      throw new AiokvError(
+        'ERR_AIOKV_UNSUPPORTED',
+        `${path} cannot be a name of ${this.path}: use a file system with hard links, or linuxPlatform()`,
+        { cause },
+      );
+    }
   }
 
   async #grow(endBytes: number): Promise<void> {

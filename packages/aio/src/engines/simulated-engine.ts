@@ -20,7 +20,7 @@ const { EAGAIN, EBADF } = constants.errno;
 
 /** An open file as an engine needs it. */
 export interface OpenHandle {
-  readonly path: string;
+  path: string;
   readonly medium: Medium;
   readonly isReadOnly: boolean;
   /** Requests in flight. */

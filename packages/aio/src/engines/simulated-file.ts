@@ -22,11 +22,12 @@ export interface SimulatedFileHost {
   later<T>(work: () => T): Promise<T>;
   /** Takes the lock for a handle; says who holds it if that is another. */
   lock(handle: number): string | undefined;
+  /** Gives the file of a handle another name. */
+  link(handle: number, path: string): void;
   forget(handle: number): void;
 }
 
 export class SimulatedFile implements DirectFile {
-  readonly path: string;
   readonly handle: number;
   readonly isDirect = true;
   readonly alignment: Alignment;
@@ -37,9 +38,12 @@ export class SimulatedFile implements DirectFile {
   constructor(host: SimulatedFileHost, handle: number, open: OpenHandle) {
     this.#host = host;
     this.#open = open;
-    this.path = open.path;
     this.handle = handle;
     this.alignment = host.device.alignment;
+  }
+
+  get path(): string {
+    return this.#open.path;
   }
 
   async sizeBytes(): Promise<number> {
@@ -81,6 +85,11 @@ export class SimulatedFile implements DirectFile {
   async lock(): Promise<string | undefined> {
     this.#requireOpen();
     return this.#host.later(() => this.#host.lock(this.handle));
+  }
+
+  async linkTo(path: string): Promise<void> {
+    this.#requireOpen();
+    await this.#host.later(() => this.#host.link(this.handle, path));
   }
 
   async close(): Promise<void> {

@@ -109,8 +109,13 @@ export class SimulatedDisk implements Platform {
 
   get usedBytes(): number {
     let total = 0;
-    for (const medium of this.#files.values()) total += medium.sizeBytes;
+    for (const medium of this.#media) total += medium.sizeBytes;
     return total;
+  }
+
+  /** Each file once, whatever names it has. */
+  get #media(): ReadonlySet<Medium> {
+    return new Set(this.#files.values());
   }
 
   /** Plants a fault; the function that is returned takes it out again. */
@@ -136,11 +141,12 @@ export class SimulatedDisk implements Platform {
   powerCut(mode: PowerCutMode, random: Random, options?: Partial<SimulatedDiskOptions>): SimulatedDisk {
     const image = new SimulatedDisk({ ...this.options, seed: random.uint32(), ...options });
     for (const directory of this.#directories) image.#directories.add(directory);
-    const candidates = mode !== 'torn' ? [] : [...this.#files.values()].flatMap((medium) => medium.unflushed);
+    const candidates = mode !== 'torn' ? [] : [...this.#media].flatMap((medium) => medium.unflushed);
     const tearable = candidates.filter((change) => change.bytes().length > SECTOR_BYTES);
     const torn = tearable[random.below(tearable.length)] ?? null;
     const plan = { mode, random, keepChance: random.float(), torn };
-    for (const [path, medium] of this.#files) image.#files.set(path, medium.image(plan));
+    const images = new Map([...this.#media].map((medium) => [medium, medium.image(plan)]));
+    for (const [path, medium] of this.#files) image.#files.set(path, images.get(medium) as Medium);
     return image;
   }
 
@@ -250,6 +256,7 @@ export class SimulatedDisk implements Platform {
       device: this.#device,
       later: <T>(work: () => T) => this.#later(work),
       lock: (number: number) => this.#lock(number),
+      link: (number: number, path: string) => this.#link(number, path),
       forget: (number: number) => this.#forget(number),
     };
   }
@@ -267,6 +274,17 @@ export class SimulatedDisk implements Platform {
     if (holder !== undefined && holder !== number) return `process ${process.pid}`;
     this.#lockHolders.set(medium, number);
     return undefined;
+  }
+
+  #link(number: number, path: string): void {
+    const handle = this.#handles.get(number);
+    if (handle === undefined) throw new SystemCallError('link', EBADF);
+    const target = normalize(path);
+    if (this.#files.has(target) || this.#directories.has(target)) throw new SystemCallError('link', EEXIST, path);
+    const isNamed = this.#files.get(normalize(handle.path)) === handle.medium;
+    if (!isNamed || !this.#directories.has(posix.dirname(target))) throw new SystemCallError('link', ENOENT, path);
+    this.#files.set(target, handle.medium);
+    handle.path = path;
   }
 
   #forget(number: number): void {
