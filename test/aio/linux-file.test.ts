@@ -1,8 +1,8 @@
 /** Files of the real platform, beyond what the conformance suite asks of every platform. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, readlinkSync } from 'node:fs';
-import { mkdtemp, rm, stat, statfs } from 'node:fs/promises';
+import { promises as fs, readFileSync, readlinkSync } from 'node:fs';
+import { mkdtemp, readdir, rm, stat, statfs } from 'node:fs/promises';
 import { constants } from 'node:os';
 import { join, resolve } from 'node:path';
 import test from 'ava';
@@ -145,6 +145,70 @@ test('a lock names the process that has it, and ends with that process', async (
     await file.close();
     await rm(path);
   });
+});
+
+test.serial('another name on a file system without hard links: the file is renamed, and never replaces', async (t) => {
+  const { link } = fs;
+  // As vfat and exfat do.
+  fs.link = () => Promise.reject(Object.assign(new Error('link'), { code: 'EPERM' }));
+  try {
+    await withDirectory(async (platform, directory) => {
+      const [from, to] = [join(directory, 'fröm'), join(directory, 'tö')];
+      const first = await platform.open(from, { create: true });
+      await first.linkTo(to);
+      t.is(first.path, to);
+      t.deepEqual(await readdir(directory), ['tö']);
+      const second = await platform.open(from, { create: true });
+      await t.throwsAsync(second.linkTo(to), { code: 'EEXIST', message: /renameat2/ });
+      t.is(second.path, from);
+      t.deepEqual((await readdir(directory)).sort(), ['fröm', 'tö']);
+      await first.close();
+      await second.close();
+    });
+  } finally {
+    fs.link = link;
+  }
+});
+
+test.serial('a link that a file server has made and denies is one', async (t) => {
+  const { link } = fs;
+  fs.link = async (from, to) => {
+    await link(from, to);
+    throw Object.assign(new Error(`link ${String(from)} ${String(to)}`), { code: 'EEXIST' });
+  };
+  try {
+    await withDirectory(async (platform, directory) => {
+      const file = await platform.open(join(directory, 'from'), { create: true });
+      await file.linkTo(join(directory, 'to'));
+      t.is(file.path, join(directory, 'to'));
+      await file.close();
+    });
+  } finally {
+    fs.link = link;
+  }
+});
+
+test.serial('a directory that is made has its parents flushed, and one that is there its own', async (t) => {
+  const { open } = fs;
+  let flushed: unknown[] = [];
+  fs.open = (path, ...rest) => {
+    flushed.push(path);
+    return open(path, ...rest);
+  };
+  try {
+    await withDirectory(async (platform, directory) => {
+      const inner = join(directory, 'a', 'b');
+      flushed = [];
+      await platform.makeDirectory(inner);
+      t.deepEqual(flushed, [join(directory, 'a'), directory]);
+      flushed = [];
+      await platform.makeDirectory(inner);
+      t.deepEqual(flushed, [join(directory, 'a')], 'who made it may have been killed before');
+      await platform.makeDirectory('/');
+    });
+  } finally {
+    fs.open = open;
+  }
 });
 
 test('a file that nobody refers to keeps its descriptor', async (t) => {

@@ -2,25 +2,20 @@
  * Opens a store, or makes one.
  *
  * ```
- *   directory? ─► data file? ─no─► make it under another name, flush, rename
- *                     │ yes
- *                     ▼
- *   lock ─► superblock ─► fits what was asked for? ─► recovery ─► flush ─► new epoch ─► store
+ *   data file, found or made, and locked (file/create.ts)
+ *     └─► superblock ─► fits what was asked for? ─► recovery ─► flush ─► new epoch ─► store
  * ```
  *
  * Nothing on the disk changes before the lock is held and the superblock was understood.
  */
 import { randomBytes } from 'node:crypto';
-import { join } from 'node:path';
+import { resolve } from 'node:path';
 import { AiokvError } from '@aiokv/core';
-import type { Sequence } from '@aiokv/core';
 import { Queue } from '@aiokv/aio';
 import type { DirectFile, Platform } from '@aiokv/aio';
 import { maxValueBytes } from './format/extent.ts';
-import { MAX_FRAME_BYTES } from './format/frame.ts';
-import { MAX_KEY_BYTES } from './format/record.ts';
-import { COMPARATOR_BYTEWISE, FEATURE_EXTENTS, FORMAT_VERSION } from './format/superblock.ts';
-import type { Geometry, Superblock } from './format/superblock.ts';
+import { FEATURE_EXTENTS } from './format/superblock.ts';
+import type { Superblock } from './format/superblock.ts';
 import { corrupt } from './failure/errors.ts';
 import { FailureGate } from './failure/failure-gate.ts';
 import { NONE_PLANTED } from './failure/planted.ts';
@@ -40,12 +35,9 @@ import { ProgressReporter } from './recovery/progress.ts';
 import { Recovery } from './recovery/recovery.ts';
 import type { Recovered } from './recovery/recovery.ts';
 import { Store } from './store.ts';
-import { HEADER_BYTES, SuperblockKeeper, loadSuperblock, saveSuperblock } from './file/superblocks.ts';
+import { openDataFile } from './file/create.ts';
+import { SuperblockKeeper, loadSuperblock } from './file/superblocks.ts';
 import { TurnBudget } from '@aiokv/core';
-
-const DATA_FILE = 'data.aiokv';
-const NEW_FILE = 'data.aiokv.new';
-const DEFAULT_PAGE_BYTES = 4096;
 
 /**
  * Requests beside the frames of the log, and the reads of records, of which there are as many as the depth: 64 reads of
@@ -73,10 +65,9 @@ export async function openPlanted(
   planted: Planted,
 ): Promise<Store> {
   const resolved = resolveStoreOptions(options);
-  const file = await openOrMake(directory, resolved);
+  const file = await openDataFile(resolve(directory), resolved);
   let queue: Queue | null = null;
   try {
-    await requireLock(file);
     // Never blocking: while the file grows, ext4 keeps all who submit to it waiting until its writes are done.
     const maxWaiting = LogWriter.mostRequests(resolved.writeBufferBytes) + OTHER_REQUESTS;
     queue = new Queue(resolved.platform, { depth: resolved.queueDepth, maxWaiting, neverBlock: true });
@@ -86,110 +77,6 @@ export async function openPlanted(
     await file.close();
     throw error;
   }
-}
-
-/** As `openDataFile`; what has a store's name and is none, or a directory's, is told apart from trouble with the device. */
-async function openOrMake(directory: string, options: ResolvedOptions): Promise<DirectFile> {
-  try {
-    return await openDataFile(directory, options);
-  } catch (cause) {
-    const { code } = cause as { code?: unknown };
-    if (code !== 'EISDIR' && code !== 'ENOTDIR') throw cause;
-    throw new AiokvError(
-      'ERR_AIOKV_NOT_A_STORE',
-      `${directory} is not the directory of a store: open another directory`,
-      { cause },
-    );
-  }
-}
-
-async function openDataFile(directory: string, options: ResolvedOptions): Promise<DirectFile> {
-  const { platform } = options;
-  const names = await platform.list(directory);
-  const path = join(directory, DATA_FILE);
-  if (names?.includes(DATA_FILE)) {
-    if (options.errorIfExists) {
-      throw new AiokvError(
-        'ERR_AIOKV_EXISTS',
-        `${directory} holds a store already: open another directory, or without errorIfExists`,
-      );
-    }
-    return platform.open(path);
-  }
-  if (names?.some((name) => name !== NEW_FILE && name !== 'lost+found')) {
-    throw new AiokvError(
-      'ERR_AIOKV_NOT_A_STORE',
-      `${directory} is not empty and holds no ${DATA_FILE}: open another directory`,
-    );
-  }
-  if (!options.createIfMissing) {
-    throw new AiokvError('ERR_AIOKV_NOT_FOUND', `there is no store in ${directory}: open with createIfMissing`);
-  }
-  await platform.makeDirectory(directory);
-  await makeDataFile(directory, options);
-  return platform.open(path);
-}
-
-/** A store without records, complete before it gets its name. */
-async function makeDataFile(directory: string, options: ResolvedOptions): Promise<void> {
-  const { platform } = options;
-  const file = await platform.open(join(directory, NEW_FILE), { create: true });
-  try {
-    await requireLock(file);
-    if (file.alignment.write > HEADER_BYTES / 4) {
-      throw new AiokvError(
-        'ERR_AIOKV_PAGE_SIZE',
-        `${directory} lies on a device with blocks of ${file.alignment.write} bytes, too large for a store`,
-      );
-    }
-    const geometry: Geometry = {
-      pageBytes: options.pageBytes === 0 ? DEFAULT_PAGE_BYTES : options.pageBytes,
-      writeAlignment: file.alignment.write,
-      segmentBytes: options.segmentBytes,
-      headerBytes: HEADER_BYTES,
-    };
-    try {
-      await file.preallocate(0, HEADER_BYTES + geometry.segmentBytes);
-    } catch (cause) {
-      throw new AiokvError(
-        'ERR_AIOKV_NO_SPACE',
-        `there is no room for a store in ${directory}: free space on the device`,
-        { cause },
-      );
-    }
-    const queue = new Queue(platform, { depth: 4 });
-    try {
-      await saveSuperblock(queue, file, firstSuperblock(geometry), new Flusher(queue, file));
-    } finally {
-      await queue.close();
-    }
-    await file.sync();
-    await platform.rename(join(directory, NEW_FILE), join(directory, DATA_FILE));
-    await platform.syncDirectory(directory);
-  } finally {
-    await file.close();
-  }
-}
-
-function firstSuperblock(geometry: Geometry): Superblock {
-  return {
-    formatVersion: FORMAT_VERSION,
-    compatibleFeatures: 0n,
-    readOnlyCompatibleFeatures: 0n,
-    incompatibleFeatures: FEATURE_EXTENTS,
-    uuid: randomBytes(16),
-    geometry,
-    maxKeyBytes: MAX_KEY_BYTES,
-    maxFrameBytes: MAX_FRAME_BYTES,
-    comparator: COMPARATOR_BYTEWISE,
-    maxValueBytes: maxValueBytes(geometry),
-    sequence: 1,
-    previousHash: 0n,
-    checkpointRoot: 0,
-    checkpointSequence: 0 as Sequence,
-    logStart: { segmentSequence: 1, slot: 0, lastSequenceBefore: 0 as Sequence },
-    logEnd: null,
-  };
 }
 
 async function openStore(file: DirectFile, queue: Queue, options: ResolvedOptions, planted: Planted): Promise<Store> {
@@ -317,10 +204,4 @@ async function loadIndex(
   if (superblock.checkpointRoot === 0) return { mapping: new Mapping(), slots: new Set() };
   const loader = new IndexLoader(queue, file, budget, progress, planted);
   return index.restore((memory) => loader.load(superblock, memory, index.pager.limitBytes));
-}
-
-async function requireLock(file: DirectFile): Promise<void> {
-  const holder = await file.lock();
-  if (holder === undefined) return;
-  throw new AiokvError('ERR_AIOKV_LOCKED', `${file.path} is open already, by ${holder}: close it there first`);
 }

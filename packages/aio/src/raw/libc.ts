@@ -9,8 +9,26 @@ import type { ForeignInterface, ForeignLibrary, NativeFunction, NativeFunctionAs
 const URING = { io_uring_setup: 425, io_uring_enter: 426, io_uring_register: 427 } as const;
 /** arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h */
 const SYSCALL_NUMBERS = {
-  x64: { io_setup: 206, io_destroy: 207, io_getevents: 208, io_submit: 209, io_cancel: 210, renameat2: 316, statx: 332, ...URING },
-  arm64: { io_setup: 0, io_destroy: 1, io_submit: 2, io_cancel: 3, io_getevents: 4, renameat2: 276, statx: 291, ...URING },
+  x64: {
+    io_setup: 206,
+    io_destroy: 207,
+    io_getevents: 208,
+    io_submit: 209,
+    io_cancel: 210,
+    renameat2: 316,
+    statx: 332,
+    ...URING,
+  },
+  arm64: {
+    io_setup: 0,
+    io_destroy: 1,
+    io_submit: 2,
+    io_cancel: 3,
+    io_getevents: 4,
+    renameat2: 276,
+    statx: 291,
+    ...URING,
+  },
 } as const;
 
 type SyscallName = keyof (typeof SYSCALL_NUMBERS)['x64'];

@@ -1,0 +1,86 @@
+/**
+ * What a refused system call means for whoever opens a store: the cause decides the code, and the message says a
+ * remedy that fits it. docs/errors.md, "What the system refuses". A test tries each row.
+ */
+import { AiokvError } from '@aiokv/core';
+import type { ErrorCode } from '@aiokv/core';
+
+interface Meaning {
+  readonly code: ErrorCode;
+  /** Why, and the remedy. */
+  readonly text: string;
+}
+
+const FULL = 'ERR_AIOKV_NO_SPACE';
+const DENIED: Meaning = {
+  code: 'ERR_AIOKV_PERMISSION',
+  text: 'the user of this process may not do that: give it the permission, or use a directory of its own',
+};
+const TOO_MANY: ErrorCode = 'ERR_AIOKV_TOO_MANY_FILES';
+const NO_PATH: ErrorCode = 'ERR_AIOKV_NOT_A_STORE';
+const UNLOCKABLE: Meaning = {
+  code: 'ERR_AIOKV_UNSUPPORTED',
+  text: 'its file system does not do that: use a directory on ext4, xfs or btrfs',
+};
+
+const MEANINGS: Readonly<Record<string, Meaning>> = {
+  ENOSPC: { code: FULL, text: 'the device is full: free space on the device' },
+  EDQUOT: { code: FULL, text: 'the disk quota is used up: free space on the device, or raise the quota' },
+  EFBIG: {
+    code: FULL,
+    text: 'its size is limited: raise the limit of the process (ulimit -f), or use a file system for larger files',
+  },
+  EROFS: {
+    code: 'ERR_AIOKV_READ_ONLY',
+    text: 'the file system is read-only: mount it for writing; the kernel log says why it is',
+  },
+  EACCES: DENIED,
+  EPERM: DENIED,
+  EMFILE: { code: TOO_MANY, text: 'the process has too many files open: close some, or raise its limit (ulimit -n)' },
+  ENFILE: { code: TOO_MANY, text: 'the system has too many files open: close some, or raise fs.file-max' },
+  ENOTDIR: { code: NO_PATH, text: 'it is a file, or leads through one: open a directory' },
+  EISDIR: { code: NO_PATH, text: 'it is a directory, where a store has a file: open another directory' },
+  ELOOP: { code: NO_PATH, text: 'its symbolic links lead in a circle: mend them, or open another directory' },
+  ENAMETOOLONG: {
+    code: NO_PATH,
+    text: 'a name in it, or all of it, is too long: open a directory with a shorter path',
+  },
+  ENOENT: { code: 'ERR_AIOKV_NOT_FOUND', text: 'it is not there: a link leads nowhere, or it was just removed' },
+  EOPNOTSUPP: UNLOCKABLE,
+  ENOTSUP: UNLOCKABLE,
+  ENOLCK: UNLOCKABLE,
+  ENOSYS: UNLOCKABLE,
+};
+
+/**
+ * @param what names the thing and what failed, such as "/data/store cannot be listed"
+ * @param cause a system call that was refused; an error of ours is returned as it is
+ */
+export function systemFailure(what: string, cause: unknown): Error {
+  if (isOurs(cause)) return cause;
+  const { code } = (cause ?? {}) as { code?: unknown };
+  const meaning = typeof code === 'string' && Object.hasOwn(MEANINGS, code) ? MEANINGS[code] : undefined;
+  if (meaning !== undefined) return new AiokvError(meaning.code, `${what}, ${meaning.text}`, { cause });
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new AiokvError('ERR_AIOKV_IO', `${what} (${reason}): check the device and the file system`, { cause });
+}
+
+/** Does `work`, and rejects with what its failure means. */
+export async function attempt<T>(what: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    throw systemFailure(what, cause);
+  }
+}
+
+/** Whether an error, or the error below it, is that of a system call with this code. */
+export function hasCode(error: unknown, code: string): boolean {
+  const { code: own, cause } = error as { code?: unknown; cause?: { code?: unknown } };
+  return own === code || cause?.code === code;
+}
+
+function isOurs(cause: unknown): cause is Error {
+  const { code } = (cause ?? {}) as { code?: unknown };
+  return cause instanceof Error && typeof code === 'string' && code.startsWith('ERR_AIOKV_');
+}

@@ -1,0 +1,292 @@
+/**
+ * The data file of a store: found and locked, or made. docs/format.md, "The directory".
+ *
+ * ```
+ *   list ─► data.aiokv there? ─yes─► open ─► lock ─► remove leftovers ─► done
+ *    ▲             │ no
+ *    │             ▼
+ *    │      remove abandoned ─► data.aiokv.new-<random>: make, lock, write, flush
+ *    │                                     ▼
+ *    └──── somebody was faster ◄─ link it to data.aiokv ─► flush directory ─► remove the temporary name ─► done
+ * ```
+ *
+ * N1. Nothing is ever replaced: `linkTo` fails when data.aiokv is there. So what one opener has locked under this
+ *     name is what every later one finds.
+ * N2. Only its creator writes to a temporary file: its name is random and it is made exclusively.
+ * N3. The creator locks the file before it has its name, and keeps it locked. Nobody gets between.
+ * N4. A file has its name only when it is complete and flushed.
+ * N5. The temporary name goes after the name of the store is durable. An opening that finds both has to flush the
+ *     directory before it acknowledges anything.
+ *
+ * A creator that is killed leaves a temporary file. It is removed by the next opener that holds the store, or by
+ * the next creator, when its lock is free. A live creator whose file was removed in the moment before it took the lock
+ * begins again.
+ */
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { AiokvError } from '@aiokv/core';
+import type { Sequence } from '@aiokv/core';
+import { Queue } from '@aiokv/aio';
+import type { DirectFile, Platform } from '@aiokv/aio';
+import { maxValueBytes } from '../format/extent.ts';
+import { MAX_FRAME_BYTES } from '../format/frame.ts';
+import { MAX_KEY_BYTES } from '../format/record.ts';
+import { COMPARATOR_BYTEWISE, FEATURE_EXTENTS, FORMAT_VERSION } from '../format/superblock.ts';
+import type { Geometry, Superblock } from '../format/superblock.ts';
+import { attempt, hasCode } from '../failure/system-failure.ts';
+import { Flusher } from './flusher.ts';
+import { HEADER_BYTES, saveSuperblock } from './superblocks.ts';
+
+const DATA_FILE = 'data.aiokv';
+/** The name without digits is that of version 0.1, which renames the file over whatever is there. */
+const TEMPORARY = /^data\.aiokv\.new(-[0-9a-f]{16})?$/u;
+const OLD_TEMPORARY = 'data.aiokv.new';
+/** Names that may stand in the directory of a store that is made: made by systems and by tools, for their own use. */
+const HARMLESS = new Set([
+  'lost+found',
+  '.gitkeep',
+  '.gitignore',
+  '.keep',
+  '.DS_Store',
+  'Thumbs.db',
+  'desktop.ini',
+  '.snapshot',
+]);
+/** Files that are gone and still open on NFS; resource forks of macOS. */
+const HARMLESS_PREFIXES = ['.nfs', '._'];
+const MOST_NAMES_TOLD = 3;
+/** Each opener can make each other one begin again once, at worst. */
+const MOST_ATTEMPTS = 20;
+const DEFAULT_PAGE_BYTES = 4096;
+
+export interface CreationOptions {
+  readonly platform: Platform;
+  readonly createIfMissing: boolean;
+  readonly errorIfExists: boolean;
+  /** 0: what is there, or the default. */
+  readonly pageBytes: number;
+  readonly segmentBytes: number;
+}
+
+/**
+ * Opens the data file of the store in `directory` and locks it; makes it first where the options want it.
+ *
+ * @param directory an absolute path
+ * @throws AiokvError ERR_AIOKV_LOCKED, ERR_AIOKV_NOT_FOUND, ERR_AIOKV_EXISTS, ERR_AIOKV_NOT_A_STORE,
+ *   ERR_AIOKV_PAGE_SIZE, ERR_AIOKV_NO_DIRECT_IO, and those of `systemFailure`
+ */
+export async function openDataFile(directory: string, options: CreationOptions): Promise<DirectFile> {
+  const { platform } = options;
+  for (let attempts = 0; attempts < MOST_ATTEMPTS; attempts++) {
+    const names = await attempt(`${directory} cannot be listed`, () => platform.list(directory));
+    if (names?.includes(DATA_FILE) === true) {
+      const file = await openExisting(directory, names, options);
+      if (file !== null) return file;
+      continue;
+    }
+    refuseStrangers(directory, names ?? []);
+    if (!options.createIfMissing) {
+      throw new AiokvError('ERR_AIOKV_NOT_FOUND', `there is no store in ${directory}: open with createIfMissing`);
+    }
+    // Once only, or two creators could remove each other's files for ever.
+    if (attempts === 0) await removeAbandoned(platform, directory, names ?? []);
+    const file = await make(directory, options);
+    if (file !== null) return file;
+  }
+  throw new AiokvError(
+    'ERR_AIOKV_LOCKED',
+    `others are making or removing the store in ${directory} at this moment: open it once they are done`,
+  );
+}
+
+/** Null when it went away meanwhile. */
+async function openExisting(
+  directory: string,
+  names: readonly string[],
+  { platform, errorIfExists }: CreationOptions,
+): Promise<DirectFile | null> {
+  const path = join(directory, DATA_FILE);
+  if (errorIfExists) {
+    throw new AiokvError(
+      'ERR_AIOKV_EXISTS',
+      `${directory} holds a store already: open another directory, or without errorIfExists`,
+    );
+  }
+  let file: DirectFile;
+  try {
+    file = await attempt(`${path} cannot be opened`, () => platform.open(path));
+  } catch (error) {
+    // A link to nowhere is not a file that went away.
+    if (hasCode(error, 'ENOENT') && (await platform.list(directory))?.includes(DATA_FILE) !== true) return null;
+    throw error;
+  }
+  return orClose(file, async () => {
+    await requireLock(file);
+    await removeLeftovers(platform, directory, names);
+    return file;
+  });
+}
+
+/** N5. */
+async function removeLeftovers(platform: Platform, directory: string, names: readonly string[]): Promise<void> {
+  const leftovers = names.filter((name) => TEMPORARY.test(name));
+  if (leftovers.length === 0) return;
+  await attempt(`${directory} cannot be flushed`, () => platform.syncDirectory(directory));
+  // The store is locked: whoever has one of these open will find that data.aiokv is there.
+  for (const name of leftovers) await platform.remove(join(directory, name)).catch(() => undefined);
+}
+
+/** Removes the files of creators that are gone. The lock of the others is taken. */
+async function removeAbandoned(platform: Platform, directory: string, names: readonly string[]): Promise<void> {
+  for (const name of names) {
+    if (!TEMPORARY.test(name)) continue;
+    const path = join(directory, name);
+    let file: DirectFile;
+    try {
+      file = await platform.open(path);
+    } catch (error) {
+      if (hasCode(error, 'EISDIR')) throw notAStore(directory, [name]);
+      continue;
+    }
+    await orClose(file, async () => {
+      const holder = await attempt(`${path} cannot be locked`, () => file.lock());
+      if (holder === undefined) await platform.remove(path).catch(() => undefined);
+      else if (name === OLD_TEMPORARY) throw locked(path, holder);
+    });
+    await file.close();
+  }
+}
+
+/** A store without records under its name, locked. Null when somebody else was faster. */
+async function make(directory: string, options: CreationOptions): Promise<DirectFile | null> {
+  const { platform } = options;
+  await attempt(`${directory} cannot be made`, () => platform.makeDirectory(directory));
+  const temporary = join(directory, `${DATA_FILE}.new-${randomBytes(8).toString('hex')}`);
+  let file: DirectFile;
+  try {
+    file = await attempt(`a store cannot be made in ${directory}`, () =>
+      platform.open(temporary, { create: true, exclusive: true }),
+    );
+  } catch (error) {
+    // The directory was removed after it was made.
+    if (hasCode(error, 'ENOENT')) return null;
+    throw error;
+  }
+  // Where the name of the store is not durable the other one stays and says so (N5).
+  let isNamed = false;
+  return orClose(file, async () => {
+    try {
+      if ((await attempt(`${temporary} cannot be locked`, () => file.lock())) !== undefined) return giveUp(file);
+      await fill(file, directory, options);
+      if (!(await nameStore(file, directory))) return giveUp(file);
+      isNamed = true;
+      await attempt(`${directory} cannot be flushed`, () => platform.syncDirectory(directory));
+      isNamed = false;
+      return file;
+    } finally {
+      if (!isNamed) await platform.remove(temporary).catch(() => undefined);
+    }
+  });
+}
+
+async function giveUp(file: DirectFile): Promise<null> {
+  await file.close();
+  return null;
+}
+
+/** N1, N4: says whether the file is the store now. */
+async function nameStore(file: DirectFile, directory: string): Promise<boolean> {
+  try {
+    await attempt(`a store cannot be made in ${directory}`, () => file.linkTo(join(directory, DATA_FILE)));
+    return true;
+  } catch (error) {
+    if (hasCode(error, 'EEXIST') || hasCode(error, 'ENOENT')) return false;
+    throw error;
+  }
+}
+
+/** Writes a store without records, and flushes it. */
+async function fill(file: DirectFile, directory: string, options: CreationOptions): Promise<void> {
+  if (file.alignment.write > HEADER_BYTES / 4) {
+    throw new AiokvError(
+      'ERR_AIOKV_PAGE_SIZE',
+      `${directory} lies on a device with blocks of ${file.alignment.write} bytes, too large for a store`,
+    );
+  }
+  const geometry: Geometry = {
+    pageBytes: options.pageBytes === 0 ? DEFAULT_PAGE_BYTES : options.pageBytes,
+    writeAlignment: file.alignment.write,
+    segmentBytes: options.segmentBytes,
+    headerBytes: HEADER_BYTES,
+  };
+  await attempt(`there is no room for a store in ${directory}`, () =>
+    file.preallocate(0, HEADER_BYTES + geometry.segmentBytes),
+  );
+  const queue = new Queue(options.platform, { depth: 4 });
+  try {
+    await attempt(`a store cannot be written to ${directory}`, () =>
+      saveSuperblock(queue, file, firstSuperblock(geometry), new Flusher(queue, file)),
+    );
+  } finally {
+    await queue.close();
+  }
+  await attempt(`${file.path} cannot be flushed`, () => file.sync());
+}
+
+function firstSuperblock(geometry: Geometry): Superblock {
+  return {
+    formatVersion: FORMAT_VERSION,
+    compatibleFeatures: 0n,
+    readOnlyCompatibleFeatures: 0n,
+    incompatibleFeatures: FEATURE_EXTENTS,
+    uuid: randomBytes(16),
+    geometry,
+    maxKeyBytes: MAX_KEY_BYTES,
+    maxFrameBytes: MAX_FRAME_BYTES,
+    comparator: COMPARATOR_BYTEWISE,
+    maxValueBytes: maxValueBytes(geometry),
+    sequence: 1,
+    previousHash: 0n,
+    checkpointRoot: 0,
+    checkpointSequence: 0 as Sequence,
+    logStart: { segmentSequence: 1, slot: 0, lastSequenceBefore: 0 as Sequence },
+    logEnd: null,
+  };
+}
+
+function refuseStrangers(directory: string, names: readonly string[]): void {
+  const strangers = names.filter((name) => !TEMPORARY.test(name) && !isHarmless(name));
+  if (strangers.length > 0) throw notAStore(directory, strangers);
+}
+
+function isHarmless(name: string): boolean {
+  return HARMLESS.has(name) || HARMLESS_PREFIXES.some((prefix) => name.startsWith(prefix));
+}
+
+function notAStore(directory: string, strangers: readonly string[]): AiokvError {
+  const told = strangers.slice(0, MOST_NAMES_TOLD).map((name) => `'${name}'`);
+  if (strangers.length > MOST_NAMES_TOLD) told.push(`${strangers.length - MOST_NAMES_TOLD} more`);
+  return new AiokvError(
+    'ERR_AIOKV_NOT_A_STORE',
+    `${directory} holds no ${DATA_FILE}, and ${told.join(', ')}: open an empty directory, or a new one`,
+  );
+}
+
+async function requireLock(file: DirectFile): Promise<void> {
+  const holder = await attempt(`${file.path} cannot be locked`, () => file.lock());
+  if (holder !== undefined) throw locked(file.path, holder);
+}
+
+function locked(path: string, holder: string): AiokvError {
+  return new AiokvError('ERR_AIOKV_LOCKED', `${path} is open already, by ${holder}: close it there first`);
+}
+
+/** Closes the file when `work` fails. */
+async function orClose<T>(file: DirectFile, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    await file.close().catch(() => undefined);
+    throw error;
+  }
+}
