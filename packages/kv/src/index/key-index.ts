@@ -26,6 +26,7 @@ import { IndexCursor } from './index-cursor.ts';
 import { DELETED, highWordOf, isDeletion, lowWordOf } from '../format/index-entry.ts';
 import { Merge } from './merge.ts';
 import { Pager } from './pager.ts';
+import type { PageWaiter } from './pager.ts';
 import type { ReplayTarget } from './replay-target.ts';
 import { Entry, FOUND, MISSING, NodeMemory, Probe, Tree, lookInLeaf, pageOf } from '../tree/index.ts';
 import type { AbsentLeaf, Lookup, TreeSnapshot } from '../tree/index.ts';
@@ -53,8 +54,39 @@ export interface KeyIndexOptions {
   readonly planted: Planted;
 }
 
-/** Told what a lookup has found; the entry is valid during the call, and null when the key is not there. */
-export type Answer = (entry: Entry | null, error: Error | null) => void;
+/** Told once what a lookup has come to whose leaf had to be read. */
+export interface LateAnswer {
+  /** @param entry valid during the call */
+  foundLate(entry: Entry): void;
+  missingLate(): void;
+  /** The leaf cannot be read. */
+  failedLate(error: Error): void;
+}
+
+/** The key of the answer that is looked up in its leaf, and what it leads to: used within one step. */
+const leafProbe = new Probe(MAX_KEY_BYTES);
+const leafEntry = new Entry();
+
+/** A lookup that waits for its leaf. */
+class LeafLookup implements PageWaiter {
+  readonly #key: Uint8Array;
+  readonly #answer: LateAnswer;
+
+  constructor(key: Uint8Array, answer: LateAnswer) {
+    this.#key = key;
+    this.#answer = answer;
+  }
+
+  pageLoaded(words: Uint32Array, base: number): void {
+    leafProbe.load(this.#key, this.#key.length);
+    if (lookInLeaf(words, base, leafProbe, leafEntry)) this.#answer.foundLate(leafEntry);
+    else this.#answer.missingLate();
+  }
+
+  pageFailed(error: Error): void {
+    this.#answer.failedLate(error);
+  }
+}
 
 /** The index at one moment. Must be released. */
 export class IndexSnapshot {
@@ -143,17 +175,9 @@ export class KeyIndex implements ReplayTarget {
     return this.tree.get(key, keyBytes, into);
   }
 
-  /** X5. Goes on with a lookup that has come to an absent leaf. The key is copied. */
-  findLater(leaf: AbsentLeaf, key: Uint8Array, keyBytes: number, answer: Answer): void {
-    const probe = new Probe(keyBytes);
-    probe.load(key, keyBytes);
-    this.pager.whenLoaded(pageOf(leaf), {
-      pageLoaded: (words, base) => {
-        const entry = new Entry();
-        answer(lookInLeaf(words, base, probe, entry) ? entry : null, null);
-      },
-      pageFailed: (error) => answer(null, error),
-    });
+  /** X5. Goes on with a lookup that has come to an absent leaf. The key must not change until it is answered. */
+  findLater(leaf: AbsentLeaf, key: Uint8Array, answer: LateAnswer): void {
+    this.pager.whenLoaded(pageOf(leaf), new LeafLookup(key, answer));
   }
 
   /**
@@ -163,9 +187,8 @@ export class KeyIndex implements ReplayTarget {
    */
   findSync(leaf: AbsentLeaf, key: Uint8Array, keyBytes: number, into: Entry): boolean {
     const { words, base } = this.pager.loadSync(pageOf(leaf));
-    const probe = new Probe(keyBytes);
-    probe.load(key, keyBytes);
-    return lookInLeaf(words, base, probe, into);
+    leafProbe.load(key, keyBytes);
+    return lookInLeaf(words, base, leafProbe, into);
   }
 
   /**

@@ -11,13 +11,13 @@
  * On this way the index and the log are asked once each. It does not know how a record or a leaf looks, and it does not
  * know whether the store is closed.
  */
-import { nextTurn } from '@aiokv/core';
+import { Fifo, setImmediate } from '@aiokv/core';
 import type { TurnBudget } from '@aiokv/core';
 import { fileOffsetOf, lengthOf } from '../format/index-entry.ts';
 import { createKeyScratch, encodeKey } from '../format/keys.ts';
 import type { Bytes } from '../format/keys.ts';
 import { copyValue, isExtent } from '../format/record.ts';
-import type { KeyIndex } from '../index/key-index.ts';
+import type { KeyIndex, LateAnswer } from '../index/key-index.ts';
 import { Entry, FOUND, MISSING } from '../tree/index.ts';
 import type { AbsentLeaf, Lookup } from '../tree/index.ts';
 import type { RecordReader, UnwrittenRecords } from './record-reader.ts';
@@ -33,6 +33,41 @@ export interface PointReadsParts {
 
 /** Keys that `getMany` looks up in one go; more are looked up in a snapshot, some each turn. */
 const LOOKUPS_AT_ONCE = 1024;
+/** Gets that are settled in one turn after their own: whoever waits for them runs on in it. */
+const SETTLED_AT_ONCE = 256;
+
+/** The answer of a `get` that needs no device, and comes in a later turn all the same. */
+interface Settled {
+  readonly value: Buffer | undefined;
+  resolve(value: Buffer | undefined): void;
+}
+
+/** A lookup that waits for its leaf. */
+class LateLookup implements LateAnswer {
+  readonly #reader: RecordReader;
+  readonly #key: Uint8Array;
+  readonly #result: LookupResult;
+  readonly #token: number;
+
+  constructor(reader: RecordReader, key: Uint8Array, result: LookupResult, token: number) {
+    this.#reader = reader;
+    this.#key = key;
+    this.#result = result;
+    this.#token = token;
+  }
+
+  foundLate(entry: Entry): void {
+    this.#reader.read(fileOffsetOf(entry), lengthOf(entry), this.#key, this.#key.length, this.#result, this.#token);
+  }
+
+  missingLate(): void {
+    this.#result.missing(this.#token);
+  }
+
+  failedLate(error: Error): void {
+    this.#result.failed(this.#token, error);
+  }
+}
 
 export class PointReads {
   readonly #index: KeyIndex;
@@ -42,6 +77,7 @@ export class PointReads {
   /** The key of the call that runs, and its entry; of no use in a later step. */
   readonly #key = createKeyScratch();
   readonly #entry = new Entry();
+  readonly #settledLater = new Fifo<Settled>();
 
   constructor({ index, log, reader, budget }: PointReadsParts) {
     this.#index = index;
@@ -107,10 +143,23 @@ export class PointReads {
     return result.promise as Promise<Buffer[]>;
   }
 
-  /** What settles without the device must not starve timers and I/O. */
+  /** What settles without the device must not starve timers and I/O: when the turn is used up it has to wait. */
   #settled(value: Buffer | undefined): Promise<Buffer | undefined> {
-    return this.#budget.isSpent() ? nextTurn().then(() => value) : Promise.resolve(value);
+    if (!this.#budget.isSpent()) return Promise.resolve(value);
+    return new Promise((resolve) => {
+      if (this.#settledLater.isEmpty) setImmediate(this.#settleSome);
+      this.#settledLater.push({ value, resolve });
+    });
   }
+
+  readonly #settleSome = (): void => {
+    for (let i = 0; i < SETTLED_AT_ONCE; i++) {
+      const settled = this.#settledLater.shift();
+      if (settled === undefined) return;
+      settled.resolve(settled.value);
+    }
+    if (!this.#settledLater.isEmpty) setImmediate(this.#settleSome);
+  };
 
   /** Goes on with a `get` whose leaf is not in memory. */
   #getLater(leaf: AbsentLeaf, keyBytes: number): Promise<Buffer | undefined> {
@@ -126,11 +175,7 @@ export class PointReads {
     } else if (outcome === MISSING) result.missing(token);
     else {
       const copy = key.slice(0, keyBytes);
-      this.#index.findLater(outcome, copy, keyBytes, (entry, error) => {
-        if (error !== null) result.failed(token, error);
-        else if (entry === null) result.missing(token);
-        else this.#reader.read(fileOffsetOf(entry), lengthOf(entry), copy, keyBytes, result, token);
-      });
+      this.#index.findLater(outcome, copy, new LateLookup(this.#reader, copy, result, token));
     }
   }
 

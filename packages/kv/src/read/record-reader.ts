@@ -1,50 +1,39 @@
 /**
- * Point reads of records: the sectors that cover a record, through the queue, into leased memory, and
- * then the checks that stand between the device and the caller: the record's checksum and its key.
+ * Reads records: the sectors that cover one, through the queue, into memory of a slot, and then the checks of
+ * record-check.ts.
  *
  * ```
- *   read(offset, length, key) ─► slot ─► queue.submitRead ─► complete ─► recordFault, keyEquals ─► result
- *                                   └── all slots busy: waits in order ──┘      └─ one retry   └─ in pieces: assembly
+ *   readDevice ─► slot ─► queue.submitRead ─► complete ─► wrongRecord? ─► result
+ *        │          ▲                            │            └─ its value is in fragments ─► fragments, one slot each
+ *        └► waits ──┘                            └─ not all of it, or wrong: once more
+ *          (all slots are taken)
  *
- *   assembly ─► next piece ─┬─► log.unwritten      (not on the device yet: from memory)     ─► whole? ─► result
- *                           └─► slot ─► as above
+ *   fragments ─► the next one ─┬─► log.unwritten   (not on the device yet: from memory)  ─► value whole? ─► result
+ *                              └─► slot, as above
  * ```
  *
- * L1. A value is handed out only if the record is whole and its key is the one asked for; so are its pieces.
- * L2. A failed read fails its own key alone, after one retry.
- * L3. A few pieces are in flight at once, of all values together: as many bytes as keep the device busy.
+ * READ-1. A failed read fails its own key alone, after one more attempt.
+ * READ-2. A few fragments are in flight at once, of all values together: as many bytes as keep the device busy.
+ * READ-3. Every read ends with one call of its result: in the completion of its last transfer, or in `answer`. The queue
+ *     completes each transfer that it accepted, and each completion hands its slot to the next read that waits.
  *
- * It does not know where a key's record is; the index does.
+ * A read takes no object of its own before it fails, and no text. It does not know where the record of a key is; the
+ * index does.
  */
-import { AiokvError, SystemCallError, alignDown, alignUp, assert } from '@aiokv/core';
+import { Fifo, Waiters, queueMicrotask, setImmediate } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 import type { Piece } from '../format/extent.ts';
-import {
-  MAX_KEY_BYTES,
-  RecordKind,
-  copyValue,
-  isExtent,
-  keyEquals,
-  kindOf,
-  recordFault,
-  sequenceOf,
-} from '../format/record.ts';
+import { copyValue, isExtent, sequenceOf } from '../format/record.ts';
 import type { Block } from '../format/words.ts';
 import { corrupt } from '../failure/errors.ts';
-import { Assembly, pieceFault } from './value-assembly.ts';
-
-/** Where the answers of reads go. One object may take those of many. */
-export interface ReadResult {
-  /** False: the version is enough, the value may be another then. Default true. */
-  readonly needsValue?: boolean;
-  /**
-   * @param value a copy that belongs to the receiver
-   * @param version the sequence number of its record
-   */
-  found(token: number, value: Buffer, version: number): void;
-  failed(token: number, error: Error): void;
-}
+import { SectorRead, transferError } from '../file/sector-read.ts';
+import { wrongRecord } from './record-check.ts';
+import type { WantedRecord } from './record-check.ts';
+import type { ReadResult } from './results.ts';
+import { Assembly } from './value-assembly.ts';
+import { WaitingReads } from './waiting-reads.ts';
+import type { ReadTaker } from './waiting-reads.ts';
 
 /** What is asked of the log. */
 export interface UnwrittenRecords {
@@ -52,14 +41,6 @@ export interface UnwrittenRecords {
   readonly flushedThrough: number;
   /** The frame that holds the byte at `fileOffset`, if it may not be on the device yet. */
   unwritten(fileOffset: number): { readonly block: Block; readonly offset: number } | null;
-}
-
-interface WaitingRead {
-  readonly fileOffset: number;
-  readonly lengthBytes: number;
-  readonly key: Uint8Array;
-  readonly result: ReadResult;
-  readonly token: number;
 }
 
 /** A value that is being put together, and for whom. */
@@ -76,52 +57,62 @@ const SLOT_BYTES = 8192;
 const SECTORS_BYTES = 8192;
 /** Buffers for long records that are kept. */
 const LONG_BUFFERS = 8;
-/** L3. */
-const PIECES_IN_FLIGHT = 4;
-/** Pieces that are copied from memory before others have their turn. */
-const PIECES_FROM_MEMORY = 8;
+/** READ-2. */
+const FRAGMENTS_IN_FLIGHT = 4;
+/** Fragments that are copied from memory before others have their turn. */
+const FRAGMENTS_FROM_MEMORY = 8;
 /** Keys up to this long are kept in the slot. */
 const SLOT_KEY_BYTES = 256;
 
 /** One read in flight. Made when first needed, used again. */
-class ReadSlot {
-  readonly buffer = allocateAligned(SLOT_BYTES);
+class ReadSlot extends SectorRead implements WantedRecord {
+  readonly own: AlignedBuffer;
   readonly shortKey = new Uint8Array(SLOT_KEY_BYTES);
-  /** The buffer in use: the slot's own, or a longer one. */
-  current: AlignedBuffer = this.buffer;
   key: Uint8Array = this.shortKey;
   keyBytes = 0;
-  fileOffset = 0;
-  lengthBytes = 0;
-  retried = false;
   result: ReadResult | null = null;
   token = 0;
-  /** What the record is a piece of, or null; and which. */
+  /** The value that the record is a fragment of, or null; which fragment, and where it belongs. */
   long: LongRead | null = null;
-  piece: Piece | null = null;
+  fragment: Piece | null = null;
   sequence = 0;
   placeInValue = 0;
+
+  constructor() {
+    const own = allocateAligned(SLOT_BYTES);
+    super(own);
+    this.own = own;
+  }
+
+  /** Copies a key. */
+  takeKey(source: Uint8Array, at: number, keyBytes: number): void {
+    const key = keyBytes <= SLOT_KEY_BYTES ? this.shortKey : new Uint8Array(keyBytes);
+    for (let i = 0; i < keyBytes; i++) key[i] = source[at + i] as number;
+    this.key = key;
+    this.keyBytes = keyBytes;
+  }
 }
 
-export class RecordReader implements CompletionHandler {
+export class RecordReader implements CompletionHandler, ReadTaker {
   readonly #queue: Queue;
   readonly #file: DirectFile;
   readonly #log: UnwrittenRecords;
   readonly #slots: ReadSlot[] = [];
   readonly #free: number[] = [];
-  readonly #waiting: WaitingRead[] = [];
-  #waitingHead = 0;
+  readonly #waiting = new WaitingReads();
   readonly #longBuffers: AlignedBuffer[] = [];
-  /** Values of which pieces are still to be asked for, the oldest first. */
-  readonly #longReads: LongRead[] = [];
+  /** Values of which fragments are still to be asked for, the oldest first. */
+  readonly #longReads = new Fifo<LongRead>();
   /** Values that are not whole yet. */
   #longReadsLeft = 0;
   /** Of the buffers for long records. */
   readonly #longBytes: number;
-  readonly #mostPieces: number;
-  #piecesInFlight = 0;
-  readonly #quietWaiters: (() => void)[] = [];
-  #syncBuffer: AlignedBuffer | null = null;
+  readonly #mostFragments: number;
+  #fragmentsInFlight = 0;
+  /** Woken by whatever ends the last read: the completion of a transfer, or the last fragment of a value. */
+  readonly #quietWaiters = new Waiters();
+  /** For reads while the thread waits: they are over when the call returns, so one is enough. */
+  #syncSlot: ReadSlot | null = null;
 
   /** @param longestBytes of a record */
   constructor(queue: Queue, file: DirectFile, log: UnwrittenRecords, longestBytes: number) {
@@ -129,7 +120,7 @@ export class RecordReader implements CompletionHandler {
     this.#queue = queue;
     this.#file = file;
     this.#log = log;
-    this.#mostPieces = Math.min(PIECES_IN_FLIGHT, Math.ceil(queue.depth / 2));
+    this.#mostFragments = Math.min(FRAGMENTS_IN_FLIGHT, Math.ceil(queue.depth / 2));
   }
 
   /** Hands the value of a record to the result: at once if it is not on the device yet, else in a later turn. */
@@ -155,42 +146,129 @@ export class RecordReader implements CompletionHandler {
     result: ReadResult,
     token: number,
   ): void {
-    const index = this.#takeSlot();
-    if (index === undefined) {
-      this.#waiting.push({ fileOffset, lengthBytes, key: key.slice(0, keyBytes), result, token });
-      return;
-    }
-    const slot = this.#slots[index] as ReadSlot;
-    slot.result = result;
-    slot.token = token;
-    this.#start(index, slot, fileOffset, lengthBytes, key, keyBytes);
+    if (this.#hasSlot) this.#start(fileOffset, lengthBytes, key, 0, keyBytes, result, token);
+    else this.#waiting.push(fileOffset, lengthBytes, key, keyBytes, result, token);
   }
 
-  #takeSlot(): number | undefined {
-    if (this.#free.length === 0 && this.#slots.length < this.#queue.depth) return this.#slots.push(new ReadSlot()) - 1;
-    return this.#free.pop();
+  /** @internal A read that has waited has a slot. What was on the device then still is: the log is not asked again. */
+  takeWaiting(
+    fileOffset: number,
+    lengthBytes: number,
+    keys: Uint8Array,
+    keyAt: number,
+    keyBytes: number,
+    result: ReadResult,
+    token: number,
+  ): void {
+    this.#start(fileOffset, lengthBytes, keys, keyAt, keyBytes, result, token);
+  }
+
+  /**
+   * Reads a record while the thread waits.
+   *
+   * @throws AiokvError ERR_AIOKV_IO, ERR_AIOKV_CORRUPT, ERR_AIOKV_LATCHED
+   */
+  readSync(fileOffset: number, lengthBytes: number, key: Uint8Array, keyBytes: number): Buffer {
+    const { block, at } = this.#findSync(fileOffset, lengthBytes, key, keyBytes, null, 0);
+    if (!isExtent(block.view, at)) return copyValue(block, at);
+    const assembly = Assembly.of(block, at);
+    if (assembly === null) throw this.#noTable(sequenceOf(block.view, at));
+    for (let fragment = assembly.next; fragment !== null; fragment = assembly.next) {
+      const { nextSequence, nextAt } = assembly;
+      const found = this.#findSync(fragment.fileOffset, fragment.lengthBytes, key, keyBytes, fragment, nextSequence);
+      assembly.take(found.block, found.at, nextAt);
+      assembly.advance();
+    }
+    return assembly.value;
+  }
+
+  /** Hands out the value of a record that was checked, or goes for its fragments. */
+  answer(block: Block, at: number, result: ReadResult, token: number): void {
+    const version = sequenceOf(block.view, at);
+    const refusal = this.#refusalOf(version);
+    if (refusal !== null) {
+      result.failed(token, refusal);
+      return;
+    }
+    if (!isExtent(block.view, at) || result.needsValue === false) {
+      result.found(token, copyValue(block, at), version);
+      return;
+    }
+    const assembly = Assembly.of(block, at);
+    if (assembly === null) {
+      result.failed(token, this.#noTable(version));
+      return;
+    }
+    this.#longReads.push({ assembly, result, token, isOver: false });
+    this.#longReadsLeft++;
+    queueMicrotask(this.#startFragments);
+  }
+
+  /** @internal A transfer has completed. */
+  complete(index: number, transferred: number): void {
+    const slot = this.#slots[index] as ReadSlot;
+    const { current, at, result, token, long, placeInValue } = slot;
+    const isThere = slot.isThere(transferred);
+    const wrong = isThere ? wrongRecord(current, at, slot) : null;
+    const isGood = isThere && wrong === null;
+    if (!isGood && slot.mayRetry(this.#file, transferred)) {
+      slot.submit(this.#queue, this.#file, this, index);
+      return;
+    }
+    const failure = isGood ? null : this.#failureOf(slot, transferred, wrong);
+    // The buffer is not used again before the next read is started.
+    this.#release(index, slot);
+    if (long !== null) {
+      this.#fragmentsInFlight--;
+      if (failure === null) this.#takeFragment(long, current, at, placeInValue);
+      else this.#endLong(long, failure);
+    } else if (failure === null) this.answer(current, at, result as ReadResult, token);
+    else (result as ReadResult).failed(token, failure);
+    this.#startFragments();
+    while (this.#waiting.length > 0 && this.#free.length > 0) this.#waiting.handOver(this);
+    this.#reportQuiet();
+  }
+
+  /** Settles when no read is in flight or waiting; the queue may be closed then. */
+  async quiet(): Promise<void> {
+    while (!this.#isQuiet) await this.#quietWaiters.wait();
+  }
+
+  get #hasSlot(): boolean {
+    return this.#free.length > 0 || this.#slots.length < this.#queue.depth;
+  }
+
+  /** Takes a slot, which there is. */
+  #takeSlot(): number {
+    return this.#free.pop() ?? this.#slots.push(new ReadSlot()) - 1;
   }
 
   #start(
-    index: number,
-    slot: ReadSlot,
     fileOffset: number,
     lengthBytes: number,
-    key: Uint8Array,
+    keys: Uint8Array,
+    keyAt: number,
     keyBytes: number,
+    result: ReadResult,
+    token: number,
   ): void {
-    slot.key = keyBytes <= SLOT_KEY_BYTES ? slot.shortKey : new Uint8Array(MAX_KEY_BYTES);
-    for (let i = 0; i < keyBytes; i++) slot.key[i] = key[i] as number;
-    slot.keyBytes = keyBytes;
-    slot.fileOffset = fileOffset;
-    slot.lengthBytes = lengthBytes;
-    slot.retried = false;
-    slot.current = this.#bufferOf(slot, this.#spanBytes(fileOffset, lengthBytes));
-    this.#submit(index, slot);
+    const index = this.#takeSlot();
+    const slot = this.#slots[index] as ReadSlot;
+    slot.result = result;
+    slot.token = token;
+    slot.takeKey(keys, keyAt, keyBytes);
+    this.#submit(index, slot, fileOffset, lengthBytes);
   }
 
-  #bufferOf(slot: ReadSlot, spanBytes: number): AlignedBuffer {
-    if (spanBytes <= SLOT_BYTES) return slot.buffer;
+  #submit(index: number, slot: ReadSlot, fileOffset: number, lengthBytes: number): void {
+    slot.aim(this.#file, fileOffset, lengthBytes);
+    slot.current = this.#bufferFor(slot);
+    slot.submit(this.#queue, this.#file, this, index);
+  }
+
+  #bufferFor(slot: ReadSlot): AlignedBuffer {
+    const { spanBytes } = slot;
+    if (spanBytes <= SLOT_BYTES) return slot.own;
     if (spanBytes > this.#longBytes) return allocateAligned(spanBytes);
     return this.#longBuffers.pop() ?? allocateAligned(this.#longBytes);
   }
@@ -201,24 +279,10 @@ export class RecordReader implements CompletionHandler {
     if (isLong && this.#longBuffers.length < LONG_BUFFERS) this.#longBuffers.push(current);
     slot.result = null;
     slot.long = null;
-    slot.piece = null;
-    slot.current = slot.buffer;
+    slot.fragment = null;
+    slot.current = slot.own;
     slot.key = slot.shortKey;
     this.#free.push(index);
-  }
-
-  /** Reads a record while the thread waits. */
-  readSync(fileOffset: number, lengthBytes: number, key: Uint8Array, keyBytes: number): Buffer {
-    const { block, at } = this.#findSync(fileOffset, lengthBytes, key, keyBytes, null, 0);
-    if (!isExtent(block.view, at)) return copyValue(block, at);
-    const assembly = Assembly.of(block, at, this.#where(fileOffset));
-    for (let piece = assembly.next; piece !== null; piece = assembly.next) {
-      const { nextSequence, nextAt } = assembly;
-      const found = this.#findSync(piece.fileOffset, piece.lengthBytes, key, keyBytes, piece, nextSequence);
-      assembly.take(found.block, found.at, nextAt);
-      assembly.advance();
-    }
-    return assembly.value;
   }
 
   /** A record that was checked, in memory that is used again by the next call. */
@@ -227,133 +291,73 @@ export class RecordReader implements CompletionHandler {
     lengthBytes: number,
     key: Uint8Array,
     keyBytes: number,
-    piece: Piece | null,
+    fragment: Piece | null,
     sequence: number,
   ): { block: Block; at: number } {
     const place = this.#log.unwritten(fileOffset);
     if (place !== null) {
-      const refusal = this.#refusalOf(sequenceOf(place.block.view, place.offset));
-      if (refusal !== null) throw refusal;
+      this.#requireShown(place.block, place.offset);
       return { block: place.block, at: place.offset };
     }
-    const spanBytes = this.#spanBytes(fileOffset, lengthBytes);
-    if (this.#syncBuffer === null || this.#syncBuffer.byteLength < spanBytes) {
-      this.#syncBuffer = allocateAligned(Math.max(spanBytes, SLOT_BYTES));
-    }
-    const block = this.#syncBuffer;
-    const start = alignDown(fileOffset, this.#file.alignment.offset);
-    for (let attempt = 0; ; attempt++) {
-      const result = this.#transferSync(block, start, spanBytes);
-      const fault = this.#check(block, fileOffset, lengthBytes, key, keyBytes, result, piece, sequence);
-      if (fault === null) return { block, at: fileOffset - start };
-      if (attempt === 1) throw fault;
-    }
-  }
-
-  /** Bytes read, or a negative error number, as `complete` gets it. */
-  #transferSync(buffer: AlignedBuffer, offset: number, length: number): number {
-    try {
-      return this.#queue.readSync(this.#file, buffer, { offset, length });
-    } catch (error) {
-      if (error instanceof SystemCallError) return error.errno;
-      throw error;
-    }
-  }
-
-  /** @internal A read has completed. */
-  complete(index: number, transferred: number): void {
-    const slot = this.#slots[index] as ReadSlot;
-    const { fileOffset, lengthBytes, result, token, current, long, placeInValue } = slot;
-    const fault = this.#check(
-      current,
-      fileOffset,
-      lengthBytes,
-      slot.key,
-      slot.keyBytes,
-      transferred,
-      slot.piece,
-      slot.sequence,
-    );
-    if (fault !== null && !slot.retried) {
-      slot.retried = true;
-      this.#submit(index, slot);
-      return;
-    }
-    const at = fileOffset - alignDown(fileOffset, this.#file.alignment.offset);
-    if (long !== null) {
-      this.#piecesInFlight--;
-      if (fault === null) this.#takePiece(long, current, at, placeInValue);
-      else this.#endLong(long, fault);
-      this.#release(index, slot);
-    } else {
-      assert(result !== null, 'a read in flight has a result');
-      // The buffer is not used again before the next read is started.
-      this.#release(index, slot);
-      if (fault === null) this.answer(current, at, result, token);
-      else result.failed(token, fault);
-    }
-    this.#startPieces();
-    this.#startWaiting();
-    this.#reportQuiet();
-  }
-
-  /** Hands out the value of a record that was checked, if it is there, or goes for its pieces. */
-  answer(block: Block, at: number, result: ReadResult, token: number): void {
-    const version = sequenceOf(block.view, at);
-    const refusal = this.#refusalOf(version);
-    if (refusal !== null) result.failed(token, refusal);
-    else if (!isExtent(block.view, at) || result.needsValue === false)
-      result.found(token, copyValue(block, at), version);
-    else {
-      try {
-        const assembly = Assembly.of(block, at, `a record of ${this.#file.path}`);
-        this.#longReads.push({ assembly, result, token, isOver: false });
-        this.#longReadsLeft++;
-        queueMicrotask(this.#startPieces);
-      } catch (error) {
-        result.failed(token, error as Error);
-      }
-    }
-  }
-
-  /** Asks for pieces, of the oldest value first, as many as may be in flight. */
-  readonly #startPieces = (): void => {
-    let fromMemory = 0;
+    const slot = (this.#syncSlot ??= new ReadSlot());
+    slot.aim(this.#file, fileOffset, lengthBytes);
+    if (slot.current.byteLength < slot.spanBytes) slot.current = allocateAligned(slot.spanBytes);
+    slot.takeKey(key, 0, keyBytes);
+    slot.fragment = fragment;
+    slot.sequence = sequence;
     for (;;) {
-      const long = this.#longReads[0];
-      if (long === undefined) return;
+      const transferred = slot.transferSync(this.#queue, this.#file);
+      const isThere = slot.isThere(transferred);
+      const wrong = isThere ? wrongRecord(slot.current, slot.at, slot) : null;
+      if (isThere && wrong === null) break;
+      if (!slot.mayRetry(this.#file, transferred)) throw this.#failureOf(slot, transferred, wrong);
+    }
+    this.#requireShown(slot.current, slot.at);
+    return { block: slot.current, at: slot.at };
+  }
+
+  #requireShown(block: Block, at: number): void {
+    const refusal = this.#refusalOf(sequenceOf(block.view, at));
+    if (refusal !== null) throw refusal;
+  }
+
+  /** Asks for fragments, of the oldest value first, as many as may be in flight. */
+  readonly #startFragments = (): void => {
+    let fromMemory = 0;
+    for (let long = this.#longReads.peek(); long !== undefined; long = this.#longReads.peek()) {
       const { assembly } = long;
-      const piece = assembly.next;
-      if (piece === null || long.isOver) {
+      const fragment = assembly.next;
+      if (fragment === null || long.isOver) {
         this.#longReads.shift();
         continue;
       }
-      const place = this.#log.unwritten(piece.fileOffset);
+      // Asked for each fragment: frames go to the device while the others are read.
+      const place = this.#log.unwritten(fragment.fileOffset);
       if (place !== null) {
-        if (fromMemory++ === PIECES_FROM_MEMORY) {
-          setImmediate(this.#startPieces);
+        if (fromMemory++ === FRAGMENTS_FROM_MEMORY) {
+          setImmediate(this.#startFragments);
           return;
         }
         const { nextAt } = assembly;
         assembly.advance();
-        this.#takePiece(long, place.block, place.offset, nextAt);
+        this.#takeFragment(long, place.block, place.offset, nextAt);
         continue;
       }
-      if (this.#piecesInFlight === this.#mostPieces) return;
+      if (this.#fragmentsInFlight === this.#mostFragments || !this.#hasSlot) return;
       const index = this.#takeSlot();
-      if (index === undefined) return;
       const slot = this.#slots[index] as ReadSlot;
       slot.long = long;
-      slot.piece = piece;
+      slot.fragment = fragment;
       slot.sequence = assembly.nextSequence;
       slot.placeInValue = assembly.nextAt;
+      slot.takeKey(assembly.key, 0, assembly.key.length);
       assembly.advance();
-      this.#piecesInFlight++;
-      this.#start(index, slot, piece.fileOffset, piece.lengthBytes, assembly.key, assembly.key.length);
+      this.#fragmentsInFlight++;
+      this.#submit(index, slot, fragment.fileOffset, fragment.lengthBytes);
     }
   };
 
-  #takePiece(long: LongRead, block: Block, at: number, placeInValue: number): void {
+  #takeFragment(long: LongRead, block: Block, at: number, placeInValue: number): void {
     if (long.isOver || !long.assembly.take(block, at, placeInValue)) return;
     this.#endLong(long, this.#refusalOf(long.assembly.version));
   }
@@ -372,78 +376,22 @@ export class RecordReader implements CompletionHandler {
   }
 
   #reportQuiet(): void {
-    if (this.#quietWaiters.length === 0 || !this.#isQuiet) return;
-    for (const resolve of this.#quietWaiters.splice(0)) resolve();
+    if (!this.#quietWaiters.isEmpty && this.#isQuiet) this.#quietWaiters.wakeAll();
   }
 
-  /** Settles when no read is in flight or waiting; the queue may be closed then. */
-  async quiet(): Promise<void> {
-    if (this.#isQuiet) return;
-    await new Promise<void>((resolve) => this.#quietWaiters.push(resolve));
-  }
-
-  #startWaiting(): void {
-    while (this.#free.length > 0) {
-      const next = this.#waiting[this.#waitingHead];
-      if (next === undefined) return;
-      this.#waitingHead++;
-      if (this.#waitingHead === this.#waiting.length) {
-        this.#waiting.length = 0;
-        this.#waitingHead = 0;
-      }
-      this.readDevice(next.fileOffset, next.lengthBytes, next.key, next.key.length, next.result, next.token);
-    }
-  }
-
-  #submit(index: number, slot: ReadSlot): void {
-    const start = alignDown(slot.fileOffset, this.#file.alignment.offset);
-    const spanBytes = this.#spanBytes(slot.fileOffset, slot.lengthBytes);
-    const accepted = this.#queue.submitRead(this.#file, slot.current, 0, spanBytes, start, this, index);
-    assert(accepted, 'the queue has room for as many reads as its depth');
-  }
-
-  #spanBytes(fileOffset: number, lengthBytes: number): number {
-    const { offset } = this.#file.alignment;
-    return alignUp(fileOffset + lengthBytes, offset) - alignDown(fileOffset, offset);
-  }
-
-  #where(fileOffset: number): string {
-    return `the record at byte ${fileOffset} of ${this.#file.path}`;
-  }
-
-  /** What was not flushed when the store latched may be gone after the next opening, and is not shown. */
+  /** What was not flushed when the store failed may be gone after the next opening, and is not shown. */
   #refusalOf(sequence: number): Error | null {
     const { latched, flushedThrough } = this.#log;
     return latched !== null && sequence > flushedThrough ? latched : null;
   }
 
-  /** The error that the reader of a record gets, or null when it is as it should be. */
-  #check(
-    buffer: AlignedBuffer,
-    fileOffset: number,
-    lengthBytes: number,
-    key: Uint8Array,
-    keyBytes: number,
-    result: number,
-    piece: Piece | null,
-    sequence: number,
-  ): Error | null {
-    const where = this.#where(fileOffset);
-    if (result < 0) {
-      const cause = new SystemCallError('read', result, where);
-      return new AiokvError('ERR_AIOKV_IO', `${where} cannot be read: ${cause.message}`, { cause });
-    }
-    const at = fileOffset - alignDown(fileOffset, this.#file.alignment.offset);
-    if (result < at + lengthBytes) return corrupt(`${where} lies behind the end of the file`);
-    const fault = recordFault(buffer, at, lengthBytes);
-    if (fault !== null) return corrupt(`${where} is damaged (${fault})`);
-    if (!keyEquals(buffer, at, key, keyBytes)) return corrupt(`${where} is of another key`);
-    if (piece === null) {
-      if (kindOf(buffer.view, at) !== RecordKind.put) return corrupt(`${where} is not the write of a value`);
-    } else {
-      const pieceIs = pieceFault(buffer, at, piece, sequence);
-      if (pieceIs !== null) return corrupt(`${where} is not the piece of a value that is meant (${pieceIs})`);
-    }
-    return this.#refusalOf(sequenceOf(buffer.view, at));
+  /** @param wrong what `wrongRecord` said, or null when not all bytes are there */
+  #failureOf(slot: ReadSlot, transferred: number, wrong: string | null): Error {
+    const where = `the record at byte ${slot.fileOffset} of ${this.#file.path}`;
+    return wrong === null ? transferError(where, transferred) : corrupt(`${where} ${wrong}`);
+  }
+
+  #noTable(sequence: number): Error {
+    return corrupt(`the record ${sequence} of ${this.#file.path} does not say where the fragments of its value are`);
   }
 }

@@ -1,7 +1,18 @@
 /**
  * Where the answers of reads end up: the promises of the store's callers.
  */
-import type { ReadResult } from './record-reader.ts';
+
+/** Takes the answers of reads. One object may take those of many. */
+export interface ReadResult {
+  /** False: the version is enough, the value may be another then. Default true. */
+  readonly needsValue?: boolean;
+  /**
+   * @param value a copy that belongs to the receiver
+   * @param version the sequence number of its record
+   */
+  found(token: number, value: Buffer, version: number): void;
+  failed(token: number, error: Error): void;
+}
 
 /** Takes the answers of lookups, of which some find nothing. */
 export interface LookupResult extends ReadResult {

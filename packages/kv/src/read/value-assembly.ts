@@ -1,9 +1,8 @@
 /**
- * One value that is put together from its pieces, wherever they come from. Which of them are read when is read.ts.
+ * One value that is put together from its fragments, wherever they come from. When each is read is record-reader.ts.
  *
- * The value's memory is taken when its first piece arrives, and is the only copy of it.
+ * The value's memory is taken when its first fragment arrives, and is the only copy of it.
  */
-import { corrupt } from '../failure/errors.ts';
 import { readTable } from '../format/extent.ts';
 import type { Extent, Piece } from '../format/extent.ts';
 import {
@@ -25,7 +24,7 @@ export class Assembly {
   #value: Buffer | null = null;
   #left: number;
   #next = 0;
-  /** Where the piece begins in the value that is asked for next. */
+  /** Where the fragment that is asked for next begins in the value. */
   #nextAt = 0;
 
   private constructor(version: number, key: Uint8Array, extent: Extent) {
@@ -35,37 +34,37 @@ export class Assembly {
     this.#left = extent.pieces.length;
   }
 
-  /** Of the record at `at`, which was checked. @throws AiokvError ERR_AIOKV_CORRUPT when it has no table */
-  static of({ bytes, view }: Block, at: number, where: string): Assembly {
+  /** Of the record at `at`, which was checked; null when it has no table. */
+  static of({ bytes, view }: Block, at: number): Assembly | null {
     const keyBytes = keyBytesOf(view, at);
     const keyAt = at + RECORD_HEADER_BYTES;
     const extent = readTable(view, keyAt + keyBytes, valueBytesOf(view, at), keyBytes);
-    if (extent === null) throw corrupt(`${where} does not say where the pieces of its value are`);
+    if (extent === null) return null;
     return new Assembly(sequenceOf(view, at), bytes.slice(keyAt, keyAt + keyBytes), extent);
   }
 
-  /** The piece to be asked for, or null when all have been. */
+  /** The fragment to be asked for, or null when all have been. */
   get next(): Piece | null {
     return this.#extent.pieces[this.#next] ?? null;
   }
 
-  /** Sequence of that piece: those of the pieces are just before that of the put. */
+  /** Sequence of that fragment: those of the fragments are just before that of the put. */
   get nextSequence(): number {
     return this.version - this.#extent.pieces.length + this.#next;
   }
 
-  /** Where the piece begins in the value. */
+  /** Where that fragment begins in the value. */
   get nextAt(): number {
     return this.#nextAt;
   }
 
   advance(): void {
-    const piece = this.next as Piece;
-    this.#nextAt += piece.lengthBytes - RECORD_HEADER_BYTES - this.key.length;
+    const fragment = this.next as Piece;
+    this.#nextAt += fragment.lengthBytes - RECORD_HEADER_BYTES - this.key.length;
     this.#next++;
   }
 
-  /** Copies the piece that stands at `at` to its place in the value; whether the value is whole. */
+  /** Copies the fragment that stands at `at` to its place in the value; whether the value is whole. */
   take({ bytes, view }: Block, at: number, placeInValue: number): boolean {
     this.#value ??= Buffer.allocUnsafeSlow(this.#extent.valueBytes);
     const from = at + RECORD_HEADER_BYTES + this.key.length;
@@ -80,9 +79,9 @@ export class Assembly {
   }
 }
 
-/** V2. What is wrong with a record that was found whole and with the right key, or null when it is the piece that is meant. */
-export function pieceFault({ view }: Block, at: number, piece: Piece, sequence: number): string | null {
+/** V2. What is wrong with a record that was found whole and with the right key, or null when it is the fragment that is meant. */
+export function fragmentFault({ view }: Block, at: number, fragment: Piece, sequence: number): string | null {
   if (kindOf(view, at) !== RecordKind.piece) return 'kind';
-  if (checkOf(view, at) !== piece.check) return 'another check';
+  if (checkOf(view, at) !== fragment.check) return 'another check';
   return sequenceOf(view, at) === sequence ? null : 'sequence';
 }
