@@ -89,7 +89,7 @@ export class Store implements AsyncDisposable {
     const { geometry, options, queue, file, log, index, maintenance, gate, budget } = parts;
     this.#reader = new RecordReader(queue, file, log, maxRecordBytes(geometry));
     this.#points = new PointReads({ index, log, reader: this.#reader, budget });
-    this.#ranges = new RangeReads(index, this.#points, this.#requireOpen);
+    this.#ranges = new RangeReads(index, this.#points);
     this.#writes = new WriteQueue({
       log,
       index,
@@ -271,7 +271,7 @@ export class Store implements AsyncDisposable {
 
   async #close(): Promise<void> {
     const { log, queue, file, index, maintenance, gate } = this.#parts;
-    this.#ranges.endAll();
+    this.#ranges.close(closed());
     try {
       await this.#writes.settled();
       if (gate.log === null) {

@@ -1,8 +1,19 @@
 /**
  * An ordered walk over keys and values, as the store was when the walk was asked for. The values of the
  * next keys are read ahead, many at a time, so that a scan keeps the device busy.
+ *
+ * ```
+ *   next ─► entry that was read? ─ yes ─► answered
+ *             └─ no: callers ─► load ─► cursor: keys, from the snapshot ─► values, all at once ─► callers in order
+ *                                          └─ pinAhead, where a leaf is not in memory
+ * ```
+ *
+ * ITERATOR-1. After its end it gives no entry: every `next` is answered with `done`, also one that was under way when
+ *     `return` was called. The error of a read that failed is given once, and is an end.
+ * ITERATOR-2. When the store is closed before the end, every `next` fails with ERR_AIOKV_CLOSED, also one under way:
+ *     nobody takes half a range for the whole.
  */
-import { MIB } from '@aiokv/core';
+import { Fifo, MIB } from '@aiokv/core';
 import { valueBytesOfTable } from '../format/extent.ts';
 import { isInPieces, lengthOf } from '../format/index-entry.ts';
 import { Entry } from '../tree/index.ts';
@@ -13,8 +24,7 @@ import type { IndexSnapshot } from '../index/key-index.ts';
 export interface IteratorHost {
   /** Reads the values at these entries; answers in their order. */
   valuesAt(keys: readonly Buffer[], entries: readonly Entry[]): Promise<Buffer[]>;
-  /** Throws when the store is closed. */
-  requireOpen(): void;
+  /** The iterator is at its end. */
   forget(iterator: StoreIterator): void;
 }
 
@@ -31,10 +41,18 @@ const FIRST_AHEAD = 16;
 const MOST_AHEAD = 128;
 /** Leaves that are read together when the walk comes to one that is not in memory. */
 const LEAVES_AHEAD = 8;
-/** Values in pieces are read ahead up to about so many bytes, but one at least. */
+/** Values in fragments are read ahead up to about so many bytes, but one at least. */
 const LONG_BYTES_AHEAD = 8 * MIB;
 
-export class StoreIterator implements AsyncIterableIterator<[Buffer, Buffer]> {
+type Row = [Buffer, Buffer];
+
+/** A `next` that is not answered yet. */
+interface Caller {
+  resolve(answer: IteratorResult<Row>): void;
+  reject(error: Error): void;
+}
+
+export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposable {
   readonly #host: IteratorHost;
   readonly #snapshot: IndexSnapshot;
   readonly #range: EncodedRange;
@@ -43,12 +61,19 @@ export class StoreIterator implements AsyncIterableIterator<[Buffer, Buffer]> {
   #move: 'start' | 'next' | 'resume' | 'none' = 'start';
   #taken = 0;
   #ahead = FIRST_AHEAD;
-  #ready: [Buffer, Buffer][] = [];
-  #readyHead = 0;
-  #loading: Promise<[Buffer, Buffer][]> | null = null;
-  #released = false;
-  #turn: Promise<unknown> = Promise.resolve();
+  /** Entries that were read, from `#head` on. */
+  #ready: Row[] = [];
+  #head = 0;
+  /** The entries after those; null when nothing is being read. */
+  #loading: Promise<Row[]> | null = null;
+  readonly #callers = new Fifo<Caller>();
+  #isAnswering = false;
+  /** ITERATOR-1. */
+  #isOver = false;
+  /** ITERATOR-2. Why it ended before the last entry, if the store was closed. */
+  #closed: Error | null = null;
 
+  /** @internal Iterators are made by `Store.iterator`. */
   constructor(host: IteratorHost, snapshot: IndexSnapshot, range: EncodedRange) {
     this.#host = host;
     this.#snapshot = snapshot;
@@ -60,59 +85,93 @@ export class StoreIterator implements AsyncIterableIterator<[Buffer, Buffer]> {
     return this;
   }
 
-  /** Calls that overlap are answered in order. */
-  next(): Promise<IteratorResult<[Buffer, Buffer]>> {
-    const result = this.#turn.then(() => this.#next());
-    this.#turn = result.catch(() => undefined);
-    return result;
+  /** The next entry. Calls that overlap are answered in their order. */
+  next(): Promise<IteratorResult<Row>> {
+    const row = this.#callers.isEmpty ? this.#ready[this.#head] : undefined;
+    if (row !== undefined) {
+      this.#head++;
+      return Promise.resolve({ done: false, value: row });
+    }
+    return new Promise((resolve, reject) => {
+      this.#callers.push({ resolve, reject });
+      if (this.#isOver) this.#answerRest();
+      else if (!this.#isAnswering) void this.#answer();
+    });
   }
 
-  async return(): Promise<IteratorResult<[Buffer, Buffer]>> {
+  /** Ends the walk; settles when nothing is read for it any more. */
+  async return(value?: unknown): Promise<IteratorResult<Row>> {
+    this.#end();
     await this.#loading?.catch(() => undefined);
-    this.release();
-    return { done: true, value: undefined };
+    return { done: true, value: await value };
   }
 
-  /** Ends the walk; calls under way are answered with its end. */
-  release(): void {
-    if (this.#released) return;
-    this.#released = true;
+  /** Ends the walk, and fails with `error`. */
+  async throw(error?: unknown): Promise<IteratorResult<Row>> {
+    await this.return();
+    throw error;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.return();
+  }
+
+  /** @internal The store is closed. */
+  close(error: Error): void {
+    if (!this.#isOver) this.#closed = error;
+    this.#end();
+  }
+
+  #end(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#ready = [];
+    this.#head = 0;
     this.#snapshot.release();
     this.#host.forget(this);
+    this.#answerRest();
   }
 
-  async #next(): Promise<IteratorResult<[Buffer, Buffer]>> {
-    if (this.#readyHead === this.#ready.length) {
-      if (this.#released) {
-        this.#host.requireOpen();
-        return { done: true, value: undefined };
+  /** ITERATOR-1, ITERATOR-2. */
+  #answerRest(): void {
+    for (const caller of this.#callers.drain()) {
+      if (this.#closed === null) caller.resolve({ done: true, value: undefined });
+      else caller.reject(this.#closed);
+    }
+  }
+
+  /** Answers all who call, reading what is needed for it. */
+  async #answer(): Promise<void> {
+    this.#isAnswering = true;
+    while (!this.#callers.isEmpty) {
+      const row = this.#ready[this.#head];
+      if (row !== undefined) {
+        this.#head++;
+        this.#callers.shift()?.resolve({ done: false, value: row });
+        continue;
       }
       try {
-        this.#ready = await (this.#loading ?? this.#load());
+        this.#loading ??= this.#load();
+        const rows = await this.#loading;
+        // Whoever ended the walk meanwhile has answered everybody.
+        if (this.#isOver) break;
+        this.#ready = rows;
+        this.#head = 0;
+        this.#loading = rows.length === 0 ? null : this.#load();
+        // A failure is met by the call that needs these entries.
+        this.#loading?.catch(() => undefined);
+        if (rows.length === 0) this.#end();
       } catch (error) {
         this.#loading = null;
-        this.release();
-        throw error;
+        this.#callers.shift()?.reject(error as Error);
+        this.#end();
       }
-      this.#readyHead = 0;
-      this.#loading = null;
-      if (this.#ready.length === 0 || this.#released) {
-        this.#ready = [];
-        this.release();
-        this.#host.requireOpen();
-        return { done: true, value: undefined };
-      }
-      this.#loading = this.#load();
-      // A failure is met by the call that needs these entries.
-      this.#loading.catch(() => undefined);
     }
-    const value = this.#ready[this.#readyHead++] as [Buffer, Buffer];
-    return { done: false, value };
+    this.#isAnswering = false;
   }
 
   /** Collects the next entries from the snapshot and reads their values, all at once. */
-  async #load(): Promise<[Buffer, Buffer][]> {
-    this.#host.requireOpen();
+  async #load(): Promise<Row[]> {
     try {
       return await this.#collect();
     } finally {
@@ -120,7 +179,7 @@ export class StoreIterator implements AsyncIterableIterator<[Buffer, Buffer]> {
     }
   }
 
-  async #collect(): Promise<[Buffer, Buffer][]> {
+  async #collect(): Promise<Row[]> {
     const keys: Buffer[] = [];
     const entries: Entry[] = [];
     const most = Math.min(this.#ahead, this.#range.limit - this.#taken);
@@ -130,11 +189,11 @@ export class StoreIterator implements AsyncIterableIterator<[Buffer, Buffer]> {
       const moved = this.#advance();
       if (!(typeof moved === 'boolean' ? moved : await moved)) break;
       if (isInPieces(this.#cursor.entry)) longBytes += valueBytesOfTable(lengthOf(this.#cursor.entry));
-      keys.push(Buffer.from(this.#cursor.key.subarray(0, this.#cursor.keyLength)));
+      keys.push(copyOfKey(this.#cursor.key, this.#cursor.keyLength));
       entries.push(Object.assign(new Entry(), this.#cursor.entry));
     }
     this.#taken += keys.length;
-    if (keys.length === 0) return [];
+    if (keys.length === 0 || this.#isOver) return [];
     const values = await this.#host.valuesAt(keys, entries);
     return keys.map((key, i) => [key, values[i] as Buffer]);
   }
@@ -148,7 +207,7 @@ export class StoreIterator implements AsyncIterableIterator<[Buffer, Buffer]> {
   async #advanceLater(): Promise<boolean> {
     for (;;) {
       await this.#cursor.pinAhead(LEAVES_AHEAD);
-      if (this.#released) return false;
+      if (this.#isOver) return false;
       const isOnKey = this.#makeMove();
       if (isOnKey || !this.#cursor.isBlocked) return isOnKey && this.#isInRange();
     }
@@ -176,6 +235,13 @@ export class StoreIterator implements AsyncIterableIterator<[Buffer, Buffer]> {
     if (!isInRange) this.#move = 'none';
     return isInRange;
   }
+}
+
+/** In memory of its own, as values are: see `copyValue`. */
+function copyOfKey(bytes: Uint8Array, keyBytes: number): Buffer {
+  const key = Buffer.allocUnsafeSlow(keyBytes);
+  for (let i = 0; i < keyBytes; i++) key[i] = bytes[i] as number;
+  return key;
 }
 
 function compare(a: Uint8Array, aLength: number, b: Uint8Array): number {

@@ -16,13 +16,10 @@ export class RangeReads implements IteratorHost {
   readonly #index: KeyIndex;
   readonly #points: PointReads;
   readonly #open = new Set<StoreIterator>();
-  readonly requireOpen: () => void;
 
-  /** @param requireOpen throws when the store is closed */
-  constructor(index: KeyIndex, points: PointReads, requireOpen: () => void) {
+  constructor(index: KeyIndex, points: PointReads) {
     this.#index = index;
     this.#points = points;
-    this.requireOpen = requireOpen;
   }
 
   /** @param range as the options were checked */
@@ -33,10 +30,10 @@ export class RangeReads implements IteratorHost {
     return iterator;
   }
 
-  /** Ends all iterators: the store is about to close. */
-  endAll(): void {
-    // A release forgets the iterator, which a set allows while it is walked.
-    for (const iterator of this.#open) iterator.release();
+  /** Ends all iterators: the store is closed. */
+  close(error: Error): void {
+    // One that ends is forgotten, which a set allows while it is walked.
+    for (const iterator of this.#open) iterator.close(error);
   }
 
   forget(iterator: StoreIterator): void {
