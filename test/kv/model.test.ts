@@ -102,7 +102,7 @@ function apply(model: Map<string, string>, operations: readonly BatchOperation[]
 
 /** What takes more than one step is not seen by reads that are called in the same turn. */
 function waits(operations: readonly BatchOperation[]): boolean {
-  return operations.some((one) => one.type === 'put' && one.value.length > 20_000);
+  return operations.some((one) => one.type === 'put' && (one.value as string).length > 20_000);
 }
 
 function same(actual: unknown, expected: unknown): void {

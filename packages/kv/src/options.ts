@@ -16,6 +16,8 @@ import type { Clock, OptionShape } from '@aiokv/core';
 import { linuxPlatform } from '@aiokv/aio';
 import type { Platform } from '@aiokv/aio';
 import { MAX_FRAME_BYTES } from './format/frame.ts';
+import { BYTES, isBytes } from './format/keys.ts';
+import type { Bytes } from './format/keys.ts';
 import type { ConditionOptions } from './write/write-batch.ts';
 import type { Durability } from './log/writer.ts';
 import type { OpenProgress } from './recovery/progress.ts';
@@ -74,10 +76,10 @@ export interface WriteOptions extends ConditionOptions {
 
 export interface RangeOptions {
   /** Bounds, bytewise; a bound that is left out is no bound. */
-  gt: string | Uint8Array | undefined;
-  gte: string | Uint8Array | undefined;
-  lt: string | Uint8Array | undefined;
-  lte: string | Uint8Array | undefined;
+  gt: Bytes | undefined;
+  gte: Bytes | undefined;
+  lt: Bytes | undefined;
+  lte: Bytes | undefined;
   /** From the last key to the first; default false. */
   reverse: boolean;
   /** Most entries to return; default Infinity. */
@@ -110,11 +112,7 @@ const storeShape: OptionShape<StoreOptions> = {
   clock: instance('a clock', systemClock, (value) => typeof value === 'object' && value !== null),
 };
 
-const bound = instance<string | Uint8Array | undefined>(
-  'a string or a Uint8Array',
-  undefined,
-  (value) => typeof value === 'string' || value instanceof Uint8Array,
-);
+const bound = instance<Bytes | undefined>(BYTES, undefined, isBytes);
 
 const rangeShape: OptionShape<RangeOptions> = {
   gt: bound,

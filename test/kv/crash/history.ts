@@ -290,8 +290,8 @@ export class Ledger {
 /** One for each operation, and one for each piece of its value. */
 function recordsOf(operation: BatchOperation): number {
   if (operation.type === 'del') return 1;
-  const keyBytes = Buffer.byteLength(operation.key);
-  const valueBytes = Buffer.byteLength(operation.value);
+  const keyBytes = Buffer.byteLength(operation.key as string);
+  const valueBytes = Buffer.byteLength(operation.value as string);
   if (paddedRecordBytes(keyBytes, valueBytes) <= maxRecordBytes(LOG_GEOMETRY)) return 1;
   return 1 + Math.ceil(valueBytes / pieceValueBytes(LOG_GEOMETRY, keyBytes));
 }

@@ -1,11 +1,22 @@
 /**
  * Keys and values as they come from callers: strings become UTF-8, everything is checked before any
  * state changes, and a key's bytes lie at the start of a scratch array so that no view is made.
+ *
+ * KEYS-1. What a caller gave is not looked at after the call: it may change, or be transferred away, as soon as the call
+ *     has returned.
  */
+import { isAnyArrayBuffer, isUint8Array } from 'node:util/types';
 import { AiokvRangeError, AiokvTypeError } from '@aiokv/core';
 import { MAX_KEY_BYTES } from './record.ts';
 
-export type Bytes = string | Uint8Array;
+/**
+ * A key or a value: text, or bytes. Bytes are any view (a Uint8Array, a Buffer, a DataView, …) or an ArrayBuffer, also
+ * those of another realm, and also shared ones, which are copied during the call.
+ */
+export type Bytes = string | ArrayBufferView | ArrayBufferLike;
+
+/** What `Bytes` are, for messages. */
+export const BYTES = 'a string or bytes (a Uint8Array or another view, or an ArrayBuffer)';
 
 /** Room for a key under test: UTF-8 takes up to three bytes for each unit of a string. */
 const SCRATCH_BYTES = MAX_KEY_BYTES * 3 + 3;
@@ -15,11 +26,15 @@ export function createKeyScratch(): Uint8Array {
   return new Uint8Array(SCRATCH_BYTES);
 }
 
+export function isBytes(value: unknown): value is Bytes {
+  return typeof value === 'string' || ArrayBuffer.isView(value) || isAnyArrayBuffer(value);
+}
+
 /**
  * Writes the key's bytes to the start of `scratch` and returns how many they are.
  *
- * @throws AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT for anything but a well-formed string or a Uint8Array,
- *   AiokvRangeError ERR_AIOKV_KEY_TOO_LARGE above 4096 bytes
+ * @throws AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT for what is no `Bytes`, for a string that is not well-formed, and for
+ *   bytes that were transferred away; AiokvRangeError ERR_AIOKV_KEY_TOO_LARGE above 4096 bytes
  */
 export function encodeKey(key: Bytes, scratch: Uint8Array): number {
   let length: number;
@@ -30,12 +45,13 @@ export function encodeKey(key: Bytes, scratch: Uint8Array): number {
       requireWellFormed(key, 'key');
       length = encoder.encodeInto(key, scratch).written;
     }
-  } else if (key instanceof Uint8Array) {
-    length = key.length;
+  } else {
+    const bytes = bytesOf(key, 'key');
+    length = bytes.length;
     if (length > MAX_KEY_BYTES) throw keyTooLarge(length);
-    for (let i = 0; i < length; i++) scratch[i] = key[i] as number;
+    for (let i = 0; i < length; i++) scratch[i] = bytes[i] as number;
     return length;
-  } else throw wrongType(key, 'key');
+  }
   if (length > MAX_KEY_BYTES) throw keyTooLarge(length);
   return length;
 }
@@ -53,15 +69,45 @@ function encodeShortAscii(key: string, scratch: Uint8Array): number {
 }
 
 /**
- * The bytes of a value; of a Uint8Array the caller's own, which are copied before the call returns.
+ * The bytes of a value; the caller's own unless it is a string, so they are copied before the call returns.
  *
- * @throws AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT
+ * @throws AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT as `encodeKey`
  */
 export function encodeValue(value: Bytes): Uint8Array {
-  if (value instanceof Uint8Array) return value;
-  if (typeof value !== 'string') throw wrongType(value, 'value');
+  if (typeof value !== 'string') return bytesOf(value, 'value');
   requireWellFormed(value, 'value');
   return Buffer.from(value, 'utf8');
+}
+
+/** A Uint8Array over the caller's bytes. */
+function bytesOf(value: Exclude<Bytes, string>, what: string): Uint8Array {
+  // The usual case, without an object. `instanceof` knows the classes of its own realm only.
+  if (isUint8Array(value)) {
+    if (value.length === 0) requireAttached(value.buffer, what);
+    return value;
+  }
+  if (ArrayBuffer.isView(value)) {
+    requireAttached(value.buffer, what);
+    return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
+  }
+  if (!isAnyArrayBuffer(value)) throw wrongType(value, what);
+  requireAttached(value, what);
+  return new Uint8Array(value);
+}
+
+/** A buffer that was transferred away looks like an empty one. */
+function requireAttached(buffer: ArrayBufferLike, what: string): void {
+  if (buffer.byteLength > 0) return;
+  try {
+    // Node.js 20 has no `detached`, but this refuses a buffer that is.
+    void new Uint8Array(buffer);
+  } catch (cause) {
+    throw new AiokvTypeError(
+      'ERR_AIOKV_INVALID_ARGUMENT',
+      `the memory of the ${what} was transferred away (its buffer is detached): pass a copy, or call before the transfer`,
+      { cause },
+    );
+  }
 }
 
 function requireWellFormed(text: string, what: string): void {
@@ -75,8 +121,17 @@ function requireWellFormed(text: string, what: string): void {
 }
 
 function wrongType(value: unknown, what: string): AiokvTypeError {
-  const type = value === null ? 'null' : typeof value;
-  return new AiokvTypeError('ERR_AIOKV_INVALID_ARGUMENT', `a ${what} is a string or a Uint8Array, not ${type}`);
+  return new AiokvTypeError('ERR_AIOKV_INVALID_ARGUMENT', `a ${what} is ${BYTES}, not ${nameOf(value)}`);
+}
+
+/** `null`, `a number`, `an array`, `an object (Date)`. */
+function nameOf(value: unknown): string {
+  if (value === null || value === undefined) return String(value);
+  if (Array.isArray(value)) return 'an array';
+  if (typeof value !== 'object') return `a ${typeof value}`;
+  const constructor: unknown = (value as { constructor?: unknown }).constructor;
+  const name = typeof constructor === 'function' ? constructor.name : '';
+  return name === '' || name === 'Object' ? 'an object' : `an object (${name})`;
 }
 
 function keyTooLarge(length: number): AiokvRangeError {

@@ -123,33 +123,23 @@ export function keyEquals(source: Block, offset: number, key: Uint8Array, keyByt
   return true;
 }
 
-/**
- * Values up to this long are cut from a slab: an ArrayBuffer of its own costs more than the copy. A value
- * that is kept keeps its slab.
- */
-const LONGEST_FROM_SLAB = 4096;
-const SLAB_BYTES = 64 * 1024;
-let slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
-let slabUsed = 0;
+/** Up to here a loop costs less than a view and a copy. */
+const LOOP_BYTES = 48;
 
-/** A copy of the record's value, which belongs to the caller. */
+/**
+ * A copy of the record's value, which belongs to the caller, and its memory to it alone. Memory that several values
+ * share costs 0.3 µs less each (of the 8 to 10 that a get takes), but then one kept value keeps the others' memory, and
+ * one that is transferred, to a worker or into a stream of bytes, empties the others: marking it as not transferable does
+ * not stop a stream in Node.js 20.
+ */
 export function copyValue(source: Block, offset: number): Buffer {
   const from = offset + RECORD_HEADER_BYTES + keyBytesOf(source.view, offset);
   const valueBytes = valueBytesOf(source.view, offset);
-  const bytes = source.bytes.subarray(from, from + valueBytes);
-  if (valueBytes > LONGEST_FROM_SLAB) {
-    const value = Buffer.allocUnsafeSlow(valueBytes);
-    value.set(bytes);
-    return value;
-  }
-  if (slabUsed + valueBytes > SLAB_BYTES) {
-    slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
-    slabUsed = 0;
-  }
-  const at = slabUsed;
-  slab.set(bytes, at);
-  slabUsed = at + alignUp(valueBytes, 8);
-  return slab.subarray(at, at + valueBytes);
+  const value = Buffer.allocUnsafeSlow(valueBytes);
+  const { bytes } = source;
+  if (valueBytes <= LOOP_BYTES) for (let i = 0; i < valueBytes; i++) value[i] = bytes[from + i] as number;
+  else value.set(bytes.subarray(from, from + valueBytes));
+  return value;
 }
 
 /** Whether this version understands the record's kind and flags. */
