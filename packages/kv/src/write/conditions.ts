@@ -119,10 +119,10 @@ export class Conditions {
       if (outcome === MISSING) result.missing();
       else if (outcome === FOUND) tell(this.#entry);
       else {
-        index.findLater(outcome, key, key.length, (entry, error) => {
-          if (error !== null) result.failed(i, error);
-          else if (entry === null) result.missing();
-          else tell(entry);
+        index.findLater(outcome, key, {
+          foundLate: tell,
+          missingLate: () => result.missing(),
+          failedLate: (error) => result.failed(i, error),
         });
       }
       if (budget.isSpent()) await nextTurn();
