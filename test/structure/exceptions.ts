@@ -15,8 +15,7 @@ export const CYCLES: Exceptions = {};
 
 /** Functions that are left on an object of a lower floor. */
 export const HOOKS: Exceptions = {
-  'packages/aio/src/pipeline.ts: this.engine.onCompletion': 'until the lower floor is asked instead',
-  'packages/aio/src/queue.ts: this.#pipeline.onRoom': 'until the lower floor is asked instead',
+  'packages/aio/src/pipeline.ts: this.engine.onCompletion': 'the event loop begins it: a completion has nobody who asks',
   'packages/kv/src/open.ts: index.mayDrain': 'until the lower floor is asked instead',
   'packages/kv/src/open.ts: index.onExact': 'until the lower floor is asked instead',
   'packages/kv/src/open.ts: index.onFailure': 'until the lower floor is asked instead',
@@ -26,30 +25,6 @@ export const HOOKS: Exceptions = {
 
 /** Uses of the global timers. */
 export const GLOBAL_TIMERS: Exceptions = {
-  'packages/aio/src/abort.ts: clearTimeout': "until it comes from core's timers.ts",
-  'packages/aio/src/abort.ts: setTimeout': "until it comes from core's timers.ts",
-  'packages/aio/src/engines/io-uring.ts: performance': "until it comes from core's timers.ts",
-  'packages/aio/src/engines/io-uring.ts: setImmediate': "until it comes from core's timers.ts",
-  'packages/aio/src/engines/libaio-context.ts: clearTimeout': "until it comes from core's timers.ts",
-  'packages/aio/src/engines/libaio-context.ts: performance': "until it comes from core's timers.ts",
-  'packages/aio/src/engines/libaio-context.ts: setTimeout': "until it comes from core's timers.ts",
-  'packages/aio/src/engines/libaio.ts: setImmediate': "until it comes from core's timers.ts",
-  "packages/aio/src/engines/posix.ts: import { setImmediate as nextTurn } from 'node:timers/promises';":
-    "until it comes from core's timers.ts",
-  'packages/aio/src/engines/posix.ts: performance': "until it comes from core's timers.ts",
-  'packages/aio/src/engines/posix.ts: setImmediate': "until it comes from core's timers.ts",
-  'packages/aio/src/engines/simulated-device.ts: clearImmediate': "until it comes from core's timers.ts",
-  'packages/aio/src/engines/simulated-device.ts: setImmediate': "until it comes from core's timers.ts",
-  'packages/aio/src/engines/threads.ts: setImmediate': "until it comes from core's timers.ts",
-  'packages/aio/src/pipeline.ts: performance': "until it comes from core's timers.ts",
-  'packages/aio/src/pipeline.ts: setImmediate': "until it comes from core's timers.ts",
-  'packages/aio/src/qualify-bench.ts: performance': "until it comes from core's timers.ts",
-  "packages/aio/src/qualify.ts: import { setImmediate as nextTurn } from 'node:timers/promises';":
-    "until it comes from core's timers.ts",
-  'packages/aio/src/qualify.ts: setImmediate': "until it comes from core's timers.ts",
-  'packages/aio/src/queue.ts: performance': "until it comes from core's timers.ts",
-  'packages/aio/src/raw/io-uring.ts: performance': "until it comes from core's timers.ts",
-  'packages/aio/src/statistics.ts: performance': "until it comes from core's timers.ts",
   'packages/kv/src/index/key-index.ts: setImmediate': "until it comes from core's timers.ts",
   'packages/kv/src/log/writer.ts: queueMicrotask': "until it comes from core's timers.ts",
   'packages/kv/src/read/record-reader.ts: queueMicrotask': "until it comes from core's timers.ts",
@@ -58,8 +33,6 @@ export const GLOBAL_TIMERS: Exceptions = {
 
 /** Arrays that are used as a queue. */
 export const SHIFTS: Exceptions = {
-  'packages/aio/src/engines/simulated-device.ts: tasks.shift()': 'until it is a Fifo',
-  'packages/aio/src/queue.ts: this.#blocked.shift()': 'until it is a Fifo',
   'packages/kv/src/file/slots.ts: this.#ready.unshift(slot)': 'until it is a Fifo',
   'packages/kv/src/index/pager.ts: this.#waiting.shift()': 'until it is a Fifo',
   'packages/kv/src/log/chain.ts: this.#reserved.shift()': 'until it is a Fifo',
@@ -69,7 +42,6 @@ export const SHIFTS: Exceptions = {
 
 /** Arrays that are spread into a call. */
 export const SPREADS: Exceptions = {
-  'packages/aio/src/engines/simulated-device.ts: tasks.push(...this.#atEndOfTurn)': 'until it takes any length',
   'packages/aio/src/ffi/ffi-napi.ts: target(...args.map(Number))': 'arguments of a C function, six at most',
   'packages/aio/src/ffi/koffi.ts: callee.async(...args, (error, result) => { if (error === null) resolve(Number(result)); else reject(error); })':
     'arguments of a C function, six at most',

@@ -9,9 +9,14 @@
  *
  * The kernel cannot be made to leave a transfer: until it completes, the buffer is not the caller's again.
  */
-import { AiokvError, AiokvRangeError, SystemCallError } from '@aiokv/core';
+import { AiokvError, AiokvRangeError, AiokvTypeError, assert, clearTimeout, setTimeout } from '@aiokv/core';
 import { constants } from 'node:os';
+import type { AlignedBuffer } from './buffers.ts';
+import { checkMemory, describe } from './checks.ts';
 import type { Opcode } from './engine.ts';
+import type { DirectFile } from './platform.ts';
+import { SYSCALL_NAMES, requestError } from './request-error.ts';
+import type { SlotWaiter } from './slot-waiters.ts';
 import type { CompletionHandler } from './slots.ts';
 
 /** What may end a request early. */
@@ -47,56 +52,121 @@ export class AbortedError extends AiokvError {
 
 /** What a watched request needs of the queue that has it. */
 export interface Withdrawal {
+  startInOrder(waiter: SlotWaiter): boolean;
+  noteEnded(): void;
   withdraw(slot: number): boolean;
   cancelPoll(slot: number): void;
 }
 
-export const SYSCALL_NAMES = {
-  0: 'read',
-  1: 'write',
-  2: 'fsync',
-  3: 'fdatasync',
-  5: 'poll',
-  7: 'readv',
-  8: 'writev',
-} as const;
+/** @throws AiokvRangeError, AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT */
+export function checkEarlyEnd({ signal, deadlineMs }: EarlyEnd): void {
+  if (deadlineMs !== undefined && !(deadlineMs >= 0)) {
+    throw new AiokvRangeError(
+      'ERR_AIOKV_INVALID_ARGUMENT',
+      `deadlineMs is a number of milliseconds, not ${String(deadlineMs)}`,
+    );
+  }
+  if (signal !== undefined && !isSignal(signal)) {
+    throw new AiokvTypeError('ERR_AIOKV_INVALID_ARGUMENT', `signal is an AbortSignal, not ${describe(signal)}`);
+  }
+}
 
-/** @throws AiokvRangeError ERR_AIOKV_INVALID_ARGUMENT */
-export function checkEarlyEnd({ deadlineMs }: EarlyEnd): void {
-  if (deadlineMs === undefined || deadlineMs >= 0) return;
-  throw new AiokvRangeError('ERR_AIOKV_INVALID_ARGUMENT', `deadlineMs is a number of milliseconds, not ${deadlineMs}`);
+/** By what it can do: the signal of another realm is no instance of this realm's class. */
+function isSignal(signal: AbortSignal): boolean {
+  return (
+    typeof signal === 'object' &&
+    signal !== null &&
+    typeof signal.aborted === 'boolean' &&
+    typeof signal.addEventListener === 'function' &&
+    typeof signal.removeEventListener === 'function'
+  );
+}
+
+/**
+ * The requests that a signal may end, with one listener for all of them: a signal that many share would look through
+ * all its listeners for each that comes or goes.
+ */
+class SignalWatch {
+  readonly #signal: AbortSignal;
+  readonly #requests = new Set<WatchedRequest>();
+
+  /** The watch of each signal that has requests; `add` and `remove` alone know it. */
+  static readonly #watches = new WeakMap<AbortSignal, SignalWatch>();
+
+  private constructor(signal: AbortSignal) {
+    this.#signal = signal;
+  }
+
+  static add(signal: AbortSignal, request: WatchedRequest): void {
+    let watch = SignalWatch.#watches.get(signal);
+    if (watch === undefined) {
+      watch = new SignalWatch(signal);
+      SignalWatch.#watches.set(signal, watch);
+      signal.addEventListener('abort', watch.#onAbort, { once: true });
+    }
+    watch.#requests.add(request);
+  }
+
+  static remove(signal: AbortSignal, request: WatchedRequest): void {
+    const watch = SignalWatch.#watches.get(signal);
+    if (watch === undefined || !watch.#requests.delete(request) || watch.#requests.size > 0) return;
+    SignalWatch.#watches.delete(signal);
+    signal.removeEventListener('abort', watch.#onAbort);
+  }
+
+  readonly #onAbort = (): void => {
+    for (const request of this.#requests) request.abort(this.#signal.reason);
+  };
+}
+
+/** What a watched request is about. */
+export interface WatchedTransfer {
+  readonly opcode: Opcode;
+  readonly file: DirectFile | null;
+  readonly buffers: AlignedBuffer | readonly AlignedBuffer[] | null;
 }
 
 /** One request with a signal or a deadline, and its promise. */
-export class WatchedRequest implements CompletionHandler {
+export class WatchedRequest implements CompletionHandler, SlotWaiter {
   readonly promise: Promise<number>;
   readonly #queue: Withdrawal;
-  readonly #syscall: string;
+  readonly #asked: WatchedTransfer;
   readonly #signal: AbortSignal | undefined;
+  #accept: ((handler: CompletionHandler) => number) | null;
   #timer: NodeJS.Timeout | undefined;
   #resolve!: (result: number) => void;
   #reject!: (error: Error) => void;
   /** Where it is in the queue; -1 as long as it has no slot. */
   #slot = -1;
+  #isWaiting = false;
+  /** Inside of the call that accepts it, where subscribers may abort it already. */
+  #isStarting = false;
   #isSettled = false;
   /** Why it is to be rejected when it completes. */
   #late: { readonly why: keyof typeof CODES; readonly cause: unknown } | null = null;
 
-  constructor(queue: Withdrawal, opcode: Opcode, { signal, deadlineMs }: EarlyEnd) {
+  /** @param accept has the queue accept it; returns the slot */
+  constructor(
+    queue: Withdrawal,
+    asked: WatchedTransfer,
+    { signal, deadlineMs }: EarlyEnd,
+    accept: (handler: CompletionHandler) => number,
+  ) {
     this.#queue = queue;
-    this.#syscall = SYSCALL_NAMES[opcode];
+    this.#asked = asked;
+    this.#accept = accept;
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
     });
     this.#signal = signal;
     if (signal?.aborted === true) {
-      this.#onAbort();
+      this.abort(signal.reason);
       return;
     }
-    signal?.addEventListener('abort', this.#onAbort, { once: true });
+    if (signal !== undefined) SignalWatch.add(signal, this);
     if (deadlineMs !== undefined && deadlineMs < 2 ** 31) {
-      this.#timer = setTimeout(() => this.#end('deadline', undefined), deadlineMs);
+      this.#timer = setTimeout(onDeadline, deadlineMs, this);
     }
   }
 
@@ -105,43 +175,87 @@ export class WatchedRequest implements CompletionHandler {
     return this.#isSettled;
   }
 
-  accepted(slot: number): void {
-    this.#slot = slot;
+  /** Has the queue start it, when it is its turn. */
+  begin(): void {
+    if (!this.#isSettled) this.#isWaiting = !this.#queue.startInOrder(this);
   }
 
-  /** Fails it from outside, for it was never accepted. */
-  fail(error: Error): void {
-    this.#settle(() => this.#reject(error));
+  start(): void {
+    this.#isWaiting = false;
+    const accept = this.#accept;
+    this.#accept = null;
+    assert(accept !== null, 'a request is started once');
+    try {
+      checkMemory(this.#asked.buffers);
+    } catch (error) {
+      this.#fail(error as Error);
+      return;
+    }
+    this.#isStarting = true;
+    this.#slot = accept(this);
+    this.#isStarting = false;
+    const late = this.#late;
+    if (late !== null) this.#endInQueue(late.why, late.cause);
   }
 
   complete(_token: number, result: number): void {
+    const { opcode, file } = this.#asked;
     const late = this.#late;
     if (late !== null) {
       // A poll that was cancelled has found nothing: it counts as withdrawn.
       const told = result === -ECANCELED ? null : result;
-      this.#settle(() => this.#reject(new AbortedError(late.why, this.#syscall, told, late.cause)));
-    } else if (result < 0) this.fail(new SystemCallError(this.#syscall, result));
-    else this.#settle(() => this.#resolve(result));
+      this.#fail(new AbortedError(late.why, SYSCALL_NAMES[opcode], told, late.cause));
+    } else if (result < 0) this.#fail(requestError(SYSCALL_NAMES[opcode], result, file));
+    else {
+      this.#end();
+      this.#resolve(result);
+    }
   }
 
-  readonly #onAbort = (): void => {
-    this.#end('aborted', this.#signal?.reason);
-  };
+  abort(cause: unknown): void {
+    this.#endEarly('aborted', cause);
+  }
 
-  #end(why: keyof typeof CODES, cause: unknown): void {
+  /** @internal */
+  onDeadline(): void {
+    this.#endEarly('deadline', undefined);
+  }
+
+  #endEarly(why: keyof typeof CODES, cause: unknown): void {
     if (this.#isSettled || this.#late !== null) return;
-    if (this.#slot < 0 || this.#queue.withdraw(this.#slot)) {
-      this.fail(new AbortedError(why, this.#syscall, null, cause));
+    if (this.#isStarting) this.#late = { why, cause };
+    else if (this.#slot >= 0) this.#endInQueue(why, cause);
+    else {
+      const wasWaiting = this.#isWaiting;
+      this.#fail(new AbortedError(why, SYSCALL_NAMES[this.#asked.opcode], null, cause));
+      if (wasWaiting) this.#queue.noteEnded();
+    }
+  }
+
+  #endInQueue(why: keyof typeof CODES, cause: unknown): void {
+    if (this.#queue.withdraw(this.#slot)) {
+      this.#fail(new AbortedError(why, SYSCALL_NAMES[this.#asked.opcode], null, cause));
       return;
     }
     this.#late = { why, cause };
     this.#queue.cancelPoll(this.#slot);
   }
 
-  #settle(tell: () => void): void {
-    this.#isSettled = true;
-    clearTimeout(this.#timer);
-    this.#signal?.removeEventListener('abort', this.#onAbort);
-    tell();
+  #fail(error: Error): void {
+    this.#end();
+    this.#reject(error);
   }
+
+  /** It needs nothing any more, and holds nothing. */
+  #end(): void {
+    this.#isSettled = true;
+    this.#isWaiting = false;
+    this.#accept = null;
+    clearTimeout(this.#timer);
+    if (this.#signal !== undefined) SignalWatch.remove(this.#signal, this);
+  }
+}
+
+function onDeadline(request: WatchedRequest): void {
+  request.onDeadline();
 }

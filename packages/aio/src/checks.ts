@@ -2,16 +2,65 @@
  * What is asked of a request before it gets a slot. A misaligned one may pass at one length and fail at another
  * in the kernel, so all of them are refused here, with the alignment that is needed.
  */
-import { AiokvError, AiokvRangeError } from '@aiokv/core';
+import { AiokvError, AiokvRangeError, AiokvTypeError } from '@aiokv/core';
 import type { AlignedBuffer } from './buffers.ts';
 import { RequestFlag } from './engine.ts';
 import type { Engine } from './engine.ts';
 import type { DirectFile } from './platform.ts';
+import type { CompletionHandler } from './slots.ts';
 
 /** The most buffers of one `readv` or `writev`: IOV_MAX. */
 const MOST_BUFFERS = 1024;
 
-/** @throws AiokvRangeError ERR_AIOKV_INVALID_ARGUMENT, ERR_AIOKV_ALIGNMENT */
+/** @throws AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT; AiokvError ERR_AIOKV_CLOSED */
+export function checkFile(file: DirectFile): void {
+  if (typeof file?.handle !== 'number' || typeof file.alignment !== 'object') {
+    throw new AiokvTypeError(
+      'ERR_AIOKV_INVALID_ARGUMENT',
+      `a file is what openFile() or the open() of a platform returns, not ${describe(file)}`,
+    );
+  }
+  if (file.handle < 0) throw new AiokvError('ERR_AIOKV_CLOSED', `${file.path} was closed: open it again`);
+}
+
+/** @throws AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT */
+export function checkHandler(handler: CompletionHandler): void {
+  if (typeof handler?.complete === 'function') return;
+  throw new AiokvTypeError(
+    'ERR_AIOKV_INVALID_ARGUMENT',
+    `a handler is an object with a method complete(token, result), not ${describe(handler)}`,
+  );
+}
+
+/**
+ * Whether buffers are ours and still have their memory: the kernel is given addresses, which stay when memory is
+ * transferred to someone else.
+ *
+ * @throws AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT
+ */
+export function checkMemory(buffers: AlignedBuffer | readonly AlignedBuffer[] | null): void {
+  if (buffers === null) return;
+  if (!Array.isArray(buffers)) checkBuffer(buffers as AlignedBuffer);
+  else for (const buffer of buffers as readonly AlignedBuffer[]) checkBuffer(buffer);
+}
+
+function checkBuffer(buffer: AlignedBuffer): void {
+  // Not by `instanceof`: there may be two copies of this package, or two realms.
+  if (typeof buffer?.address !== 'number' || typeof buffer.bytes !== 'object') {
+    throw new AiokvTypeError(
+      'ERR_AIOKV_INVALID_ARGUMENT',
+      `a buffer comes from allocateAligned() or a BufferPool, this is ${describe(buffer)}`,
+    );
+  }
+  if (buffer.byteLength === 0) {
+    throw new AiokvTypeError(
+      'ERR_AIOKV_INVALID_ARGUMENT',
+      'the memory of the buffer was transferred and is no longer there: use another buffer, and send a copy instead',
+    );
+  }
+}
+
+/** @throws AiokvRangeError, AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT; AiokvRangeError ERR_AIOKV_ALIGNMENT */
 export function checkTransfer(
   file: DirectFile,
   buffer: AlignedBuffer,
@@ -19,17 +68,19 @@ export function checkTransfer(
   lengthBytes: number,
   fileOffset: number,
 ): void {
+  checkFile(file);
+  checkBuffer(buffer);
   const { memory, offset } = file.alignment;
-  if (!(bufferOffset >= 0 && lengthBytes > 0 && bufferOffset + lengthBytes <= buffer.byteLength)) {
+  if (!(isCount(bufferOffset) && isCount(lengthBytes - 1) && bufferOffset + lengthBytes <= buffer.byteLength)) {
     throw new AiokvRangeError(
       'ERR_AIOKV_INVALID_ARGUMENT',
-      `bytes ${bufferOffset} to ${bufferOffset + lengthBytes} are not inside a buffer of ${buffer.byteLength}`,
+      `${lengthBytes} bytes from ${bufferOffset} are not inside a buffer of ${buffer.byteLength}`,
     );
   }
-  if (!Number.isSafeInteger(fileOffset) || fileOffset < 0) {
+  if (!isCount(fileOffset)) {
     throw new AiokvRangeError(
       'ERR_AIOKV_INVALID_ARGUMENT',
-      `a file offset is a whole number from 0, not ${fileOffset}`,
+      `a file offset is a whole number from 0, not ${String(fileOffset)}`,
     );
   }
   // Alignments are powers of two below 2^31, so the low 32 bits decide.
@@ -47,15 +98,36 @@ export function checkTransfer(
   }
 }
 
-/** @throws AiokvRangeError ERR_AIOKV_INVALID_ARGUMENT, ERR_AIOKV_ALIGNMENT */
+function isCount(value: number): boolean {
+  return Number.isSafeInteger(value) && value >= 0;
+}
+
+/** What a value is, for a message that says what was expected instead. */
+export function describe(value: unknown): string {
+  if (value === null || value === undefined) return String(value);
+  if (typeof value !== 'object') return typeof value;
+  const name: unknown = value.constructor?.name;
+  return typeof name === 'string' && name !== '' && name !== 'Object' ? `a ${name}` : 'an object of another kind';
+}
+
+/** @throws AiokvRangeError, AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT; AiokvRangeError ERR_AIOKV_ALIGNMENT */
 export function checkVector(file: DirectFile, buffers: readonly AlignedBuffer[], fileOffset: number): void {
+  if (!Array.isArray(buffers)) {
+    throw new AiokvTypeError(
+      'ERR_AIOKV_INVALID_ARGUMENT',
+      `a vectored transfer has an array of buffers, not ${describe(buffers)}`,
+    );
+  }
   if (buffers.length < 1 || buffers.length > MOST_BUFFERS) {
     throw new AiokvRangeError(
       'ERR_AIOKV_INVALID_ARGUMENT',
       `a vectored transfer has 1 to ${MOST_BUFFERS} buffers, not ${buffers.length}`,
     );
   }
-  for (const buffer of buffers) checkTransfer(file, buffer, 0, buffer.byteLength, fileOffset);
+  for (const buffer of buffers as readonly AlignedBuffer[]) {
+    checkBuffer(buffer);
+    checkTransfer(file, buffer, 0, buffer.byteLength, fileOffset);
+  }
 }
 
 /** @throws AiokvError ERR_AIOKV_UNSUPPORTED for a flag or a priority that the engine would have to ignore */

@@ -1,6 +1,12 @@
 export { openFile, openQueue, openShards } from './open.ts';
 export { Queue } from './queue.ts';
-export type { GetEventsOptions, PollOptions, RequestOptions, TransferOptions, VectorOptions } from './queue.ts';
+export type {
+  GetEventsOptions,
+  PollOptions,
+  RequestOptions,
+  TransferOptions,
+  VectorOptions,
+} from './request-options.ts';
 export type { CompletionPolicy, QueueOptions, QueuePolicy } from './queue-options.ts';
 export type { HistogramBucket, HistogramSnapshot, QueueStatistics } from './statistics.ts';
 export type { CompleteMessage, FallbackMessage, QueueMessage, SubmitMessage } from './diagnostics.ts';

@@ -20,10 +20,13 @@
  * P2. At most `depth` requests are in flight; the others wait in the order in which they came.
  * P3. A request that the kernel refuses fails alone; those behind it go down.
  * P4. A handler that throws does not keep its neighbours from being told.
+ * P5. Handlers and subscribers may call the queue, `readSync` and `close` included: what is walked while they run is
+ *     changed by nobody else, and `pending` counts what they are not told of yet. `getEvents` is refused there.
  *
  * It knows nothing of promises, deadlines or alignment: queue.ts does.
  */
-import { AiokvError, assert } from '@aiokv/core';
+import { AiokvError, Fifo, Waiters, assert, nextTick, nowMs, setImmediate } from '@aiokv/core';
+import type { Channel } from 'node:diagnostics_channel';
 import { constants } from 'node:os';
 import type { AlignedBuffer } from './buffers.ts';
 import { channels } from './diagnostics.ts';
@@ -33,11 +36,14 @@ import type { Engine } from './engine.ts';
 import { ThreadFallback } from './fallback.ts';
 import type { DirectFile, Platform } from './platform.ts';
 import type { ResolvedQueueOptions } from './queue-options.ts';
+import { SlotWaiters } from './slot-waiters.ts';
+import type { SlotWaiter } from './slot-waiters.ts';
 import { SlotTable } from './slots.ts';
 import type { CompletionHandler } from './slots.ts';
 import { QueueCounters } from './statistics.ts';
 import type { QueueStatistics } from './statistics.ts';
 import { resultOf } from './thread-io.ts';
+import { WaitingRing } from './waiting-ring.ts';
 
 const { EAGAIN, ECANCELED } = constants.errno;
 /** Fewer in flight than this: look for the completion instead of sleeping. */
@@ -53,28 +59,31 @@ export class Pipeline {
   readonly engine: Engine;
   /** Names the queue in messages. */
   readonly number = ++queues;
-  /** Called after completions were told: slots may have become free. */
-  onRoom: (() => void) | null = null;
   readonly #options: ResolvedQueueOptions;
   readonly #slots: SlotTable;
   readonly #counters: QueueCounters;
   readonly #fallback: ThreadFallback | null;
-  /** Ring of slots that wait to be submitted. */
-  readonly #waiting: Uint32Array;
-  #waitingHead = 0;
-  #waitingCount = 0;
+  readonly #waiting: WaitingRing;
+  readonly #slotWaiters = new SlotWaiters();
   #inFlight = 0;
   #onThreads = 0;
   readonly #polls = new Set<number>();
   readonly #completions: Completions;
+  /** P5: for synchronous reads, which a handler may call while `#completions` is walked. Made by the first of them. */
+  #aside: Completions | null = null;
   /** Settled without the engine: refused requests, and what a synchronous read met on its way. */
-  #settledEarly: { slot: number; result: number }[] = [];
+  readonly #early = new Fifo<{ readonly slot: number; readonly result: number }>();
+  /** Taken from the engine or from `#early`, and about to be told. */
+  #untold = 0;
   #flushScheduled = false;
   #immediateScheduled = false;
   #spinsLeft = 0;
   #spinsSkipped = 0;
-  #dispatching = false;
-  #onDrained: (() => void) | null = null;
+  #isTelling = false;
+  /** Subscribers of diagnostics that are being told, one inside another. */
+  #subscribersTold = 0;
+  /** Woken by `#afterDispatch` when nothing is on its way any more; `close` alone waits here. */
+  readonly #drained = new Waiters();
 
   constructor(platform: Platform, options: ResolvedQueueOptions) {
     const { depth, maxWaiting, policy, neverBlock, engine, ownContext, uring } = options;
@@ -82,7 +91,7 @@ export class Pipeline {
     this.#options = options;
     this.#slots = new SlotTable(slots);
     this.#counters = new QueueCounters(slots);
-    this.#waiting = new Uint32Array(slots);
+    this.#waiting = new WaitingRing(slots);
     this.#completions = new Completions(Math.min(depth, policy.maxComplete));
     this.engine = platform.createEngine({
       slots,
@@ -96,17 +105,27 @@ export class Pipeline {
     this.engine.onCompletion = this.#onCompletion;
   }
 
-  get hasRoom(): boolean {
-    return this.#slots.freeCount > 0;
+  /** How many requests `accept` takes now. */
+  get room(): number {
+    return this.#slots.freeCount;
   }
 
   /** Requests accepted and not settled. */
   get pending(): number {
-    return this.#inFlight + this.#waitingCount + this.#settledEarly.length + this.#onThreads;
+    return this.#inFlight + this.#waiting.count + this.#early.length + this.#untold + this.#onThreads;
+  }
+
+  /** Whether requests of the promise form wait for a slot. */
+  get hasSlotWaiters(): boolean {
+    return !this.#slotWaiters.isEmpty;
+  }
+
+  get #isIdle(): boolean {
+    return this.pending === 0 && this.#slotWaiters.isEmpty && !this.#isTelling;
   }
 
   statistics(): QueueStatistics {
-    return this.#counters.snapshot(this.#inFlight, this.#waitingCount);
+    return this.#counters.snapshot(this.#inFlight, this.#waiting.count);
   }
 
   /** Gives a transfer or a flush a slot and a place in the ring; returns the slot, or -1 when the table is full. */
@@ -174,16 +193,22 @@ export class Pipeline {
     this.#slots.retoken(slot, token);
   }
 
+  /** Starts a request now, or behind those that wait for a slot already; returns whether it was started. */
+  startInOrder(waiter: SlotWaiter): boolean {
+    const isNow = this.#slots.freeCount > 0 && this.#slotWaiters.isEmpty;
+    if (isNow) waiter.start();
+    else this.#slotWaiters.push(waiter);
+    return isNow;
+  }
+
+  /** A request that waits for a slot has ended. */
+  noteEnded(): void {
+    this.#slotWaiters.noteEnded();
+  }
+
   /** Takes a request back that was not submitted yet; it is never settled. False when it is too late for that. */
   withdraw(slot: number): boolean {
-    const ring = this.#waiting;
-    let at = 0;
-    while (at < this.#waitingCount && ring[(this.#waitingHead + at) % ring.length] !== slot) at++;
-    if (at === this.#waitingCount) return false;
-    for (; at + 1 < this.#waitingCount; at++) {
-      ring[(this.#waitingHead + at) % ring.length] = ring[(this.#waitingHead + at + 1) % ring.length] as number;
-    }
-    this.#waitingCount--;
+    if (!this.#waiting.remove(slot)) return false;
     this.#slots.release(slot);
     this.#polls.delete(slot);
     this.#fallback?.forget(slot);
@@ -209,24 +234,37 @@ export class Pipeline {
     fileOffset: number,
   ): number | null {
     if (this.#slots.freeCount === 0) return null;
-    let result: number | null = null;
-    const handler = { complete: (_: number, value: number) => (result = value) };
-    const slot = this.#slots.take(handler, 0, buffer);
+    const own = new SynchronousRead();
+    const slot = this.#slots.take(own, 0, buffer);
     this.engine.prepare(slot, Opcode.read, file.handle, buffer, bufferOffset, lengthBytes, fileOffset);
     if (this.engine.perform !== null) {
-      result = this.engine.perform(slot);
+      own.result = this.engine.perform(slot);
       this.#slots.release(slot);
       this.#counters.accepted++;
       this.#counters.completed++;
-      return result;
+    } else {
+      this.#enqueue(slot);
+      this.#waitFor(own, slot);
     }
-    this.#enqueue(slot);
-    while (result === null) {
+    this.#afterDispatch();
+    return own.result;
+  }
+
+  #waitFor(own: SynchronousRead, slot: number): void {
+    for (let refusedSinceMs = -1; own.result === null;) {
       this.flush();
-      if (this.#inFlight > 0) this.engine.wait(SYNC_WAIT_MS);
-      this.#reapAside(slot);
+      if (this.#inFlight > 0) {
+        refusedSinceMs = -1;
+        this.engine.wait(SYNC_WAIT_MS);
+      }
+      this.#reapAside();
+      if (own.result !== null || this.#inFlight > 0) continue;
+      // The engine is short of something that no completion of ours will give back.
+      if (refusedSinceMs < 0) refusedSinceMs = nowMs();
+      if (nowMs() - refusedSinceMs > SYNC_WAIT_MS && this.#waiting.remove(slot)) {
+        this.#settle(slot, -EAGAIN);
+      }
     }
-    return result;
   }
 
   /**
@@ -234,20 +272,20 @@ export class Pipeline {
    * how many were told; fewer than `min` when the time was up, or when nothing more is in flight.
    */
   getEvents(min: number, max: number, timeoutMs: number): number {
-    if (this.#dispatching) {
+    if (this.#isTelling || this.#subscribersTold > 0) {
       throw new AiokvError(
         'ERR_AIOKV_UNSUPPORTED',
-        'getEvents cannot be called by a handler: return, and call it then',
+        'getEvents cannot be called by a handler or a subscriber: return, and call it then',
       );
     }
-    const untilMs = performance.now() + timeoutMs;
+    const untilMs = nowMs() + timeoutMs;
     for (let told = 0; ;) {
       this.flush();
       const room = Math.min(max - told, this.#options.depth);
       told += this.#tell(room === this.#completions.capacity ? this.#completions : new Completions(room), room);
       if (told > 0) this.#afterDispatch();
       if (told >= Math.min(min, max) || this.#inFlight === 0) return told;
-      const leftMs = untilMs - performance.now();
+      const leftMs = untilMs - nowMs();
       if (leftMs <= 0) return told;
       this.engine.wait(leftMs, Math.min(min - told, this.#inFlight));
     }
@@ -256,27 +294,40 @@ export class Pipeline {
   /** Sends down what waits, as far as the depth allows. */
   flush(): void {
     const { depth } = this.#options;
-    while (this.#waitingCount > 0 && this.#inFlight < depth) {
-      const head = this.#waitingHead;
-      const count = Math.min(this.#waitingCount, depth - this.#inFlight, this.#waiting.length - head);
-      const accepted = this.#submit(head, count);
-      if (accepted > 0) {
-        this.#counters.noteSubmitted(this.#waiting, head, accepted, this.#inFlight);
-        this.#dropWaiting(accepted);
-        this.#inFlight += accepted;
-      } else if (accepted === -EAGAIN || accepted === 0) {
-        this.#counters.retries++;
-        // Cleared by a completion; with none to come, ask again in the next turn.
-        if (this.#inFlight === 0) this.#scheduleImmediate();
-        break;
-      } else {
-        const slot = this.#waiting[head] as number;
-        this.#dropWaiting(1);
-        this.#settledEarly.push({ slot, result: accepted });
-        this.#scheduleImmediate();
-      }
+    const ring = this.#waiting;
+    for (let goesOn = true; goesOn && ring.count > 0 && this.#inFlight < depth;) {
+      ring.closeHoles();
+      goesOn = this.#submit(Math.min(ring.run, depth - this.#inFlight));
     }
     this.#spin();
+  }
+
+  /** One call of the engine, for the first `count` that wait; returns whether another may bring more. */
+  #submit(count: number): boolean {
+    const ring = this.#waiting;
+    const { head } = ring;
+    const isWatched = channels.submit.hasSubscribers;
+    const startMs = isWatched ? nowMs() : 0;
+    const result = this.engine.submit(ring.entries, head, count);
+    const durationMs = isWatched ? nowMs() - startMs : 0;
+    this.#counters.submitCalls++;
+    assert(result <= count, 'an engine accepts no more than it was given');
+    const isAgain = result === -EAGAIN || result === 0;
+    if (result > 0) {
+      this.#counters.noteSubmitted(ring.entries, head, result, this.#inFlight);
+      ring.drop(result);
+      this.#inFlight += result;
+    } else if (isAgain) {
+      this.#counters.retries++;
+      // Cleared by a completion; with none to come, ask again in the next turn.
+      if (this.#inFlight === 0) this.#scheduleImmediate();
+    } else {
+      const slot = ring.entries[head] as number;
+      ring.drop(1);
+      this.#settleLater(slot, result);
+    }
+    if (isWatched) this.#publish(channels.submit, { queue: this.number, count, result, durationMs });
+    return !isAgain;
   }
 
   /**
@@ -292,38 +343,25 @@ export class Pipeline {
     }
   }
 
-  /** Settles what was accepted, then gives the engine back. Nothing may be accepted any more. */
+  /** Settles what was accepted or waits for a slot, then gives the engine back. Nothing may be accepted any more. */
   async close(): Promise<void> {
     for (const slot of this.#polls) if (!this.withdraw(slot)) this.engine.cancel(slot);
-    if (this.pending > 0) {
-      await new Promise<void>((resolve) => {
-        this.#onDrained = resolve;
-      });
-    }
+    while (!this.#isIdle) await this.#drained.wait();
     await this.engine.close();
   }
 
-  #submit(head: number, count: number): number {
-    const isWatched = channels.submit.hasSubscribers;
-    const startMs = isWatched ? performance.now() : 0;
-    const result = this.engine.submit(this.#waiting, head, count);
-    this.#counters.submitCalls++;
-    assert(result <= count, 'an engine accepts no more than it was given');
-    if (isWatched) {
-      const message: SubmitMessage = { queue: this.number, count, result, durationMs: performance.now() - startMs };
-      channels.submit.publish(message);
-    }
-    return result;
+  /** P5: the subscribers may call anything, so this comes after what they are told of was noted. */
+  #publish(channel: Channel, message: SubmitMessage | CompleteMessage | FallbackMessage): void {
+    this.#subscribersTold++;
+    channel.publish(message);
+    this.#subscribersTold--;
   }
 
   #enqueue(slot: number): number {
-    const capacity = this.#waiting.length;
-    let tail = this.#waitingHead + this.#waitingCount;
-    if (tail >= capacity) tail -= capacity;
-    this.#waiting[tail] = slot;
     this.#noteAccepted();
-    this.#waitingCount++;
-    if (this.#waitingCount >= this.#options.batchMin && this.#waitingCount * 3 >= this.#inFlight) this.flush();
+    this.#waiting.push(slot);
+    const { count } = this.#waiting;
+    if (count >= this.#options.batchMin && count * 3 >= this.#inFlight) this.flush();
     this.#scheduleFlush();
     return slot;
   }
@@ -334,9 +372,9 @@ export class Pipeline {
   }
 
   #scheduleFlush(): void {
-    if (this.#waitingCount === 0 || this.#flushScheduled) return;
+    if (this.#waiting.count === 0 || this.#flushScheduled) return;
     this.#flushScheduled = true;
-    process.nextTick(this.#flushEndOfTurn);
+    nextTick(this.#flushEndOfTurn);
   }
 
   /** Runs when the turn's microtasks have run dry. */
@@ -344,12 +382,6 @@ export class Pipeline {
     this.#flushScheduled = false;
     this.flush();
   };
-
-  #dropWaiting(count: number): void {
-    this.#waitingHead += count;
-    if (this.#waitingHead >= this.#waiting.length) this.#waitingHead -= this.#waiting.length;
-    this.#waitingCount -= count;
-  }
 
   readonly #onCompletion = (): void => {
     this.#counters.wakeups++;
@@ -371,7 +403,7 @@ export class Pipeline {
     this.#immediateScheduled = false;
     this.#counters.peeks++;
     const settled = this.#dispatch();
-    if (this.#waitingCount > 0 && this.#inFlight === 0) this.flush();
+    if (this.#waiting.count > 0 && this.#inFlight === 0) this.flush();
     if (settled === 0 && this.#inFlight > 0 && this.#inFlight < SPIN_BELOW && this.#spinsLeft > 0) {
       this.#spinsLeft--;
       if (this.#spinsLeft > 0) this.#scheduleImmediate();
@@ -381,7 +413,7 @@ export class Pipeline {
 
   /** Tells the callers of one slice of completions, before timers get their chance; returns how many. */
   #dispatch(): number {
-    if (this.#dispatching) return 0;
+    if (this.#isTelling) return 0;
     const completions = this.#completions;
     const told = this.#tell(completions, Infinity);
     if (completions.count === completions.capacity) this.#scheduleImmediate();
@@ -391,36 +423,52 @@ export class Pipeline {
 
   /** Tells at most `max` callers, of one reap at most. */
   #tell(completions: Completions, max: number): number {
-    this.#dispatching = true;
-    const early = this.#settledEarly.length > 0 ? this.#settledEarly.splice(0, max) : NOTHING;
-    for (const { slot, result } of early) this.#settle(slot, result);
-    let count = 0;
+    let told = Math.min(this.#early.length, max);
     completions.count = 0;
-    if (this.#inFlight > 0 && max - early.length >= completions.capacity) {
-      count = this.engine.reap(completions);
-      assert(count <= this.#inFlight, 'no more completions than requests in flight');
-      if (count > 0) this.#counters.noteReaped(completions.slots, count, this.#inFlight);
-      this.#inFlight -= count;
-      for (let i = 0; i < count; i++) {
-        this.#settle(completions.slots[i] as number, completions.results[i] as number);
+    this.#untold += told;
+    this.#isTelling = true;
+    try {
+      for (let left = told; left > 0; left--) {
+        const { slot, result } = this.#early.shift() as { slot: number; result: number };
+        this.#untold--;
+        this.#settle(slot, result);
       }
+      if (this.#inFlight > 0 && max - told >= completions.capacity) {
+        const count = this.#reap(completions);
+        told += count;
+        this.#untold += count;
+        for (let i = 0; i < count; i++) {
+          this.#untold--;
+          this.#settle(completions.slots[i] as number, completions.results[i] as number);
+        }
+      }
+    } finally {
+      this.#isTelling = false;
     }
-    this.#dispatching = false;
-    const told = early.length + count;
     if (told > 0 && channels.complete.hasSubscribers) {
-      const message: CompleteMessage = { queue: this.number, count: told };
-      channels.complete.publish(message);
+      this.#publish(channels.complete, { queue: this.number, count: told });
     }
     return told;
   }
 
+  #reap(completions: Completions): number {
+    const count = this.engine.reap(completions);
+    assert(count <= this.#inFlight, 'no more completions than requests in flight');
+    if (count > 0) this.#counters.noteReaped(completions.slots, count, this.#inFlight);
+    this.#inFlight -= count;
+    return count;
+  }
+
+  /** Whatever may have made room, or was the last: slots for those who wait, a flush, the end. */
   #afterDispatch(): void {
-    this.onRoom?.();
-    this.#scheduleFlush();
-    if (this.pending === 0) {
-      this.engine.setActive(false);
-      this.#onDrained?.();
+    while (this.#slots.freeCount > 0) {
+      const waiter = this.#slotWaiters.shift();
+      if (waiter === undefined) break;
+      waiter.start();
     }
+    this.#scheduleFlush();
+    if (this.pending === 0) this.engine.setActive(false);
+    if (this.#isIdle) this.#drained.wakeAll();
   }
 
   #settle(slot: number, result: number): void {
@@ -437,7 +485,7 @@ export class Pipeline {
       handler.complete(token, told);
     } catch (error) {
       // P4: it surfaces as an uncaught exception, after the neighbours were told.
-      process.nextTick(() => {
+      nextTick(() => {
         throw error;
       });
     }
@@ -453,42 +501,46 @@ export class Pipeline {
   #goOnOnThread(slot: number, result: number): void {
     const fallback = this.#fallback;
     assert(fallback !== null, 'only a queue that never blocks has threads');
-    if (channels.fallback.hasSubscribers) {
-      const message: FallbackMessage = { queue: this.number, path: fallback.pathOf(slot), result };
-      channels.fallback.publish(message);
-    }
+    const path = fallback.pathOf(slot);
     this.#counters.fallbacks++;
     this.#onThreads++;
     const settle = (whole: number): void => {
       this.#onThreads--;
+      this.#isTelling = true;
       this.#settle(slot, whole);
+      this.#isTelling = false;
       this.#afterDispatch();
     };
     void fallback.goOn(slot, result).then(settle, (error: unknown) => settle(resultOf(error as Error, 0)));
+    if (channels.fallback.hasSubscribers) {
+      this.#publish(channels.fallback, { queue: this.number, path, result });
+    }
   }
 
-  /** Reaps for a synchronous caller: its own completion is told at once, the others later. */
-  #reapAside(own: number): void {
-    const completions = this.#completions;
-    if (this.#inFlight > 0) {
-      const count = this.engine.reap(completions);
-      if (count > 0) this.#counters.noteReaped(completions.slots, count, this.#inFlight);
-      this.#inFlight -= count;
-      for (let i = 0; i < count; i++) {
-        this.#settledEarly.push({
-          slot: completions.slots[i] as number,
-          result: completions.results[i] as number,
-        });
-      }
+  /** To be told with the next completions, in a later turn. */
+  #settleLater(slot: number, result: number): void {
+    // A synchronous read runs no code of the caller, and waits for just this.
+    if (this.#slots.handlerOf(slot) instanceof SynchronousRead) this.#settle(slot, result);
+    else {
+      this.#early.push({ slot, result });
+      this.#scheduleImmediate();
     }
-    const at = this.#settledEarly.findIndex((early) => early.slot === own);
-    if (at >= 0) {
-      const [early] = this.#settledEarly.splice(at, 1);
-      this.#settle(own, (early as { result: number }).result);
-      if (this.pending === 0) this.engine.setActive(false);
-    }
-    if (this.#settledEarly.length > 0) this.#scheduleImmediate();
+  }
+
+  /** P5: reaps for a synchronous caller. Its own completion is told at once, the others later. */
+  #reapAside(): void {
+    if (this.#inFlight === 0) return;
+    const aside = (this.#aside ??= new Completions(this.#completions.capacity));
+    const count = this.#reap(aside);
+    for (let i = 0; i < count; i++) this.#settleLater(aside.slots[i] as number, aside.results[i] as number);
   }
 }
 
-const NOTHING: readonly { slot: number; result: number }[] = [];
+/** Who waits in `readSync`. */
+class SynchronousRead implements CompletionHandler {
+  result: number | null = null;
+
+  complete(_token: number, result: number): void {
+    this.result = result;
+  }
+}

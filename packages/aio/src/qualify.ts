@@ -26,7 +26,6 @@ import { randomBytes } from 'node:crypto';
 import { ftruncate, promises as fs } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import {
   AiokvError,
@@ -37,6 +36,7 @@ import {
   alignUp,
   assert,
   integer,
+  nextTurn,
   oneOf,
   resolveOptions,
 } from '@aiokv/core';

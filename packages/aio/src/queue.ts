@@ -9,64 +9,42 @@
  * Unless asked to, it never retries, splits or continues a transfer: a short result is the caller's to judge.
  * docs/performance.md has what each of these choices costs and how it was measured.
  */
-import { AiokvError, AiokvRangeError, SystemCallError, alignDown } from '@aiokv/core';
+import { AiokvError, AiokvRangeError, alignDown, assert, nowMs } from '@aiokv/core';
 import { WatchedRequest, checkEarlyEnd } from './abort.ts';
 import type { EarlyEnd } from './abort.ts';
 import type { AlignedBuffer } from './buffers.ts';
-import { checkHints, checkPoll, checkTransfer, checkVector, checkWaiting } from './checks.ts';
+import {
+  checkFile,
+  checkHandler,
+  checkHints,
+  checkMemory,
+  checkPoll,
+  checkTransfer,
+  checkVector,
+  checkWaiting,
+} from './checks.ts';
 import { channels, warnOnce } from './diagnostics.ts';
 import type { QueueMessage } from './diagnostics.ts';
-import { Opcode, RequestFlag } from './engine.ts';
+import { Opcode } from './engine.ts';
 import type { EngineName } from './engine.ts';
 import { Pipeline } from './pipeline.ts';
 import { PromiseSettler } from './promises.ts';
 import type { DirectFile, Platform } from './platform.ts';
 import { resolveQueueOptions } from './queue-options.ts';
 import type { QueueOptions } from './queue-options.ts';
+import { SYSCALL_NAMES, requestError } from './request-error.ts';
+import {
+  checkFlushOptions,
+  checkGetEventsOptions,
+  checkPollOptions,
+  checkTransferOptions,
+  checkVectorOptions,
+  flagsOf,
+} from './request-options.ts';
+import type { GetEventsOptions, PollOptions, TransferOptions, VectorOptions } from './request-options.ts';
+import type { SlotWaiter } from './slot-waiters.ts';
 import type { CompletionHandler } from './slots.ts';
 import type { QueueStatistics } from './statistics.ts';
-
-export interface RequestOptions extends EarlyEnd {
-  /** Complete with EAGAIN where the request would block the submitting call; default false. */
-  readonly nowait?: boolean;
-  /** The result of `ioPriority`; default: that of the process. */
-  readonly priority?: number;
-  /** A write that is durable when it completes; default false. Writes only. */
-  readonly dsync?: boolean;
-}
-
-export interface TransferOptions extends RequestOptions {
-  /** Offset in the file, in bytes; a multiple of the file's offset alignment. */
-  readonly offset: number;
-  /** Bytes to transfer; default: to the end of the buffer. A multiple of the file's offset alignment. */
-  readonly length?: number;
-  /** Where in the buffer; default 0. A multiple of the file's memory alignment. */
-  readonly bufferOffset?: number;
-  /**
-   * `'report'`: a short result is returned as it is; the default. `'continue'`: the rest is transferred until the
-   * length is reached, or the end of the file.
-   */
-  readonly onShort?: 'report' | 'continue';
-}
-
-export interface VectorOptions extends RequestOptions {
-  /** Offset in the file, in bytes; a multiple of the file's offset alignment. */
-  readonly offset: number;
-}
-
-export interface PollOptions extends EarlyEnd {
-  /** What is waited for, as `poll(2)` has it; default POLLIN, 1. */
-  readonly events?: number;
-}
-
-export interface GetEventsOptions {
-  /** Completions to wait for; default 1. 0 only looks. */
-  readonly min?: number;
-  /** Most completions to tell; default: the depth. */
-  readonly max?: number;
-  /** How long to wait, in milliseconds; default: without end. */
-  readonly timeoutMs?: number;
-}
 
 /** One request of the promise form, until it has a slot. */
 interface Asked {
@@ -91,8 +69,6 @@ export class Queue {
   readonly #promises: PromiseSettler;
   /** Whether the user is to be told when a file is one that this engine blocks on. */
   #warnsOfBuffered: boolean;
-  /** Q2: callers of the promise form that wait for a free slot. Each returns whether it had one. */
-  readonly #blocked: (() => boolean)[] = [];
   #closing: Promise<void> | null = null;
 
   /**
@@ -105,7 +81,6 @@ export class Queue {
     this.depth = resolved.depth;
     this.#promises = new PromiseSettler(resolved.depth + resolved.maxWaiting);
     this.#pipeline = new Pipeline(platform, resolved);
-    this.#pipeline.onRoom = this.#startBlocked;
     const { name, reason } = this.#pipeline.engine;
     this.engine = { name, reason };
     this.#warnsOfBuffered = name === 'libaio' && !resolved.neverBlock;
@@ -115,6 +90,14 @@ export class Queue {
   /** Requests accepted and not settled. */
   get pending(): number {
     return this.#pipeline.pending;
+  }
+
+  /**
+   * How many requests the queue takes now without making anyone wait. So many calls of the handler form in this step
+   * are not refused for want of room.
+   */
+  get room(): number {
+    return this.#pipeline.room;
   }
 
   /** A snapshot of what was counted; see `QueueStatistics`. */
@@ -161,11 +144,13 @@ export class Queue {
 
   /** Makes data and metadata of the writes that have completed before this call durable. */
   async fsync(file: DirectFile, options: EarlyEnd = {}): Promise<void> {
+    checkFlushOptions('fsync', options);
     await this.#flush(Opcode.fsync, file, options);
   }
 
   /** Makes the writes that have completed before this call durable. */
   async fdatasync(file: DirectFile, options: EarlyEnd = {}): Promise<void> {
+    checkFlushOptions('fdatasync', options);
     await this.#flush(Opcode.fdatasync, file, options);
   }
 
@@ -177,7 +162,10 @@ export class Queue {
    *   ECANCELED when the queue was closed meanwhile
    */
   async poll(descriptor: number, options: PollOptions = {}): Promise<number> {
+    checkPollOptions(options);
+    this.#checkOpen();
     checkPoll(this.#pipeline.engine);
+    checkEarlyEnd(options);
     const asked = { ...NO_TRANSFER, opcode: Opcode.poll, file: null, descriptor, lengthBytes: options.events ?? 1 };
     return this.#promised(asked, options);
   }
@@ -205,6 +193,7 @@ export class Queue {
     priority = 0,
   ): boolean {
     this.#check(file, flags, priority);
+    checkHandler(handler);
     checkTransfer(file, buffer, bufferOffset, lengthBytes, fileOffset);
     const { read } = Opcode;
     const pipeline = this.#pipeline;
@@ -226,6 +215,7 @@ export class Queue {
     priority = 0,
   ): boolean {
     this.#check(file, flags, priority);
+    checkHandler(handler);
     checkTransfer(file, buffer, bufferOffset, lengthBytes, fileOffset);
     const { write } = Opcode;
     const pipeline = this.#pipeline;
@@ -245,6 +235,7 @@ export class Queue {
     priority = 0,
   ): boolean {
     this.#check(file, flags, priority);
+    checkHandler(handler);
     checkVector(file, buffers, fileOffset);
     return this.#pipeline.acceptVector(Opcode.readv, file, buffers, fileOffset, handler, token, flags, priority) >= 0;
   }
@@ -260,6 +251,7 @@ export class Queue {
     priority = 0,
   ): boolean {
     this.#check(file, flags, priority);
+    checkHandler(handler);
     checkVector(file, buffers, fileOffset);
     return this.#pipeline.acceptVector(Opcode.writev, file, buffers, fileOffset, handler, token, flags, priority) >= 0;
   }
@@ -267,18 +259,23 @@ export class Queue {
   /** As `submitRead`, for a flush of data and metadata of the writes that have completed. */
   submitFsync(file: DirectFile, handler: CompletionHandler, token: number): boolean {
     this.#checkOpen();
+    checkHandler(handler);
+    checkFile(file);
     return this.#pipeline.accept(Opcode.fsync, file, null, 0, 0, 0, handler, token, 0, 0) >= 0;
   }
 
   /** As `submitRead`, for a flush of the writes that have completed. */
   submitFdatasync(file: DirectFile, handler: CompletionHandler, token: number): boolean {
     this.#checkOpen();
+    checkHandler(handler);
+    checkFile(file);
     return this.#pipeline.accept(Opcode.fdatasync, file, null, 0, 0, 0, handler, token, 0, 0) >= 0;
   }
 
   /** As `submitRead`, for a `poll`; the result is the events that are there. */
   submitPoll(descriptor: number, mask: number, handler: CompletionHandler, token: number): boolean {
     this.#checkOpen();
+    checkHandler(handler);
     checkPoll(this.#pipeline.engine);
     return this.#pipeline.acceptPoll(descriptor, mask, handler, token) >= 0;
   }
@@ -291,7 +288,9 @@ export class Queue {
    * @throws AiokvRangeError ERR_AIOKV_INVALID_ARGUMENT; AiokvError ERR_AIOKV_UNSUPPORTED by an engine that cannot
    *   be waited for, or inside a handler
    */
-  getEvents({ min = 1, max = this.depth, timeoutMs = Infinity }: GetEventsOptions = {}): number {
+  getEvents(options: GetEventsOptions = {}): number {
+    checkGetEventsOptions(options);
+    const { min = 1, max = this.depth, timeoutMs = Infinity } = options;
     if (!(Number.isSafeInteger(min) && Number.isSafeInteger(max) && min >= 0 && max >= Math.max(1, min))) {
       throw new AiokvRangeError(
         'ERR_AIOKV_INVALID_ARGUMENT',
@@ -301,6 +300,7 @@ export class Queue {
     if (!(timeoutMs >= 0)) {
       throw new AiokvRangeError('ERR_AIOKV_INVALID_ARGUMENT', `timeoutMs is a time, not ${timeoutMs}`);
     }
+    if (this.#pipeline.pending === 0) this.#checkOpen();
     checkWaiting(this.#pipeline.engine, min);
     return this.#pipeline.getEvents(min, max, timeoutMs);
   }
@@ -313,13 +313,15 @@ export class Queue {
    * @throws as `read`, and AiokvError ERR_AIOKV_QUEUE_FULL when no slot is free
    */
   readSync(file: DirectFile, buffer: AlignedBuffer, options: TransferOptions): number {
+    checkTransferOptions('readSync', options);
+    this.#check(file, 0, 0);
+    checkMemory(buffer);
     const { offset, bufferOffset = 0 } = options;
     const length = options.length ?? buffer.byteLength - bufferOffset;
-    this.#check(file, 0, 0);
     checkTransfer(file, buffer, bufferOffset, length, offset);
     const result = this.#pipeline.readSync(file, buffer, bufferOffset, length, offset);
     if (result === null) throw new AiokvError('ERR_AIOKV_QUEUE_FULL', 'the queue is full: wait for a completion');
-    if (result < 0) throw new SystemCallError('read', result);
+    if (result < 0) throw requestError('read', result, file);
     return result;
   }
 
@@ -340,18 +342,24 @@ export class Queue {
 
   /** Without early ends and continuation, which most have not, this allocates the promise and nothing else. */
   #transfer(opcode: Opcode, file: DirectFile, buffer: AlignedBuffer, options: TransferOptions): Promise<number> {
-    const { offset: fileOffset, bufferOffset = 0, priority = 0, signal, deadlineMs, onShort } = options;
-    const lengthBytes = options.length ?? buffer.byteLength - bufferOffset;
-    const flags = flagsOf(options);
+    let lengthBytes: number;
+    let flags: number;
     try {
-      this.#check(file, flags, priority);
-      checkTransfer(file, buffer, bufferOffset, lengthBytes, fileOffset);
+      checkTransferOptions(SYSCALL_NAMES[opcode], options);
+      flags = flagsOf(options);
+      this.#check(file, flags, options.priority ?? 0);
+      checkMemory(buffer);
+      lengthBytes = options.length ?? buffer.byteLength - (options.bufferOffset ?? 0);
+      checkTransfer(file, buffer, options.bufferOffset ?? 0, lengthBytes, options.offset);
+      checkEarlyEnd(options);
     } catch (error) {
       return Promise.reject(error);
     }
-    if (signal === undefined && deadlineMs === undefined && onShort !== 'continue') {
+    const { offset: fileOffset, bufferOffset = 0, priority = 0, signal, deadlineMs, onShort } = options;
+    const pipeline = this.#pipeline;
+    const isPlain = signal === undefined && deadlineMs === undefined && onShort !== 'continue';
+    if (isPlain && !pipeline.hasSlotWaiters) {
       const handler = this.#promises;
-      const pipeline = this.#pipeline;
       const slot = pipeline.accept(
         opcode,
         file,
@@ -366,7 +374,7 @@ export class Queue {
       );
       if (slot >= 0) {
         pipeline.retoken(slot, slot);
-        return handler.promiseOf(slot, opcode);
+        return handler.promiseOf(slot, opcode, file);
       }
     }
     const asked = {
@@ -389,21 +397,26 @@ export class Queue {
     buffers: readonly AlignedBuffer[],
     options: VectorOptions,
   ): Promise<number> {
+    checkVectorOptions(SYSCALL_NAMES[opcode], options);
     const { offset: fileOffset, priority = 0 } = options;
     const flags = flagsOf(options);
     this.#check(file, flags, priority);
     checkVector(file, buffers, fileOffset);
+    checkEarlyEnd(options);
     return this.#promised({ ...NO_TRANSFER, opcode, file, buffers, fileOffset, flags, priority }, options);
   }
 
-  #flush(opcode: Opcode, file: DirectFile, options: EarlyEnd): Promise<number> {
+  async #flush(opcode: Opcode, file: DirectFile, options: EarlyEnd): Promise<number> {
+    this.#checkOpen();
+    checkFile(file);
+    checkEarlyEnd(options);
     return this.#promised({ ...NO_TRANSFER, opcode, file }, options);
   }
 
   /** Transfers what a short result has left, until there is nothing more. */
   async #continued(asked: Asked, options: TransferOptions): Promise<number> {
     const { opcode, file, lengthBytes } = asked;
-    const untilMs = performance.now() + (options.deadlineMs ?? Infinity);
+    const untilMs = nowMs() + (options.deadlineMs ?? Infinity);
     for (let done = 0; ;) {
       const rest = {
         ...asked,
@@ -411,7 +424,7 @@ export class Queue {
         lengthBytes: lengthBytes - done,
         fileOffset: asked.fileOffset + done,
       };
-      const deadlineMs = Math.max(0, untilMs - performance.now());
+      const deadlineMs = Math.max(0, untilMs - nowMs());
       const count = await this.#promised(rest, { ...options, deadlineMs });
       const end = done + count;
       const next = alignDown(end, file?.alignment.offset ?? 1);
@@ -423,31 +436,31 @@ export class Queue {
 
   #promised(asked: Asked, options: EarlyEnd): Promise<number> {
     if (this.#closing !== null) return Promise.reject(closedError());
-    if (options.signal !== undefined || options.deadlineMs !== undefined) return this.#watched(asked, options);
-    return new Promise((resolve, reject) => {
-      const start = (): boolean => {
-        const slot = this.#accept(asked, this.#promises, 0);
-        if (slot < 0) return false;
-        this.#pipeline.retoken(slot, slot);
-        this.#promises.expect(slot, asked.opcode, resolve, reject);
-        return true;
-      };
-      if (!start()) this.#blocked.push(start);
-    });
-  }
-
-  async #watched(asked: Asked, options: EarlyEnd): Promise<number> {
-    checkEarlyEnd(options);
-    const request = new WatchedRequest(this.#pipeline, asked.opcode, options);
-    const start = (): boolean => {
-      if (request.isSettled) return true;
-      const slot = this.#accept(asked, request, 0);
-      if (slot >= 0) request.accepted(slot);
-      return slot >= 0;
-    };
-    if (!start()) this.#blocked.push(start);
+    const { signal, deadlineMs } = options;
+    if (signal === undefined && deadlineMs === undefined) {
+      return new Promise((resolve, reject) => {
+        this.#pipeline.startInOrder(new PromisedRequest(this.#start, asked, resolve, reject));
+      });
+    }
+    const request = new WatchedRequest(this.#pipeline, asked, options, (handler) => this.#accept(asked, handler, 0));
+    request.begin();
     return request.promise;
   }
+
+  /** Gives a request of the promise form the slot that is free for it. */
+  readonly #start = (request: PromisedRequest): void => {
+    const { asked, resolve, reject } = request;
+    try {
+      checkMemory(asked.buffers);
+    } catch (error) {
+      reject(error as Error);
+      return;
+    }
+    const slot = this.#accept(asked, this.#promises, 0);
+    assert(slot >= 0, 'a request is started when a slot is free');
+    this.#pipeline.retoken(slot, slot);
+    this.#promises.expect(slot, asked.opcode, asked.file, resolve, reject);
+  };
 
   #accept(asked: Asked, handler: CompletionHandler, token: number): number {
     const { opcode, file, buffers, bufferOffset, lengthBytes, fileOffset, flags, priority } = asked;
@@ -472,10 +485,6 @@ export class Queue {
     );
   }
 
-  readonly #startBlocked = (): void => {
-    while (this.#blocked.length > 0 && this.#pipeline.hasRoom) (this.#blocked.shift() as () => boolean)();
-  };
-
   #checkOpen(): void {
     if (this.#closing !== null) throw closedError();
   }
@@ -494,6 +503,31 @@ export class Queue {
   }
 }
 
+/** A request of the promise form that has no signal and no deadline, until it has a slot. */
+class PromisedRequest implements SlotWaiter {
+  readonly isSettled = false;
+  readonly asked: Asked;
+  readonly resolve: (result: number) => void;
+  readonly reject: (error: Error) => void;
+  readonly #start: (request: PromisedRequest) => void;
+
+  constructor(
+    start: (request: PromisedRequest) => void,
+    asked: Asked,
+    resolve: (result: number) => void,
+    reject: (error: Error) => void,
+  ) {
+    this.#start = start;
+    this.asked = asked;
+    this.resolve = resolve;
+    this.reject = reject;
+  }
+
+  start(): void {
+    this.#start(this);
+  }
+}
+
 const NO_TRANSFER = {
   descriptor: -1,
   buffers: null,
@@ -503,10 +537,6 @@ const NO_TRANSFER = {
   flags: 0,
   priority: 0,
 };
-
-function flagsOf({ nowait, dsync }: RequestOptions): number {
-  return (nowait === true ? RequestFlag.nowait : 0) | (dsync === true ? RequestFlag.dsync : 0);
-}
 
 function closedError(): AiokvError {
   return new AiokvError('ERR_AIOKV_CLOSED', 'the queue is closed: open another one');

@@ -63,6 +63,10 @@ export class SlotTable {
     return this.#tokens[slot] as number;
   }
 
+  handlerOf(slot: number): CompletionHandler | null {
+    return this.#handlers[slot] ?? null;
+  }
+
   /** Frees an occupied slot and returns who is to be told. */
   release(slot: number): CompletionHandler {
     const handler = this.#handlers[slot];

@@ -8,6 +8,7 @@
  *   below 4: the value itself
  * ```
  */
+import { nowMs } from '@aiokv/core';
 
 /** A bucket of a histogram that holds something: values from `from` up to, not including, `below`. */
 export interface HistogramBucket {
@@ -131,24 +132,24 @@ export class QueueCounters {
 
   /** A batch went down: `count` slots of a ring, from `head`. */
   noteSubmitted(ring: Uint32Array, head: number, count: number, inFlightBefore: number): void {
-    const nowMs = performance.now();
-    for (let i = 0; i < count; i++) this.#submittedMs[ring[head + i] as number] = nowMs;
-    this.#passTime(nowMs, inFlightBefore);
+    const atMs = nowMs();
+    for (let i = 0; i < count; i++) this.#submittedMs[ring[head + i] as number] = atMs;
+    this.#passTime(atMs, inFlightBefore);
     this.#batches.record(count);
     this.#depths.record(inFlightBefore + count);
   }
 
   /** Completions were reaped: the first `count` of `slots`. */
   noteReaped(slots: Uint32Array, count: number, inFlightBefore: number): void {
-    const nowMs = performance.now();
+    const atMs = nowMs();
     for (let i = 0; i < count; i++) {
-      this.#latencyUs.record((nowMs - (this.#submittedMs[slots[i] as number] as number)) * 1000);
+      this.#latencyUs.record((atMs - (this.#submittedMs[slots[i] as number] as number)) * 1000);
     }
-    this.#passTime(nowMs, inFlightBefore);
+    this.#passTime(atMs, inFlightBefore);
   }
 
   snapshot(inFlight: number, waiting: number): QueueStatistics {
-    this.#passTime(performance.now(), inFlight);
+    this.#passTime(nowMs(), inFlight);
     const { accepted, completed, withdrawn, submitCalls, retries, fallbacks, peeks, wakeups } = this;
     return {
       accepted,
@@ -168,11 +169,11 @@ export class QueueCounters {
     };
   }
 
-  #passTime(nowMs: number, inFlight: number): void {
+  #passTime(atMs: number, inFlight: number): void {
     if (inFlight > 0) {
-      this.#area += inFlight * (nowMs - this.#sinceMs);
-      this.#busyMs += nowMs - this.#sinceMs;
+      this.#area += inFlight * (atMs - this.#sinceMs);
+      this.#busyMs += atMs - this.#sinceMs;
     }
-    this.#sinceMs = nowMs;
+    this.#sinceMs = atMs;
   }
 }

@@ -24,4 +24,4 @@ export { TurnBudget, nextTurn } from './turn.ts';
 export { Fifo } from './fifo.ts';
 export { Waiters } from './waiters.ts';
 export type { Waiter } from './waiters.ts';
-export { clearImmediate, clearTimeout, nowMs, queueMicrotask, setImmediate, setTimeout } from './timers.ts';
+export { clearImmediate, clearTimeout, nextTick, nowMs, queueMicrotask, setImmediate, setTimeout } from './timers.ts';

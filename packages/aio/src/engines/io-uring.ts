@@ -23,7 +23,7 @@
  * U1. A `reap` that leaves room in `completions` has left nothing behind.
  * U2. No more than `depth` are in flight, so the rings have room for all of them.
  */
-import { AiokvError, AiokvRangeError, AiokvTypeError, SystemCallError, assert } from '@aiokv/core';
+import { AiokvError, AiokvRangeError, AiokvTypeError, SystemCallError, assert, nowMs, setImmediate } from '@aiokv/core';
 import { constants } from 'node:os';
 import { isMainThread } from 'node:worker_threads';
 import type { AlignedBuffer } from '../buffers.ts';
@@ -198,9 +198,9 @@ export class UringEngine implements Engine {
       return;
     }
     // The kernel would look on without regard to the time.
-    const untilMs = performance.now() + timeoutMs;
+    const untilMs = nowMs() + timeoutMs;
     do this.#fetch();
-    while (this.#ring.ready < wanted && performance.now() < untilMs);
+    while (this.#ring.ready < wanted && nowMs() < untilMs);
   }
 
   cancel(slot: number): void {

@@ -17,7 +17,7 @@
  *     the view of it is dropped first, and no call reaches the context any more.
  * K3. The end of a worker destroys its contexts before its memory is freed (raw/teardown.ts).
  */
-import { SystemCallError, assert } from '@aiokv/core';
+import { SystemCallError, assert, clearTimeout, nowMs, setTimeout } from '@aiokv/core';
 import { constants } from 'node:os';
 import { Completions } from '../engine.ts';
 import type { AioCalls } from '../raw/libaio.ts';
@@ -152,10 +152,10 @@ export class AioContext {
 
   /** Blocks until the inbox holds `min` events or the time is up; those of other members are kept for them. */
   wait(inbox: Inbox, min: number, timeoutMs: number): void {
-    const untilMs = performance.now() + timeoutMs;
+    const untilMs = nowMs() + timeoutMs;
     this.collect();
     while (inbox.count < min && !this.#isDestroyed) {
-      const leftMs = untilMs - performance.now();
+      const leftMs = untilMs - nowMs();
       this.#getevents(Math.min(min - inbox.count, BATCH), Math.max(0, leftMs));
       if (leftMs <= 0) return;
     }

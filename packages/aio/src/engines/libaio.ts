@@ -10,7 +10,7 @@
  *     all of them and does not signal again.
  * L2. It leaves its context when the kernel has reported all that it accepted, and not before.
  */
-import { assert } from '@aiokv/core';
+import { assert, setImmediate } from '@aiokv/core';
 import type { AlignedBuffer } from '../buffers.ts';
 import { Opcode, RequestFlag } from '../engine.ts';
 import type { Completions, Engine, EngineOptions } from '../engine.ts';

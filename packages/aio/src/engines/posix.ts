@@ -22,9 +22,8 @@
  *     module, as long as something is in flight; an aiocb besides as long as an `aio_suspend` is out that names it.
  * X2. `collect` is the only one to say that a request is done, and says so once.
  */
-import { AiokvError, SystemCallError, assert } from '@aiokv/core';
+import { AiokvError, SystemCallError, assert, nextTurn, nowMs, setImmediate } from '@aiokv/core';
 import { constants } from 'node:os';
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { isMainThread } from 'node:worker_threads';
 import type { AlignedBuffer } from '../buffers.ts';
 import { Opcode } from '../engine.ts';
@@ -188,11 +187,11 @@ export class PosixEngine implements Engine {
 
   wait(timeoutMs: number, min = 1): void {
     if (this.#closing !== null) return;
-    const untilMs = performance.now() + timeoutMs;
+    const untilMs = nowMs() + timeoutMs;
     const list = this.#waitList;
     for (;;) {
       this.#collect();
-      const leftMs = untilMs - performance.now();
+      const leftMs = untilMs - nowMs();
       if (this.#ready.count >= min || this.#flyingCount === 0 || leftMs <= 0) return;
       this.#listPending(list);
       if (list.count === 0) continue;

@@ -15,7 +15,7 @@
  * D3. The memory of a read is written at its completion, in one go, and never before or after.
  * D4. After `stop` nothing completes.
  */
-import { assert, isAligned } from '@aiokv/core';
+import { Fifo, assert, clearImmediate, isAligned, setImmediate } from '@aiokv/core';
 import type { Random } from '@aiokv/core';
 import { constants } from 'node:os';
 import type { AlignedBuffer } from '../buffers.ts';
@@ -73,7 +73,7 @@ export class SimulatedDevice {
   /** How many users want the process to live until their requests complete. */
   #holders = 0;
   /** To be run at the end of the turn, outside of any engine method. */
-  #atEndOfTurn: (() => void)[] = [];
+  #atEndOfTurn = new Fifo<() => void>();
 
   constructor(options: DeviceOptions) {
     this.#options = options;
@@ -135,9 +135,10 @@ export class SimulatedDevice {
   /** One turn, now, for a caller that blocks its thread. What others are to be told waits for the event loop. */
   step(): void {
     const held = this.#atEndOfTurn;
-    this.#atEndOfTurn = [];
+    this.#atEndOfTurn = new Fifo();
     this.#completeDue();
-    this.#atEndOfTurn = [...held, ...this.#atEndOfTurn];
+    for (const task of this.#atEndOfTurn) held.push(task);
+    this.#atEndOfTurn = held;
     this.#schedule();
   }
 
@@ -146,7 +147,7 @@ export class SimulatedDevice {
     this.#isStopped = true;
     if (this.#immediate !== null) clearImmediate(this.#immediate);
     this.#immediate = null;
-    this.#atEndOfTurn = [];
+    this.#atEndOfTurn = new Fifo();
   }
 
   #schedule(): void {
@@ -159,10 +160,10 @@ export class SimulatedDevice {
   readonly #onImmediate = (): void => {
     this.#immediate = null;
     const tasks = this.#atEndOfTurn;
-    this.#atEndOfTurn = [];
+    this.#atEndOfTurn = new Fifo();
     this.#completeDue();
-    tasks.push(...this.#atEndOfTurn);
-    this.#atEndOfTurn = [];
+    for (const task of this.#atEndOfTurn) tasks.push(task);
+    this.#atEndOfTurn = new Fifo();
     this.#schedule();
     try {
       while (!this.#isStopped) {
@@ -172,7 +173,7 @@ export class SimulatedDevice {
       }
     } finally {
       // A task that throws does not keep the others from being run.
-      for (const task of tasks) this.nextTurn(task);
+      for (const task of tasks.drain()) this.nextTurn(task);
     }
   };
 

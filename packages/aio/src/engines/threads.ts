@@ -17,7 +17,7 @@
  *     only thing that is allocated for a request.
  * T2. One `onCompletion` tells of all completions of a turn of the event loop.
  */
-import { assert } from '@aiokv/core';
+import { assert, setImmediate } from '@aiokv/core';
 import { constants } from 'node:os';
 import type { AlignedBuffer } from '../buffers.ts';
 import type { Completions, Engine, EngineOptions, Opcode } from '../engine.ts';

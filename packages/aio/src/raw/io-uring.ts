@@ -21,7 +21,7 @@
  * R2. After `close` the mappings are gone, and so are the views of them: a touched view would end the process.
  * R3. What the kernel has not consumed can be taken back, unless a thread of the kernel looks for submissions.
  */
-import { AiokvError, SystemCallError } from '@aiokv/core';
+import { AiokvError, SystemCallError, nowMs } from '@aiokv/core';
 import { constants } from 'node:os';
 import type { Completions } from '../engine.ts';
 import type { ForeignInterface } from '../ffi/port.ts';
@@ -311,9 +311,9 @@ export class Uring {
    * @throws SystemCallError
    */
   wait(min: number, timeoutMs: number): void {
-    const untilMs = performance.now() + timeoutMs;
+    const untilMs = nowMs() + timeoutMs;
     const flags = EnterFlag.getevents | EnterFlag.extArg;
-    for (let leftMs = timeoutMs; ; leftMs = untilMs - performance.now()) {
+    for (let leftMs = timeoutMs; ; leftMs = untilMs - nowMs()) {
       this.#setTimeout(Math.max(0, leftMs));
       const result = toInt(
         this.#libc.syscall(this.#enterNumber, this.fd, 0, min, flags, this.#argumentAddress, GETEVENTS_ARG_BYTES),
