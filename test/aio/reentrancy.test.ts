@@ -1,6 +1,6 @@
 /**
  * Every public call of a queue from inside every callback that a queue makes, over every engine: what was on its way
- * comes back once, whole and with its own bytes, and so does what the callback asked for (P1, P5).
+ * comes back once, whole and with its own bytes, and so does what the callback asked for.
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { mkdtemp, rm } from 'node:fs/promises';

@@ -15,7 +15,8 @@ export const CYCLES: Exceptions = {};
 
 /** Functions that are left on an object of a lower floor. */
 export const HOOKS: Exceptions = {
-  'packages/aio/src/pipeline.ts: this.engine.onCompletion': 'the event loop begins it: a completion has nobody who asks',
+  'packages/aio/src/pipeline.ts: this.engine.onCompletion':
+    'the event loop begins it: a completion has nobody who asks',
   'packages/kv/src/open.ts: index.mayDrain': 'until the lower floor is asked instead',
   'packages/kv/src/open.ts: index.onExact': 'until the lower floor is asked instead',
   'packages/kv/src/open.ts: index.onFailure': 'until the lower floor is asked instead',

@@ -9,14 +9,16 @@ import { constants as fsConstants, promises as fs } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { constants as osConstants } from 'node:os';
 import { resolve } from 'node:path';
-import { AiokvError, SystemCallError, isPowerOfTwo } from '@aiokv/core';
+import { AiokvError, SystemCallError, boolean, isPowerOfTwo, oneOf, resolveOptions } from '@aiokv/core';
 import type { ForeignInterfaceName } from './ffi/port.ts';
 import { requireForeignInterface } from './ffi/load.ts';
 import { directories } from './directories.ts';
 import { createLinuxEngine } from './engines/choose.ts';
 import type { Engine, EngineOptions } from './engine.ts';
 import { ASSUMED_ALIGNMENT, NO_ALIGNMENT, NodeFile, flagsOf } from './node-file.ts';
-import type { Alignment, DirectFile, OpenFileOptions, Platform } from './platform.ts';
+import { resolveOpenOptions } from './open-options.ts';
+import type { ResolvedOpenOptions } from './open-options.ts';
+import type { Alignment, DirectFile, Platform } from './platform.ts';
 import { libcOf, toInt } from './raw/libc.ts';
 import type { Libc } from './raw/libc.ts';
 
@@ -40,25 +42,34 @@ const LOCK_EX_NB = 2 | 4;
  */
 const LARGEST_BLOCK = 65536;
 
+type Resolved = Required<Omit<LinuxPlatformOptions, 'ffi'>> & { ffi: ForeignInterfaceName | undefined };
+
+const shape = {
+  ffi: { ...oneOf(['ffi-napi', 'koffi'], 'koffi'), fallback: undefined as Resolved['ffi'] },
+  forceSyscalls: boolean(false),
+  useLibaio: boolean(true),
+};
+
 /**
  * Files and engines of this machine.
  *
+ * @throws AiokvTypeError ERR_AIOKV_INVALID_OPTION
  * @throws AiokvError ERR_AIOKV_FFI_UNAVAILABLE, ERR_AIOKV_ENGINE_UNAVAILABLE
  */
-export function linuxPlatform(options: LinuxPlatformOptions = {}): Platform {
-  const ffi = requireForeignInterface(options.ffi);
+export function linuxPlatform(options?: LinuxPlatformOptions): Platform {
+  const { ffi: name, forceSyscalls, useLibaio } = resolveOptions<Resolved>('linuxPlatform', shape, options);
+  const ffi = requireForeignInterface(name);
   const libc = libcOf(ffi);
-  const { forceSyscalls = false, useLibaio = true } = options;
   return {
     name: 'linux',
     ...directories,
-    open: (path, openOptions) => openDirect(libc, resolve(path), { ...openOptions }),
+    open: async (path, openOptions) => openDirect(libc, resolve(path), resolveOpenOptions('open', openOptions)),
     createEngine: (engineOptions: EngineOptions): Engine =>
       createLinuxEngine({ ffi, forceSyscalls, useLibaio }, engineOptions),
   };
 }
 
-async function openDirect(libc: Libc, path: string, options: OpenFileOptions): Promise<DirectFile> {
+async function openDirect(libc: Libc, path: string, options: ResolvedOpenOptions): Promise<DirectFile> {
   const { direct = 'require' } = options;
   if (direct === 'never') return openBuffered(libc, path, options);
   let handle: FileHandle;
@@ -67,7 +78,7 @@ async function openDirect(libc: Libc, path: string, options: OpenFileOptions): P
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code !== 'EINVAL') throw cause;
     // Linux makes the file first and refuses O_DIRECT after it; with `exclusive` it is certainly ours.
-    if (options.create === true && options.exclusive === true) await fs.rm(path, { force: true });
+    if (options.create && options.exclusive) await fs.rm(path, { force: true });
     if (direct === 'prefer') return openBuffered(libc, path, options);
     throw noDirectIo(path, cause);
   }
@@ -80,7 +91,7 @@ async function openDirect(libc: Libc, path: string, options: OpenFileOptions): P
   }
 }
 
-async function openBuffered(libc: Libc, path: string, options: OpenFileOptions): Promise<DirectFile> {
+async function openBuffered(libc: Libc, path: string, options: ResolvedOpenOptions): Promise<DirectFile> {
   const handle = await fs.open(path, flagsOf(options), 0o644);
   return new LinuxFile(libc, path, handle, NO_ALIGNMENT, false);
 }

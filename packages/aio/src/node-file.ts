@@ -17,7 +17,7 @@ export const ASSUMED_ALIGNMENT = 4096;
 export const NO_ALIGNMENT: Alignment = { memory: 1, offset: 1, write: ASSUMED_ALIGNMENT };
 
 /** The flags of `open(2)`, but for O_DIRECT. */
-export function flagsOf({ readOnly, create, exclusive }: OpenFileOptions): number {
+export function flagsOf({ readOnly, create, exclusive }: Omit<OpenFileOptions, 'direct'>): number {
   return (readOnly === true ? O_RDONLY : O_RDWR) | (create === true ? O_CREAT : 0) | (exclusive === true ? O_EXCL : 0);
 }
 

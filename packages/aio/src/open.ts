@@ -5,8 +5,11 @@
  * Linux AIO need not have it: files with `direct: 'never'` or `'prefer'` and queues with the engine `'threads'` or
  * `'auto'` stand on the portable platform then. The others are refused, and told why.
  */
-import { AiokvError } from '@aiokv/core';
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { AiokvError, AiokvTypeError } from '@aiokv/core';
 import { linuxPlatform } from './linux.ts';
+import { resolveOpenOptions } from './open-options.ts';
 import type { DirectFile, OpenFileOptions, Platform } from './platform.ts';
 import { portablePlatform } from './portable.ts';
 import { Queue } from './queue.ts';
@@ -42,13 +45,30 @@ function takesAnyEngine(options: Partial<QueueOptions> | undefined): boolean {
 /**
  * Opens a file for direct I/O, unless the options ask for less.
  *
+ * @param path relative ones are resolved at once, by the working directory of this moment
  * @throws SystemCallError or Node's own error when the file cannot be opened
+ * @throws AiokvTypeError ERR_AIOKV_INVALID_OPTION, ERR_AIOKV_INVALID_ARGUMENT
  * @throws AiokvError ERR_AIOKV_NO_DIRECT_IO when its file system has no O_DIRECT,
  *   ERR_AIOKV_FFI_UNAVAILABLE when no foreign-function interface could be loaded
  */
-export function openFile(path: string, options?: OpenFileOptions): Promise<DirectFile> {
-  const { direct = 'require' } = options ?? {};
-  return defaultPlatform(direct !== 'require').open(path, options);
+export async function openFile(path: string | URL, options?: OpenFileOptions): Promise<DirectFile> {
+  const { direct = 'require' } = resolveOpenOptions('openFile', options);
+  return defaultPlatform(direct !== 'require').open(absolutePath(path), options);
+}
+
+/** As of now: the working directory may be another one when a thread opens the file. */
+function absolutePath(path: string | URL): string {
+  if (isUrl(path)) return fileURLToPath(path);
+  if (typeof path === 'string' && path !== '') return resolve(path);
+  throw new AiokvTypeError(
+    'ERR_AIOKV_INVALID_ARGUMENT',
+    `openFile: the path must be a string or a file: URL, not ${path === '' ? 'an empty one' : typeof path}`,
+  );
+}
+
+/** By its shape: a URL of another realm is no instance of this realm's class. */
+function isUrl(path: string | URL): path is URL {
+  return typeof path === 'object' && path !== null && typeof path.href === 'string';
 }
 
 /** Opens a queue of its own; see `QueueOptions` for what can be set. Throws as the `Queue` constructor does. */

@@ -18,6 +18,7 @@ import { directories } from './directories.ts';
 import type { Engine, EngineOptions } from './engine.ts';
 import { ThreadsEngine } from './engines/threads.ts';
 import { NO_ALIGNMENT, NodeFile, flagsOf } from './node-file.ts';
+import { resolveOpenOptions } from './open-options.ts';
 import type { DirectFile, OpenFileOptions, Platform } from './platform.ts';
 
 const { EBADF } = constants.errno;
@@ -27,7 +28,8 @@ export function portablePlatform(): Platform {
   return { name: 'portable', ...directories, open: openPortable, createEngine };
 }
 
-async function openPortable(path: string, options: OpenFileOptions = {}): Promise<DirectFile> {
+async function openPortable(path: string, given?: OpenFileOptions): Promise<DirectFile> {
+  const options = resolveOpenOptions('open', given);
   const absolute = resolve(path);
   if (options.direct === 'require') {
     throw new AiokvError(
@@ -35,8 +37,7 @@ async function openPortable(path: string, options: OpenFileOptions = {}): Promis
       "the portable platform has no direct I/O: leave 'direct' out, or use linuxPlatform()",
     );
   }
-  const isReadOnly = options.readOnly === true;
-  return new PortableFile(absolute, await fs.open(absolute, flagsOf(options), 0o644), isReadOnly);
+  return new PortableFile(absolute, await fs.open(absolute, flagsOf(options), 0o644), options.readOnly);
 }
 
 /** @throws AiokvError ERR_AIOKV_ENGINE_UNAVAILABLE for any engine but `'threads'` */

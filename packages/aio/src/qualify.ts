@@ -137,7 +137,7 @@ const qualifyShape = {
  * @throws AiokvError ERR_AIOKV_NO_CONTEXT, ERR_AIOKV_FFI_UNAVAILABLE, ERR_AIOKV_ENGINE_UNAVAILABLE;
  *   SystemCallError when a request fails (ENOSPC, EIO, …); AiokvTypeError ERR_AIOKV_INVALID_OPTION
  */
-export async function qualifyFile(directory: string, options: QualifyOptions = {}): Promise<Qualification> {
+export async function qualifyFile(directory: string, options?: QualifyOptions): Promise<Qualification> {
   const { sizeBytes, ffi } = resolveOptions<{ sizeBytes: number; ffi: ForeignInterfaceName | 'default' }>(
     'qualifyFile',
     qualifyShape,

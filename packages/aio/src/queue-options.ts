@@ -1,7 +1,8 @@
 /**
  * The options of a queue, with their units and defaults, and what is made of them.
  */
-import { boolean, instance, integer, oneOf, resolveOptions } from '@aiokv/core';
+import { boolean, instance, integer, oneOf, refuseUnknown, resolveOptions } from '@aiokv/core';
+import type { OptionRule, OptionShape } from '@aiokv/core';
 import type { EngineName, UringOptions } from './engine.ts';
 
 /**
@@ -76,13 +77,33 @@ const shape = {
     'latency',
     isPolicy,
   ),
-  uring: instance<UringOptions | undefined>('an object', undefined, (value) => typeof value === 'object'),
+  uring: instance<UringOptions | undefined>(
+    'an object',
+    undefined,
+    (value) => typeof value === 'object' && value !== null,
+  ),
 };
+
+type ResolvedUringOptions = { [Name in keyof UringOptions]-?: UringOptions[Name] | undefined };
+
+const list = (expected: string): OptionRule<undefined> =>
+  instance(`an array of ${expected}`, undefined, (value) => Array.isArray(value));
+
+/** Left out, an option is the engine's own default. */
+const uringShape = {
+  sqpoll: { ...boolean(false), fallback: undefined },
+  sqpollIdleMs: { ...integer(0, 0x7fff_ffff, 0), fallback: undefined },
+  iopoll: { ...boolean(false), fallback: undefined },
+  buffers: list('buffers'),
+  handles: list('handles'),
+} as OptionShape<ResolvedUringOptions>;
 
 /** @throws AiokvTypeError ERR_AIOKV_INVALID_OPTION */
 export function resolveQueueOptions(given: Partial<QueueOptions> | undefined): ResolvedQueueOptions {
   const options = resolveOptions<QueueOptions>('queue', shape, given);
-  const { policy } = options;
+  const { policy, uring } = options;
+  if (typeof policy === 'object') refuseUnknown("queue: option 'policy'", POLICIES.latency, policy);
+  if (uring !== undefined) resolveOptions<ResolvedUringOptions>("queue: option 'uring'", uringShape, uring);
   return { ...options, policy: typeof policy === 'string' ? POLICIES[policy] : policy };
 }
 

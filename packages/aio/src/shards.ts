@@ -6,6 +6,7 @@
 import { AiokvRangeError, integer, oneOf, resolveOptions } from '@aiokv/core';
 import type { DirectFile, Platform } from './platform.ts';
 import { Queue } from './queue.ts';
+import { resolveQueueOptions } from './queue-options.ts';
 import type { QueueOptions } from './queue-options.ts';
 
 export interface ShardOptions {
@@ -31,6 +32,8 @@ export class Shards {
   /** @throws as the constructor of `Queue`; the queues that were opened before are closed then */
   constructor(platform: Platform, options?: Partial<ShardOptions>, queueOptions?: Partial<QueueOptions>) {
     const { contexts, by, rangeBytes } = resolveOptions<ShardOptions>('shards', shape, options);
+    // Whatever is wrong with them is found before a queue is opened.
+    resolveQueueOptions(queueOptions);
     this.#by = by;
     this.#rangeBytes = rangeBytes;
     const queues: Queue[] = [];

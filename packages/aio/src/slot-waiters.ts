@@ -33,7 +33,7 @@ export class SlotWaiters {
     this.#waiters.push(waiter);
   }
 
-  /** WAIT-1. To be called when a waiter has ended that was pushed and not started. */
+  /** To be called when a waiter has ended that was pushed and not started (WAIT-1). */
   noteEnded(): void {
     this.#ended++;
     if (this.#ended < FEW_ENDED || this.#ended * 2 < this.#waiters.length) return;

@@ -15,10 +15,11 @@
  *
  * A run is the same for the same seed as long as its user takes decisions from neither time nor chance.
  */
-import { Random, SystemCallError, instance, integer, resolveOptions } from '@aiokv/core';
+import { Random, SystemCallError, instance, integer, isPowerOfTwo, refuseUnknown, resolveOptions } from '@aiokv/core';
 import { constants } from 'node:os';
 import { posix } from 'node:path';
 import type { Engine, EngineOptions } from '../engine.ts';
+import { resolveOpenOptions } from '../open-options.ts';
 import type { Alignment, DirectFile, OpenFileOptions, Platform } from '../platform.ts';
 import { SimulatedDevice } from './simulated-device.ts';
 import type { OperationHook } from './simulated-device.ts';
@@ -47,9 +48,9 @@ const { EBADF, EEXIST, ENOENT, ENOTDIR } = constants.errno;
 const shape = {
   seed: integer(0, Number.MAX_SAFE_INTEGER, 1),
   alignment: instance<Alignment>(
-    'an object of alignments',
+    'an object with memory, offset and write, each a power of two',
     { memory: 512, offset: 512, write: 4096 },
-    (value) => typeof value === 'object' && value !== null,
+    isAlignment,
   ),
   latencyTurns: integer(1, 10_000, 4),
   capacityBytes: integer(0, Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER),
@@ -59,6 +60,12 @@ const shape = {
     (value) => typeof value === 'number' && value >= 0 && value <= 0.9,
   ),
 };
+
+function isAlignment(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  const { memory, offset, write, ...others } = value as Alignment;
+  return [memory, offset, write].every(isPowerOfTwo) && Object.keys(others).length === 0;
+}
 
 interface Handle extends OpenHandle {
   readonly number: number;
@@ -120,6 +127,7 @@ export class SimulatedDisk implements Platform {
 
   /** Plants a fault; the function that is returned takes it out again. */
   inject(fault: Fault): () => void {
+    refuseUnknown('inject', { at: 0, kind: 0, sticky: 0 }, fault, 'property');
     return this.#device.faults.plant(fault);
   }
 
@@ -174,22 +182,23 @@ export class SimulatedDisk implements Platform {
     this.#files.set(name, medium);
   }
 
-  open(path: string, options: OpenFileOptions = {}): Promise<DirectFile> {
+  async open(path: string, given?: OpenFileOptions): Promise<DirectFile> {
+    const options = resolveOpenOptions('open', given);
     return this.#later(() => {
       const name = normalize(path);
       let medium = this.#files.get(name);
-      if (medium !== undefined && options.create === true && options.exclusive === true) {
+      if (medium !== undefined && options.create && options.exclusive) {
         throw new SystemCallError('open', EEXIST, path);
       }
       if (medium === undefined) {
-        if (options.create !== true || !this.#directories.has(posix.dirname(name))) {
+        if (!options.create || !this.#directories.has(posix.dirname(name))) {
           throw new SystemCallError('open', ENOENT, path);
         }
         medium = new Medium();
         this.#files.set(name, medium);
       }
       const number = this.#nextHandle++;
-      const handle = { number, path, medium, isReadOnly: options.readOnly === true, inFlight: 0 };
+      const handle = { number, path, medium, isReadOnly: options.readOnly, inFlight: 0 };
       this.#handles.set(number, handle);
       return new SimulatedFile(this.#fileHost, number, handle);
     });
