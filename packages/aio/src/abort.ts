@@ -60,7 +60,7 @@ export interface Withdrawal {
 
 /** @throws AiokvRangeError, AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT */
 export function checkEarlyEnd({ signal, deadlineMs }: EarlyEnd): void {
-  if (deadlineMs !== undefined && !(deadlineMs >= 0)) {
+  if (deadlineMs !== undefined && !(typeof deadlineMs === 'number' && deadlineMs >= 0)) {
     throw new AiokvRangeError(
       'ERR_AIOKV_INVALID_ARGUMENT',
       `deadlineMs is a number of milliseconds, not ${String(deadlineMs)}`,

@@ -1,6 +1,10 @@
 /**
  * Memory that direct I/O can use: aligned, owned by V8, and held while the kernel may touch it.
  *
+ * Its memory cannot be transferred by `postMessage` or `structuredClone`. It can be by `ArrayBuffer.transfer` and by
+ * byte streams, which ask nobody: a request on such a buffer is refused. Whoever transfers memory with requests in
+ * flight has the kernel write into memory that may be freed.
+ *
  * An `AlignedBuffer` is a window of an ArrayBuffer whose address is a multiple of the alignment. The
  * slot table of a queue holds the buffer strongly while a request on it is in flight (the kernel
  * writes into it long after the submitting call returned) and counts those requests in `pins`.
@@ -9,6 +13,7 @@
  * B2. A pool allocates once; leasing and releasing allocate nothing.
  */
 import { AiokvError, AiokvRangeError, assert, isAligned, isPowerOfTwo } from '@aiokv/core';
+import { markAsUntransferable } from 'node:worker_threads';
 import { foreignInterface } from './ffi/load.ts';
 
 /** An alignment that suits every block device and file system that Linux has on x64 and arm64. */
@@ -61,6 +66,8 @@ function carve(lengthBytes: number, count: number, alignmentBytes: number): Alig
   }
   const strideBytes = Math.ceil(lengthBytes / alignmentBytes) * alignmentBytes;
   const memory = new ArrayBuffer(strideBytes * count + alignmentBytes);
+  // Messages get a copy then, as those of Node's own pool: neighbours share this memory, and the kernel knows its address.
+  markAsUntransferable(memory);
   const base = foreignInterface()?.addressOf(memory) ?? 0;
   const skip = (alignmentBytes - (base % alignmentBytes)) % alignmentBytes;
   const buffers: AlignedBuffer[] = [];

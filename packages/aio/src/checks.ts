@@ -7,6 +7,7 @@ import type { AlignedBuffer } from './buffers.ts';
 import { RequestFlag } from './engine.ts';
 import type { Engine } from './engine.ts';
 import type { DirectFile } from './platform.ts';
+import { fileClosed } from './request-error.ts';
 import type { CompletionHandler } from './slots.ts';
 
 /** The most buffers of one `readv` or `writev`: IOV_MAX. */
@@ -20,7 +21,7 @@ export function checkFile(file: DirectFile): void {
       `a file is what openFile() or the open() of a platform returns, not ${describe(file)}`,
     );
   }
-  if (file.handle < 0) throw new AiokvError('ERR_AIOKV_CLOSED', `${file.path} was closed: open it again`);
+  if (file.handle < 0) throw fileClosed(file.path);
 }
 
 /** @throws AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT */
@@ -44,7 +45,8 @@ export function checkMemory(buffers: AlignedBuffer | readonly AlignedBuffer[] | 
   else for (const buffer of buffers as readonly AlignedBuffer[]) checkBuffer(buffer);
 }
 
-function checkBuffer(buffer: AlignedBuffer): void {
+/** As `checkMemory`, for one buffer, which there must be. */
+export function checkBuffer(buffer: AlignedBuffer): void {
   // Not by `instanceof`: there may be two copies of this package, or two realms.
   if (typeof buffer?.address !== 'number' || typeof buffer.bytes !== 'object') {
     throw new AiokvTypeError(
@@ -107,7 +109,9 @@ export function describe(value: unknown): string {
   if (value === null || value === undefined) return String(value);
   if (typeof value !== 'object') return typeof value;
   const name: unknown = value.constructor?.name;
-  return typeof name === 'string' && name !== '' && name !== 'Object' ? `a ${name}` : 'an object of another kind';
+  return typeof name === 'string' && name !== '' && name !== 'Object'
+    ? `${/^[AEIO]/u.test(name) ? 'an' : 'a'} ${name}`
+    : 'an object of another kind';
 }
 
 /** @throws AiokvRangeError, AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT; AiokvRangeError ERR_AIOKV_ALIGNMENT */

@@ -105,6 +105,7 @@ class LinuxFile extends NodeFile {
   }
 
   override async sizeBytes(): Promise<number> {
+    this.requireOpen();
     const stat = await this.opened.stat();
     if (!stat.isBlockDevice()) return stat.size;
     const size = new BigUint64Array(1);
@@ -116,6 +117,7 @@ class LinuxFile extends NodeFile {
   }
 
   async punchHole(offset: number, lengthBytes: number): Promise<void> {
+    this.requireOpen();
     const PUNCH_HOLE_KEEP_SIZE = 3;
     const result = await this.#libc.fallocateAsync(this.handle, PUNCH_HOLE_KEEP_SIZE, offset, lengthBytes);
     if (toInt(result) === 0) return;
@@ -125,6 +127,7 @@ class LinuxFile extends NodeFile {
   }
 
   async preallocate(offset: number, lengthBytes: number): Promise<void> {
+    this.requireOpen();
     const endBytes = offset + lengthBytes;
     if ((await this.opened.stat()).isBlockDevice()) {
       if ((await this.sizeBytes()) >= endBytes) return;
@@ -140,6 +143,7 @@ class LinuxFile extends NodeFile {
   }
 
   async lock(): Promise<string | undefined> {
+    this.requireOpen();
     if (toInt(this.#libc.flock(this.handle, LOCK_EX_NB)) === 0) return undefined;
     const errno = this.#libc.errno();
     if (errno !== EAGAIN) throw new SystemCallError('flock', errno, this.path);

@@ -4,11 +4,14 @@
  */
 import { constants, promises as fs } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
+import { constants as osConstants } from 'node:os';
 import type { AlignedBuffer } from './buffers.ts';
 import type { Opcode } from './engine.ts';
 import type { Alignment, DirectFile, OpenFileOptions } from './platform.ts';
+import { fileClosed } from './request-error.ts';
 import { callbackOf, transferOnThread } from './thread-io.ts';
 
+const { EBADF } = osConstants.errno;
 const { O_CREAT, O_EXCL, O_RDONLY, O_RDWR } = constants;
 
 /** What is assumed where the kernel does not say: right for every device with 4 KiB blocks or smaller ones. */
@@ -46,6 +49,7 @@ export abstract class NodeFile implements DirectFile {
   }
 
   async sizeBytes(): Promise<number> {
+    this.requireOpen();
     return (await this.opened.stat()).size;
   }
 
@@ -60,18 +64,21 @@ export abstract class NodeFile implements DirectFile {
     lengthBytes: number,
     fileOffset: number,
   ): Promise<number> {
+    if (this.handle < 0) return Promise.resolve(-EBADF);
     return new Promise((resolve) => {
       transferOnThread(opcode, this.handle, buffer, bufferOffset, lengthBytes, fileOffset, callbackOf(resolve));
     });
   }
 
-  sync(): Promise<void> {
-    return this.opened.sync();
+  async sync(): Promise<void> {
+    this.requireOpen();
+    await this.opened.sync();
   }
 
   abstract lock(): Promise<string | undefined>;
 
   async linkTo(path: string): Promise<void> {
+    this.requireOpen();
     try {
       await this.giveName(path);
     } catch (error) {
@@ -93,6 +100,11 @@ export abstract class NodeFile implements DirectFile {
     } catch {
       return false;
     }
+  }
+
+  /** @throws AiokvError ERR_AIOKV_CLOSED */
+  protected requireOpen(): void {
+    if (this.handle < 0) throw fileClosed(this.path);
   }
 
   close(): Promise<void> {

@@ -64,19 +64,22 @@ class PortableFile extends NodeFile {
   }
 
   /** Requires that no write behind the end of the file is in flight: it could be cut off. */
-  preallocate(offset: number, lengthBytes: number): Promise<void> {
+  async preallocate(offset: number, lengthBytes: number): Promise<void> {
+    this.requireOpen();
     const grown = this.#growing.then(() => this.#grow(offset + lengthBytes));
     // Who asked for it is told; the next one is not concerned.
     this.#growing = grown.catch(() => undefined);
-    return grown;
+    await grown;
   }
 
-  punchHole(): Promise<void> {
-    return Promise.reject(unsupported('punch holes', 'write zeros, or use linuxPlatform()'));
+  async punchHole(): Promise<void> {
+    this.requireOpen();
+    throw unsupported('punch holes', 'write zeros, or use linuxPlatform()');
   }
 
-  lock(): Promise<string | undefined> {
-    return Promise.reject(unsupported('lock files', 'see to it that one process has it open, or use linuxPlatform()'));
+  async lock(): Promise<string | undefined> {
+    this.requireOpen();
+    throw unsupported('lock files', 'see to it that one process has it open, or use linuxPlatform()');
   }
 
   protected override async giveName(path: string): Promise<void> {

@@ -14,6 +14,7 @@ import { WatchedRequest, checkEarlyEnd } from './abort.ts';
 import type { EarlyEnd } from './abort.ts';
 import type { AlignedBuffer } from './buffers.ts';
 import {
+  checkBuffer,
   checkFile,
   checkHandler,
   checkHints,
@@ -315,7 +316,7 @@ export class Queue {
   readSync(file: DirectFile, buffer: AlignedBuffer, options: TransferOptions): number {
     checkTransferOptions('readSync', options);
     this.#check(file, 0, 0);
-    checkMemory(buffer);
+    checkBuffer(buffer);
     const { offset, bufferOffset = 0 } = options;
     const length = options.length ?? buffer.byteLength - bufferOffset;
     checkTransfer(file, buffer, bufferOffset, length, offset);
@@ -348,7 +349,7 @@ export class Queue {
       checkTransferOptions(SYSCALL_NAMES[opcode], options);
       flags = flagsOf(options);
       this.#check(file, flags, options.priority ?? 0);
-      checkMemory(buffer);
+      checkBuffer(buffer);
       lengthBytes = options.length ?? buffer.byteLength - (options.bufferOffset ?? 0);
       checkTransfer(file, buffer, options.bufferOffset ?? 0, lengthBytes, options.offset);
       checkEarlyEnd(options);

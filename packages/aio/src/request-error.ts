@@ -3,7 +3,7 @@
  * the file it was about and what to do about it.
  */
 import { constants } from 'node:os';
-import { SystemCallError } from '@aiokv/core';
+import { AiokvError, SystemCallError } from '@aiokv/core';
 import type { Opcode } from './engine.ts';
 import type { DirectFile } from './platform.ts';
 
@@ -47,4 +47,9 @@ export function systemCallError(syscall: string, errno: number, name: string, ca
 /** The error of a request; `file` is null for a poll. */
 export function requestError(syscall: (typeof SYSCALL_NAMES)[Opcode], result: number, file: DirectFile | null) {
   return systemCallError(syscall, result, file?.path ?? '');
+}
+
+/** The error of a call on a file that was closed. */
+export function fileClosed(path: string): AiokvError {
+  return new AiokvError('ERR_AIOKV_CLOSED', `${path} was closed: open it again`);
 }

@@ -3,12 +3,13 @@
  * any other request; growth and sync can be struck by faults. The lock belongs to the open handle, as
  * that of an open file description does: a second handle is refused, in the same process too.
  */
-import { AiokvError, SystemCallError, assert } from '@aiokv/core';
+import { SystemCallError, assert } from '@aiokv/core';
 import { constants } from 'node:os';
 import { allocateAligned } from '../buffers.ts';
 import type { AlignedBuffer } from '../buffers.ts';
 import { Opcode } from '../engine.ts';
 import type { Alignment, DirectFile } from '../platform.ts';
+import { fileClosed } from '../request-error.ts';
 import type { Reportable, SimulatedDevice } from './simulated-device.ts';
 import type { OpenHandle } from './simulated-engine.ts';
 import type { RequestKind } from './simulated-faults.ts';
@@ -28,12 +29,12 @@ export interface SimulatedFileHost {
 }
 
 export class SimulatedFile implements DirectFile {
-  readonly handle: number;
+  /** -1 once closed. */
+  handle: number;
   readonly isDirect = true;
   readonly alignment: Alignment;
   readonly #host: SimulatedFileHost;
   readonly #open: OpenHandle;
-  #isClosed = false;
 
   constructor(host: SimulatedFileHost, handle: number, open: OpenHandle) {
     this.#host = host;
@@ -72,7 +73,7 @@ export class SimulatedFile implements DirectFile {
     lengthBytes: number,
     fileOffset: number,
   ): Promise<number> {
-    if (this.#isClosed) return -EBADF;
+    if (this.handle < 0) return -EBADF;
     const kind = opcode === Opcode.read ? 'read' : 'write';
     return this.#submit(kind, buffer, bufferOffset, lengthBytes, fileOffset);
   }
@@ -93,10 +94,11 @@ export class SimulatedFile implements DirectFile {
   }
 
   async close(): Promise<void> {
-    if (this.#isClosed) return;
+    const { handle } = this;
+    if (handle < 0) return;
     assert(this.#open.inFlight === 0, 'a file is closed when nothing is in flight on it');
-    this.#isClosed = true;
-    await this.#host.later(() => this.#host.forget(this.handle));
+    this.handle = -1;
+    await this.#host.later(() => this.#host.forget(handle));
   }
 
   async #request(kind: RequestKind, syscall: string, offset: number, lengthBytes: number): Promise<void> {
@@ -129,6 +131,6 @@ export class SimulatedFile implements DirectFile {
   }
 
   #requireOpen(): void {
-    if (this.#isClosed) throw new AiokvError('ERR_AIOKV_CLOSED', `${this.path} was closed: open it again`);
+    if (this.handle < 0) throw fileClosed(this.path);
   }
 }
