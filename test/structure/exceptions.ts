@@ -7,7 +7,6 @@ import type { Exceptions } from './matches.ts';
 /** Imports that lead up. */
 export const UPWARD_IMPORTS: Exceptions = {
   'packages/kv/src/format/index-entry.ts -> packages/kv/src/tree/index.ts': 'until it moves',
-  'packages/kv/src/read/range-reads.ts -> packages/kv/src/options.ts': 'until it moves',
 };
 
 /** Files that import each other. */
@@ -28,17 +27,13 @@ export const HOOKS: Exceptions = {
 export const GLOBAL_TIMERS: Exceptions = {
   'packages/kv/src/index/key-index.ts: setImmediate': "until it comes from core's timers.ts",
   'packages/kv/src/log/writer.ts: queueMicrotask': "until it comes from core's timers.ts",
-  'packages/kv/src/read/record-reader.ts: queueMicrotask': "until it comes from core's timers.ts",
-  'packages/kv/src/read/record-reader.ts: setImmediate': "until it comes from core's timers.ts",
 };
 
 /** Arrays that are used as a queue. */
 export const SHIFTS: Exceptions = {
   'packages/kv/src/file/slots.ts: this.#ready.unshift(slot)': 'until it is a Fifo',
-  'packages/kv/src/index/pager.ts: this.#waiting.shift()': 'until it is a Fifo',
   'packages/kv/src/log/chain.ts: this.#reserved.shift()': 'until it is a Fifo',
   'packages/kv/src/log/writer.ts: this.#sealed.shift()': 'until it is a Fifo',
-  'packages/kv/src/read/record-reader.ts: this.#longReads.shift()': 'until it is a Fifo',
 };
 
 /** Arrays that are spread into a call. */
@@ -50,11 +45,9 @@ export const SPREADS: Exceptions = {
   'packages/aio/src/qualify-cli.ts: Math.max(...lines.map((line) => (line[column] as string).length))':
     'lines of a table that is printed',
   'packages/aio/src/qualify.ts: Math.max(...roundsMs)': 'as many as there were rounds, a few',
-  'packages/kv/src/index/index-cursor.ts: this.#pinned.push(...pages)': 'until it takes any length',
   'packages/kv/src/log/writer.ts: waiters.push(...frame.writtenWaiters, ...frame.flushedWaiters)':
     'until it takes any length',
   'packages/kv/src/log/writer.ts: waiters.push(...group.waiters)': 'until it takes any length',
-  'packages/kv/src/read/point-reads.ts: values.push(...(await result.promise))': 'until it takes any length',
   'packages/kv/src/recovery/recovery.ts: Math.max(0, ...sequences)': 'until it takes any length',
 };
 
@@ -93,10 +86,7 @@ const WITH_OLD_CODES: readonly string[] = [
   'packages/kv/src/format/segment.ts',
   'packages/kv/src/format/superblock.ts',
   'packages/kv/src/index/key-index.ts',
-  'packages/kv/src/index/pager.ts',
   'packages/kv/src/log/writer.ts',
-  'packages/kv/src/read/record-reader.ts',
-  'packages/kv/src/read/value-assembly.ts',
   'packages/kv/src/recovery/recovery.ts',
   'packages/kv/src/recovery/replay.ts',
   'packages/kv/src/recovery/scan.ts',

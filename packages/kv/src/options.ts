@@ -16,8 +16,6 @@ import type { Clock, OptionShape } from '@aiokv/core';
 import { linuxPlatform } from '@aiokv/aio';
 import type { Platform } from '@aiokv/aio';
 import { MAX_FRAME_BYTES } from './format/frame.ts';
-import { BYTES, isBytes } from './format/keys.ts';
-import type { Bytes } from './format/keys.ts';
 import type { ConditionOptions } from './write/write-batch.ts';
 import type { Durability } from './log/writer.ts';
 import type { OpenProgress } from './recovery/progress.ts';
@@ -74,18 +72,6 @@ export interface WriteOptions extends ConditionOptions {
   durability: Durability;
 }
 
-export interface RangeOptions {
-  /** Bounds, bytewise; a bound that is left out is no bound. */
-  gt: Bytes | undefined;
-  gte: Bytes | undefined;
-  lt: Bytes | undefined;
-  lte: Bytes | undefined;
-  /** From the last key to the first; default false. */
-  reverse: boolean;
-  /** Most entries to return; default Infinity. */
-  limit: number;
-}
-
 export const DURABILITIES = ['flushed', 'written', 'buffered'] as const;
 
 /** What `put`, `del` and `batch` take. */
@@ -112,21 +98,6 @@ const storeShape: OptionShape<StoreOptions> = {
   clock: instance('a clock', systemClock, (value) => typeof value === 'object' && value !== null),
 };
 
-const bound = instance<Bytes | undefined>(BYTES, undefined, isBytes);
-
-const rangeShape: OptionShape<RangeOptions> = {
-  gt: bound,
-  gte: bound,
-  lt: bound,
-  lte: bound,
-  reverse: boolean(false),
-  limit: instance(
-    'a whole number from 0, or Infinity',
-    Infinity,
-    (value) => value === Infinity || (Number.isSafeInteger(value) && (value as number) >= 0),
-  ),
-};
-
 export function resolveStoreOptions(options: Partial<StoreOptions> | undefined): StoreOptions & { platform: Platform } {
   const resolved = resolveOptions('open', storeShape, options);
   if (2 * resolved.pageBytes > resolved.segmentBytes) {
@@ -136,10 +107,6 @@ export function resolveStoreOptions(options: Partial<StoreOptions> | undefined):
     );
   }
   return { ...resolved, platform: resolved.platform ?? linuxPlatform() };
-}
-
-export function resolveRange(options: Partial<RangeOptions> | undefined): RangeOptions {
-  return resolveOptions('iterator', rangeShape, options);
 }
 
 function isPageSize(value: unknown): boolean {

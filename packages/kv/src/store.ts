@@ -33,8 +33,9 @@ import { RecordReader } from './read/record-reader.ts';
 import type { Checkpointer } from './checkpoint/checkpointer.ts';
 import type { Maintenance } from './maintenance/maintenance.ts';
 import type { Versioned } from './read/results.ts';
-import { DURABILITIES, WRITE_OPTION_NAMES, resolveRange } from './options.ts';
-import type { RangeOptions, StoreOptions, WriteOptions } from './options.ts';
+import { DURABILITIES, WRITE_OPTION_NAMES } from './options.ts';
+import type { StoreOptions, WriteOptions } from './options.ts';
+import type { RangeOptions } from './read/range.ts';
 import type { SuperblockKeeper } from './file/superblocks.ts';
 import type { TurnBudget } from '@aiokv/core';
 import { WriteQueue } from './write/write-queue.ts';
@@ -216,7 +217,7 @@ export class Store implements AsyncDisposable {
    */
   iterator(options?: Partial<RangeOptions>): StoreIterator {
     this.#requireOpen();
-    return this.#ranges.iterator(resolveRange(options));
+    return this.#ranges.iterator(options);
   }
 
   /** Settles when every write admitted before it survives power loss. */

@@ -86,7 +86,7 @@ export class SectorRead {
     return transferred >= 0 && this.#doneBytes + transferred >= this.at + this.lengthBytes;
   }
 
-  /** SECTOR-1. Whether to submit it again after a transfer with this result, because something is wrong. */
+  /** Whether to submit it again after a transfer with this result, because something is wrong (SECTOR-1). */
   mayRetry(file: DirectFile, transferred: number): boolean {
     if (this.#isSecond) return false;
     this.#isSecond = true;

@@ -58,7 +58,7 @@ export class IndexCursor {
   async pinAhead(most: number): Promise<void> {
     const pages = this.#blocked?.absentAhead(!this.#reverse, most) ?? [];
     await this.#pager.pin(pages);
-    this.#pinned.push(...pages);
+    for (const page of pages) this.#pinned.push(page);
   }
 
   unpin(): void {

@@ -45,6 +45,10 @@ export class Mapping {
     return (this.#sizes[pageId] as number) >>> 24;
   }
 
+  tagOf(pageId: number): number {
+    return this.#tags[pageId] as number;
+  }
+
   set({ pageId, fileOffset, imageBytes, units, tag }: MappingEntry): void {
     if (pageId >= this.#sizes.length) this.#grow(pageId);
     this.#offsets[pageId] = fileOffset;
@@ -55,13 +59,12 @@ export class Mapping {
   }
 
   entryOf(pageId: number): MappingEntry {
-    const sizes = this.#sizes[pageId] as number;
     return {
       pageId,
       fileOffset: this.fileOffsetOf(pageId),
-      imageBytes: (sizes & 0xff_ffff) * 8,
-      units: sizes >>> 24,
-      tag: this.#tags[pageId] as number,
+      imageBytes: this.imageBytesOf(pageId),
+      units: this.unitsOf(pageId),
+      tag: this.tagOf(pageId),
     };
   }
 

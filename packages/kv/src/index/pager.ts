@@ -10,22 +10,25 @@
  *              not used since the hand came by, pinned by nobody
  * ```
  *
- * Z1. Only leaves below the root that are clean, that is, as the standing checkpoint has them, are evicted. What
+ * PAGER-1. Only leaves below the root that are clean, that is, as the standing checkpoint has them, are evicted. What
  *     changed after the cut of a checkpoint is not clean when that checkpoint becomes the standing one.
- * Z2. What only snapshots need any more stays in memory: no later checkpoint would pin it.
- * Z3. Whoever waits for a page hears of it in the step in which it comes into memory, before anything can change
- *     it: a lookup is answered as of the moment at which it began to wait.
- * Z4. A page is taken only if its image is whole, and is the one that the mapping means.
- * Z5. Slots that the checkpoint before led to are used again only when the loads that began under it are done.
+ * PAGER-2. What only snapshots need any more stays in memory: no later checkpoint would hold it.
+ * PAGER-3. Whoever waits for a page hears of it in the step in which it comes into memory, in the order in which they
+ *     came, before anything can change it: a lookup is answered as of the moment at which it began to wait.
+ * PAGER-4. A page is taken only if its image is whole, and is the one that the mapping means.
+ * PAGER-5. Slots that the checkpoint before led to are used again only when the loads that began under it are done.
+ * PAGER-6. Every load ends, and tells all its waiters: in the completion of its last transfer. The queue completes each
+ *     transfer that it accepted, and each completion starts the next load that waits.
  *
  * It never writes, and does not know keys. Clock eviction after Corbató, "A Paging Experiment with the Multics
  * System" (1968).
  */
-import { AiokvError, SystemCallError, alignDown, alignUp, assert } from '@aiokv/core';
+import { Fifo, Waiters, alignUp, assert } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 import { corrupt } from '../failure/errors.ts';
 import type { Planted } from '../failure/planted.ts';
+import { SectorRead, transferError } from '../file/sector-read.ts';
 import { decodePage, pageFault } from '../format/page.ts';
 import { MARK_RETIRED, MARK_USED, node } from '../tree/index.ts';
 import type { NodeMemory, Tree } from '../tree/index.ts';
@@ -62,18 +65,27 @@ interface Load {
   readonly waiters: PageWaiter[];
 }
 
-class Slot {
-  readonly buffer: AlignedBuffer;
-  /** The buffer in use: the slot's own, or a longer one. */
-  current: AlignedBuffer;
+/** One read of a page, used again. What the page must be is kept as the mapping has it when the read begins. */
+class PageRead extends SectorRead {
+  readonly own: AlignedBuffer;
   load: Load | null = null;
-  /** The mapping under which it began: the place of the page that it reads. */
-  mapping: Mapping | null = null;
-  retried = false;
+  pageId = 0;
+  units = 0;
+  tag = 0;
 
   constructor(bytes: number) {
-    this.buffer = allocateAligned(bytes);
-    this.current = this.buffer;
+    const own = allocateAligned(bytes);
+    super(own);
+    this.own = own;
+  }
+
+  aimAt(file: DirectFile, pageId: number, mapping: Mapping): void {
+    assert(mapping.has(pageId), 'a page that is absent is in the checkpoint');
+    this.aim(file, mapping.fileOffsetOf(pageId), mapping.imageBytesOf(pageId));
+    this.pageId = pageId;
+    this.units = mapping.unitsOf(pageId);
+    this.tag = mapping.tagOf(pageId);
+    this.current = this.spanBytes <= this.own.byteLength ? this.own : allocateAligned(this.spanBytes);
   }
 }
 
@@ -84,14 +96,18 @@ export class Pager implements CompletionHandler {
   /** Where the pages of the standing checkpoint are. */
   #mapping = new Mapping();
   readonly #loads = new Map<number, Load>();
-  readonly #waiting: Load[] = [];
-  readonly #slots: Slot[] = [];
+  /** Loads that wait until another is done. */
+  readonly #waiting = new Fifo<Load>();
+  readonly #slots: PageRead[] = [];
   readonly #free: number[] = [];
   /** How many times each page is pinned; a pinned page is not evicted. */
   readonly #pins = new Map<number, number>();
-  readonly #idleWaiters: (() => void)[] = [];
+  /** Woken by the completion that ends the last load. */
+  readonly #idleWaiters = new Waiters();
   #hand = 1;
+  /** For the page that the thread waits for, if it is on its way already; valid until the next such call. */
   #scratch: Uint32Array | null = null;
+  #syncRead: PageRead | null = null;
 
   constructor(options: PagerOptions) {
     this.#options = options;
@@ -117,17 +133,17 @@ export class Pager implements CompletionHandler {
     this.#mapping = mapping;
   }
 
-  /** Settles when the loads that are under way now are done. */
+  /** Settles when the loads that are under way now are done, whatever comes of them (PAGER-5). */
   async loadsDone(): Promise<void> {
-    await Promise.all([...this.#loads.values()].map((load) => settled(load)));
+    await Promise.all([...this.#loads.values()].map((load) => ended(load).catch(() => undefined)));
   }
 
   /** Settles when nothing is being read; the queue may be closed then. */
   async quiet(): Promise<void> {
-    while (this.#loads.size > 0) await new Promise<void>((resolve) => this.#idleWaiters.push(resolve));
+    while (this.#loads.size > 0) await this.#idleWaiters.wait();
   }
 
-  /** Z3. Tells the waiter when an absent page is in memory, in a later turn. */
+  /** Tells the waiter when an absent page is in memory, in a later turn (PAGER-3). */
   whenLoaded(pageId: number, waiter: PageWaiter): void {
     const { memory } = this.#options;
     assert(memory.units(pageId) !== 0 && !memory.isResident(pageId), 'what is waited for is absent');
@@ -174,24 +190,23 @@ export class Pager implements CompletionHandler {
    */
   loadSync(pageId: number): { readonly words: Uint32Array; readonly base: number } {
     const { queue, file, memory } = this.#options;
-    const mapping = this.#mapping;
-    const { start, lengthBytes } = this.#spanOf(pageId, mapping);
-    const buffer = allocateAligned(lengthBytes);
-    for (let attempt = 0; ; attempt++) {
-      const result = transferSync(queue, file, buffer, start, lengthBytes);
-      const fault = this.#faultOf(pageId, mapping, buffer, result);
-      if (fault === null) break;
-      if (attempt === 1) throw fault;
+    const read = (this.#syncRead ??= this.#newRead());
+    read.aimAt(file, pageId, this.#mapping);
+    for (;;) {
+      const transferred = read.transferSync(queue, file);
+      const wrong = this.#wrongPage(read, transferred);
+      if (read.isThere(transferred) && wrong === null) break;
+      if (!read.mayRetry(file, transferred)) throw this.#failureOf(read, transferred, wrong);
     }
     this.pageReads++;
     // One that is on its way already is left to those who wait for it.
     if (this.#loads.has(pageId)) {
       const capacity = memory.units(pageId) * memory.unitWords;
       if (this.#scratch === null || this.#scratch.length < capacity) this.#scratch = new Uint32Array(capacity);
-      this.#decode(pageId, mapping, buffer, this.#scratch, 0);
+      this.#decode(read, this.#scratch, 0);
       return { words: this.#scratch, base: 0 };
     }
-    this.#install(pageId, mapping, buffer);
+    this.#install(read);
     this.makeRoom(pageId);
     return { words: memory.words(pageId), base: memory.base(pageId) };
   }
@@ -209,137 +224,109 @@ export class Pager implements CompletionHandler {
   }
 
   /** @internal A read has completed. */
-  complete(index: number, result: number): void {
-    const slot = this.#slots[index] as Slot;
-    const { load, mapping, current } = slot;
-    assert(load !== null && mapping !== null, 'a read in flight is of a page');
-    const fault = this.#faultOf(load.pageId, mapping, current, result);
-    if (fault !== null && !slot.retried) {
-      slot.retried = true;
-      this.#submit(index, slot);
+  complete(index: number, transferred: number): void {
+    const { queue, file } = this.#options;
+    const read = this.#slots[index] as PageRead;
+    const wrong = this.#wrongPage(read, transferred);
+    const isGood = wrong === null && read.isThere(transferred);
+    if (!isGood && read.mayRetry(file, transferred)) {
+      read.submit(queue, file, this, index);
       return;
     }
-    slot.load = null;
-    slot.mapping = null;
-    slot.current = slot.buffer;
-    this.#free.push(index);
+    const { load } = read;
+    assert(load !== null, 'a read in flight is of a page');
     this.#loads.delete(load.pageId);
     this.pageReads++;
-    if (fault !== null) {
-      for (const waiter of load.waiters) waiter.pageFailed(fault);
-    } else {
-      const { memory } = this.#options;
-      this.#install(load.pageId, mapping, current);
-      const words = memory.words(load.pageId);
-      const base = memory.base(load.pageId);
-      for (const waiter of load.waiters) waiter.pageLoaded(words, base);
-      this.makeRoom(load.pageId);
+    if (isGood) this.#tellLoaded(load, read);
+    else {
+      const failure = this.#failureOf(read, transferred, wrong);
+      for (const waiter of load.waiters) waiter.pageFailed(failure);
     }
+    read.load = null;
+    read.current = read.own;
+    this.#free.push(index);
     const next = this.#waiting.shift();
     if (next !== undefined) this.#start(next);
-    if (this.#loads.size === 0) for (const resolve of this.#idleWaiters.splice(0)) resolve();
+    if (this.#loads.size === 0) this.#idleWaiters.wakeAll();
   }
 
-  /** Z1, Z2. */
+  /** Tells all of them, before anything else happens (PAGER-3). */
+  #tellLoaded(load: Load, read: PageRead): void {
+    const { memory } = this.#options;
+    this.#install(read);
+    const words = memory.words(load.pageId);
+    const base = memory.base(load.pageId);
+    for (const waiter of load.waiters) waiter.pageLoaded(words, base);
+    this.makeRoom(load.pageId);
+  }
+
+  /** Whether it may be evicted (PAGER-1, PAGER-2). */
   #isEvictable(id: number): boolean {
     const { memory, tree } = this.#options;
     if (node.level(memory.words(id), memory.base(id)) !== 0 || tree.isRoot(id)) return false;
     return this.#mapping.has(id) && !tree.isDirty(id) && (memory.marks(id) & MARK_RETIRED) === 0 && !this.#pins.has(id);
   }
 
-  async #load(pageId: number): Promise<void> {
+  /** Settles with the load of a page, which begins if it is not under way. */
+  #load(pageId: number): Promise<void> {
     const load = this.#loads.get(pageId);
-    if (load !== undefined) return settledWell(load);
-    await new Promise<void>((resolve, reject) => {
+    if (load !== undefined) return ended(load);
+    return new Promise((resolve, reject) => {
       this.whenLoaded(pageId, { pageLoaded: () => resolve(), pageFailed: reject });
     });
   }
 
+  #newRead(): PageRead {
+    const { file, memory } = this.#options;
+    // A page of one unit and what its image adds, not aligned.
+    return new PageRead(alignUp(memory.nodeBytes + 64, file.alignment.offset) + file.alignment.offset);
+  }
+
   /** False when as many reads as may be are under way. */
   #start(load: Load): boolean {
-    const { file, memory } = this.#options;
+    const { queue, file } = this.#options;
     if (this.#free.length === 0 && this.#slots.length < READS_AT_ONCE) {
-      // A page of one unit and what its image adds, not aligned.
-      const bytes = alignUp(memory.nodeBytes + 64, file.alignment.offset) + file.alignment.offset;
-      this.#free.push(this.#slots.push(new Slot(bytes)) - 1);
+      this.#free.push(this.#slots.push(this.#newRead()) - 1);
     }
     const index = this.#free.pop();
     if (index === undefined) return false;
-    const slot = this.#slots[index] as Slot;
-    const { lengthBytes } = this.#spanOf(load.pageId, this.#mapping);
-    slot.load = load;
-    slot.mapping = this.#mapping;
-    slot.retried = false;
-    slot.current = lengthBytes <= slot.buffer.byteLength ? slot.buffer : allocateAligned(lengthBytes);
-    this.#submit(index, slot);
+    const read = this.#slots[index] as PageRead;
+    read.load = load;
+    read.aimAt(file, load.pageId, this.#mapping);
+    read.submit(queue, file, this, index);
     return true;
   }
 
-  #submit(index: number, slot: Slot): void {
-    const { queue, file } = this.#options;
-    assert(slot.load !== null && slot.mapping !== null, 'a page is read from where a mapping has it');
-    const { start, lengthBytes } = this.#spanOf(slot.load.pageId, slot.mapping);
-    const accepted = queue.submitRead(file, slot.current, 0, lengthBytes, start, this, index);
-    assert(accepted, 'the queue has room for the reads of pages');
+  /** What is wrong with the image that was read, or null; also null when not all of it is there (PAGER-4). */
+  #wrongPage(read: PageRead, transferred: number): string | null {
+    if (!read.isThere(transferred)) return null;
+    const fault = pageFault(read.current, read.at, read.lengthBytes, read);
+    return fault === 'tag' && this.#options.planted.uncheckedTag === true ? null : fault;
   }
 
-  /** The bytes of the file that cover the image. */
-  #spanOf(pageId: number, mapping: Mapping): { start: number; lengthBytes: number } {
-    assert(mapping.has(pageId), 'a page that is absent is in the checkpoint');
-    const { offset: unit } = this.#options.file.alignment;
-    const fileOffset = mapping.fileOffsetOf(pageId);
-    const start = alignDown(fileOffset, unit);
-    return { start, lengthBytes: alignUp(fileOffset + mapping.imageBytesOf(pageId), unit) - start };
+  /** @param wrong what `#wrongPage` said */
+  #failureOf(read: PageRead, transferred: number, wrong: string | null): Error {
+    const where = `the index page at byte ${read.fileOffset} of ${this.#options.file.path}`;
+    return wrong === null ? transferError(where, transferred) : corrupt(`${where} is damaged (${wrong})`);
   }
 
-  /** Z4. */
-  #faultOf(pageId: number, mapping: Mapping, buffer: AlignedBuffer, result: number): Error | null {
-    const { file, planted } = this.#options;
-    const entry = mapping.entryOf(pageId);
-    const where = `the index page at byte ${entry.fileOffset} of ${file.path}`;
-    if (result < 0) {
-      const cause = new SystemCallError('read', result, where);
-      return new AiokvError('ERR_AIOKV_IO', `${where} cannot be read: ${cause.message}`, { cause });
-    }
-    const at = entry.fileOffset % file.alignment.offset;
-    if (result < at + entry.imageBytes) return corrupt(`${where} lies behind the end of the file`);
-    const fault = pageFault(buffer, at, entry.imageBytes, entry);
-    if (fault === null || (fault === 'tag' && planted.uncheckedTag === true)) return null;
-    return corrupt(`${where} is damaged (${fault})`);
-  }
-
-  #install(pageId: number, mapping: Mapping, buffer: AlignedBuffer): void {
+  #install(read: PageRead): void {
     const { memory } = this.#options;
-    memory.admit(pageId);
-    this.#decode(pageId, mapping, buffer, memory.words(pageId), memory.base(pageId));
-    memory.mark(pageId, MARK_USED);
+    memory.admit(read.pageId);
+    this.#decode(read, memory.words(read.pageId), memory.base(read.pageId));
+    memory.mark(read.pageId, MARK_USED);
   }
 
-  #decode(pageId: number, mapping: Mapping, buffer: AlignedBuffer, words: Uint32Array, base: number): void {
-    const { memory, file } = this.#options;
-    const capacity = memory.units(pageId) * memory.unitWords;
-    const at = mapping.fileOffsetOf(pageId) % file.alignment.offset;
-    const fits = decodePage(buffer, at, words, base, capacity);
+  #decode(read: PageRead, words: Uint32Array, base: number): void {
+    const { memory } = this.#options;
+    const capacity = memory.units(read.pageId) * memory.unitWords;
+    const fits = decodePage(read.current, read.at, words, base, capacity);
     assert(fits && node.level(words, base) === 0, 'a whole image of a leaf is one');
     node.setBirth(words, base, 0);
   }
 }
 
-/** Settles with the load, whatever comes of it. */
-function settled(load: Load): Promise<void> {
-  return new Promise((resolve) => load.waiters.push({ pageLoaded: () => resolve(), pageFailed: () => resolve() }));
-}
-
-function settledWell(load: Load): Promise<void> {
+/** Settles with the load. */
+function ended(load: Load): Promise<void> {
   return new Promise((resolve, reject) => load.waiters.push({ pageLoaded: () => resolve(), pageFailed: reject }));
-}
-
-/** Bytes read, or a negative error number, as `complete` gets it. */
-function transferSync(queue: Queue, file: DirectFile, buffer: AlignedBuffer, offset: number, length: number): number {
-  try {
-    return queue.readSync(file, buffer, { offset, length });
-  } catch (error) {
-    if (error instanceof SystemCallError) return error.errno;
-    throw error;
-  }
 }

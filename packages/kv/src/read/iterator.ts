@@ -19,6 +19,7 @@ import { isInPieces, lengthOf } from '../format/index-entry.ts';
 import { Entry } from '../tree/index.ts';
 import type { IndexCursor } from '../index/index-cursor.ts';
 import type { IndexSnapshot } from '../index/key-index.ts';
+import type { EncodedRange } from './range.ts';
 
 /** What an iterator needs of the part of the store that made it: see range-reads.ts. */
 export interface IteratorHost {
@@ -26,14 +27,6 @@ export interface IteratorHost {
   valuesAt(keys: readonly Buffer[], entries: readonly Entry[]): Promise<Buffer[]>;
   /** The iterator is at its end. */
   forget(iterator: StoreIterator): void;
-}
-
-/** A range with its bounds as bytes; at most one of each pair is set. */
-export interface EncodedRange {
-  readonly lower: { readonly key: Uint8Array; readonly inclusive: boolean } | null;
-  readonly upper: { readonly key: Uint8Array; readonly inclusive: boolean } | null;
-  readonly reverse: boolean;
-  readonly limit: number;
 }
 
 /** The first batch is small, so that a look at a few entries reads few; later ones fill the queue. */
@@ -68,9 +61,9 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
   #loading: Promise<Row[]> | null = null;
   readonly #callers = new Fifo<Caller>();
   #isAnswering = false;
-  /** ITERATOR-1. */
+  /** See ITERATOR-1. */
   #isOver = false;
-  /** ITERATOR-2. Why it ended before the last entry, if the store was closed. */
+  /** Why it ended before the last entry, if the store was closed (ITERATOR-2). */
   #closed: Error | null = null;
 
   /** @internal Iterators are made by `Store.iterator`. */

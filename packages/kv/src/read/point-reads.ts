@@ -190,7 +190,7 @@ export class PointReads {
         slice.forEach((key, i) => {
           this.#lookUp(snapshot.find(key, key.length, this.#entry), result, i, key, key.length);
         });
-        values.push(...(await result.promise));
+        for (const value of await result.promise) values.push(value);
         requireOpen();
       }
     } finally {

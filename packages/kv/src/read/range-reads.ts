@@ -2,15 +2,13 @@
  * The iterators of a store that are not at their end, and what they have in common: where their values come from, and
  * that they end with the store.
  */
-import { AiokvTypeError } from '@aiokv/core';
-import { createKeyScratch, encodeKey } from '../format/keys.ts';
-import type { Bytes } from '../format/keys.ts';
 import type { KeyIndex } from '../index/key-index.ts';
-import type { RangeOptions } from '../options.ts';
 import type { Entry } from '../tree/index.ts';
 import { StoreIterator } from './iterator.ts';
-import type { EncodedRange, IteratorHost } from './iterator.ts';
+import type { IteratorHost } from './iterator.ts';
 import type { PointReads } from './point-reads.ts';
+import { encodeRange } from './range.ts';
+import type { RangeOptions } from './range.ts';
 
 export class RangeReads implements IteratorHost {
   readonly #index: KeyIndex;
@@ -22,10 +20,10 @@ export class RangeReads implements IteratorHost {
     this.#points = points;
   }
 
-  /** @param range as the options were checked */
-  iterator(range: RangeOptions): StoreIterator {
-    const encoded = encodeRange(range);
-    const iterator = new StoreIterator(this, this.#index.snapshot(), encoded);
+  /** Throws what is wrong with the options: see `encodeRange`. */
+  iterator(options: Partial<RangeOptions> | undefined): StoreIterator {
+    const range = encodeRange(options);
+    const iterator = new StoreIterator(this, this.#index.snapshot(), range);
     this.#open.add(iterator);
     return iterator;
   }
@@ -43,24 +41,4 @@ export class RangeReads implements IteratorHost {
   valuesAt(keys: readonly Buffer[], entries: readonly Entry[]): Promise<Buffer[]> {
     return this.#points.valuesAt(keys, entries);
   }
-}
-
-function encodeRange(options: RangeOptions): EncodedRange {
-  const scratch = createKeyScratch();
-  const toBound = (key: Bytes | undefined, inclusive: boolean): EncodedRange['lower'] =>
-    key === undefined ? null : { key: scratch.slice(0, encodeKey(key, scratch)), inclusive };
-  for (const [one, other] of [
-    ['gt', 'gte'],
-    ['lt', 'lte'],
-  ] as const) {
-    if (options[one] !== undefined && options[other] !== undefined) {
-      throw new AiokvTypeError('ERR_AIOKV_INVALID_OPTION', `iterator: give ${one} or ${other}, not both`);
-    }
-  }
-  return {
-    lower: toBound(options.gt, false) ?? toBound(options.gte, true),
-    upper: toBound(options.lt, false) ?? toBound(options.lte, true),
-    reverse: options.reverse,
-    limit: options.limit,
-  };
 }

@@ -1,8 +1,8 @@
 /**
  * The checks that stand between the device and the caller of a read. docs/format.md says what each field is for.
  *
- * CHECK-1. A record is taken only if it is whole, of the key that was asked for, and what was expected at its place:
- *   the put of a value, or the fragment that a table means (V2 of extent.ts).
+ * WHOLE-1. A record is taken only if it is whole, of the key that was asked for, and what was expected at its place:
+ *     the put of a value, or the fragment that a table means.
  */
 import type { Piece } from '../format/extent.ts';
 import { RecordKind, keyEquals, kindOf, recordFault } from '../format/record.ts';
@@ -19,7 +19,7 @@ export interface WantedRecord {
   readonly sequence: number;
 }
 
-/** CHECK-1. What the record at `at` is instead of what is wanted, in words that follow its name; or null. */
+/** What the record at `at` is instead of what is wanted, in words that follow its name; or null (WHOLE-1). */
 export function wrongRecord(block: Block, at: number, wanted: WantedRecord): string | null {
   const fault = recordFault(block, at, wanted.lengthBytes);
   if (fault !== null) return `is damaged (${fault})`;

@@ -57,7 +57,7 @@ const SLOT_BYTES = 8192;
 const SECTORS_BYTES = 8192;
 /** Buffers for long records that are kept. */
 const LONG_BUFFERS = 8;
-/** READ-2. */
+/** See READ-2. */
 const FRAGMENTS_IN_FLIGHT = 4;
 /** Fragments that are copied from memory before others have their turn. */
 const FRAGMENTS_FROM_MEMORY = 8;

@@ -79,7 +79,7 @@ export class Assembly {
   }
 }
 
-/** V2. What is wrong with a record that was found whole and with the right key, or null when it is the fragment that is meant. */
+/** What is wrong with a record that was found whole and with the right key, or null when it is the fragment that is meant. */
 export function fragmentFault({ view }: Block, at: number, fragment: Piece, sequence: number): string | null {
   if (kindOf(view, at) !== RecordKind.piece) return 'kind';
   if (checkOf(view, at) !== fragment.check) return 'another check';
