@@ -48,7 +48,7 @@ import {
   readSegmentHeader,
   segmentHash,
 } from '../../packages/kv/src/format/segment.ts';
-import { encodeSuperblock, readSuperblock, superblockHash } from '../../packages/kv/src/format/superblock.ts';
+import { encodeSuperblock, isCopy, readSuperblock, superblockHash } from '../../packages/kv/src/format/superblock.ts';
 import type { Superblock } from '../../packages/kv/src/format/superblock.ts';
 import type { Block } from '../../packages/kv/src/format/words.ts';
 
@@ -194,7 +194,7 @@ test('superblock', (t) => {
     formatVersion: 1,
     compatibleFeatures: 1n,
     readOnlyCompatibleFeatures: 2n,
-    incompatibleFeatures: 3n,
+    incompatibleFeatures: 7n,
     uuid,
     geometry: { pageBytes: 4096, writeAlignment: 4096, segmentBytes: 4_194_304, headerBytes: 262_144 },
     maxKeyBytes: 4096,
@@ -211,13 +211,24 @@ test('superblock', (t) => {
       lastSequence: sequence(2 ** 33),
     },
   };
-  const hash = encodeSuperblock(target, superblock);
-  t.is(golden('superblock', target.bytes.subarray(0, 512)), dump(target.bytes.subarray(0, 512)));
+  const hash = encodeSuperblock(target, superblock, 2);
+  t.is(golden('superblock', target.bytes.subarray(0, 544)), dump(target.bytes.subarray(0, 544)));
   t.deepEqual(readSuperblock(target), superblock);
   t.is(superblockHash(target), hash);
+  t.true(isCopy(target, superblock, 2));
+  t.false(isCopy(target, superblock, 1));
   const open = block(4096);
-  encodeSuperblock(open, { ...superblock, logEnd: null });
+  encodeSuperblock(open, { ...superblock, logEnd: null }, 1);
   t.is(readSuperblock(open)?.logEnd, null);
+  open.bytes.set(target.bytes.subarray(512), 512);
+  t.false(isCopy(open, superblock, 2), 'the number of another superblock');
+  // What 0.1 wrote.
+  const old = { ...superblock, incompatibleFeatures: 3n };
+  const first = block(4096);
+  encodeSuperblock(first, old, 1);
+  t.is(golden('superblock-0.1', first.bytes.subarray(0, 512)), dump(first.bytes.subarray(0, 512)));
+  t.true(first.bytes.subarray(512).every((byte) => byte === 0));
+  t.true([0, 1, 2, 3].every((copy) => isCopy(first, old, copy)));
 });
 
 test('index page', (t) => {

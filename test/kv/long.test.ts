@@ -453,7 +453,7 @@ test('a store of a version without extents gets them, one of a later version is 
       const block = windowOf({ bytes, view: new DataView(bytes.buffer) }, copy * 64 * KIB, 4096);
       const superblock = readSuperblock(block);
       if (superblock === null) throw new Error('there is no superblock');
-      encodeSuperblock(block, { ...superblock, incompatibleFeatures, maxValueBytes });
+      encodeSuperblock(block, { ...superblock, incompatibleFeatures, maxValueBytes }, copy);
       disk.writeRaw(PATH, copy * 64 * KIB, block.bytes);
     }
   };
@@ -464,6 +464,6 @@ test('a store of a version without extents gets them, one of a later version is 
   store = await openOn(disk);
   t.true(same(await store.get('value'), bytesOf(1, MIB)));
   await store.close();
-  rewrite(5n, 64 * MIB);
+  rewrite(9n, 64 * MIB);
   await t.throwsAsync(openOn(disk), { code: 'ERR_AIOKV_FORMAT_NEWER' });
 });

@@ -31,7 +31,7 @@ import type { DirectFile, Platform } from '@aiokv/aio';
 import { maxValueBytes } from '../format/extent.ts';
 import { MAX_FRAME_BYTES } from '../format/frame.ts';
 import { MAX_KEY_BYTES } from '../format/record.ts';
-import { COMPARATOR_BYTEWISE, FEATURE_EXTENTS, FORMAT_VERSION } from '../format/superblock.ts';
+import { COMPARATOR_BYTEWISE, FEATURE_COPY_NUMBERS, FEATURE_EXTENTS, FORMAT_VERSION } from '../format/superblock.ts';
 import type { Geometry, Superblock } from '../format/superblock.ts';
 import { attempt, hasCode } from '../failure/system-failure.ts';
 import { Flusher } from './flusher.ts';
@@ -238,7 +238,7 @@ function firstSuperblock(geometry: Geometry): Superblock {
     formatVersion: FORMAT_VERSION,
     compatibleFeatures: 0n,
     readOnlyCompatibleFeatures: 0n,
-    incompatibleFeatures: FEATURE_EXTENTS,
+    incompatibleFeatures: FEATURE_EXTENTS | FEATURE_COPY_NUMBERS,
     uuid: randomBytes(16),
     geometry,
     maxKeyBytes: MAX_KEY_BYTES,

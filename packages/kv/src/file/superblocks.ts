@@ -1,17 +1,24 @@
 /**
  * The four copies of the superblock: reads the one that counts, writes the next. The bytes are
- * format/superblock.ts; the rule which copy counts is stated there.
+ * format/superblock.ts; what a reader checks is said in docs/format.md, "Superblock".
+ *
+ * SB1. A copy that cannot be read is as good as a damaged one: the others decide.
+ * SB2. Two equal copies, at places of their own, are needed for a superblock to count.
+ * SB3. What counts names what was there before it. Two pairs that do not are of two histories: part of the file
+ *      was restored, or copied from elsewhere.
  */
-import { AiokvError, MIB, isPowerOfTwo } from '@aiokv/core';
+import { AiokvError, MIB, SystemCallError, isPowerOfTwo } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
 import {
   COMPARATOR_BYTEWISE,
+  FEATURE_COPY_NUMBERS,
   FORMAT_VERSION,
   KNOWN_FEATURES,
   SUPERBLOCK_COPIES,
   encodeSuperblock,
   hasSuperblockMagic,
+  isCopy,
   readSuperblock,
   superblockHash,
   superblockOffset,
@@ -19,6 +26,7 @@ import {
 import type { Superblock } from '../format/superblock.ts';
 import type { Flusher } from './flusher.ts';
 import { corrupt, requireFull } from '../failure/errors.ts';
+import { attempt } from '../failure/system-failure.ts';
 
 /** Bytes in front of slot 0, the same in every store: a reader must find the copies before it knows anything. */
 export const HEADER_BYTES = 256 * 1024;
@@ -33,30 +41,46 @@ export interface LoadedSuperblock {
 /**
  * Reads the superblock that counts.
  *
- * @throws AiokvError ERR_AIOKV_NOT_A_STORE, ERR_AIOKV_FORMAT_NEWER, ERR_AIOKV_CORRUPT
+ * @throws AiokvError ERR_AIOKV_NOT_A_STORE, ERR_AIOKV_FORMAT_NEWER, ERR_AIOKV_CORRUPT, ERR_AIOKV_IO
  */
 export async function loadSuperblock(queue: Queue, file: DirectFile): Promise<LoadedSuperblock> {
-  const blocks = await readCopies(queue, file);
-  const valid = blocks.flatMap((block) => {
-    const superblock = readSuperblock(block);
-    return superblock === null ? [] : [{ superblock, hash: superblockHash(block), isEverywhere: false }];
-  });
-  if (valid.length === 0) {
-    if (!blocks.some(hasSuperblockMagic)) {
+  const { blocks, failures } = await readCopies(queue, file);
+  const valid: { superblock: Superblock; hash: bigint }[] = [];
+  for (const [copy, block] of blocks.entries()) {
+    const superblock = block === null ? null : readSuperblock(block);
+    if (block === null || superblock === null || !isCopy(block, superblock, copy)) continue;
+    valid.push({ superblock, hash: superblockHash(block) });
+  }
+  const countOf = (hash: bigint): number => valid.filter((other) => other.hash === hash).length;
+  const paired = valid.filter(({ hash }) => countOf(hash) >= 2);
+  const counting = paired.sort((a, b) => b.superblock.sequence - a.superblock.sequence)[0];
+  if (counting === undefined) {
+    if (failures.length > 0) throw unreadable(file, failures);
+    if (!blocks.some((block) => block !== null && hasSuperblockMagic(block))) {
       throw new AiokvError('ERR_AIOKV_NOT_A_STORE', `${file.path} is not an aiokv store: open another directory`);
     }
-    throw corrupt(`all ${SUPERBLOCK_COPIES} superblocks of ${file.path} are damaged`);
+    throw corrupt(`no superblock of ${file.path} has two valid copies, of ${SUPERBLOCK_COPIES}`);
   }
-  const supported = ({ hash }: LoadedSuperblock): number => valid.filter((other) => other.hash === hash).length;
-  const counting = valid
-    .filter((copy) => supported(copy) >= 2)
-    .sort((a, b) => b.superblock.sequence - a.superblock.sequence)[0];
-  if (counting === undefined) {
-    throw corrupt(`no superblock of ${file.path} has two valid copies`);
+  const { superblock, hash } = counting;
+  requireKnownFormat(file, superblock);
+  if (!isSane(superblock)) throw corrupt(`the superblock of ${file.path} says what cannot be`);
+  for (const other of paired) {
+    const isForeign =
+      other.superblock.sequence === superblock.sequence
+        ? other.hash !== hash
+        : other.superblock.sequence === superblock.sequence - 1 && other.hash !== superblock.previousHash;
+    if (isForeign) throw corrupt(`the superblocks of ${file.path} are of two histories`);
   }
-  requireKnownFormat(file, counting.superblock);
-  if (!isSane(counting.superblock)) throw corrupt(`the superblock of ${file.path} says what cannot be`);
-  return { ...counting, isEverywhere: supported(counting) === SUPERBLOCK_COPIES };
+  return { superblock, hash, isEverywhere: countOf(hash) === SUPERBLOCK_COPIES };
+}
+
+function unreadable({ path }: DirectFile, failures: readonly Error[]): AiokvError {
+  return new AiokvError(
+    'ERR_AIOKV_IO',
+    `${failures.length} of ${SUPERBLOCK_COPIES} superblocks of ${path} cannot be read, and the others do not say what ` +
+      'the store is: check the device; the kernel log says what is wrong with it',
+    { cause: failures[0] },
+  );
 }
 
 /** Writes a superblock to all copies, two at a time, so that a crash leaves the old one or the new one. */
@@ -67,14 +91,15 @@ export async function saveSuperblock(
   flusher: Flusher,
 ): Promise<bigint> {
   const { headerBytes, writeAlignment } = superblock.geometry;
-  const block = allocateAligned(writeAlignment);
-  const hash = encodeSuperblock(block, superblock);
+  let hash = 0n;
   for (const pair of [
     [0, 1],
     [2, 3],
   ]) {
     await Promise.all(
       pair.map(async (copy) => {
+        const block = allocateAligned(writeAlignment);
+        hash = encodeSuperblock(block, superblock, copy);
         const offset = superblockOffset(headerBytes, copy);
         requireFull('write', await queue.write(file, block, { offset }), writeAlignment, file.path);
       }),
@@ -111,7 +136,13 @@ export class SuperblockKeeper {
   /** Writes the current one with these changes, after whatever is being saved. Durable when it settles. */
   save(changes: Partial<Superblock>): Promise<void> {
     const saved = this.#saving.then(async () => {
-      const next = { ...this.#current, ...changes, sequence: this.#current.sequence + 1, previousHash: this.#hash };
+      const changed = { ...this.#current, ...changes };
+      const next: Superblock = {
+        ...changed,
+        incompatibleFeatures: changed.incompatibleFeatures | FEATURE_COPY_NUMBERS,
+        sequence: this.#current.sequence + 1,
+        previousHash: this.#hash,
+      };
       this.#hash = await saveSuperblock(this.#queue, this.#file, next, this.#flusher);
       this.#current = next;
     });
@@ -120,16 +151,28 @@ export class SuperblockKeeper {
   }
 }
 
-async function readCopies(queue: Queue, file: DirectFile): Promise<AlignedBuffer[]> {
-  const sizeBytes = await file.sizeBytes();
-  const blocks = Array.from({ length: SUPERBLOCK_COPIES }, () => allocateAligned(file.alignment.write));
-  await Promise.all(
-    blocks.map(async (block, copy) => {
-      const offset = superblockOffset(HEADER_BYTES, copy);
-      if (offset < sizeBytes) await queue.read(file, block, { offset });
-    }),
-  );
-  return blocks;
+/** The block of each copy, or null where it cannot be read (SB1). */
+async function readCopies(
+  queue: Queue,
+  file: DirectFile,
+): Promise<{ blocks: readonly (AlignedBuffer | null)[]; failures: readonly SystemCallError[] }> {
+  const sizeBytes = await attempt(`the size of ${file.path} cannot be read`, () => file.sizeBytes());
+  const failures: SystemCallError[] = [];
+  const read = async (copy: number): Promise<AlignedBuffer | null> => {
+    const block = allocateAligned(file.alignment.write);
+    const offset = superblockOffset(HEADER_BYTES, copy);
+    if (offset >= sizeBytes) return block;
+    try {
+      await queue.read(file, block, { offset });
+      return block;
+    } catch (error) {
+      if (!(error instanceof SystemCallError)) throw error;
+      failures.push(error);
+      return null;
+    }
+  };
+  const blocks = await Promise.all(Array.from({ length: SUPERBLOCK_COPIES }, (_, copy) => read(copy)));
+  return { blocks, failures };
 }
 
 /** Whether lengths and places are such that they can be used. Where they lead is looked at where they are followed. */

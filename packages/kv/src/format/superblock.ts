@@ -21,7 +21,13 @@
  *                                         176  0 ...
  *                                         504  XXH64 of bytes 0 to 503
  *    84  longest value u32, 0 in stores without extents
+ *
+ *   512  number of this copy u32            520  XXH64 of bytes 504 to 519
+ *   516  0                                       (both with FEATURE_COPY_NUMBERS)
  * ```
+ *
+ * The first 512 bytes are the same in all copies, and their hash is what a copy is counted by. The number says where a
+ * copy belongs, so that one block which is read, or was written, at the place of another does not count twice.
  *
  * U1. The log end, where it is known, is flushed: whatever a reader misses before it is rot, not a torn
  *     tail. Frames behind it may exist and count too.
@@ -41,9 +47,13 @@ export const COMPARATOR_BYTEWISE = 1;
 export const FEATURE_EXTENTS = 1n;
 /** ... there is a checkpoint, without which the log is not the whole store. */
 export const FEATURE_CHECKPOINT = 2n;
-export const KNOWN_FEATURES = FEATURE_EXTENTS | FEATURE_CHECKPOINT;
+/** ... each copy says which it is. Set by every writer; missing in what 0.1 wrote. */
+export const FEATURE_COPY_NUMBERS = 4n;
+export const KNOWN_FEATURES = FEATURE_EXTENTS | FEATURE_CHECKPOINT | FEATURE_COPY_NUMBERS;
 const MAGIC = 'AIOKV\0SB';
 const HASH_AT = 504;
+const NUMBER_AT = 512;
+const NUMBER_HASH_AT = 520;
 
 /** Sizes fixed when the store was made. */
 export interface Geometry {
@@ -91,8 +101,8 @@ export function superblockOffset(headerBytes: number, index: number): number {
   return (headerBytes / SUPERBLOCK_COPIES) * index;
 }
 
-/** Writes the superblock into a zeroed block and returns its hash. */
-export function encodeSuperblock(block: Block, superblock: Superblock): bigint {
+/** Writes a copy of the superblock into a zeroed block and returns its hash, which is that of all copies. */
+export function encodeSuperblock(block: Block, superblock: Superblock, copy: number): bigint {
   const { bytes, view } = block;
   bytes.set(Buffer.from(MAGIC, 'latin1'), 0);
   view.setUint32(8, superblock.formatVersion, true);
@@ -124,6 +134,10 @@ export function encodeSuperblock(block: Block, superblock: Superblock): bigint {
   }
   writeU53(view, 168, superblock.logStart.lastSequenceBefore);
   writeXxh64(bytes.subarray(0, HASH_AT), view, HASH_AT);
+  if ((superblock.incompatibleFeatures & FEATURE_COPY_NUMBERS) !== 0n) {
+    view.setUint32(NUMBER_AT, copy, true);
+    writeXxh64(bytes.subarray(HASH_AT, NUMBER_HASH_AT), view, NUMBER_HASH_AT);
+  }
   return readU64(view, HASH_AT);
 }
 
@@ -168,6 +182,15 @@ export function readSuperblock(block: Block): Superblock | null {
     },
     logEnd: view.getUint32(132, true) === 1 ? { link, lastSequence: readU53(view, 160) as Sequence } : null,
   };
+}
+
+/** Whether a block that holds this superblock is the copy that belongs where it was read. */
+export function isCopy({ bytes, view }: Block, { incompatibleFeatures }: Superblock, copy: number): boolean {
+  if ((incompatibleFeatures & FEATURE_COPY_NUMBERS) === 0n) return true;
+  return (
+    view.getUint32(NUMBER_AT, true) === copy &&
+    matchesXxh64(bytes.subarray(HASH_AT, NUMBER_HASH_AT), view, NUMBER_HASH_AT)
+  );
 }
 
 /** The hash by which the next superblock names this one. */
