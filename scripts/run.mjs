@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { ROOT, setup } from './setup.mjs';
+import { runSuite } from './test.mjs';
 
 const SOURCE = ['--import=tsx', '--conditions=@aiokv/source'];
 
@@ -13,19 +14,22 @@ const commands = {
   'bench:regress': [...SOURCE, join(ROOT, 'benchmarks/regress/main.ts')],
   qualify: [...SOURCE, join(ROOT, 'packages/aio/src/qualify-cli.ts')],
   soak: [...SOURCE, join(ROOT, 'test/soak/main.ts')],
-  test: [join(ROOT, 'node_modules/ava/entrypoints/cli.mjs')],
 };
 
 const [name, ...rest] = process.argv.slice(2);
-if (!Object.hasOwn(commands, name)) {
-  console.error(`usage: node scripts/run.mjs ${Object.keys(commands).join('|')} [arguments]`);
+if (name !== 'test' && !Object.hasOwn(commands, name)) {
+  console.error(`usage: node scripts/run.mjs test|${Object.keys(commands).join('|')} [arguments]`);
   process.exit(2);
 }
 setup();
-const child = spawn(process.execPath, [...commands[name], ...rest], { cwd: ROOT, stdio: 'inherit' });
-// A terminal sends Ctrl-C to the child as well; passed on, it would arrive twice and cut the child's clearing up short.
+// Ctrl-C reaches the children of a terminal by itself; passed on, it would arrive twice and cut their clearing up short.
 process.on('SIGINT', () => {});
-process.on('SIGTERM', () => child.kill('SIGTERM'));
-child.on('exit', (code, signal) => {
-  process.exitCode = signal === null ? code : 1;
-});
+if (name === 'test') {
+  process.exitCode = await runSuite(rest);
+} else {
+  const child = spawn(process.execPath, [...commands[name], ...rest], { cwd: ROOT, stdio: 'inherit' });
+  process.on('SIGTERM', () => child.kill('SIGTERM'));
+  child.on('exit', (code, signal) => {
+    process.exitCode = signal === null ? code : 1;
+  });
+}

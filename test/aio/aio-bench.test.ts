@@ -13,6 +13,7 @@ import { UsageError, formatSize, parseOptions, parseSize, usage } from '../../be
 import type { Options } from '../../benchmarks/aio-bench/options.ts';
 import { formatText, medians } from '../../benchmarks/aio-bench/report.ts';
 import type { Row } from '../../benchmarks/aio-bench/report.ts';
+import { skipWhere } from '../helpers/skip.ts';
 
 const MAIN = resolve('benchmarks/aio-bench/main.ts');
 const NODE_ARGUMENTS = [`--import=${import.meta.resolve('tsx')}`, '--conditions=@aiokv/source', MAIN];
@@ -381,11 +382,9 @@ test('a report that is none, or of nothing, is refused', (t) => {
   t.throws(() => parseFioReport(REPORT.replace('"total_ios" : 36096', '"total_ios" : 0')), { message: /nothing/ });
 });
 
-test.serial('fio runs beside a measurement, and its CPU time is that of all its threads', async (t) => {
-  if (!(await isFioInstalled())) {
-    t.pass('fio is not installed');
-    return;
-  }
+const withFio = skipWhere((await isFioInstalled()) ? null : 'fio is not installed', test.serial);
+
+withFio('fio runs beside a measurement, and its CPU time is that of all its threads', async (t) => {
   await inDirectory(async (directory) => {
     const path = join(directory, 'data');
     const common = ['--filename', path, '--size', '4M', '--runtime', '0.3', '--iodepth', '8', '--vs-fio'];

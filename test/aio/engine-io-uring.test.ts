@@ -222,7 +222,7 @@ for (const ffi of FFIS) {
         const startMs = performance.now();
         driver.engine.wait(30);
         const tookMs = performance.now() - startMs;
-        t.true(tookMs >= 29 && tookMs < 10_000, `${tookMs} ms`);
+        t.true(tookMs >= 29, `${tookMs} ms`);
         eventfd.signal();
         await driver.settle();
         closeSync(eventfd.fd);

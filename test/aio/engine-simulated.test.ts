@@ -1,6 +1,6 @@
 /** The simulated disk: the suite of all engines, and what only it can do. */
 import { Queue, SimulatedDisk, allocateAligned } from '@aiokv/aio';
-import type { AlignedBuffer, DirectFile } from '@aiokv/aio';
+import type { DirectFile } from '@aiokv/aio';
 import { Random } from '@aiokv/core';
 import test from 'ava';
 import { spawnSync } from 'node:child_process';
@@ -291,18 +291,3 @@ test('misspelt options are refused', (t) => {
   t.throws(() => new SimulatedDisk({ sead: 1 } as never), { code: 'ERR_AIOKV_INVALID_OPTION' });
   t.throws(() => new SimulatedDisk({ latencyTurns: 0 }), { code: 'ERR_AIOKV_INVALID_OPTION' });
 });
-
-test('five thousand images take seconds', async (t) => {
-  const { disk, file, queue, random } = await boot(16);
-  await Promise.all(Array.from({ length: 32 }, (_, i) => queue.write(file, random16(random), { offset: i * BLOCK })));
-  const started = performance.now();
-  for (let i = 0; i < 5000; i++) disk.powerCut('torn', random);
-  t.true(performance.now() - started < 5000);
-  await queue.close();
-});
-
-function random16(random: Random): AlignedBuffer {
-  const buffer = allocateAligned(BLOCK);
-  random.fill(buffer.bytes);
-  return buffer;
-}

@@ -34,6 +34,7 @@ import { rawHarness } from './harness-raw.ts';
 import { harness } from './harness.ts';
 import type { HarnessEngine } from './harness.ts';
 import { isLoadable } from './loadable.ts';
+import { knowsNowait } from './nowait-available.ts';
 import { PlainTree } from './plain-tree.ts';
 import type { Ended } from './plain-tree.ts';
 import { whyNoUring } from './uring-available.ts';
@@ -52,10 +53,12 @@ interface Listed {
   readonly whyNot: (ffi: 'ffi-napi' | 'koffi') => string | null;
 }
 
+const NOWAIT = await knowsNowait();
+
 /** One entry for each engine of this system. */
 const ENGINES: readonly Listed[] = [
-  { engine: 'libaio', nowait: true, poll: true, requests: REQUESTS, whyNot: () => null },
-  { engine: 'io_uring', nowait: true, poll: true, requests: REQUESTS, whyNot: whyNoUring },
+  { engine: 'libaio', nowait: NOWAIT, poll: true, requests: REQUESTS, whyNot: () => null },
+  { engine: 'io_uring', nowait: NOWAIT, poll: true, requests: REQUESTS, whyNot: whyNoUring },
   { engine: 'posix', nowait: false, poll: false, requests: REQUESTS / 5, whyNot: () => null },
   { engine: 'threads', nowait: false, poll: false, requests: REQUESTS, whyNot: () => null },
 ];
@@ -101,7 +104,7 @@ harness(test, {
   name: 'libaio, system calls',
   engine: 'libaio',
   platform: linuxPlatform({ useLibaio: false, forceSyscalls: true }),
-  nowait: true,
+  nowait: NOWAIT,
   poll: true,
   requests: 0,
 });

@@ -205,7 +205,7 @@ for (const name of ['koffi', 'ffi-napi'] as const) {
       const startMs = performance.now();
       bench.ring.wait(1, 30);
       const tookMs = performance.now() - startMs;
-      t.true(tookMs >= 29 && tookMs < 10_000, `${tookMs} ms`);
+      t.true(tookMs >= 29, `${tookMs} ms`);
       for (let i = 0; i < 5; i++) bench.read(i, allocateAligned(BLOCK), i);
       bench.submit(0, 1, 2, 3, 4);
       bench.ring.wait(5, Infinity);

@@ -37,9 +37,7 @@ for (const ffi of ['ffi-napi', 'koffi'] as const) {
   const title = `this disk takes reads and overwrites without blocking, and blocks on appends (${ffi})`;
   (isLoadable(ffi) ? test.serial : test.skip)(title, async (t) => {
     const directory = directoryOf(t);
-    const startMs = performance.now();
     const qualification = await qualifyFile(directory, { ffi });
-    t.true(performance.now() - startMs < 15_000);
     checkFigures(t, qualification);
     const { requests, nowait } = qualification.figures as QualificationFigures;
     t.false(requests.read.blocks, JSON.stringify(requests.read));

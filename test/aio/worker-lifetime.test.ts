@@ -15,6 +15,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import test from 'ava';
 import type { ExecutionContext } from 'ava';
+import { seedOf } from '../helpers/seed.ts';
 import { isLoadable } from './loadable.ts';
 import { PlainTree } from './plain-tree.ts';
 import type { ChurnArguments, ChurnReport } from './worker-churn.ts';
@@ -48,11 +49,11 @@ type Churn = Omit<ChurnArguments, 'path' | 'seed'>;
 
 /** Ends workers in a process whose main thread uses `ffi`; what must hold however they end is checked here. */
 async function churn(t: ExecutionContext, ffi: string, { ending, workers }: Churn): Promise<ChurnReport> {
-  const seed = Date.now() % 1_000_000;
+  const seed = seedOf('AIOKV_WORKER_SEED');
   const args: ChurnArguments = { path: join(directory, 'data'), ending, workers, seed };
   const run = (): ReturnType<PlainTree['run']> =>
     tree.run('worker-churn', [JSON.stringify(args)], { env: { AIOKV_FFI: ffi }, patienceMs: 90_000 * TIMES });
-  t.log(`seed ${seed}`);
+  t.log(`AIOKV_WORKER_SEED=${seed}`);
   let ended = await run();
   for (let attempt = 1; ending === 'starting' && isEndOfKoffi(ended) && attempt < ATTEMPTS; attempt++) {
     t.log('koffi took the process down: once more');

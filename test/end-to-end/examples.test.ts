@@ -1,13 +1,18 @@
 /** The examples run as their first lines say, print what they should, and leave nothing behind. */
 import { spawnSync } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import type { ExecutionContext } from 'ava';
+import { Random } from '@aiokv/core';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+
+/** Always the same. */
+function randomBytes(count: number): Buffer {
+  return Buffer.from(new Random(count).fill(new Uint8Array(count)).buffer);
+}
 
 interface Example {
   /** What it is called with; default: the directory. */

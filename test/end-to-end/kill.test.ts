@@ -10,10 +10,11 @@ import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import { Random } from '@aiokv/core';
 import { open } from '@aiokv/kv';
+import { seedOf } from '../helpers/seed.ts';
 import { sizeOf, valueOf } from './batches.ts';
 
 const KILLS = Number(process.env['AIOKV_KILLS'] ?? 15);
-const SEED = Number(process.env['AIOKV_KILL_SEED'] ?? Date.now() % 1_000_000);
+const SEED = seedOf('AIOKV_KILL_SEED');
 const writer = fileURLToPath(new URL('./writer.ts', import.meta.url));
 
 /** Runs the writer until it is killed; returns the batches that it said were acknowledged. */
@@ -55,16 +56,16 @@ for (const durability of ['flushed', 'written'] as const) {
         const found = new Map<number, number>();
         for await (const [key, value] of store.iterator()) {
           const n = Number(key.toString().split(':')[0]);
-          if (value.toString() !== valueOf(n)) t.fail(`seed ${SEED}: ${key.toString()} has other bytes`);
+          if (value.toString() !== valueOf(n)) t.fail(`AIOKV_KILL_SEED=${SEED}: ${key.toString()} has other bytes`);
           found.set(n, (found.get(n) ?? 0) + 1);
           first = Math.max(first, n + 1);
         }
-        for (const [n, count] of found) if (count !== sizeOf(n)) t.fail(`seed ${SEED}: batch ${n} is torn`);
-        for (const n of acknowledged) if (!found.has(n)) t.fail(`seed ${SEED}: batch ${n} is lost`);
+        for (const [n, count] of found) if (count !== sizeOf(n)) t.fail(`AIOKV_KILL_SEED=${SEED}: batch ${n} is torn`);
+        for (const n of acknowledged) if (!found.has(n)) t.fail(`AIOKV_KILL_SEED=${SEED}: batch ${n} is lost`);
         await store.close();
       }
       t.true(acknowledged.size > KILLS * 10, `only ${acknowledged.size} batches were acknowledged`);
-      t.log(`${KILLS} kills, ${acknowledged.size} batches acknowledged, seed ${SEED}`);
+      t.log(`${KILLS} kills, ${acknowledged.size} batches acknowledged, AIOKV_KILL_SEED=${SEED}`);
     } finally {
       await rm(directory, { recursive: true, force: true });
     }

@@ -16,7 +16,7 @@ type Declare = (title: string, implementation: Implementation<[]>) => void;
  *
  * @param declare another of ava's functions, such as `test.serial`
  */
-function skipWhere(why: string | null, declare: Declare = test): Declare {
+export function skipWhere(why: string | null, declare: Declare = test): Declare {
   if (why === null) return declare;
   return (title) => {
     test.skip(`${title}: ${why}`, () => undefined);

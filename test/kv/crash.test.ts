@@ -4,12 +4,13 @@
  * shows it again, with AIOKV_CRASH_STEPS, AIOKV_CRASH_CUTS, and AIOKV_CRASH_PLANTED where a defect was planted.
  */
 import test from 'ava';
+import { seedOf } from '../helpers/seed.ts';
 import { explore, exploreCase } from './crash/explorer.ts';
 import type { Exploration } from './crash/explorer.ts';
 import { parseKept } from './crash/shrink.ts';
 
 const IMAGES = Number(process.env['AIOKV_CRASH_IMAGES'] ?? 20_000);
-const SEED = Number(process.env['AIOKV_CRASH_SEED'] ?? 1);
+const SEED = seedOf('AIOKV_CRASH_SEED');
 const STEPS = process.env['AIOKV_CRASH_STEPS'];
 const CUTS = Number(process.env['AIOKV_CRASH_CUTS'] ?? 0);
 

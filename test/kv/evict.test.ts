@@ -6,6 +6,7 @@ import { Random } from '@aiokv/core';
 import { SimulatedDisk, linuxPlatform } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
 import type { RangeOptions, Store, StoreOptions } from '@aiokv/kv';
+import { seedOf } from '../helpers/seed.ts';
 
 interface Place {
   readonly keys: number;
@@ -171,7 +172,7 @@ for (const [name, at] of [
   ['simulated', onSimulated],
   ['linux', onLinux],
 ] as const) {
-  const seed = Number(process.env['AIOKV_EVICT_SEED'] ?? Date.now() % 1_000_000);
+  const seed = seedOf('AIOKV_EVICT_SEED');
 
   test(`${name}: with memory for a tenth of the index every call is right, and memory stays bounded`, (t) =>
     at(seed, async ({ keys, indexBytes, open: openStore }) => {

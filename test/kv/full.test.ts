@@ -3,8 +3,7 @@
  * disk, on a small file system of a loop device where that may be mounted, and under a limit of the size of files.
  * S1 to S3 are those of packages/kv/src/file/slots.ts.
  */
-import { spawnSync } from 'node:child_process';
-import { mkdir, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import test from 'ava';
 import type { ExecutionContext } from 'ava';
@@ -12,6 +11,8 @@ import { KIB, MIB, Random } from '@aiokv/core';
 import { SimulatedDisk, linuxPlatform } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
 import type { Store, StoreOptions } from '@aiokv/kv';
+import { mountSmall, run, whyNoMount } from '../helpers/mount.ts';
+import { skipWhere } from '../helpers/skip.ts';
 import { GEOMETRY } from './crash/explorer.ts';
 
 type Model = Map<string, string>;
@@ -229,27 +230,14 @@ async function useFullPlace(t: ExecutionContext, { directory, makeRoom, cause }:
   await store.close();
 }
 
-const MOUNT_ONE = process.getuid?.() === 0 && run('mkfs.ext4', '-V') === null ? test.serial : test.serial.skip;
+const whereMounted = skipWhere(whyNoMount(), test.serial);
 
-function run(command: string, ...args: string[]): string | null {
-  const { status, error, stderr } = spawnSync(command, args, { encoding: 'utf8' });
-  return status === 0 ? null : `${command}: ${error?.message ?? stderr.trim()}`;
-}
-
-MOUNT_ONE('a small file system that is full', async (t) => {
+whereMounted('a small file system that is full', async (t) => {
   t.timeout(120_000);
   const place = await mkdtemp(resolve('.tmp-full-'));
   const [image, directory] = [join(place, 'image'), join(place, 'mounted')];
-  await writeFile(image, '');
-  await truncate(image, 64 * MIB);
-  await mkdir(directory);
   try {
-    const refused = run('mkfs.ext4', '-q', image) ?? run('mount', '-o', 'loop', image, directory);
-    if (refused !== null) {
-      t.log(`not shown here, no loop device may be mounted: ${refused}`);
-      t.pass();
-      return;
-    }
+    t.is(mountSmall(image, directory, 64 * MIB), null);
     try {
       const foreign = join(directory, 'foreign');
       const cause = { code: 'ENOSPC', message: /free space on the device/ };
@@ -264,24 +252,23 @@ MOUNT_ONE('a small file system that is full', async (t) => {
   }
 });
 
-test.serial('a file that may not grow any more', async (t) => {
+/** The most bytes that this process may make a file of; null, or why that cannot be set. */
+const limit = (bytes: number | 'unlimited'): string | null =>
+  run('prlimit', `--pid=${process.pid}`, `--fsize=${bytes}:`);
+const whereLimited = skipWhere(limit('unlimited'), test.serial);
+
+whereLimited('a file that may not grow any more', async (t) => {
   t.timeout(120_000);
-  const limit = (bytes: number): string | null => run('prlimit', `--pid=${process.pid}`, `--fsize=${bytes}:`);
   const directory = await mkdtemp(resolve('.tmp-full-'));
   try {
-    const refused = limit(24 * MIB);
-    if (refused !== null) {
-      t.log(`not shown here, no limit can be set: ${refused}`);
-      t.pass();
-      return;
-    }
+    t.is(limit(24 * MIB), null);
     const makeRoom = async (): Promise<void> => {
       t.is(limit(40 * MIB), null);
     };
     const cause = { code: 'EFBIG', message: /its size is limited: raise the limit/ };
     await useFullPlace(t, { directory: join(directory, 'store'), makeRoom, cause });
   } finally {
-    run('prlimit', `--pid=${process.pid}`, '--fsize=unlimited:');
+    limit('unlimited');
     await rm(directory, { recursive: true, force: true });
   }
 });

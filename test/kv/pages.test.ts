@@ -7,11 +7,12 @@ import { SimulatedDisk, linuxPlatform } from '@aiokv/aio';
 import type { Platform } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
 import type { Store } from '@aiokv/kv';
+import { seedOf } from '../helpers/seed.ts';
 import { GEOMETRY, explore } from './crash/explorer.ts';
 
 const PAGE_BYTES = [4, 8, 16, 32, 64].map((size) => size * KIB);
 const IMAGES = Number(process.env['AIOKV_CRASH_IMAGES'] ?? 20_000) / 40;
-const SEED = Number(process.env['AIOKV_CRASH_SEED'] ?? 1);
+const SEED = seedOf('AIOKV_CRASH_SEED');
 
 /** Two pages to a segment at least. */
 function sizesOf(pageBytes: number): { pageBytes: number; segmentBytes: number } {

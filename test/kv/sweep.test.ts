@@ -10,10 +10,11 @@
  * A failure is shrunk and names the command that runs just that case, with AIOKV_SWEEP_FAULT and AIOKV_SWEEP_STEPS.
  */
 import test from 'ava';
+import { seedOf } from '../helpers/seed.ts';
 import { parseKept } from './crash/shrink.ts';
 import { describeHistory, historyOf, parseFault, runCase, sweep, withSteps } from './crash/sweep.ts';
 
-const SEED = Number(process.env['AIOKV_SWEEP_SEED'] ?? 1);
+const SEED = seedOf('AIOKV_SWEEP_SEED');
 const HISTORIES = Number(process.env['AIOKV_SWEEP_HISTORIES'] ?? 1000);
 const CASES = process.env['AIOKV_SWEEP_CASES'] ?? '5';
 const FAULT = process.env['AIOKV_SWEEP_FAULT'];

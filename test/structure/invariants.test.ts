@@ -1,6 +1,6 @@
 /**
- * Codes of invariants. One is stated where it is kept, by a line of a comment: the code, a full stop, the sentence. It
- * is cited by its code alone, in comments, in titles of tests and in documents, without the name of the file.
+ * Codes of invariants. One is stated in the opening comment of the file that keeps it: the code, a full stop, the
+ * sentence. It is cited by its code alone, in comments, in titles of tests and in documents, without the file's name.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import { OLD_CODES } from './exceptions.ts';
 import { matches } from './matches.ts';
 import { ROOT, filesBelow } from './sources.ts';
 
-const STATEMENT = /^\s*(?:\/\*\*|\*|\/\/)\s+([A-Z]{2,9}-\d+)\. /gm;
+const STATEMENT = /^ \*\s+([A-Z]{2,9}-\d+)\. /gm;
 const CODE = /(?<![\w-])[A-Z]{2,9}-\d+(?![\w-])/g;
 /** What looks like a code and is the name of a standard. */
 const STANDARDS = ['UTF-8', 'UTF-16', 'ISO-8859', 'SHA-1', 'SHA-256', 'CRC-32', 'POSIX-1'];
@@ -27,7 +27,8 @@ const files = [
 test('every code that is cited is stated, and stated once', (t) => {
   const stated = new Map<string, string[]>();
   for (const { path, text } of files) {
-    for (const [, code] of text.matchAll(STATEMENT)) {
+    const [opening = ''] = text.split(/\*\/|\nimport /, 1);
+    for (const [, code] of opening.matchAll(STATEMENT)) {
       stated.set(code as string, [...(stated.get(code as string) ?? []), path]);
     }
   }

@@ -40,14 +40,11 @@ test('hashes are those of the reference', (t) => {
 });
 
 test('hashes and their remainders are those of 64-bit arithmetic', (t) => {
-  fc.assert(
-    fc.property(fc.maxSafeNat(), fc.integer({ min: 1, max: 2 ** 31 + 1000 }), (value, count) => {
-      const expected = hashInBigInt(value);
-      return hash.of(value).toString() === String(expected) && hash.modulo(count) === Number(expected % BigInt(count));
-    }),
-    { numRuns: 20_000, seed: 1 },
-  );
-  t.pass();
+  const property = fc.property(fc.maxSafeNat(), fc.integer({ min: 1, max: 2 ** 31 + 1000 }), (value, count) => {
+    const expected = hashInBigInt(value);
+    return hash.of(value).toString() === String(expected) && hash.modulo(count) === Number(expected % BigInt(count));
+  });
+  t.notThrows(() => fc.assert(property, { numRuns: 20_000, seed: 1 }));
 });
 
 test('keys are those of the reference', (t) => {

@@ -1,39 +1,12 @@
-/** Whole phases on databases in memory: what operations are done, how fast, and that wrong values are found. */
+/** Whole phases on databases in memory: what operations are done, and that wrong values are found. */
 import test from 'ava';
 import { BasicDb } from '../../benchmarks/ycsb/basic-db.ts';
 import type { Db, Fields, Row } from '../../benchmarks/ycsb/db.ts';
 import { MemoryDb } from '../../benchmarks/ycsb/memory-db.ts';
-import { FORMATS } from '../../benchmarks/ycsb/measurements/result-row.ts';
-import { runPhase } from '../../benchmarks/ycsb/phase.ts';
-import type { PhaseOutcome } from '../../benchmarks/ycsb/phase.ts';
-import { readPropertiesFile } from '../../benchmarks/ycsb/properties-file.ts';
-import { readSettings } from '../../benchmarks/ycsb/settings.ts';
 import { SetupError } from '../../benchmarks/ycsb/setup-error.ts';
+import { phase, valueOf, workload } from './phases.ts';
 
 const LETTERS = ['a', 'b', 'c', 'd', 'e', 'f'] as const;
-
-type Given = Readonly<Record<string, string>>;
-
-interface Ran extends PhaseOutcome {
-  readonly log: readonly string[];
-  readonly text: string;
-}
-
-async function phase(kind: 'load' | 'run', db: Db, given: Given, interrupt?: AbortSignal): Promise<Ran> {
-  const log: string[] = [];
-  const settings = readSettings(new Map(Object.entries({ seed: '1', ...given })));
-  const request = { phase: kind, settings, db, log: (line: string) => void log.push(line) };
-  const outcome = await runPhase(interrupt === undefined ? request : { ...request, interrupt });
-  return { ...outcome, log, text: FORMATS.text(outcome.rows) };
-}
-
-function workload(letter: string, given: Given = {}): Given {
-  return { ...Object.fromEntries(readPropertiesFile(`benchmarks/workloads/workload${letter}`)), ...given };
-}
-
-function valueOf(ran: Ran, metric: string, measurement: string): number {
-  return ran.rows.find((row) => row.metric === metric && row.measurement === measurement)?.value ?? 0;
-}
 
 for (const letter of LETTERS) {
   test(`workload ${letter}: all values are as expected, and operations come in proportion`, async (t) => {
@@ -273,92 +246,12 @@ test('the same seed makes the same operations', async (t) => {
   t.notDeepEqual(await keysOf('7'), await keysOf('8'));
 });
 
-test.serial('a target slows down, evenly', async (t) => {
-  const given = {
-    recordcount: '10',
-    operationcount: '300',
-    threadcount: '4',
-    target: '600',
-    'measurement.interval': 'both',
-  };
-  // On a machine that has other things to do a run may be late; one of five is not.
-  let delayUs = Infinity;
-  let shortestMs = Infinity;
-  for (let attempt = 0; attempt < 5 && !(delayUs < 2000 && shortestMs < 1500); attempt++) {
-    const ran = await phase('run', new BasicDb(), given);
-    const runtimeMs = valueOf(ran, 'OVERALL', 'RunTime(ms)');
-    t.true(runtimeMs >= 480, `${runtimeMs} ms for 500`);
-    shortestMs = Math.min(shortestMs, runtimeMs);
-    delayUs = Math.min(delayUs, valueOf(ran, 'Intended-READ', '50thPercentileLatency(us)'));
-  }
-  t.true(shortestMs < 1500, `${shortestMs} ms for 500`);
-  t.true(delayUs < 2000, `${delayUs} us late`);
-});
-
-test.serial('latency from the intended start shows what a slow operation delayed', async (t) => {
-  class StallingDb extends BasicDb {
-    override async read(): Promise<Fields> {
-      // The first read takes as long as a hundred of the others have time for.
-      if (this.calls.read === 0) await new Promise((resolve) => setTimeout(resolve, 200));
-      return super.read();
-    }
-  }
-  const given = {
-    recordcount: '10',
-    operationcount: '150',
-    target: '500',
-    readproportion: '1',
-    updateproportion: '0',
-    'measurement.interval': 'both',
-  };
-  let readUs = Infinity;
-  for (let attempt = 0; attempt < 5 && readUs >= 2000; attempt++) {
-    const ran = await phase('run', new StallingDb(), given);
-    t.true(valueOf(ran, 'Intended-READ', '50thPercentileLatency(us)') > 20_000);
-    readUs = Math.min(readUs, valueOf(ran, 'READ', '50thPercentileLatency(us)'));
-  }
-  t.true(readUs < 2000, `${readUs} us`);
-});
-
-test.serial('maxexecutiontime ends a run that has no end, even where the database never waits', async (t) => {
-  const ran = await phase('run', new BasicDb(), { recordcount: '10', maxexecutiontime: '1', threadcount: '3' });
-  const runtimeMs = valueOf(ran, 'OVERALL', 'RunTime(ms)');
-  t.true(runtimeMs >= 950 && runtimeMs < 3000, `${runtimeMs} ms`);
-  t.true(ran.operations > 1000);
-});
-
-test.serial('maxexecutiontime wakes clients that wait for their turn', async (t) => {
-  const given = { recordcount: '10', operationcount: '100', maxexecutiontime: '1', target: '1', threadcount: '2' };
-  const ran = await phase('run', new BasicDb(), given);
-  t.true(valueOf(ran, 'OVERALL', 'RunTime(ms)') < 3000);
-  t.true(ran.operations < 10);
-});
-
 test('an interrupt ends a run with the results so far', async (t) => {
   const interrupt = new AbortController();
   setTimeout(() => interrupt.abort(), 100);
   const ran = await phase('run', new BasicDb(), { recordcount: '10', operationcount: '1000000000' }, interrupt.signal);
   t.true(ran.operations > 0 && ran.operations < 1e9);
   t.is(valueOf(ran, 'CLEANUP', 'Operations'), 1);
-});
-
-test.serial('status lines tell the progress at once, in between and at the end', async (t) => {
-  const ran = await phase('run', new BasicDb(), {
-    recordcount: '10',
-    operationcount: '150',
-    target: '100',
-    status: 'true',
-    label: 'try ',
-    'status.interval': '1',
-  });
-  const lines = ran.log.filter((line) => line.includes(' sec: '));
-  t.true(lines.length >= 3);
-  t.regex(lines[0] as string, /^try \d{4}-\d\d-\d\d \d\d:\d\d:\d\d:\d{3} 0 sec: 0 operations;$/);
-  t.regex(lines[1] as string, /1 sec: \d+ operations; [\d.]+ current ops\/sec; est completion in \d+ seconds? \[/);
-  t.regex(
-    lines.at(-1) as string,
-    /[1-9] sec: 150 operations; [\d.]+ current ops\/sec; \[.*READ: Count=\d+, Max=\d+, Min=\d+, Avg=/,
-  );
 });
 
 test('a phase without an end is refused', async (t) => {

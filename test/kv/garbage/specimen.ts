@@ -82,7 +82,7 @@ export async function makeSpecimen({ isClosed, seed = 3 }: { isClosed: boolean; 
   return { bytes, contents, last: { from, to: from + 4096, before }, superblocks };
 }
 
-/** A case may take so long. On a busy machine a few milliseconds become many. */
+/** A case takes a few milliseconds. */
 const MAX_CASE_MS = 2000;
 /** A case may have buffers of so many bytes in all. Lengths that were believed would be gigabytes. */
 const MAX_BUFFER_BYTES = 1024 * 1024 * 1024;
@@ -118,14 +118,16 @@ export async function judgeDisk(
   { writes = false }: { readonly writes?: boolean } = {},
 ): Promise<string | null> {
   const case1 = new Case(disk, allowed);
-  const startMs = performance.now();
+  // Of this process: what else the machine does is no fault of the store.
+  const before = process.cpuUsage();
   tally.cases++;
   const fault = await case1.run(writes);
-  const tookMs = performance.now() - startMs;
+  const { user, system } = process.cpuUsage(before);
+  const tookMs = (user + system) / 1000;
   if (case1.isRefused) tally.refused++;
   else tally.right++;
   if (fault !== null) return fault;
-  return tookMs > MAX_CASE_MS ? `took ${Math.round(tookMs)} ms` : null;
+  return tookMs > MAX_CASE_MS ? `took ${Math.round(tookMs)} ms of CPU` : null;
 }
 
 class Case {
