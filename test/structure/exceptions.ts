@@ -16,25 +16,14 @@ export const CYCLES: Exceptions = {};
 export const HOOKS: Exceptions = {
   'packages/aio/src/pipeline.ts: this.engine.onCompletion':
     'the event loop begins it: a completion has nobody who asks',
-  'packages/kv/src/open.ts: index.mayDrain': 'until the lower floor is asked instead',
-  'packages/kv/src/open.ts: index.onExact': 'until the lower floor is asked instead',
-  'packages/kv/src/open.ts: index.onFailure': 'until the lower floor is asked instead',
-  'packages/kv/src/open.ts: superblocks.flush': 'until the lower floor is asked instead',
   'packages/kv/src/recovery/index-loader.ts: memory.soon': 'until the lower floor is asked instead',
 };
 
 /** Uses of the global timers. */
-export const GLOBAL_TIMERS: Exceptions = {
-  'packages/kv/src/index/key-index.ts: setImmediate': "until it comes from core's timers.ts",
-  'packages/kv/src/log/writer.ts: queueMicrotask': "until it comes from core's timers.ts",
-};
+export const GLOBAL_TIMERS: Exceptions = {};
 
 /** Arrays that are used as a queue. */
-export const SHIFTS: Exceptions = {
-  'packages/kv/src/file/slots.ts: this.#ready.unshift(slot)': 'until it is a Fifo',
-  'packages/kv/src/log/chain.ts: this.#reserved.shift()': 'until it is a Fifo',
-  'packages/kv/src/log/writer.ts: this.#sealed.shift()': 'until it is a Fifo',
-};
+export const SHIFTS: Exceptions = {};
 
 /** Arrays that are spread into a call. */
 export const SPREADS: Exceptions = {
@@ -45,10 +34,6 @@ export const SPREADS: Exceptions = {
   'packages/aio/src/qualify-cli.ts: Math.max(...lines.map((line) => (line[column] as string).length))':
     'lines of a table that is printed',
   'packages/aio/src/qualify.ts: Math.max(...roundsMs)': 'as many as there were rounds, a few',
-  'packages/kv/src/log/writer.ts: waiters.push(...frame.writtenWaiters, ...frame.flushedWaiters)':
-    'until it takes any length',
-  'packages/kv/src/log/writer.ts: waiters.push(...group.waiters)': 'until it takes any length',
-  'packages/kv/src/recovery/recovery.ts: Math.max(0, ...sequences)': 'until it takes any length',
 };
 
 /** Files that have codes of invariants without a prefix. */
@@ -78,6 +63,7 @@ const WITH_OLD_CODES: readonly string[] = [
   'packages/aio/src/slots.ts',
   'packages/kv/src/checkpoint/checkpointer.ts',
   'packages/kv/src/checkpoint/segment-writer.ts',
+  'packages/kv/src/file/create.ts',
   'packages/kv/src/file/slots.ts',
   'packages/kv/src/file/superblocks.ts',
   'packages/kv/src/format/extent.ts',
@@ -109,6 +95,7 @@ const WITH_OLD_CODES: readonly string[] = [
   'test/aio/queue.test.ts',
   'test/aio/worker-lifetime.test.ts',
   'test/kv/crash/life.ts',
+  'test/kv/create.test.ts',
   'test/kv/full.test.ts',
   'test/kv/packed.test.ts',
   'test/soak/reference.ts',
