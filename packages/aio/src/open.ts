@@ -5,9 +5,7 @@
  * Linux AIO need not have it: files with `direct: 'never'` or `'prefer'` and queues with the engine `'threads'` or
  * `'auto'` stand on the portable platform then. The others are refused, and told why.
  */
-import { resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { AiokvError, AiokvTypeError } from '@aiokv/core';
+import { AiokvError, resolvePath } from '@aiokv/core';
 import { linuxPlatform } from './linux.ts';
 import { resolveOpenOptions } from './open-options.ts';
 import type { DirectFile, OpenFileOptions, Platform } from './platform.ts';
@@ -53,22 +51,8 @@ function takesAnyEngine(options: Partial<QueueOptions> | undefined): boolean {
  */
 export async function openFile(path: string | URL, options?: OpenFileOptions): Promise<DirectFile> {
   const { direct = 'require' } = resolveOpenOptions('openFile', options);
-  return defaultPlatform(direct !== 'require').open(absolutePath(path), options);
-}
-
-/** As of now: the working directory may be another one when a thread opens the file. */
-function absolutePath(path: string | URL): string {
-  if (isUrl(path)) return fileURLToPath(path);
-  if (typeof path === 'string' && path !== '') return resolve(path);
-  throw new AiokvTypeError(
-    'ERR_AIOKV_INVALID_ARGUMENT',
-    `openFile: the path must be a string or a file: URL, not ${path === '' ? 'an empty one' : typeof path}`,
-  );
-}
-
-/** By its shape: a URL of another realm is no instance of this realm's class. */
-function isUrl(path: string | URL): path is URL {
-  return typeof path === 'object' && path !== null && typeof path.href === 'string';
+  const absolute = resolvePath('openFile: the path', path);
+  return defaultPlatform(direct !== 'require').open(absolute, options);
 }
 
 /** Opens a queue of its own; see `QueueOptions` for what can be set. Throws as the `Queue` constructor does. */

@@ -39,6 +39,7 @@ import {
   nextTurn,
   oneOf,
   resolveOptions,
+  resolvePath,
 } from '@aiokv/core';
 import { Opcode } from './engine.ts';
 import { requireForeignInterface } from './ffi/load.ts';
@@ -135,17 +136,19 @@ const qualifyShape = {
  *
  * @throws Node's own error when no file can be made there (ENOENT, EACCES, …)
  * @throws AiokvError ERR_AIOKV_NO_CONTEXT, ERR_AIOKV_FFI_UNAVAILABLE, ERR_AIOKV_ENGINE_UNAVAILABLE;
- *   SystemCallError when a request fails (ENOSPC, EIO, …); AiokvTypeError ERR_AIOKV_INVALID_OPTION
+ *   SystemCallError when a request fails (ENOSPC, EIO, …); AiokvTypeError ERR_AIOKV_INVALID_OPTION,
+ *   ERR_AIOKV_INVALID_ARGUMENT
  */
-export async function qualifyFile(directory: string, options?: QualifyOptions): Promise<Qualification> {
+export async function qualifyFile(directory: string | URL, options?: QualifyOptions): Promise<Qualification> {
   const { sizeBytes, ffi } = resolveOptions<{ sizeBytes: number; ffi: ForeignInterfaceName | 'default' }>(
     'qualifyFile',
     qualifyShape,
     options,
   );
+  const absolute = resolvePath('qualifyFile: the directory', directory);
   const name = ffi === 'default' ? undefined : ffi;
   const platform = linuxPlatform(name === undefined ? {} : { ffi: name });
-  return qualifyOn(platform, requireForeignInterface(name), directory, sizeBytes);
+  return qualifyOn(platform, requireForeignInterface(name), absolute, sizeBytes);
 }
 
 /** As `qualifyFile`, with files opened by `platform`, whose handles are descriptors. */

@@ -17,6 +17,7 @@ export {
   unknownNameIn,
 } from './options.ts';
 export type { OptionRule, OptionShape } from './options.ts';
+export { resolvePath } from './paths.ts';
 export { Random } from './random.ts';
 export { ManualClock, systemClock } from './clock.ts';
 export type { Clock } from './clock.ts';

@@ -9,8 +9,7 @@
  * Nothing on the disk changes before the lock is held and the superblock was understood.
  */
 import { randomBytes } from 'node:crypto';
-import { resolve } from 'node:path';
-import { AiokvError } from '@aiokv/core';
+import { AiokvError, resolvePath } from '@aiokv/core';
 import { Queue } from '@aiokv/aio';
 import type { DirectFile, Platform } from '@aiokv/aio';
 import { maxValueBytes } from './format/extent.ts';
@@ -50,22 +49,26 @@ type ResolvedOptions = StoreOptions & { platform: Platform };
 /**
  * Opens the store in a directory, which one process may have open once.
  *
+ * @param directory a path or a `file:` URL; a relative path is resolved by the working directory of this moment
  * @throws AiokvError ERR_AIOKV_LOCKED when it is open already; ERR_AIOKV_NOT_FOUND, ERR_AIOKV_EXISTS,
  *   ERR_AIOKV_NOT_A_STORE, ERR_AIOKV_FORMAT_NEWER, ERR_AIOKV_PAGE_SIZE, ERR_AIOKV_CORRUPT,
- *   ERR_AIOKV_NO_DIRECT_IO, ERR_AIOKV_NO_SPACE; AiokvTypeError ERR_AIOKV_INVALID_OPTION
+ *   ERR_AIOKV_NO_DIRECT_IO, ERR_AIOKV_NO_SPACE, ERR_AIOKV_READ_ONLY, ERR_AIOKV_PERMISSION,
+ *   ERR_AIOKV_TOO_MANY_FILES, ERR_AIOKV_IO; AiokvTypeError ERR_AIOKV_INVALID_OPTION, ERR_AIOKV_INVALID_ARGUMENT
  */
-export function open(directory: string, options?: Partial<StoreOptions>): Promise<Store> {
+export function open(directory: string | URL, options?: Partial<StoreOptions>): Promise<Store> {
   return openPlanted(directory, options, NONE_PLANTED);
 }
 
 /** @internal For the crash tests; see `Planted`. */
 export async function openPlanted(
-  directory: string,
+  directory: string | URL,
   options: Partial<StoreOptions> | undefined,
   planted: Planted,
 ): Promise<Store> {
+  // Both at once: what the caller changes later is no concern of this opening.
+  const path = resolvePath('open: the directory', directory);
   const resolved = resolveStoreOptions(options);
-  const file = await openDataFile(resolve(directory), resolved);
+  const file = await openDataFile(path, resolved);
   let queue: Queue | null = null;
   try {
     // Never blocking: while the file grows, ext4 keeps all who submit to it waiting until its writes are done.
