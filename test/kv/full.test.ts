@@ -1,7 +1,7 @@
 /**
  * A device without room: what is refused, what goes on, and what comes back when there is room again. On the simulated
  * disk, on a small file system of a loop device where that may be mounted, and under a limit of the size of files.
- * S1 to S3 are those of packages/kv/src/file/slots.ts.
+ * SLOTS-1 to SLOTS-3 are those of packages/kv/src/file/slots.ts.
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
@@ -76,7 +76,7 @@ async function deleteSome(t: ExecutionContext, store: Store, model: Model, most:
   return count;
 }
 
-test('S1, S2: puts end before deletions, deletions before checkpoints', async (t) => {
+test('SLOTS-1, SLOTS-2: puts end before deletions, deletions before checkpoints', async (t) => {
   const small = new SmallDisk(2 * MIB);
   const model: Model = new Map();
   let store = await small.open();
@@ -142,7 +142,7 @@ test('a power cut while the device is full loses nothing', async (t) => {
   await again.close();
 });
 
-test('S3: a storm of refused writes asks the device once, and a write behind it asks again', async (t) => {
+test('SLOTS-3: a storm of refused writes asks the device once, and a write behind it asks again', async (t) => {
   const small = new SmallDisk(2 * MIB);
   const model: Model = new Map();
   const store = await small.open();

@@ -186,7 +186,7 @@ async function recover(
   const superblock = superblocks.current;
   const standing = await loadIndex(file, queue, superblock, index, budget, progress, planted);
   index.pager.use(standing.mapping);
-  const recovery = new Recovery(queue, file, superblock, index, budget, progress, planted);
+  const recovery = new Recovery(queue, file, superblock, index, budget, progress, planted, standing.slots);
   const recovered = await recovery.run();
   if (planted.unsecuredTail !== true) await recovery.secure();
   // Slots that an older copy leads to are about to be used again.

@@ -151,7 +151,7 @@ export class SyntheticLog {
     } as unknown as DirectFile;
     const clock = new ManualClock();
     const progress = new ProgressReporter(null, clock);
-    const recovery = new Recovery(queue, file, this.superblock, target, new TurnBudget(clock), progress, {});
+    const recovery = new Recovery(queue, file, this.superblock, target, new TurnBudget(clock), progress, {}, new Set());
     const recovered = await recovery.run();
     return { ...recovered, records };
   }

@@ -44,6 +44,24 @@ export function growthFailed(what: string, cause: unknown): AiokvError {
   return new AiokvError('ERR_AIOKV_IO', `${what} (${reason}): check the device and the file system`, { cause });
 }
 
+/** A place of the device that could not be read when the store was opened, though it may hold what was acknowledged. */
+export function unreadable(path: string, fileOffset: number, cause: unknown): AiokvError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new AiokvError(
+    'ERR_AIOKV_IO',
+    `${path} cannot be read at byte ${fileOffset} (${reason}): check the device, then open the store again`,
+    { cause },
+  );
+}
+
+/** A place that was read twice. */
+export function twoAnswers(path: string, fileOffset: number): AiokvError {
+  return new AiokvError(
+    'ERR_AIOKV_IO',
+    `byte ${fileOffset} of ${path} was read twice and differed: check the device, then open the store again`,
+  );
+}
+
 export function closed(): AiokvError {
   return new AiokvError('ERR_AIOKV_CLOSED', 'the store is closed: open it again');
 }

@@ -9,12 +9,12 @@
  *                 │◄────── the reserve ─────►│   few left: the file grows
  * ```
  *
- * S1. While only the reserve is left there is no room for a put, not even in a segment that a deletion has begun. The
+ * SLOTS-1. While only the reserve is left there is no room for a put, not even in a segment that a deletion has begun. The
  *     reserve is 3 slots, or 2 % of all if that is more, or what a checkpoint needs and two, but at most half of all
  *     slots, so that a small store on a small device can be written to at all.
- * S2. A deletion takes slots of the reserve, but leaves those that a checkpoint needs, as far as the reserve has them.
+ * SLOTS-2. A deletion takes slots of the reserve, but leaves those that a checkpoint needs, as far as the reserve has them.
  *     A checkpoint takes any.
- * S3. A failed growth answers whoever asked before it began, and nobody who asks later: many refused writes cost one
+ * SLOTS-3. A failed growth answers whoever asked before it began, and nobody who asks later: many refused writes cost one
  *     attempt, and a write after space was freed finds it.
  *
  * It never reads or writes what is in a slot.
@@ -26,7 +26,7 @@ import { growthFailed } from '../failure/errors.ts';
 import type { Geometry } from '../format/superblock.ts';
 import { ReadySlots } from './ready-slots.ts';
 
-/** What a slot is wanted for; see S1 and S2. */
+/** What a slot is wanted for; see SLOTS-1 and SLOTS-2. */
 export type SlotUse = 'put' | 'delete' | 'checkpoint';
 
 /** What checkpoints may take of the file: upper bounds, which need not be tight. */
@@ -112,7 +112,7 @@ export class Slots {
     this.#isReserveInUse = this.availableFor('put') < 0;
   }
 
-  /** S1, S2. Who is asked for the needs of checkpoints whenever slots are counted. */
+  /** SLOTS-1, SLOTS-2. Who is asked for the needs of checkpoints whenever slots are counted. */
   expectCheckpoints(needs: CheckpointNeeds): void {
     this.#checkpoints = needs;
   }
@@ -125,7 +125,7 @@ export class Slots {
    */
   async prepare(count: number, use: SlotUse, since = this.#growths): Promise<void> {
     while (this.availableFor(use) < count) {
-      // S3.
+      // SLOTS-3.
       if (this.#growthFailure !== null && this.#growthFailure.growth > since) throw this.#growthFailure.error;
       await this.#startGrowth();
     }
@@ -136,7 +136,7 @@ export class Slots {
     await this.#growing;
   }
 
-  /** S1, S2. Slots that must be left when one is taken for this use, of a file with so many slots. */
+  /** SLOTS-1, SLOTS-2. Slots that must be left when one is taken for this use, of a file with so many slots. */
   #keptFrom(use: SlotUse, slotCount: number): number {
     if (use === 'checkpoint') return 0;
     const { nextBytes, lastingBytes } = this.#checkpoints;

@@ -72,10 +72,16 @@ export function windowOf(block: Block, offset: number, lengthBytes = block.bytes
 /** The header of the frame at the start of `frame`, or null when no whole, unharmed frame stands there. */
 export function readFrame(frame: Block): FrameHeader | null {
   const { bytes, view } = frame;
+  const header = readUncheckedFrame(frame);
+  if (header === null) return null;
+  return matchesXxh64(bytes.subarray(8, FRAME_HEADER_BYTES + header.payloadBytes), view, 0) ? header : null;
+}
+
+/** What the bytes at the start of `frame` say if they look like a frame, harmed or not; else null. */
+export function readUncheckedFrame({ bytes, view }: Block): FrameHeader | null {
   if (bytes.length < FRAME_HEADER_BYTES || view.getUint32(8, true) !== FRAME_MAGIC) return null;
   const payloadBytes = view.getUint32(12, true);
   if (payloadBytes > Math.min(bytes.length, MAX_FRAME_BYTES) - FRAME_HEADER_BYTES) return null;
-  if (!matchesXxh64(bytes.subarray(8, FRAME_HEADER_BYTES + payloadBytes), view, 0)) return null;
   return {
     payloadBytes,
     epoch: readU53(view, 16),

@@ -11,7 +11,7 @@
  *   hash = XXH64 of bytes 8 to 127; the rest of the block is zero and not covered
  * ```
  *
- * G1. A segment continues the log only if its predecessor's sequence, last frame number and last hash
+ * HEADER-1. A segment continues the log only if its predecessor's sequence, last frame number and last hash
  *     are where the log stands. Number 0 with the header's own hash is a predecessor without frames.
  *
  * docs/format.md, "Segment header". Pure encoding and decoding; nothing here knows of files.

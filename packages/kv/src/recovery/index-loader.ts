@@ -2,12 +2,16 @@
  * Reads the index of a checkpoint back: root, mapping, the inner pages level by level, and as many leaves as there
  * is memory for, several megabytes under way at a time. The other leaves are read when they are needed (pager.ts).
  *
- * Whatever is not what was written fails with ERR_AIOKV_CORRUPT; it never goes on with a part of an index.
+ * LOADER-1. What stands between images is not needed: where a run of images cannot be read, each is read by itself.
+ *
+ * Whatever is not what was written fails with ERR_AIOKV_CORRUPT; it never goes on with a part of an index. What
+ * cannot be read fails with ERR_AIOKV_IO and the byte.
  */
 import { MIB, alignDown, alignUp } from '@aiokv/core';
+import type { AiokvError } from '@aiokv/core';
 import { allocateAligned, prefault } from '@aiokv/aio';
 import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
-import { corrupt, requireFull } from '../failure/errors.ts';
+import { corrupt, unreadable } from '../failure/errors.ts';
 import type { Planted } from '../failure/planted.ts';
 import { isPossibleEntry, isPossiblePart, readEntry, readPart, readRoot, rootLength } from '../format/checkpoint.ts';
 import type { CheckpointRoot, MappingEntry, PartReference } from '../format/checkpoint.ts';
@@ -15,6 +19,7 @@ import { PART_HEADER_BYTES, ENTRY_BYTES } from '../format/checkpoint.ts';
 import { decodePage, pageFault } from '../format/page.ts';
 import type { Superblock } from '../format/superblock.ts';
 import type { ProgressReporter } from './progress.ts';
+import { readOrCause } from './segment-reader.ts';
 import { node } from '../tree/index.ts';
 import type { NodeMemory } from '../tree/index.ts';
 import { nextTurn } from '@aiokv/core';
@@ -221,7 +226,19 @@ export class IndexLoader {
     memory: NodeMemory,
     room: AlignedBuffer,
   ): Promise<void> {
-    const { buffer, at } = await this.#read(from, end - from, room);
+    let run: { readonly buffer: AlignedBuffer; readonly at: number };
+    try {
+      run = await this.#read(from, end - from, room);
+    } catch (error) {
+      if (ids.length < 2 || (error as AiokvError).code !== 'ERR_AIOKV_IO') throw error;
+      // LOADER-1.
+      for (const id of ids) {
+        const fileOffset = mapping.fileOffsetOf(id);
+        await this.#readRun([id], fileOffset, fileOffset + mapping.imageBytesOf(id), mapping, memory, room);
+      }
+      return;
+    }
+    const { buffer, at } = run;
     for (const id of ids) {
       const entry = mapping.entryOf(id);
       const imageAt = at + entry.fileOffset - from;
@@ -256,7 +273,8 @@ export class IndexLoader {
     const length = alignUp(fileOffset + lengthBytes, unit) - offset;
     if (offset + length > this.#fileBytes) throw this.#damaged('index', 'behind the end of the file');
     const buffer = room !== undefined && length <= room.byteLength ? room : allocateAligned(length);
-    requireFull('read', await this.#queue.read(this.#file, buffer, { offset, length }), length, this.#file.path);
+    const cause = await readOrCause(this.#queue, this.#file, buffer, { offset, bufferOffset: 0, length });
+    if (cause !== null) throw unreadable(this.#file.path, offset, cause);
     return { buffer, at: fileOffset - offset };
   }
 

@@ -9,10 +9,10 @@
  *   scan: which segments are there ─► replay: along the chain ─► tail: has it ended? ─► write what is unconfirmed again
  * ```
  *
- * R8. A log of which nothing is there begins where the superblock says, whatever later segments of it a failed write
+ * RECOVERY-1. A log of which nothing is there begins where the superblock says, whatever later segments of it a failed write
  *     has left: the next opening looks there.
  *
- * R1, R2, R4 and R7 are in replay.ts, R5 and R6 in scan.ts, R3 in tail.ts. It writes nothing but what it has accepted,
+ * It writes nothing but what it has accepted,
  * again (unconfirmed-tail.ts). docs/durability.md tells the cases apart for users.
  */
 import type { TurnBudget } from '@aiokv/core';
@@ -27,6 +27,7 @@ import type { ProgressReporter } from './progress.ts';
 import { Replay } from './replay.ts';
 import { SlotScan } from './scan.ts';
 import { SegmentReader } from './segment-reader.ts';
+import type { LoadedSlot } from './segment-reader.ts';
 import { LogTail } from './tail.ts';
 
 export interface Recovered {
@@ -35,6 +36,13 @@ export interface Recovered {
   readonly slotCount: number;
   /** Bytes of records that the checkpoint does not cover. */
   readonly replayedBytes: number;
+}
+
+/** Where the log goes on, and whether that segment has places that cannot be read. */
+interface LogEndPlace {
+  readonly slot: number;
+  readonly offset: number;
+  readonly hasHoles: boolean;
 }
 
 export class Recovery {
@@ -59,6 +67,7 @@ export class Recovery {
     budget: TurnBudget,
     progress: ProgressReporter,
     planted: Planted,
+    indexSlots: ReadonlySet<number>,
   ) {
     this.#queue = queue;
     this.#file = file;
@@ -67,7 +76,7 @@ export class Recovery {
     const { geometry } = superblock;
     this.#buffers = [allocateAligned(geometry.segmentBytes), allocateAligned(geometry.segmentBytes)];
     this.#reader = new SegmentReader(queue, file, geometry);
-    this.#scan = new SlotScan(this.#reader, superblock);
+    this.#scan = new SlotScan(this.#reader, superblock, indexSlots);
     const { path } = file;
     this.#replay = new Replay({ path, superblock, target, budget, scan: this.#scan, planted });
     this.#tail = new LogTail(this.#reader, this.#scan, geometry);
@@ -77,24 +86,26 @@ export class Recovery {
    * Replays the log.
    *
    * @throws AiokvError ERR_AIOKV_CORRUPT when something that had been flushed is missing or damaged,
-   *   ERR_AIOKV_FORMAT_NEWER for records of a kind this version does not know; SystemCallError
+   *   ERR_AIOKV_FORMAT_NEWER for records of a kind this version does not know, ERR_AIOKV_IO for what it needs and
+   *   cannot read; SystemCallError
    */
   async run(): Promise<Recovered> {
     const { geometry, logStart } = this.#superblock;
     await this.#scan.run(this.#buffers[0]);
     const { slotCount, countFromStart } = this.#scan;
     this.#progress.begin('log', countFromStart * geometry.segmentBytes);
-    const { slot, offset } = await this.#followChain();
+    const end = await this.#followChain();
     this.#progress.end();
     if (this.#isNothingThere) await this.#tail.requireTorn(this.#replay, null, this.#buffers[0]);
     await this.#scan.lookAgain();
+    this.#scan.requireNoHiddenSegment(this.#replayed.at(-1)?.segmentSequence ?? 0);
     this.#requireCheckpointed();
     const usedSlots = new Set(this.#replayed.map((segment) => segment.slot));
     // What lies before the start is not replayed, and holds records all the same.
     for (const before of this.#scan.slotsBeforeStart) usedSlots.add(before);
-    for (const harmed of this.#scan.harmedBeforeStart()) usedSlots.add(harmed);
+    for (const spared of this.#scan.slotsToSpare()) usedSlots.add(spared);
     if (this.#isNothingThere) usedSlots.delete(logStart.slot);
-    return { position: this.#position(slot, offset), usedSlots, slotCount, replayedBytes: this.#replay.replayedBytes };
+    return { position: this.#position(end), usedSlots, slotCount, replayedBytes: this.#replay.replayedBytes };
   }
 
   /**
@@ -109,46 +120,48 @@ export class Recovery {
     await this.#queue.fdatasync(this.#file);
   }
 
-  /** Replays one segment after the other; returns the slot and the offset at which the log goes on. */
-  async #followChain(): Promise<{ slot: number; offset: number }> {
+  /** Replays one segment after the other; returns where the log goes on. */
+  async #followChain(): Promise<LogEndPlace> {
     let current = this.#scan.start ?? undefined;
     let offset = this.#superblock.geometry.segmentBytes;
     let slot = 0;
+    let hasHoles = false;
     let which = 0;
-    let loading = current === undefined ? null : this.#reader.read(current.slot, this.#buffers[0]);
+    let loading: Promise<LoadedSlot> | null =
+      current === undefined ? null : this.#reader.read(current.slot, this.#buffers[0]);
     while (current !== undefined) {
       const { sequence } = current;
       ({ slot } = current);
       this.#replayed.push({ segmentSequence: sequence, slot, lastSequenceBefore: this.#replay.lastSequence });
-      const buffer = this.#buffers[which] as AlignedBuffer;
       which = 1 - which;
       const other = this.#buffers[which] as AlignedBuffer;
-      await loading;
+      const loaded = await (loading as Promise<LoadedSlot>);
+      ({ hasHoles } = loaded);
       const likely = this.#scan.likelySuccessor(sequence);
       loading = likely === undefined ? null : this.#reader.read(likely.slot, other);
       // An error is met where the segment is needed, if it is.
       loading?.catch(() => undefined);
-      offset = await this.#replay.segment(buffer, current);
+      offset = await this.#replay.segment(loaded, current);
       this.#progress.advance(offset);
       const successor = this.#scan.successorOf(this.#replay.link);
       if (successor === undefined) {
         await loading?.catch(() => undefined);
-        await this.#tail.requireTorn(this.#replay, { buffer, slot, offset, segmentSequence: sequence }, other);
+        await this.#tail.requireTorn(this.#replay, { loaded, offset, segmentSequence: sequence }, other);
       } else if (successor !== likely) {
         await loading?.catch(() => undefined);
         loading = this.#reader.read(successor.slot, other);
       }
       current = successor;
     }
-    return { slot, offset };
+    return { slot, offset, hasHoles };
   }
 
-  /** R8. */
+  /** RECOVERY-1. */
   get #isNothingThere(): boolean {
     return this.#replayed.length === 0;
   }
 
-  /** R4. */
+  /** REPLAY-3. */
   #requireCheckpointed(): void {
     const { checkpointRoot, checkpointSequence, logStart } = this.#superblock;
     const isStartThere = this.#replay.lastSequence > logStart.lastSequenceBefore;
@@ -158,14 +171,15 @@ export class Recovery {
     );
   }
 
-  #position(slot: number, offset: number): LogPosition {
+  #position({ slot, offset, hasHoles }: LogEndPlace): LogPosition {
     const { logStart } = this.#superblock;
-    const resumable = this.#replay.isClean && this.#replay.link.segmentSequence !== 0;
+    // What cannot be read is not written to either: the log goes on in another segment.
+    const resumable = this.#replay.isClean && this.#replay.link.segmentSequence !== 0 && !hasHoles;
     return {
       link: this.#replay.link,
       lastSequence: this.#replay.lastSequence,
       segment: resumable ? { slot, nextOffset: offset } : null,
-      nextSegmentSequence: this.#isNothingThere ? logStart.segmentSequence : this.#scan.highestSequence + 1,
+      nextSegmentSequence: this.#isNothingThere ? logStart.segmentSequence : this.#scan.unusedSequence,
       segments: this.#replayed,
     };
   }

@@ -2,23 +2,22 @@
  * Replays frames along the chain, from a segment's first to the last one that is there, and tells the index what its
  * records say.
  *
- * R1. What is replayed is a prefix of what was written, in the order of the sequences.
- * R2. The records of a batch are applied together, at its last record, or not at all. A batch that a
+ * REPLAY-1. What is replayed is a prefix of what was written, in the order of the sequences.
+ * REPLAY-2. The records of a batch are applied together, at its last record, or not at all. A batch that a
  *     crash cut off is dropped when a frame of another epoch follows, or the log ends.
- * R4. Records that the checkpoint covers are not replayed, but they must be there: a checkpoint never ends
+ * REPLAY-3. Records that the checkpoint covers are not replayed, but they must be there: a checkpoint never ends
  *     inside a batch, and never covers what is not flushed.
- * R7. A segment that continues the log from a link proves that it went on there: what follows the link in its own
+ * REPLAY-4. A segment that continues the log from a link proves that it went on there: what follows the link in its own
  *     segment is what a failed write has left, even if it looks whole.
  *
  * It reads nothing from the device.
  */
 import { AiokvError, alignUp, nextTurn } from '@aiokv/core';
 import type { Sequence, TurnBudget } from '@aiokv/core';
-import type { AlignedBuffer } from '@aiokv/aio';
 import { corrupt } from '../failure/errors.ts';
 import type { Planted } from '../failure/planted.ts';
 import { Slots } from '../file/slots.ts';
-import { FRAME_HEADER_BYTES, frameHash, readFrame, windowOf } from '../format/frame.ts';
+import { FRAME_HEADER_BYTES, frameHash, readFrame, readUncheckedFrame, windowOf } from '../format/frame.ts';
 import type { FrameHeader } from '../format/frame.ts';
 import { lengthWordOf } from '../format/index-entry.ts';
 import {
@@ -43,6 +42,7 @@ import { PendingBatch } from './pending-batch.ts';
 import type { ReplayTarget } from '../index/replay-target.ts';
 import { sameLink } from './scan.ts';
 import type { FoundSegment, SlotScan } from './scan.ts';
+import type { LoadedSlot } from './segment-reader.ts';
 import { UnconfirmedTail } from './unconfirmed-tail.ts';
 
 export interface ReplayOptions {
@@ -94,7 +94,7 @@ export class Replay {
   }
 
   /** Replays the frames of a segment that continue the chain; returns the offset behind the last one. */
-  async segment(buffer: AlignedBuffer, segment: FoundSegment): Promise<number> {
+  async segment(loaded: LoadedSlot, segment: FoundSegment): Promise<number> {
     const { superblock, target, budget, scan } = this.#options;
     const { geometry } = superblock;
     this.#link = { segmentSequence: segment.sequence, frameNumber: 0, hash: segment.hash };
@@ -102,11 +102,14 @@ export class Replay {
     const base = Slots.offsetOf(geometry, segment.slot);
     let offset = geometry.writeAlignment;
     while (offset + FRAME_HEADER_BYTES <= geometry.segmentBytes) {
-      // R7.
+      // REPLAY-4.
       if (scan.successorOf(this.#link) !== undefined) break;
-      const frame = windowOf(buffer, offset);
+      const frame = windowOf(loaded.buffer, offset);
       const header = readFrame(frame);
-      if (header === null || !this.#continues(header)) break;
+      if (header === null || !this.#continues(header)) {
+        this.#requireNoHole(loaded, offset, frame);
+        break;
+      }
       await this.#replayFrame(frame, header, base + offset);
       this.#link = {
         segmentSequence: segment.sequence,
@@ -131,6 +134,15 @@ export class Replay {
       if (budget.isSpent()) await nextTurn();
     }
     return offset;
+  }
+
+  /** SCAN-3. Where the log ends no frame of it may stand of which a part could not be read. */
+  #requireNoHole(loaded: LoadedSlot, offset: number, frame: Block): void {
+    if (!loaded.hasHoles) return;
+    loaded.requireReadable(offset, FRAME_HEADER_BYTES);
+    const header = readUncheckedFrame(frame);
+    if (header === null || !this.#continues(header)) return;
+    loaded.requireReadable(offset, FRAME_HEADER_BYTES + header.payloadBytes);
   }
 
   #continues(header: FrameHeader): boolean {

@@ -11,17 +11,18 @@
  *     confirmed ───────►│◄ unconfirmed ►│          the end that a clean close has recorded
  * ```
  *
- * N1. A place that is written again gets the bytes that recovery has accepted, so a write that is torn does no harm.
+ * CONFIRM-1. A place that is written again gets the bytes that recovery has accepted, so a write that is torn does no harm.
  *
  * It decides nothing about what belongs to the log: recovery does.
  */
-import { AiokvError, Fifo } from '@aiokv/core';
+import { Fifo } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
-import { requireFull } from '../failure/errors.ts';
+import { requireFull, twoAnswers, unreadable } from '../failure/errors.ts';
 import { frameHash, readFrame, windowOf } from '../format/frame.ts';
 import { readSegmentHeader, segmentHash } from '../format/segment.ts';
+import { readOrCause } from './segment-reader.ts';
 
 /** A frame as recovery has accepted it. */
 export interface AcceptedFrame {
@@ -62,14 +63,11 @@ export class UnconfirmedTail {
       for (let frame = this.#frames.shift(); frame !== undefined; frame = this.#frames.shift()) {
         const { fileOffset, lengthBytes } = frame;
         const buffer = allocateAligned(lengthBytes);
-        requireFull('read', await queue.read(file, buffer, { offset: fileOffset }), lengthBytes, file.path);
-        // N1.
-        if (!isSame(buffer, frame)) {
-          throw new AiokvError(
-            'ERR_AIOKV_IO',
-            `byte ${fileOffset} of ${file.path} was read twice and differed: check the device, then open the store again`,
-          );
-        }
+        const range = { offset: fileOffset, bufferOffset: 0, length: lengthBytes };
+        const cause = await readOrCause(queue, file, buffer, range);
+        if (cause !== null) throw unreadable(file.path, fileOffset, cause);
+        // CONFIRM-1.
+        if (!isSame(buffer, frame)) throw twoAnswers(file.path, fileOffset);
         requireFull('write', await queue.write(file, buffer, { offset: fileOffset }), lengthBytes, file.path);
       }
     };
