@@ -4,12 +4,9 @@ import test from 'ava';
 
 test('the system clock goes forward and calls back', async (t) => {
   const before = systemClock.nowMs();
-  // The timer of the clock does not keep a process alive; this one does.
-  const keepAlive = setTimeout(() => undefined, 10_000);
   await new Promise<void>((resolve) => {
     systemClock.after(5, resolve);
   });
-  clearTimeout(keepAlive);
   t.true(systemClock.nowMs() - before >= 4);
 });
 

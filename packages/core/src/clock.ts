@@ -7,7 +7,7 @@ import { clearTimeout, nowMs, setTimeout } from './timers.ts';
 export interface Clock {
   /** Monotonic milliseconds, with a fraction; the zero is arbitrary. */
   nowMs(): number;
-  /** Calls back once after `delayMs`; does not keep the process alive. Returns a function that cancels. */
+  /** Calls back once after `delayMs`, and keeps the process alive until then. Returns a function that cancels. */
   after(delayMs: number, callback: () => void): () => void;
 }
 
@@ -15,7 +15,6 @@ export const systemClock: Clock = {
   nowMs,
   after(delayMs, callback) {
     const timer = setTimeout(callback, delayMs);
-    timer.unref();
     return () => clearTimeout(timer);
   },
 };

@@ -1,0 +1,154 @@
+/**
+ * Merges and checkpoints in the background: what is counted as covered, and the end of everything at any moment.
+ * MAINT-1 and MAINT-2 are those of packages/kv/src/maintenance/maintenance.ts.
+ */
+import test from 'ava';
+import { KIB, MIB, Random } from '@aiokv/core';
+import { SimulatedDisk } from '@aiokv/aio';
+import { open } from '@aiokv/kv';
+import type { Store, StoreOptions } from '@aiokv/kv';
+import { GEOMETRY, readAll } from './crash/history.ts';
+import { outcomes, turns } from './settling.ts';
+import { SlowGrowth } from './slow-growth.ts';
+
+const REPLAYED_AFTER_CLOSE = 4 * MIB;
+
+function openOn(platform: SimulatedDisk, options?: Partial<StoreOptions>): Promise<Store> {
+  return open('/store', { ...GEOMETRY, platform, ...options });
+}
+
+/** Bytes of the log that an opening may have to replay. */
+async function replayedBytes(platform: SimulatedDisk): Promise<number> {
+  let bytes = 0;
+  const store = await openOn(platform, {
+    onProgress: ({ phase, totalBytes }) => {
+      if (phase === 'log') bytes = totalBytes;
+    },
+  });
+  await store.close();
+  return bytes;
+}
+
+/** What is begun with a segment that the checkpoint covers in part, and one that is open. */
+const SLACK_BYTES = 4 * GEOMETRY.segmentBytes;
+
+test('MAINT-1: what is written while a memtable is merged is not covered by its checkpoint', async (t) => {
+  const disk = new SimulatedDisk({ seed: 1 });
+  await (await openOn(disk)).close();
+  const file = await disk.open('/store/data.aiokv');
+  await file.preallocate(0, 64 * MIB);
+  await file.close();
+  const store = await openOn(disk, { indexBytes: 256 * MIB, writeBufferBytes: 64 * MIB });
+  for (let n = 0; n < 4000; n++) await store.put(`before${n}`, 'x', { durability: 'buffered' });
+  const checkpoint = store.checkpoint();
+  // The merge has begun and needs more than one slice.
+  await turns(2);
+  const value = Buffer.alloc(8 * KIB, 'x');
+  for (let n = 0; n < 1000; n++) void store.put(`meanwhile${n}`, value, { durability: 'buffered' });
+  await checkpoint;
+  await store.close();
+  const bytes = await replayedBytes(disk);
+  t.true(bytes <= REPLAYED_AFTER_CLOSE + SLACK_BYTES, `${bytes} bytes are replayed`);
+});
+
+test('what an opening has replayed counts as not covered', async (t) => {
+  const disk = new SimulatedDisk({ seed: 2 });
+  const value = Buffer.alloc(8 * KIB, 'x');
+  for (let session = 0; session < 4; session++) {
+    const store = await openOn(disk, { indexBytes: 64 * MIB });
+    for (let n = 0; n < 300; n++) await store.put(`key${n}`, value, { durability: 'buffered' });
+    await store.close();
+  }
+  const bytes = await replayedBytes(disk);
+  t.true(bytes <= REPLAYED_AFTER_CLOSE + SLACK_BYTES, `${bytes} bytes are replayed`);
+});
+
+/** Keeps a store busy with everything that it does; returns the calls. */
+function makeBusy(store: Store, round: number): Promise<unknown>[] {
+  const calls: Promise<unknown>[] = [];
+  const value = Buffer.alloc(300, 'x');
+  for (let n = 0; n < 40; n++) {
+    calls.push(store.put(`key${n}`, value, { durability: n % 3 === 0 ? 'flushed' : 'written' }));
+    calls.push(store.get(`key${n + 7}`));
+    if (n % 5 === 0) calls.push(store.checkpoint());
+    if (n % 7 === 0) calls.push(store.put(`once${n}`, 'x', { ifAbsent: round % 2 === 0 }));
+    if (n % 9 === 0) calls.push(store.getMany(Array.from({ length: 30 }, (_, i) => `key${i}`)));
+  }
+  const long = Array.from({ length: 300 }, (_, i) => ({ type: 'put' as const, key: `long${i}`, value: `${round}` }));
+  calls.push(store.batch(long), store.flush(), readAll(store));
+  return calls;
+}
+
+test('MAINT-2: a busy store may be closed at any moment', async (t) => {
+  const allowed = new Set(['ok', 'ERR_AIOKV_CLOSED', 'ERR_AIOKV_CONDITION_FAILED']);
+  for (let round = 0; round < 60; round++) {
+    const disk = new SimulatedDisk({ seed: 100 + round });
+    const store = await openOn(disk, { checkpointBytes: 4 * KIB });
+    for (let n = 0; n < 100; n++) await store.put(`key${n}`, 'first', { durability: 'buffered' });
+    const calls = makeBusy(store, round);
+    await turns(round);
+    const found = await outcomes([...calls, store.close(), store.close()]);
+    const others = found.filter((outcome) => !allowed.has(outcome));
+    if (others.length > 0) t.fail(`closed after ${round} turns: ${[...new Set(others)].join(', ')}`);
+    t.is(found.at(-1), 'ok');
+    const again = await openOn(disk);
+    const keys = [...(await readAll(again)).keys()].filter((key) => key.startsWith('long')).length;
+    t.true(keys === 0 || keys === 300, `${keys} keys of a long batch`);
+    await again.close();
+  }
+});
+
+test('MAINT-2: no checkpoint begins while close waits for the file to grow', async (t) => {
+  const disk = new SlowGrowth({ seed: 4 });
+  const options = { checkpointBytes: 4 * KIB };
+  let store = await openOn(disk, options);
+  for (let n = 0; n < 3000; n++) await store.put(`key${n}`, 'first', { durability: 'buffered' });
+  await store.close();
+  const random = new Random(5);
+  let waited = 0;
+  for (let round = 0; round < 80; round++) {
+    store = await openOn(disk, options);
+    disk.hold();
+    const calls: Promise<unknown>[] = [];
+    // Each merge has to read leaves, and so ends some turns later.
+    for (let n = 0; n < 60; n++) {
+      const key = `key${random.below(3000)}`;
+      calls.push(store.put(key, Buffer.alloc(4 * KIB, 'x'), { durability: 'buffered' }));
+    }
+    await turns(round % 40);
+    const closing = store.close();
+    await turns(60);
+    if (disk.isWaitedFor) waited++;
+    disk.letGo();
+    t.deepEqual([...new Set(await outcomes([...calls, closing]))], ['ok'], `round ${round}`);
+  }
+  t.true(waited > 0, 'some closes waited for the file to grow');
+});
+
+test('an index page that cannot be read ends writes, and says so; flushes, reads and close go on', async (t) => {
+  const disk = new SimulatedDisk({ seed: 3 });
+  let store = await openOn(disk);
+  const value = Buffer.alloc(40, 'v');
+  for (let n = 0; n < 3000; n++) await store.put(`key${n}`, value, { durability: 'buffered' });
+  await store.close();
+  store = await openOn(disk);
+  await store.checkpoint();
+  const takeOut = disk.inject({ at: ({ kind }) => kind === 'read', kind: 'EIO', sticky: true });
+  const calls: Promise<unknown>[] = [];
+  for (let n = 0; n < 3000; n++) calls.push(store.put(`key${n}`, 'new', { durability: 'written' }));
+  const found = await outcomes(calls);
+  t.false(found.includes('pending'));
+  t.deepEqual([...new Set(found)].sort(), ['ERR_AIOKV_LATCHED', 'ok']);
+  const error = await t.throwsAsync(store.put('key', 'value'));
+  t.regex(error?.message ?? '', /part of the index cannot be read/);
+  t.is((error?.cause as { code?: string }).code, 'ERR_AIOKV_IO');
+  await store.flush();
+  takeOut();
+  t.is((await store.get('key0'))?.toString(), 'new');
+  await store.close();
+  store = await openOn(disk);
+  const admitted = found.filter((outcome) => outcome === 'ok').length;
+  const values = [...(await readAll(store)).values()].filter((one) => one === 'new').length;
+  t.true(values >= admitted, `${values} of ${admitted} are there`);
+  await store.close();
+});
