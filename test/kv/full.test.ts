@@ -14,6 +14,7 @@ import type { Store, StoreOptions } from '@aiokv/kv';
 import { mountSmall, run, whyNoMount } from '../helpers/mount.ts';
 import { skipWhere } from '../helpers/skip.ts';
 import { GEOMETRY } from './crash/explorer.ts';
+import { version } from './version.ts';
 
 type Model = Map<string, string>;
 
@@ -94,7 +95,7 @@ test('SLOTS-1, SLOTS-2: puts end before deletions, deletions before checkpoints'
     { type: 'del', key: 'key1' },
     { type: 'del', key: 'key2' },
   ]);
-  await store.del('key3', { ifVersion: (await store.getVersioned('key3'))?.version ?? -1 });
+  await store.del('key3', { ifVersion: (await store.getVersioned('key3'))?.version ?? version(-1) });
   for (const key of ['key1', 'key2', 'key3']) model.delete(key);
   await requireSame(t, store, model);
   // Checkpoints give back what they take, as often as one likes.

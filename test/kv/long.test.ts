@@ -15,6 +15,7 @@ import { maxRecordBytes, pieceValueBytes } from '../../packages/kv/src/format/ex
 import { encodeSuperblock, readSuperblock } from '../../packages/kv/src/format/superblock.ts';
 import { windowOf } from '../../packages/kv/src/format/frame.ts';
 import { GEOMETRY } from './crash/explorer.ts';
+import { version } from './version.ts';
 
 interface Place {
   readonly platform: Platform;
@@ -104,9 +105,9 @@ for (const [name, at] of Object.entries(places)) {
       for (let round = 0; round < 2; round++) {
         const found = await store.getVersioned('a');
         t.true(same(found?.value, one));
-        const { version } = found as { version: number };
-        await t.throwsAsync(store.put('a', two, { ifVersion: version + 1 }), { code: 'ERR_AIOKV_CONDITION_FAILED' });
-        if (round === 1) await store.put('a', two, { ifVersion: version });
+        const other = version(1_000_000);
+        await t.throwsAsync(store.put('a', two, { ifVersion: other }), { code: 'ERR_AIOKV_CONDITION_FAILED' });
+        if (round === 1) await store.put('a', two, { ifVersion: found?.version ?? other });
         await store.close();
         store = await openStore();
       }
@@ -360,10 +361,10 @@ test('a conditional batch of many long values is written, or not at all', async 
   await store.put('there', value);
   await store.close();
   store = await openOn(disk);
-  const { version } = (await store.getVersioned('there')) as { version: number };
+  const there = (await store.getVersioned('there'))?.version ?? version(1_000_000);
   const wrong = [
-    { type: 'put' as const, key: 'there', value: bytesOf(2, 300 * KIB), ifVersion: version },
-    { type: 'put' as const, key: 'new', value, ifVersion: 1 },
+    { type: 'put' as const, key: 'there', value: bytesOf(2, 300 * KIB), ifVersion: there },
+    { type: 'put' as const, key: 'new', value, ifVersion: version(1) },
   ];
   const { sequence } = store.statistics();
   await t.throwsAsync(store.batch(wrong), { code: 'ERR_AIOKV_CONDITION_FAILED' });

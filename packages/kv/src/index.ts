@@ -9,3 +9,4 @@ export type { StoreOptions, WriteOptions } from './options.ts';
 export type { Bytes } from './format/keys.ts';
 export type { Durability } from './log/writer.ts';
 export type { OpenProgress } from './recovery/progress.ts';
+export type { Version } from './format/version.ts';

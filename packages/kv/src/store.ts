@@ -132,8 +132,8 @@ export class Store implements AsyncDisposable {
   }
 
   /**
-   * As `get`, with the version of the value: the sequence number of its write, which `ifVersion` takes. Versions
-   * grow from write to write and are never used again.
+   * As `get`, with the version of the value, which `ifVersion` takes. Each write of a key gives it another version; two
+   * versions may be compared for equality, and nothing else.
    */
   async getVersioned(key: Bytes): Promise<Versioned | undefined> {
     this.#requireOpen();

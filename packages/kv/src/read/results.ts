@@ -1,6 +1,8 @@
 /**
  * Where the answers of reads end up: the promises of the store's callers.
  */
+import { versionOf } from '../format/version.ts';
+import type { Version } from '../format/version.ts';
 
 /** Takes the answers of reads. One object may take those of many. */
 export interface ReadResult {
@@ -19,10 +21,10 @@ export interface LookupResult extends ReadResult {
   missing(token: number): void;
 }
 
-/** A value, and the sequence number of the write that it comes from. */
+/** A value, and the version that its write gave it. */
 export interface Versioned {
   readonly value: Buffer;
-  readonly version: number;
+  readonly version: Version;
 }
 
 /** The answer of one `get`. */
@@ -101,7 +103,7 @@ export class VersionedResult implements LookupResult {
   }
 
   found(_token: number, value: Buffer, version: number): void {
-    this.#resolve({ value, version });
+    this.#resolve({ value, version: versionOf(version) });
   }
 
   missing(): void {

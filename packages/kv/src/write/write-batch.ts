@@ -11,6 +11,8 @@ import { RecordKind, paddedRecordBytes } from '../format/record.ts';
 import type { Geometry } from '../format/superblock.ts';
 import { encodeKey, encodeValue } from '../format/keys.ts';
 import type { Bytes } from '../format/keys.ts';
+import { sequenceOfVersion } from '../format/version.ts';
+import type { Version } from '../format/version.ts';
 import { PackedBytes } from './packed-bytes.ts';
 
 /** What must be so at the moment of admission. */
@@ -18,7 +20,7 @@ export interface ConditionOptions {
   /** The key does not exist; default: it may. */
   readonly ifAbsent?: boolean;
   /** The key exists, and its latest write has this version, as `getVersioned` returns it; default: any. */
-  readonly ifVersion?: number;
+  readonly ifVersion?: Version;
 }
 
 /** One operation of a batch. */
@@ -208,13 +210,14 @@ export function conditionOf(options: ConditionOptions | undefined): number | nul
     throw new AiokvTypeError('ERR_AIOKV_INVALID_OPTION', 'ifAbsent must be true or false');
   }
   if (ifVersion === undefined) return ifAbsent === true ? 0 : null;
-  if (ifAbsent === true || !Number.isSafeInteger(ifVersion) || ifVersion < 1) {
+  const sequence = sequenceOfVersion(ifVersion);
+  if (ifAbsent === true || sequence === null) {
     throw new AiokvTypeError(
       'ERR_AIOKV_INVALID_OPTION',
       'ifVersion must be a version that getVersioned returned, and not beside ifAbsent',
     );
   }
-  return ifVersion;
+  return sequence;
 }
 
 /** @param found the version that the key has, 0 when it does not exist */
@@ -222,9 +225,6 @@ export function conditionFailed(wanted: number, found: number): AiokvError {
   if (wanted === 0) {
     return new AiokvError('ERR_AIOKV_CONDITION_FAILED', 'the key exists already: nothing was written');
   }
-  const what = found === 0 ? 'does not exist' : `has version ${found}`;
-  return new AiokvError(
-    'ERR_AIOKV_CONDITION_FAILED',
-    `the key ${what} instead of version ${wanted}: nothing was written; read it again`,
-  );
+  const what = found === 0 ? 'does not exist' : 'has another version';
+  return new AiokvError('ERR_AIOKV_CONDITION_FAILED', `the key ${what}: nothing was written; read it again`);
 }

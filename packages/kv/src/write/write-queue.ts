@@ -28,7 +28,7 @@
  *
  * What is wrong with an operation was found before, or is found by `encodeBatch`.
  */
-import { Fifo, nextTurn } from '@aiokv/core';
+import { Fifo, assert, nextTurn } from '@aiokv/core';
 import type { TurnBudget, Waiter } from '@aiokv/core';
 import type { SlotUse } from '../file/slots.ts';
 import { maxRecordBytes } from '../format/extent.ts';
@@ -58,25 +58,36 @@ interface WaitingBytes {
 
 const RECORDS_PER_WAITING_BYTES = 1024;
 
-/** What stands in the queue: a record, a batch, or somebody who wants to know when all before it is through. */
-interface QueuedWrite extends Waiter {
+/**
+ * What stands in the queue: a record, a batch, or somebody who wants to know when all before it is through. One flat
+ * object: there may be a million of them.
+ */
+class QueuedWrite implements Waiter {
+  kind: RecordKind = RecordKind.put;
+  /** Of a record: its key is string `2 * at`, its value the next. */
+  bytes: WaitingBytes | null = null;
+  at = 0;
+  batch: WriteBatch | null = null;
+  /** Settles when the versions for the conditions of a batch were read ahead. */
+  ahead: Promise<void> | null = null;
+
   readonly level: Durability;
   /** `LogWriter.growths` when it was called. */
   readonly since: number;
-  readonly work: WaitingRecord | WaitingBatch | null;
-}
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
 
-interface WaitingRecord {
-  readonly kind: RecordKind;
-  readonly bytes: WaitingBytes;
-  /** Its key is string `2 * at` of the bytes, its value the next. */
-  readonly at: number;
-}
+  constructor(level: Durability, since: number, resolve: () => void, reject: (error: Error) => void) {
+    this.level = level;
+    this.since = since;
+    this.resolve = resolve;
+    this.reject = reject;
+  }
 
-interface WaitingBatch {
-  readonly batch: WriteBatch;
-  /** Settles when the versions for its conditions were read ahead. */
-  readonly ahead: Promise<void> | null;
+  get paddedBytes(): number {
+    assert(this.bytes !== null, 'a record has bytes');
+    return paddedRecordBytes(this.bytes.packed.lengthOf(2 * this.at), this.bytes.packed.lengthOf(2 * this.at + 1));
+  }
 }
 
 const DONE = Promise.resolve();
@@ -97,7 +108,7 @@ export class WriteQueue {
   /** Settles, and never rejects, when every write that was called before is admitted or refused. */
   settled(): Promise<void> {
     if (this.#waiting.isEmpty) return DONE;
-    return this.#enqueue(null, 'buffered');
+    return new Promise((resolve, reject) => this.#enqueue(new QueuedWrite('buffered', 0, resolve, reject)));
   }
 
   /** A batch, with conditions or without; settles as `Store.batch` does, and throws what is wrong with the call. */
@@ -110,7 +121,7 @@ export class WriteQueue {
 
   /** A put or a deletion; its key is in the scratch. */
   write(kind: RecordKind, keyBytes: number, value: Uint8Array, level: Durability): Promise<void> {
-    const { key, limits } = this.#parts;
+    const { key, limits, log } = this.#parts;
     const padded = paddedRecordBytes(keyBytes, value.length);
     if (padded > this.#mostRecordBytes) {
       requireValueFits(value, limits);
@@ -122,7 +133,13 @@ export class WriteQueue {
       this.#admitRecord(kind, keyBytes, value);
       return this.#acknowledge(level);
     }
-    return this.#enqueue({ kind, ...this.#keep(keyBytes, value) }, level);
+    const since = log.growths;
+    return new Promise((resolve, reject) => {
+      const write = new QueuedWrite(level, since, resolve, reject);
+      write.kind = kind;
+      this.#keep(write, keyBytes, value);
+      this.#enqueue(write);
+    });
   }
 
   /** As `write`, if the key has this version at the moment of admission; 0: if it does not exist. */
@@ -153,7 +170,13 @@ export class WriteQueue {
     const ahead = isKnown || batch.isLong ? null : conditions.readAhead(batch);
     // It is met when its turn comes.
     ahead?.catch(() => undefined);
-    return this.#enqueue({ batch, ahead }, level);
+    const since = this.#parts.log.growths;
+    return new Promise((resolve, reject) => {
+      const write = new QueuedWrite(level, since, resolve, reject);
+      write.batch = batch;
+      write.ahead = ahead;
+      this.#enqueue(write);
+    });
   }
 
   #hasRoomFor(paddedBytes: number, kind: RecordKind): boolean {
@@ -181,16 +204,13 @@ export class WriteQueue {
     maintenance.admitted(log.appendedThrough);
   }
 
-  #enqueue(work: QueuedWrite['work'], level: Durability): Promise<void> {
-    const since = this.#parts.log.growths;
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ level, since, work, resolve, reject });
-      if (!this.#isRunning) void this.#run();
-    });
+  #enqueue(write: QueuedWrite): void {
+    this.#waiting.push(write);
+    if (!this.#isRunning) void this.#run();
   }
 
   /** BATCH-1, WQ-4. Copies the key in the scratch and a value. */
-  #keep(keyBytes: number, value: Uint8Array): { readonly bytes: WaitingBytes; readonly at: number } {
+  #keep(write: QueuedWrite, keyBytes: number, value: Uint8Array): void {
     let bytes = this.#waitingBytes;
     if (bytes === null || bytes.records >= RECORDS_PER_WAITING_BYTES) {
       bytes = { packed: new PackedBytes(), records: 0, left: 0 };
@@ -199,16 +219,15 @@ export class WriteQueue {
     bytes.packed.add(this.#parts.key, keyBytes);
     bytes.packed.add(value, value.length);
     bytes.left++;
-    return { bytes, at: bytes.records++ };
+    write.bytes = bytes;
+    write.at = bytes.records++;
   }
 
-  #letGo(work: QueuedWrite['work']): void {
-    if (work === null) return;
-    if ('batch' in work) work.batch.release();
-    else if (--work.bytes.left === 0) {
-      work.bytes.packed.release();
-      if (work.bytes === this.#waitingBytes) this.#waitingBytes = null;
-    }
+  #letGo({ batch, bytes }: QueuedWrite): void {
+    batch?.release();
+    if (bytes === null || --bytes.left > 0) return;
+    bytes.packed.release();
+    if (bytes === this.#waitingBytes) this.#waitingBytes = null;
   }
 
   /** Admits what waits, one after another. Never rejects: each write hears for itself. */
@@ -223,7 +242,7 @@ export class WriteQueue {
       } catch (error) {
         write.reject(error as Error);
       }
-      this.#letGo(write.work);
+      this.#letGo(write);
       // Only now: until it is admitted nobody may pass.
       this.#waiting.shift();
       if (budget.isSpent()) await nextTurn();
@@ -232,36 +251,36 @@ export class WriteQueue {
   }
 
   /** Admits the head of the queue; null when that is done. */
-  #admitHead({ work, since }: QueuedWrite): Promise<void> | null {
-    if (work === null) return null;
-    if ('batch' in work) return this.#admitBatch(work, since);
-    const { gate } = this.#parts;
-    gate.requireWritable();
-    if (!this.#hasRoomFor(paddedBytesOf(work), work.kind)) return this.#admitRecordLater(work, since);
-    this.#admitWaiting(work);
+  #admitHead(write: QueuedWrite): Promise<void> | null {
+    const { batch, bytes, ahead, since, kind } = write;
+    if (batch !== null) return this.#admitBatch(batch, ahead, since);
+    if (bytes === null) return null;
+    this.#parts.gate.requireWritable();
+    if (!this.#hasRoomFor(write.paddedBytes, kind)) return this.#admitRecordLater(write, bytes.packed);
+    this.#admitWaiting(write, bytes.packed);
     return null;
   }
 
   /** WQ-2. */
-  async #admitRecordLater(record: WaitingRecord, since: number): Promise<void> {
+  async #admitRecordLater(write: QueuedWrite, packed: PackedBytes): Promise<void> {
     const { log, maintenance, gate } = this.#parts;
-    const padded = paddedBytesOf(record);
-    const use = useOf(record.kind);
+    const { paddedBytes, since } = write;
+    const use = useOf(write.kind);
     for (;;) {
       gate.requireWritable();
-      if (!log.hasRoomFor(padded, use)) await log.whenRoom([padded], use, since);
+      if (!log.hasRoomFor(paddedBytes, use)) await log.whenRoom([paddedBytes], use, since);
       else if (!maintenance.hasRoomFor(1)) await maintenance.whenRoom();
       else break;
     }
-    this.#admitWaiting(record);
+    this.#admitWaiting(write, packed);
   }
 
-  #admitWaiting({ kind, bytes, at }: WaitingRecord): void {
-    const keyBytes = bytes.packed.copy(2 * at, this.#parts.key);
-    this.#admitRecord(kind, keyBytes, kind === RecordKind.put ? bytes.packed.at(2 * at + 1) : NO_VALUE);
+  #admitWaiting({ kind, at }: QueuedWrite, packed: PackedBytes): void {
+    const keyBytes = packed.copy(2 * at, this.#parts.key);
+    this.#admitRecord(kind, keyBytes, kind === RecordKind.put ? packed.at(2 * at + 1) : NO_VALUE);
   }
 
-  async #admitBatch({ batch, ahead }: WaitingBatch, since: number): Promise<void> {
+  async #admitBatch(batch: WriteBatch, ahead: Promise<void> | null, since: number): Promise<void> {
     const { log, maintenance, gate, conditions } = this.#parts;
     const use = useOfAll(batch.kinds);
     if (ahead !== null) await ahead;
@@ -296,8 +315,4 @@ function useOf(kind: RecordKind): SlotUse {
 /** A batch of deletions alone is a deletion; see file/slots.ts. */
 function useOfAll(kinds: readonly RecordKind[]): SlotUse {
   return kinds.includes(RecordKind.put) ? 'put' : 'delete';
-}
-
-function paddedBytesOf({ bytes, at }: WaitingRecord): number {
-  return paddedRecordBytes(bytes.packed.lengthOf(2 * at), bytes.packed.lengthOf(2 * at + 1));
 }
