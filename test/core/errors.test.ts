@@ -1,5 +1,6 @@
 /** Errors: stable codes, kept causes, and system call errors in the shape of Node's own. */
 import { AiokvError, AiokvRangeError, AiokvTypeError, ERROR_CODES, SystemCallError, assert } from '@aiokv/core';
+import type * as core from '@aiokv/core';
 import test from 'ava';
 import { open } from 'node:fs/promises';
 import { constants } from 'node:os';
@@ -75,4 +76,29 @@ test('every error number that the engines meet has a name', (t) => {
 test('a broken invariant is an internal error', (t) => {
   t.notThrows(() => assert(true, 'whatever'));
   t.throws(() => assert(false, 'water is wet'), { code: 'ERR_AIOKV_INTERNAL', message: /water is wet/u });
+});
+
+test('instanceof holds across copies of the package, and not for other classes', async (t) => {
+  // Another address is another copy, as a bundle or CommonJS beside ES modules would be.
+  const address = '../../packages/core/src/errors.ts?copy';
+  const copy = (await import(address)) as typeof core;
+  t.not(copy.AiokvError, AiokvError);
+  const theirs = new copy.AiokvError('ERR_AIOKV_IO', 'of the copy');
+  t.true(theirs instanceof AiokvError);
+  t.true(new AiokvError('ERR_AIOKV_IO', 'ours') instanceof copy.AiokvError);
+  t.true(new copy.SystemCallError('read', 5) instanceof SystemCallError);
+  t.false(theirs instanceof AiokvTypeError);
+  t.false(theirs instanceof SystemCallError);
+  for (const other of [new Error('no'), { code: 'ERR_AIOKV_IO' }, null, undefined, 'ERR_AIOKV_IO']) {
+    t.false(other instanceof AiokvError);
+  }
+  class Mine extends AiokvError {}
+  t.false(theirs instanceof Mine);
+  t.true(new Mine('ERR_AIOKV_IO', 'mine') instanceof Mine);
+  t.true(new Mine('ERR_AIOKV_IO', 'mine') instanceof copy.AiokvError);
+  t.deepEqual(
+    Reflect.ownKeys(theirs).filter((key) => typeof key === 'symbol'),
+    [],
+    'nothing to be seen when printed',
+  );
 });

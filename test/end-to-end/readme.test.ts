@@ -69,7 +69,7 @@ test('snippets that are run are short, and complete', (t) => {
     t.is(snippets.length, text.split('<!-- run -->').length - 1, `${name}: a fence follows each mark`);
     for (const code of snippets) {
       t.true(code.trimEnd().split('\n').length <= 13, name);
-      t.regex(code, /^import /, name);
+      t.regex(code, /^(?:import |const .* = require\()/, name);
     }
   }
 });

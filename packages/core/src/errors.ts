@@ -6,6 +6,9 @@
  * program (wrong type, wrong option) is a `TypeError` or `RangeError` with such a code; a refused
  * system call looks like Node's own (`code`, `errno`, `syscall`).
  *
+ * A process may hold several copies of this file: a bundle beside an installed package, CommonJS beside ES modules, a
+ * realm of a test framework. `instanceof` holds across them, by a mark that all copies know.
+ *
  * Governed by docs/errors.md, which lists every code.
  */
 import { constants } from 'node:os';
@@ -47,8 +50,27 @@ export const ERROR_CODES = [
 
 export type ErrorCode = (typeof ERROR_CODES)[number];
 
+const MARK = Symbol.for('@aiokv/core/error');
+
+/** Lets `instanceof` accept instances of the same class in another copy of this file. */
+function acceptCopies(ours: { readonly prototype: object }, name: string): void {
+  Object.defineProperty(ours.prototype, MARK, { value: name });
+  Object.defineProperty(ours, Symbol.hasInstance, {
+    value(this: { readonly prototype: object }, value: unknown): boolean {
+      if (typeof value !== 'object' || value === null) return false;
+      if (Object.prototype.isPrototypeOf.call(this.prototype, value)) return true;
+      // A class that extends one of ours inherits this function, and has no copies.
+      return this === ours && MARK in value && value[MARK] === name;
+    },
+  });
+}
+
 /** Something that went wrong while aiokv ran: the disk, the environment, a store's state. */
 export class AiokvError extends Error {
+  static {
+    acceptCopies(this, 'AiokvError');
+  }
+
   override readonly name: string = 'AiokvError';
   readonly code: ErrorCode;
 
@@ -60,6 +82,10 @@ export class AiokvError extends Error {
 
 /** A mistake of the calling program: an argument of the wrong type or shape. */
 export class AiokvTypeError extends TypeError {
+  static {
+    acceptCopies(this, 'AiokvTypeError');
+  }
+
   override readonly name: string = 'AiokvTypeError';
   readonly code: ErrorCode;
 
@@ -71,6 +97,10 @@ export class AiokvTypeError extends TypeError {
 
 /** A mistake of the calling program: a value outside of what is allowed. */
 export class AiokvRangeError extends RangeError {
+  static {
+    acceptCopies(this, 'AiokvRangeError');
+  }
+
   override readonly name: string = 'AiokvRangeError';
   readonly code: ErrorCode;
 
@@ -88,6 +118,10 @@ const nameOfErrno = new Map<number, readonly [string, string]>([
 
 /** A system call that the kernel refused, in the shape of Node's own: `code` is `'EIO'`, `errno` -5. */
 export class SystemCallError extends Error {
+  static {
+    acceptCopies(this, 'SystemCallError');
+  }
+
   override readonly name: string = 'SystemCallError';
   readonly code: string;
   /** Negative, as in Node's own errors. */

@@ -15,6 +15,9 @@ export interface OptionRule<T> {
 
 export type OptionShape<T> = { readonly [K in keyof T]: OptionRule<T[K]> };
 
+/** `NoInfer<T>`, which compilers before 5.4 do not have: T is inferred from the other parameters. */
+type Given<T> = [T][T extends unknown ? 0 : never];
+
 export function integer(min: number, max: number, fallback: number): OptionRule<number> {
   return {
     fallback,
@@ -35,7 +38,7 @@ export function boolean(fallback: boolean): OptionRule<boolean> {
   return { fallback, expected: 'true or false', accepts: (value) => typeof value === 'boolean' };
 }
 
-export function oneOf<const T extends string>(choices: readonly T[], fallback: NoInfer<T>): OptionRule<T> {
+export function oneOf<const T extends string>(choices: readonly T[], fallback: Given<T>): OptionRule<T> {
   return {
     fallback,
     expected: `one of ${choices.map((choice) => `'${choice}'`).join(', ')}`,

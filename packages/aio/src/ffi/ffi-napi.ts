@@ -9,7 +9,7 @@
  *   ffi_call(cif, function, result, argv)
  * ```
  */
-import { createRequire } from 'node:module';
+import { requireInstalled } from './installed.ts';
 import type { ForeignCallback, ForeignInterface, ForeignLibrary, NativeFunction, NativeFunctionAsync } from './port.ts';
 
 /** The part of ffi-napi that is used here; `lib/bindings` has no types of its own. */
@@ -49,12 +49,11 @@ const RTLD_NOW = 2;
 
 /** @throws Error when the packages are not installed or were not built for this Node */
 export function loadFfiNapi(): ForeignInterface {
-  const require = createRequire(import.meta.url);
   const packages: Packages = {
-    ffi: require('ffi-napi') as FfiNapi,
-    bindings: require('ffi-napi/lib/bindings') as Bindings,
-    makeCif: require('ffi-napi/lib/cif') as Packages['makeCif'],
-    ref: require('ref-napi') as RefNapi,
+    ffi: requireInstalled('ffi-napi') as FfiNapi,
+    bindings: requireInstalled('ffi-napi/lib/bindings') as Bindings,
+    makeCif: requireInstalled('ffi-napi/lib/cif') as Packages['makeCif'],
+    ref: requireInstalled('ref-napi') as RefNapi,
   };
   const { ffi, ref } = packages;
   return {

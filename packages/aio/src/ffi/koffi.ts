@@ -2,7 +2,7 @@
  * The FFI port over `koffi`, which ships its binaries and needs no compiler. A call of plain integers
  * costs 0.03 to 0.2 us (benchmarks/micro/ffi.ts).
  */
-import { createRequire } from 'node:module';
+import { requireInstalled } from './installed.ts';
 import type { ForeignCallback, ForeignInterface, ForeignLibrary, NativeFunction, NativeFunctionAsync } from './port.ts';
 
 type Callee = ((...args: number[]) => number | bigint) & {
@@ -24,7 +24,7 @@ const INTEGER = 'int64_t';
 
 /** @throws Error when koffi is not installed or has no binary for this machine */
 export function loadKoffi(): ForeignInterface {
-  const koffi = createRequire(import.meta.url)('koffi') as Koffi;
+  const koffi = requireInstalled('koffi') as Koffi;
   return {
     name: 'koffi',
     load: (library) => adapt(koffi.load(library)),
