@@ -15,6 +15,8 @@ import { formatText, medians } from '../../benchmarks/aio-bench/report.ts';
 import type { Row } from '../../benchmarks/aio-bench/report.ts';
 import { skipWhere } from '../helpers/skip.ts';
 
+const withFio = skipWhere((await isFioInstalled()) ? null : 'fio is not installed', test.serial);
+
 const MAIN = resolve('benchmarks/aio-bench/main.ts');
 const NODE_ARGUMENTS = [`--import=${import.meta.resolve('tsx')}`, '--conditions=@aiokv/source', MAIN];
 
@@ -381,8 +383,6 @@ test('a report that is none, or of nothing, is refused', (t) => {
   t.throws(() => parseFioReport(REPORT.replace('"error" : 0', '"error" : 22')), { message: /error 22/ });
   t.throws(() => parseFioReport(REPORT.replace('"total_ios" : 36096', '"total_ios" : 0')), { message: /nothing/ });
 });
-
-const withFio = skipWhere((await isFioInstalled()) ? null : 'fio is not installed', test.serial);
 
 withFio('fio runs beside a measurement, and its CPU time is that of all its threads', async (t) => {
   await inDirectory(async (directory) => {

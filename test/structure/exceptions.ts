@@ -36,6 +36,23 @@ export const SPREADS: Exceptions = {
   'packages/aio/src/qualify.ts: Math.max(...roundsMs)': 'as many as there were rounds, a few',
 };
 
+/** Tests of the parallel step that read the clock. */
+export const TEST_CLOCKS: Exceptions = {
+  'test/aio/aio-bench.test.ts': 'keeps the loop busy so long',
+  'test/aio/engine-conformance.ts': 'gives up after so long, where a test would hang',
+  'test/aio/engine-io-uring.test.ts': 'what must last at least so long',
+  'test/aio/engine-libaio-edges.test.ts': 'what must last at least so long',
+  'test/aio/engine-posix.test.ts': 'gives up after so long, where a test would hang',
+  'test/aio/harness-raw.ts': 'gives up after so long, where a test would hang',
+  'test/aio/io-uring.test.ts': 'what must last at least so long',
+  'test/aio/queue-requests.test.ts': 'keeps the loop busy so long',
+  'test/aio/worker-churn.ts': 'keeps the loop busy so long',
+  'test/compare/compare.test.ts': 'keeps the loop busy so long',
+  'test/kv/checkpoint.test.ts': 'gives up after so long, where a test would hang',
+  'test/kv/long.test.ts': 'tells it, and asserts nothing of it',
+  'test/kv/sweep.test.ts': 'tells it, and asserts nothing of it',
+};
+
 /** Files that have codes of invariants without a prefix. */
 const WITH_OLD_CODES: readonly string[] = [
   'ARCHITECTURE.md',

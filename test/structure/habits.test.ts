@@ -1,9 +1,11 @@
 /** What no source of the packages does: use timers that tests replace, and calls that grow with their data. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import test from 'ava';
 import ts from 'typescript';
-import { GLOBAL_TIMERS, SHIFTS, SPREADS } from './exceptions.ts';
+import { GLOBAL_TIMERS, SHIFTS, SPREADS, TEST_CLOCKS } from './exceptions.ts';
 import { matches } from './matches.ts';
-import { readProgram, textOf, visit } from './sources.ts';
+import { ROOT, filesBelow, readProgram, textOf, visit } from './sources.ts';
 
 const { sources, checker } = readProgram();
 const TIMERS_FILE = 'packages/core/src/timers.ts';
@@ -77,4 +79,28 @@ test('no array of any length is spread into a call', (t) => {
     return isCall && node.arguments?.some(ts.isSpreadElement) === true ? node : null;
   });
   matches(t, found, SPREADS);
+});
+
+const tests = filesBelow('test', '.ts')
+  .filter((path) => !path.startsWith('test/structure/'))
+  .map((path) => ({ path, text: readFileSync(join(ROOT, path), 'utf8') }));
+
+/** A machine that is busy fails tests that assert how long something took; those stand in test/timed, and run alone. */
+test('no test of the parallel step reads the clock without a reason', (t) => {
+  const found = tests.filter(
+    ({ path, text }) => !/^test\/(?:timed|soak)\//.test(path) && /performance\.now|Date\.now|hrtime/.test(text),
+  );
+  matches(
+    t,
+    found.map(({ path }) => path),
+    TEST_CLOCKS,
+  );
+});
+
+test('no test passes without a look, and none begins at random', (t) => {
+  for (const { path, text } of tests) {
+    t.notRegex(text, /\bt\.pass\(/, `${path}: a test that cannot run is skipped (test/helpers/skip.ts)`);
+    if (path !== 'test/helpers/seed.ts')
+      t.notRegex(text, /Math\.random/, `${path}: seeds come from test/helpers/seed.ts`);
+  }
 });
