@@ -55,7 +55,7 @@ export const FLOORS: Readonly<Record<string, readonly Floor[]>> = {
   core: [
     { rooms: ['index.ts'], why: 'the public names' },
     { rooms: ['waiters.ts', 'turn.ts', 'checksum.ts', 'codec.ts'], why: 'made of the floor below' },
-    { rooms: ['fifo.ts', 'clock.ts', 'options.ts', 'random.ts', 'xxhash.ts'], why: 'one noun each' },
+    { rooms: ['fifo.ts', 'clock.ts', 'options.ts', 'paths.ts', 'random.ts', 'xxhash.ts'], why: 'one noun each' },
     { rooms: ['errors.ts', 'units.ts', 'timers.ts', 'xxhash-module.ts'], why: 'what needs nothing of ours' },
   ],
 };
