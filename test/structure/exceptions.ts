@@ -55,7 +55,6 @@ export const TEST_CLOCKS: Exceptions = {
 
 /** Files that have codes of invariants without a prefix. */
 const WITH_OLD_CODES: readonly string[] = [
-  'ARCHITECTURE.md',
   'benchmarks/aio-bench/data-file.ts',
   'benchmarks/aio-bench/load.ts',
   'benchmarks/compare/cgroup.ts',
