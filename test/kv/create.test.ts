@@ -62,7 +62,7 @@ async function requireOneWinner(
   t.deepEqual(await platform.list(directory), ['data.aiokv'], race);
 }
 
-test('N1: of two openers in one process, moments apart, one has the store and the other is refused', (t) =>
+test('CREATE-1: of two openers in one process, moments apart, one has the store and the other is refused', (t) =>
   inDirectory(async (place) => {
     t.timeout(300_000 + RACES * 1000);
     const platform = linuxPlatform();
@@ -77,7 +77,7 @@ test('N1: of two openers in one process, moments apart, one has the store and th
     }
   }));
 
-test('N1: of three openers on the simulated disk, at random moments, one has the store and the others are refused', async (t) => {
+test('CREATE-1: of three openers on the simulated disk, at random moments, one has the store and the others are refused', async (t) => {
   t.timeout(120_000 + SEEDS * 100);
   for (let seed = 1; seed <= SEEDS; seed++) {
     const platform = new SimulatedDisk({ seed });
@@ -91,7 +91,7 @@ test('N1: of three openers on the simulated disk, at random moments, one has the
   }
 });
 
-test('N1: of four processes one has the store and the others are refused', (t) =>
+test('CREATE-1: of four processes one has the store and the others are refused', (t) =>
   inDirectory(async (place) => {
     t.timeout(300_000 + ROUNDS * 5000);
     const children = Array.from({ length: 4 }, () => fork(opener));
@@ -165,7 +165,7 @@ test('a power cut at any step of a creation leaves nothing that the next opening
   }
 });
 
-test('N4, N5: the order of what makes a store durable', async (t) => {
+test('CREATE-4, CREATE-5: the order of what makes a store durable', async (t) => {
   const calls: string[] = [];
   const platform = counting(new SimulatedDisk({ seed: 1 }), (call) => void calls.push(call));
   await (await open('/store', { ...OPENING, platform })).close();

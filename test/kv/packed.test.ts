@@ -33,7 +33,7 @@ function isSame(bytes: PackedBytes, strings: readonly Uint8Array[]): boolean {
   );
 }
 
-test('K1: what is released is used again, and never while it is owned', (t) => {
+test('PACKED-1: what is released is used again, and never while it is owned', (t) => {
   const random = new Random(3);
   const owned: { strings: Uint8Array[]; bytes: PackedBytes }[] = [];
   for (let round = 0; round < 300; round++) {
@@ -47,12 +47,12 @@ test('K1: what is released is used again, and never while it is owned', (t) => {
   for (const { strings, bytes } of owned) t.true(isSame(bytes, strings));
 });
 
-test('K1: memory that was given back is looked at by nobody', (t) => {
+test('PACKED-1: memory that was given back is looked at by nobody', (t) => {
   const bytes = packed([Buffer.from('one')]);
   bytes.release();
-  t.throws(() => bytes.at(0), { message: /K1/ });
-  t.throws(() => bytes.copy(0, new Uint8Array(8)), { message: /K1/ });
-  t.throws(() => bytes.add(Buffer.from('two'), 3), { message: /K1/ });
+  t.throws(() => bytes.at(0), { message: /PACKED-1/ });
+  t.throws(() => bytes.copy(0, new Uint8Array(8)), { message: /PACKED-1/ });
+  t.throws(() => bytes.add(Buffer.from('two'), 3), { message: /PACKED-1/ });
 });
 
 test('the memory of a batch is used by the next', (t) => {

@@ -222,13 +222,14 @@ test('a memory that is restored has its nodes absent, and gives no id twice', (t
 test('what is written next is told ahead, once and part after part', (t) => {
   const told = new Map<ArrayBufferLike, number>();
   const memory = new NodeMemory({ nodeBytes: 4096, arenaBytes: 4 * MIB });
-  memory.soon = (arena, fromByte, lengthBytes) => {
-    t.is(fromByte, told.get(arena) ?? 0, 'part after part');
-    t.true(lengthBytes > 0 && fromByte + lengthBytes <= arena.byteLength, 'within the arena');
-    told.set(arena, fromByte + lengthBytes);
-  };
   for (let nodes = 0; nodes < 5000; nodes++) {
     const id = memory.allocate(1 + (nodes % 3));
+    for (let part = memory.untouchedAhead(); part !== null; part = memory.untouchedAhead()) {
+      const { arena, fromByte, lengthBytes } = part;
+      t.is(fromByte, told.get(arena) ?? 0, 'part after part');
+      t.true(lengthBytes > 0 && fromByte + lengthBytes <= arena.byteLength, 'within the arena');
+      told.set(arena, fromByte + lengthBytes);
+    }
     const end = memory.base(id) * 4 + memory.units(id) * 4096;
     const toldEnd = told.get(memory.words(id).buffer) ?? 0;
     t.true(end <= toldEnd && toldEnd <= end + 4 * MIB, 'ahead of the node, and not far');

@@ -5,9 +5,7 @@
 import type { Exceptions } from './matches.ts';
 
 /** Imports that lead up. */
-export const UPWARD_IMPORTS: Exceptions = {
-  'packages/kv/src/format/index-entry.ts -> packages/kv/src/tree/index.ts': 'until it moves',
-};
+export const UPWARD_IMPORTS: Exceptions = {};
 
 /** Files that import each other. */
 export const CYCLES: Exceptions = {};
@@ -16,7 +14,6 @@ export const CYCLES: Exceptions = {};
 export const HOOKS: Exceptions = {
   'packages/aio/src/pipeline.ts: this.engine.onCompletion':
     'the event loop begins it: a completion has nobody who asks',
-  'packages/kv/src/recovery/index-loader.ts: memory.soon': 'until the lower floor is asked instead',
 };
 
 /** Uses of the global timers. */
@@ -77,13 +74,6 @@ const WITH_OLD_CODES: readonly string[] = [
   'packages/aio/src/raw/ring.ts',
   'packages/aio/src/raw/teardown.ts',
   'packages/aio/src/slots.ts',
-  'packages/kv/src/checkpoint/segment-writer.ts',
-  'packages/kv/src/file/create.ts',
-  'packages/kv/src/format/extent.ts',
-  'packages/kv/src/format/frame.ts',
-  'packages/kv/src/format/page.ts',
-  'packages/kv/src/format/superblock.ts',
-  'packages/kv/src/index/key-index.ts',
   'test/aio/aio-bench.test.ts',
   'test/aio/buffers.test.ts',
   'test/aio/engine-conformance.ts',
@@ -96,8 +86,6 @@ const WITH_OLD_CODES: readonly string[] = [
   'test/aio/queue.test.ts',
   'test/aio/worker-lifetime.test.ts',
   'test/kv/crash/life.ts',
-  'test/kv/create.test.ts',
-  'test/kv/packed.test.ts',
   'test/soak/reference.ts',
 ];
 

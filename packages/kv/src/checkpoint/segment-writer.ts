@@ -6,8 +6,8 @@
  *   slot │ header │ image image image … 0 │ image image … 0 │ …          a chunk is one write
  * ```
  *
- * W1. A chunk lies in one segment, and an image in one chunk.
- * W2. The slots it took are its own until the checkpoint is durable: whoever gives up gives them back.
+ * SEGW-1. A chunk lies in one segment, and an image in one chunk.
+ * SEGW-2. The slots it took are its own until the checkpoint is durable: whoever gives up gives them back.
  */
 import { alignUp, assert } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';

@@ -10,12 +10,12 @@
  *    └──── somebody was faster ◄─ link it to data.aiokv ─► flush directory ─► remove the temporary name ─► done
  * ```
  *
- * N1. Nothing is ever replaced: `linkTo` fails when data.aiokv is there. So what one opener has locked under this
+ * CREATE-1. Nothing is ever replaced: `linkTo` fails when data.aiokv is there. So what one opener has locked under this
  *     name is what every later one finds.
- * N2. Only its creator writes to a temporary file: its name is random and it is made exclusively.
- * N3. The creator locks the file before it has its name, and keeps it locked. Nobody gets between.
- * N4. A file has its name only when it is complete and flushed.
- * N5. The temporary name goes after the name of the store is durable. An opening that finds both has to flush the
+ * CREATE-2. Only its creator writes to a temporary file: its name is random and it is made exclusively.
+ * CREATE-3. The creator locks the file before it has its name, and keeps it locked. Nobody gets between.
+ * CREATE-4. A file has its name only when it is complete and flushed.
+ * CREATE-5. The temporary name goes after the name of the store is durable. An opening that finds both has to flush the
  *     directory before it acknowledges anything.
  *
  * A creator that is killed leaves a temporary file. It is removed by the next opener that holds the store, or by
@@ -127,7 +127,7 @@ async function openExisting(
   });
 }
 
-/** N5. */
+/** CREATE-5. */
 async function removeLeftovers(platform: Platform, directory: string, names: readonly string[]): Promise<void> {
   const leftovers = names.filter((name) => TEMPORARY.test(name));
   if (leftovers.length === 0) return;
@@ -172,7 +172,7 @@ async function make(directory: string, options: CreationOptions): Promise<Direct
     if (hasCode(error, 'ENOENT')) return null;
     throw error;
   }
-  // Where the name of the store is not durable the other one stays and says so (N5).
+  // Where the name of the store is not durable the other one stays and says so (CREATE-5).
   let isNamed = false;
   return orClose(file, async () => {
     try {
@@ -194,7 +194,7 @@ async function giveUp(file: DirectFile): Promise<null> {
   return null;
 }
 
-/** N1, N4: says whether the file is the store now. */
+/** CREATE-1, CREATE-4: says whether the file is the store now. */
 async function nameStore(file: DirectFile, directory: string): Promise<boolean> {
   try {
     await attempt(`a store cannot be made in ${directory}`, () => file.linkTo(join(directory, DATA_FILE)));

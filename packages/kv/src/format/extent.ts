@@ -16,8 +16,8 @@
  *   a piece: a record of kind 4 with the key of the put; its value is that part of the whole value
  * ```
  *
- * V1. All pieces are in the chain before the put: a put that counts has all of its value.
- * V2. A piece is taken only if its checksum is right and the one that the table names, its key that of the put, and
+ * EXTENT-1. All pieces are in the chain before the put: a put that counts has all of its value.
+ * EXTENT-2. A piece is taken only if its checksum is right and the one that the table names, its key that of the put, and
  *     its sequence that which its place in the table gives it. So what lay in its place before is never taken for it.
  *
  * docs/format.md, "Extent". Pure encoding and decoding; nothing here knows of files.

@@ -11,9 +11,9 @@
  *   hash = XXH64 of everything behind it up to the last record, without the padding
  * ```
  *
- * F1. A frame is valid only behind its predecessor: `previous hash` is the hash of the frame before
+ * FRAME-1. A frame is valid only behind its predecessor: `previous hash` is the hash of the frame before
  *     it, or of the segment's header for frame 1.
- * F2. The epoch is drawn anew at every opening and is part of the hash. A batch written again after a
+ * FRAME-2. The epoch is drawn anew at every opening and is part of the hash. A batch written again after a
  *     recovery, byte for byte, cannot make a stale successor of its first writing valid.
  *
  * docs/format.md, "Frame". Pure encoding and decoding; nothing here knows of files.

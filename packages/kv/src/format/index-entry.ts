@@ -11,7 +11,12 @@
  */
 import { assert } from '@aiokv/core';
 import { RECORD_ALIGNMENT } from './record.ts';
-import type { Entry } from '../tree/index.ts';
+
+/** The two words, as the tree keeps them for a key. */
+export interface EntryWords {
+  readonly word0: number;
+  readonly word1: number;
+}
 
 const TWO_32 = 0x1_0000_0000;
 const LENGTH_BITS = 18;
@@ -23,16 +28,16 @@ const HIGH_MASK = 0xfff;
 const IN_PIECES = 0x4000_0000;
 
 /** The file offset of the record that an entry leads to. */
-export function fileOffsetOf(entry: Entry): number {
+export function fileOffsetOf(entry: EntryWords): number {
   return (entry.word0 + ((entry.word1 >>> LENGTH_BITS) & HIGH_MASK) * TWO_32) * RECORD_ALIGNMENT;
 }
 
-export function lengthOf(entry: Entry): number {
+export function lengthOf(entry: EntryWords): number {
   return entry.word1 & LENGTH_MASK;
 }
 
 /** Whether the record says where the pieces of its value are. */
-export function isInPieces(entry: Entry): boolean {
+export function isInPieces(entry: EntryWords): boolean {
   return (entry.word1 & IN_PIECES) !== 0;
 }
 
@@ -42,7 +47,7 @@ export function lengthWordOf(lengthBytes: number, inPieces: boolean): number {
   return inPieces ? lengthBytes + IN_PIECES : lengthBytes;
 }
 
-export function isDeletion(entry: Entry): boolean {
+export function isDeletion(entry: EntryWords): boolean {
   return entry.word1 === DELETED;
 }
 

@@ -12,7 +12,7 @@
  *   node in memory, units x page bytes:  │ low words │   free   │ heap words │
  * ```
  *
- * I1. What leads to a page names the lowest 16 bits of its hash as well, so that a page which was never
+ * PAGE-1. What leads to a page names the lowest 16 bits of its hash as well, so that a page which was never
  *     written, or elsewhere, is found out although the one in its place is whole.
  *
  * docs/format.md, "Index page". Pure encoding and decoding; nothing here knows of files or of trees.

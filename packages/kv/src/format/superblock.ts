@@ -29,7 +29,7 @@
  * The first 512 bytes are the same in all copies, and their hash is what a copy is counted by. The number says where a
  * copy belongs, so that one block which is read, or was written, at the place of another does not count twice.
  *
- * U1. The log end, where it is known, is flushed: whatever a reader misses before it is rot, not a torn
+ * SUPER-1. The log end, where it is known, is flushed: whatever a reader misses before it is rot, not a torn
  *     tail. Frames behind it may exist and count too.
  *
  * docs/format.md, "Superblock". Pure encoding and decoding; nothing here knows of files.

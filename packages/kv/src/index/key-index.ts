@@ -175,7 +175,7 @@ export class KeyIndex implements ReplayTarget {
     return this.tree.get(key, keyBytes, into);
   }
 
-  /** X5. Goes on with a lookup that has come to an absent leaf. The key must not change until it is answered. */
+  /** INDEX-5. Goes on with a lookup that has come to an absent leaf. The key must not change until it is answered. */
   findLater(leaf: AbsentLeaf, key: Uint8Array, answer: LateAnswer): void {
     this.pager.whenLoaded(pageOf(leaf), new LeafLookup(key, answer));
   }

@@ -44,11 +44,13 @@ const SEGMENT_UNITS = 8192;
 /** Of arenas below this size there is little to touch. */
 const TOUCHED_BYTES = 4 * MIB;
 
-/** To copy a page into memory that nobody has touched yet takes several times as long. */
-function touchSoon(arena: ArrayBuffer, fromByte: number, lengthBytes: number): void {
-  if (arena.byteLength < TOUCHED_BYTES) return;
-  // Without it the opening takes longer, and nothing else: no reason for a rejection that nobody handles.
-  prefault(arena, fromByte, lengthBytes).catch(() => undefined);
+/** Has memory touched by a thread before it is needed: to copy a page into memory that nobody has touched yet takes several times as long. */
+function touchAhead(memory: NodeMemory): void {
+  for (let part = memory.untouchedAhead(); part !== null; part = memory.untouchedAhead()) {
+    if (part.arena.byteLength < TOUCHED_BYTES) continue;
+    // Without it the opening takes longer, and nothing else: no reason for a rejection that nobody handles.
+    prefault(part.arena, part.fromByte, part.lengthBytes).catch(() => undefined);
+  }
 }
 
 export class IndexLoader {
@@ -86,13 +88,8 @@ export class IndexLoader {
       ids.map((id) => mapping.unitsOf(id)),
     );
     this.#progress.begin('index', Math.min(mapping.bytes, limitBytes * FILLED_PART));
-    memory.soon = touchSoon;
-    try {
-      const leaves = await this.#readInner(root, mapping, memory);
-      await this.#readLeaves(leaves, mapping, memory, limitBytes * FILLED_PART);
-    } finally {
-      memory.soon = null;
-    }
+    const leaves = await this.#readInner(root, mapping, memory);
+    await this.#readLeaves(leaves, mapping, memory, limitBytes * FILLED_PART);
     this.#progress.end();
     return { standing: { mapping, slots: new Set(root.slots) }, rootPage: root.rootPage, keys: root.keys };
   }
@@ -248,6 +245,7 @@ export class IndexLoader {
       }
       if (memory.isResident(id)) throw this.#damaged(`page ${id}`, 'led to twice');
       memory.admit(id);
+      touchAhead(memory);
       const capacity = entry.units * memory.unitWords;
       if (!decodePage(buffer, imageAt, memory.words(id), memory.base(id), capacity)) {
         throw this.#damaged(`page ${id}`, 'length');

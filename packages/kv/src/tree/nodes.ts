@@ -23,7 +23,7 @@
  * Arenas are few and large because every arena is one more cache line that a lookup needs, and off
  * the heap because the garbage collector need not look at them. A fresh ArrayBuffer is zero pages
  * of the kernel's: it costs RAM only where it was written, and time where it is written first. So whoever
- * adds many nodes at once may have it touched elsewhere (`soon`).
+ * adds many nodes at once may have it touched elsewhere (`untouchedAhead`).
  *
  * Many nodes at once (a tree that was cleared, what a snapshot had kept) are not freed at once:
  * whoever gives them up leaves a `Backlog` here, which is worked off in slices: by `reclaimSome`,
@@ -67,7 +67,7 @@ export const MARK_USED = 1;
 export const MARK_RETIRED = 2;
 /** Small: most overlays and many stores are. */
 const FIRST_ARENA_UNITS = 16;
-/** The parts in which `soon` is told, two of them ahead. */
+/** The parts in which `untouchedAhead` tells, one of them ahead. */
 const SOON_BYTES = 2 * MIB;
 const FIRST_IDS = 1024;
 const ID_BITS = 31;
@@ -95,12 +95,7 @@ export class NodeMemory {
   readonly #backlogs: Backlog[] = [];
   #nextUnit = 0;
   #endUnit = 0;
-  /**
-   * Told ahead, part after part, what of an arena is written next, so that it may be touched by then: set while many nodes
-   * are to come at once.
-   */
-  soon: ((arena: ArrayBuffer, fromByte: number, lengthBytes: number) => void) | null = null;
-  /** So far into the newest arena `soon` was told. */
+  /** So far into the newest arena `untouchedAhead` has told. */
   #soonUnit = 0;
   readonly #soonUnits: number;
   #unitsUsed = 0;
@@ -117,6 +112,19 @@ export class NodeMemory {
     this.#wordBits = Math.log2(this.unitWords);
     this.#soonUnits = SOON_BYTES / nodeBytes;
     for (let units = 0; units <= NODE_UNITS_MAX; units++) this.#freeFrames.push([]);
+  }
+
+  /**
+   * The next part of the newest arena that will be written soon and was not asked for before, or null. Whoever adds many
+   * nodes at once asks after each, and may have the part touched by a thread.
+   */
+  untouchedAhead(): { readonly arena: ArrayBuffer; readonly fromByte: number; readonly lengthBytes: number } | null {
+    if (this.#soonUnit >= this.#endUnit || this.#soonUnit >= this.#nextUnit + this.#soonUnits) return null;
+    const { buffer } = this.#arenas.at(-1) as Uint32Array<ArrayBuffer>;
+    const units = Math.min(this.#soonUnits, this.#endUnit - this.#soonUnit);
+    const fromByte = (this.#soonUnit & this.#unitMask) * this.nodeBytes;
+    this.#soonUnit += units;
+    return { arena: buffer, fromByte, lengthBytes: units * this.nodeBytes };
   }
 
   /** Bytes of all resident nodes. */
@@ -289,17 +297,7 @@ export class NodeMemory {
     while (this.#nextUnit + units > this.#endUnit) this.#addArena();
     const frame = this.#nextUnit;
     this.#nextUnit += units;
-    if (this.soon !== null) this.#tellSoon(this.soon);
     return frame;
-  }
-
-  #tellSoon(soon: NonNullable<NodeMemory['soon']>): void {
-    const { buffer } = this.#arenas.at(-1) as Uint32Array<ArrayBuffer>;
-    while (this.#soonUnit < this.#endUnit && this.#soonUnit < this.#nextUnit + this.#soonUnits) {
-      const units = Math.min(this.#soonUnits, this.#endUnit - this.#soonUnit);
-      soon(buffer, (this.#soonUnit & this.#unitMask) * this.nodeBytes, units * this.nodeBytes);
-      this.#soonUnit += units;
-    }
   }
 
   #addArena(): void {
