@@ -1,6 +1,6 @@
 /**
- * Chooses the foreign-function interface of this thread, once: `ffi-napi` where it loads, `koffi`
- * otherwise. The environment variable AIOKV_FFI decides for the process; a caller that names one decides
+ * Chooses the foreign-function interface of this thread, once: `ffi-napi` where it loads and nobody else in this process
+ * has it, `koffi` otherwise. The environment variable AIOKV_FFI decides for the process; a caller that names one decides
  * for itself, and for those after it that name none.
  *
  * In a worker it is `koffi`, whatever loads: `ffi-napi` takes the process down when the environment that
@@ -8,6 +8,7 @@
  * AIOKV_FFI=ffi-napi is about the main thread only.
  */
 import { AiokvError, AiokvTypeError } from '@aiokv/core';
+import { readFileSync } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
 import { loadFfiNapi } from './ffi-napi.ts';
 import { loadKoffi } from './koffi.ts';
@@ -47,18 +48,46 @@ export function requireForeignInterface(preferred?: ForeignInterfaceName): Forei
   if (found !== undefined) return found;
   const names = candidates(preferred);
   const reasons = names.map((name) => failures.get(name));
+  const cause = reasons.length === 1 ? reasons[0] : new AggregateError(reasons, 'every one of them failed');
+  const without = "or do without: files with direct: 'prefer' or 'never', queues with engine: 'threads'";
   throw new AiokvError(
     'ERR_AIOKV_FFI_UNAVAILABLE',
-    `no foreign-function interface could be loaded (${names.map((name, i) => `${name}: ${messageOf(reasons[i])}`).join('; ')}): ` +
-      'run "npm install koffi"',
-    { cause: reasons.length === 1 ? reasons[0] : new AggregateError(reasons, 'every one of them failed') },
+    areAddonsDisabled()
+      ? 'no foreign-function interface can be loaded, because native addons are disabled in this process: start Node ' +
+          `without --no-addons, and with --allow-addons where --permission is set, ${without}`
+      : 'no foreign-function interface could be loaded ' +
+          `(${names.map((name, i) => `${name}: ${messageOf(reasons[i])}`).join('; ')}): run "npm install koffi", ${without}`,
+    { cause },
   );
+}
+
+/** Node says so when it is asked to load one; the packages hide it behind messages of their own. */
+function areAddonsDisabled(): boolean {
+  try {
+    process.dlopen({ exports: {} }, '/nonexistent/addon.node');
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ERR_DLOPEN_DISABLED';
+  }
+}
+
+/**
+ * Whether someone else in this process has loaded `ffi-napi`: another copy of this package, another realm, such as the
+ * test file before in the same process, or the program itself. The addon has one state for a process, and who loads it
+ * again takes it away from the first; koffi can be loaded any number of times.
+ */
+function isFfiNapiTaken(): boolean {
+  try {
+    return /\/ffi_bindings\.node$|\/ffi-napi\/.*\.node$/m.test(readFileSync('/proc/self/maps', 'utf8'));
+  } catch {
+    return false;
+  }
 }
 
 function candidates(preferred: ForeignInterfaceName | undefined): ForeignInterfaceName[] {
   if (preferred !== undefined) return [preferred];
   const asked = process.env['AIOKV_FFI'] ?? '';
-  if (asked === '') return ['ffi-napi', 'koffi'];
+  if (asked === '') return isFfiNapiTaken() ? ['koffi', 'ffi-napi'] : ['ffi-napi', 'koffi'];
   if (!Object.hasOwn(loaders, asked)) {
     throw new AiokvTypeError(
       'ERR_AIOKV_INVALID_OPTION',
