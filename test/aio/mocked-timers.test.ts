@@ -19,19 +19,26 @@ const NAMES = [
   'queueMicrotask',
 ];
 
+function restore(object: object, name: string, own: PropertyDescriptor | undefined): void {
+  if (own === undefined) Reflect.deleteProperty(object, name);
+  else Object.defineProperty(object, name, own);
+}
+
 /** Replaces them as sinon does: nothing fires, and time stands still. */
 async function withMockedTimers(use: () => Promise<void>): Promise<void> {
   const global = globalThis as unknown as Record<string, unknown>;
   const before = NAMES.map((name) => [name, global[name], timers[name]] as const);
-  const { nextTick } = process;
-  const { now } = performance;
+  const own = [
+    Object.getOwnPropertyDescriptor(process, 'nextTick'),
+    Object.getOwnPropertyDescriptor(performance, 'now'),
+  ];
   const dead = (): unknown => ({ ref: () => undefined, unref: () => undefined });
   for (const name of NAMES) {
     global[name] = dead;
     if (name in timers) timers[name] = dead;
   }
-  process.nextTick = dead as typeof nextTick;
-  performance.now = () => 0;
+  Object.defineProperty(process, 'nextTick', { value: dead, configurable: true });
+  Object.defineProperty(performance, 'now', { value: () => 0, configurable: true });
   try {
     await use();
   } finally {
@@ -39,8 +46,8 @@ async function withMockedTimers(use: () => Promise<void>): Promise<void> {
       global[name] = one;
       if (name in timers) timers[name] = other;
     }
-    process.nextTick = nextTick;
-    performance.now = now;
+    restore(process, 'nextTick', own[0]);
+    restore(performance, 'now', own[1]);
   }
 }
 

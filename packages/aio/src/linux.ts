@@ -15,10 +15,11 @@ import { requireForeignInterface } from './ffi/load.ts';
 import { directories } from './directories.ts';
 import { createLinuxEngine } from './engines/choose.ts';
 import type { Engine, EngineOptions } from './engine.ts';
-import { ASSUMED_ALIGNMENT, NO_ALIGNMENT, NodeFile, flagsOf } from './node-file.ts';
+import { ASSUMED_ALIGNMENT, NO_ALIGNMENT, NodeFile, flagsOf, openError } from './node-file.ts';
 import { resolveOpenOptions } from './open-options.ts';
 import type { ResolvedOpenOptions } from './open-options.ts';
 import type { Alignment, DirectFile, Platform } from './platform.ts';
+import { systemCallError } from './request-error.ts';
 import { libcOf, toInt } from './raw/libc.ts';
 import type { Libc } from './raw/libc.ts';
 
@@ -76,7 +77,7 @@ async function openDirect(libc: Libc, path: string, options: ResolvedOpenOptions
   try {
     handle = await fs.open(path, O_DIRECT | flagsOf(options), 0o644);
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'EINVAL') throw cause;
+    if ((cause as NodeJS.ErrnoException).code !== 'EINVAL') throw openError(path, cause);
     // Linux makes the file first and refuses O_DIRECT after it; with `exclusive` it is certainly ours.
     if (options.create && options.exclusive) await fs.rm(path, { force: true });
     if (direct === 'prefer') return openBuffered(libc, path, options);
@@ -92,7 +93,9 @@ async function openDirect(libc: Libc, path: string, options: ResolvedOpenOptions
 }
 
 async function openBuffered(libc: Libc, path: string, options: ResolvedOpenOptions): Promise<DirectFile> {
-  const handle = await fs.open(path, flagsOf(options), 0o644);
+  const handle = await fs.open(path, flagsOf(options), 0o644).catch((cause: unknown) => {
+    throw openError(path, cause);
+  });
   return new LinuxFile(libc, path, handle, NO_ALIGNMENT, false);
 }
 
@@ -123,7 +126,7 @@ class LinuxFile extends NodeFile {
     if (toInt(result) === 0) return;
     // The error number stayed on the other thread; what is refused there is refused here, and at once.
     if (toInt(this.#libc.fallocate(this.handle, PUNCH_HOLE_KEEP_SIZE, offset, lengthBytes)) === 0) return;
-    throw new SystemCallError('fallocate', this.#libc.errno(), this.path);
+    throw systemCallError('fallocate', this.#libc.errno(), this.path);
   }
 
   async preallocate(offset: number, lengthBytes: number): Promise<void> {
@@ -137,7 +140,7 @@ class LinuxFile extends NodeFile {
     if (errno === 0) return;
     // A file system without fallocate: the size is what can be had.
     if (errno !== EOPNOTSUPP && errno !== EINVAL && errno !== ENOSYS) {
-      throw new SystemCallError('fallocate', errno, this.path);
+      throw systemCallError('fallocate', errno, this.path);
     }
     if ((await this.sizeBytes()) < endBytes) await this.opened.truncate(endBytes);
   }

@@ -8,7 +8,7 @@ import { constants as osConstants } from 'node:os';
 import type { AlignedBuffer } from './buffers.ts';
 import type { Opcode } from './engine.ts';
 import type { Alignment, DirectFile, OpenFileOptions } from './platform.ts';
-import { fileClosed } from './request-error.ts';
+import { fileClosed, remedyOf, systemCallError } from './request-error.ts';
 import { callbackOf, transferOnThread } from './thread-io.ts';
 
 const { EBADF } = osConstants.errno;
@@ -22,6 +22,12 @@ export const NO_ALIGNMENT: Alignment = { memory: 1, offset: 1, write: ASSUMED_AL
 /** The flags of `open(2)`, but for O_DIRECT. */
 export function flagsOf({ readOnly, create, exclusive }: Omit<OpenFileOptions, 'direct'>): number {
   return (readOnly === true ? O_RDONLY : O_RDWR) | (create === true ? O_CREAT : 0) | (exclusive === true ? O_EXCL : 0);
+}
+
+/** Node's error of an `open`, with what to do about it where there is something; the others are clear as they are. */
+export function openError(path: string, cause: unknown): unknown {
+  const { errno } = cause as NodeJS.ErrnoException;
+  return errno === undefined || remedyOf(errno) === '' ? cause : systemCallError('open', errno, path, cause);
 }
 
 /**
@@ -72,7 +78,9 @@ export abstract class NodeFile implements DirectFile {
 
   async sync(): Promise<void> {
     this.requireOpen();
-    await this.opened.sync();
+    await this.opened.sync().catch((cause: unknown) => {
+      throw this.explained('fsync', cause);
+    });
   }
 
   abstract lock(): Promise<string | undefined>;
@@ -100,6 +108,12 @@ export abstract class NodeFile implements DirectFile {
     } catch {
       return false;
     }
+  }
+
+  /** Node's error, which does not name the file, as one that does and says what to do. */
+  protected explained(syscall: string, cause: unknown): unknown {
+    const { errno } = cause as NodeJS.ErrnoException;
+    return errno === undefined ? cause : systemCallError(syscall, errno, this.path, cause);
   }
 
   /** @throws AiokvError ERR_AIOKV_CLOSED */

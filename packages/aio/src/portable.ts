@@ -17,7 +17,7 @@ import { AiokvError, SystemCallError } from '@aiokv/core';
 import { directories } from './directories.ts';
 import type { Engine, EngineOptions } from './engine.ts';
 import { ThreadsEngine } from './engines/threads.ts';
-import { NO_ALIGNMENT, NodeFile, flagsOf } from './node-file.ts';
+import { NO_ALIGNMENT, NodeFile, flagsOf, openError } from './node-file.ts';
 import { resolveOpenOptions } from './open-options.ts';
 import type { DirectFile, OpenFileOptions, Platform } from './platform.ts';
 
@@ -37,7 +37,10 @@ async function openPortable(path: string, given?: OpenFileOptions): Promise<Dire
       "the portable platform has no direct I/O: leave 'direct' out, or use linuxPlatform()",
     );
   }
-  return new PortableFile(absolute, await fs.open(absolute, flagsOf(options), 0o644), options.readOnly);
+  const opened = await fs.open(absolute, flagsOf(options), 0o644).catch((cause: unknown) => {
+    throw openError(absolute, cause);
+  });
+  return new PortableFile(absolute, opened, options.readOnly);
 }
 
 /** @throws AiokvError ERR_AIOKV_ENGINE_UNAVAILABLE for any engine but `'threads'` */

@@ -2,7 +2,8 @@
  * The C library of the process: the few functions that aio calls, bound once for each interface, and
  * `errno`. The numbers of the system calls are those of the Linux ABI, which never change.
  */
-import { AiokvError, SystemCallError } from '@aiokv/core';
+import { AiokvError } from '@aiokv/core';
+import { systemCallError } from '../request-error.ts';
 import type { ForeignInterface, ForeignLibrary, NativeFunction, NativeFunctionAsync } from '../ffi/port.ts';
 
 /** Newer system calls have one number everywhere. */
@@ -118,7 +119,7 @@ export function toInt(result: number): number {
 /** @throws SystemCallError when `result` is negative */
 export function requireSuccess(libc: Libc, syscall: string, result: number): number {
   const value = toInt(result);
-  if (value < 0) throw new SystemCallError(syscall, libc.errno());
+  if (value < 0) throw systemCallError(syscall, libc.errno(), '');
   return value;
 }
 
