@@ -55,7 +55,6 @@ const WITH_OLD_CODES: readonly string[] = [
   'benchmarks/aio-bench/data-file.ts',
   'benchmarks/aio-bench/load.ts',
   'benchmarks/compare/cgroup.ts',
-  'docs/durability.md',
   'packages/aio/src/buffers.ts',
   'packages/aio/src/engine.ts',
   'packages/aio/src/engines/io-uring.ts',
