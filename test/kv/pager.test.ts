@@ -1,0 +1,470 @@
+/** The pager by itself: a tree in memory above it, and below it a queue in which each read completes when the test says so. */
+import test from 'ava';
+import type { ExecutionContext } from 'ava';
+import { SystemCallError } from '@aiokv/core';
+import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
+import { encodePage, imageBytes } from '../../packages/kv/src/format/page.ts';
+import type { NodeWords } from '../../packages/kv/src/format/page.ts';
+import { Mapping } from '../../packages/kv/src/index/mapping.ts';
+import { Pager } from '../../packages/kv/src/index/pager.ts';
+import { Entry, FOUND, NodeMemory, Tree, node } from '../../packages/kv/src/tree/index.ts';
+
+const PAGE_BYTES = 4096;
+const SECTOR_BYTES = 512;
+const EIO = -5;
+
+interface Read {
+  readonly buffer: AlignedBuffer;
+  readonly bufferOffset: number;
+  readonly lengthBytes: number;
+  readonly fileOffset: number;
+  readonly handler: CompletionHandler;
+  readonly token: number;
+}
+
+/** A disk of one file, and a queue whose reads stay open until they are completed. */
+class FakeQueue {
+  readonly bytes = new Uint8Array(1024 * 1024);
+  readonly open: Read[] = [];
+  /** What the next transfers from `victim` are instead of whole: fewer bytes, or an error number. */
+  readonly results: number[] = [];
+  victim = { from: 0, to: Infinity };
+  reads = 0;
+
+  submitRead(
+    _file: DirectFile,
+    buffer: AlignedBuffer,
+    bufferOffset: number,
+    lengthBytes: number,
+    fileOffset: number,
+    handler: CompletionHandler,
+    token: number,
+  ): boolean {
+    this.open.push({ buffer, bufferOffset, lengthBytes, fileOffset, handler, token });
+    return true;
+  }
+
+  readSync(
+    _file: DirectFile,
+    buffer: AlignedBuffer,
+    where: { offset: number; bufferOffset: number; length: number },
+  ): number {
+    const result = this.#transfer(buffer, where.bufferOffset, where.length, where.offset);
+    if (result < 0) throw new SystemCallError('read', result);
+    return result;
+  }
+
+  /** Completes the read that was submitted as the `at`th of those that are open. */
+  complete(at = 0): void {
+    const [read] = this.open.splice(at, 1) as [Read];
+    const result = this.#transfer(read.buffer, read.bufferOffset, read.lengthBytes, read.fileOffset);
+    read.handler.complete(read.token, result);
+  }
+
+  completeAll(): void {
+    while (this.open.length > 0) this.complete();
+  }
+
+  #transfer(buffer: AlignedBuffer, bufferOffset: number, lengthBytes: number, fileOffset: number): number {
+    this.reads++;
+    const isVictim = fileOffset >= this.victim.from && fileOffset < this.victim.to;
+    const result = (isVictim ? this.results.shift() : undefined) ?? lengthBytes;
+    if (result > 0) buffer.bytes.set(this.bytes.subarray(fileOffset, fileOffset + result), bufferOffset);
+    return result;
+  }
+}
+
+function wordsOf(memory: NodeMemory, id: number): NodeWords {
+  const words = memory.words(id);
+  const base = memory.base(id);
+  return {
+    words,
+    base,
+    capacityWords: memory.units(id) * memory.unitWords,
+    lowWords: node.lowWords(words, base),
+    heapLow: node.heapLow(words, base),
+  };
+}
+
+class Bench {
+  readonly queue = new FakeQueue();
+  readonly memory = new NodeMemory({ nodeBytes: PAGE_BYTES });
+  readonly tree = new Tree(this.memory);
+  readonly pager: Pager;
+  #end = 100;
+  #checkpoint = 0;
+  /** What the waiters were told, in its order. */
+  readonly told: string[] = [];
+
+  constructor(limitBytes = 0) {
+    const file = { path: '/store/data.aiokv', alignment: { offset: SECTOR_BYTES } } as DirectFile;
+    this.pager = new Pager({
+      queue: this.queue as unknown as Queue,
+      file,
+      memory: this.memory,
+      tree: this.tree,
+      limitBytes,
+      planted: {},
+    });
+  }
+
+  put(from: number, to: number, word = 1): void {
+    for (let i = from; i < to; i++) this.tree.set(...keyOf(i), i, word);
+  }
+
+  /** Ids of the leaves that the tree has now, by key. */
+  get leaves(): number[] {
+    const ids: number[] = [];
+    for (let id = 1; id < this.memory.idLimit; id++) {
+      if (this.memory.units(id) === 0) continue;
+      const isAbsent = !this.memory.isResident(id);
+      if (isAbsent || (node.level(this.memory.words(id), this.memory.base(id)) === 0 && !this.tree.isRoot(id)))
+        ids.push(id);
+    }
+    return ids;
+  }
+
+  /** Writes all leaves that are in memory and dirty, as a checkpoint does, and makes it the standing one. */
+  checkpoint(old = new Mapping()): Mapping {
+    const cut = this.tree.cut();
+    const mapping = new Mapping();
+    this.#checkpoint++;
+    for (const id of this.leaves) {
+      if (!this.memory.isResident(id)) {
+        mapping.set(old.entryOf(id));
+        continue;
+      }
+      const words = wordsOf(this.memory, id);
+      const bytes = imageBytes(words);
+      const at = Math.ceil(this.#end / 8) * 8;
+      const view = new DataView(this.queue.bytes.buffer);
+      const block = { bytes: this.queue.bytes, view };
+      const units = this.memory.units(id);
+      const tag = encodePage(block, at, { pageId: id, units, checkpoint: this.#checkpoint }, words);
+      mapping.set({ pageId: id, fileOffset: at, imageBytes: bytes, units, tag });
+      this.#end = at + bytes;
+    }
+    this.pager.use(mapping);
+    this.tree.markClean(cut);
+    cut.release();
+    return mapping;
+  }
+
+  /** As many sweeps as it takes for nothing to change any more. */
+  sweep(): void {
+    for (let i = 0; i < 3; i++) this.pager.makeRoom();
+  }
+
+  get absent(): number[] {
+    return this.leaves.filter((id) => !this.memory.isResident(id));
+  }
+
+  wait(pageId: number, name = `${pageId}`): void {
+    this.pager.whenLoaded(pageId, {
+      pageLoaded: (words, base) => this.told.push(`${name}: ${node.count(words, base) > 0 ? 'loaded' : 'empty'}`),
+      pageFailed: (error) => this.told.push(`${name}: ${(error as { code?: string }).code}`),
+    });
+  }
+}
+
+function keyOf(number: number): [Uint8Array, number] {
+  const key = Buffer.from(`key ${String(number).padStart(10, '0')}`);
+  return [key, key.length];
+}
+
+/** A tree of some leaves, all on the device, none in memory. */
+function evicted(leaves = 4): { bench: Bench; mapping: Mapping; ids: number[] } {
+  const bench = new Bench();
+  bench.put(0, leaves * 400);
+  const mapping = bench.checkpoint();
+  bench.sweep();
+  return { bench, mapping, ids: bench.absent };
+}
+
+test('what is clean is evicted, and only that (PAGER-1)', (t) => {
+  const bench = new Bench();
+  bench.put(0, 2000);
+  t.true(bench.leaves.length > 4);
+  bench.sweep();
+  t.deepEqual(bench.absent, [], 'nothing is on the device yet');
+  bench.checkpoint();
+  const [first] = bench.leaves as [number];
+  // A key of the first leaf changes after the cut.
+  bench.put(0, 1, 2);
+  t.true(bench.tree.isDirty(first));
+  bench.sweep();
+  t.deepEqual(
+    bench.absent,
+    bench.leaves.filter((id) => id !== first),
+  );
+  bench.tree.verify();
+});
+
+test('what changed after the cut of a checkpoint stays when that checkpoint stands (PAGER-1)', (t) => {
+  const bench = new Bench();
+  bench.put(0, 2000);
+  const cut = bench.tree.cut();
+  bench.put(1000, 1001, 2);
+  const changed = bench.leaves.filter((id) => bench.memory.isResident(id) && bench.tree.isDirty(id));
+  t.true(changed.length > 0);
+  bench.pager.use(new Mapping());
+  bench.tree.markClean(cut);
+  cut.release();
+  bench.sweep();
+  t.deepEqual(bench.absent, [], 'a mapping that does not have them lets none go');
+});
+
+test('what only a snapshot needs stays (PAGER-2)', (t) => {
+  const bench = new Bench();
+  bench.put(0, 2000);
+  const mapping = bench.checkpoint();
+  const snapshot = bench.tree.snapshot();
+  const before = bench.leaves;
+  bench.put(0, 2000, 2);
+  bench.sweep();
+  t.deepEqual(bench.absent, []);
+  const entry = new Entry();
+  t.is(snapshot.get(...keyOf(7), entry), FOUND);
+  t.is(entry.word1, 1, 'as it was');
+  t.true(before.some((id) => mapping.has(id)));
+  snapshot.release();
+});
+
+test('what is used stays for one more round, and what is pinned until it is unpinned', async (t) => {
+  const bench = new Bench();
+  bench.put(0, 2000);
+  bench.checkpoint();
+  const [first, second, third] = bench.leaves as [number, number, number];
+  await bench.pager.pin([first, second]);
+  await bench.pager.pin([first]);
+  bench.sweep();
+  t.deepEqual(
+    bench.leaves.filter((id) => bench.memory.isResident(id)),
+    [first, second],
+  );
+  t.true(bench.absent.includes(third));
+  bench.pager.unpin([first, second]);
+  bench.sweep();
+  t.deepEqual(
+    bench.leaves.filter((id) => bench.memory.isResident(id)),
+    [first],
+    'it is pinned twice',
+  );
+  bench.pager.unpin([first]);
+  bench.sweep();
+  t.deepEqual(bench.absent, bench.leaves);
+  t.throws(() => bench.pager.unpin([first]), { code: 'ERR_AIOKV_INTERNAL' });
+});
+
+test('all who wait for a page share one read, and are told in their order (PAGER-3)', (t) => {
+  const { bench, ids } = evicted();
+  const [first, second] = ids as [number, number];
+  bench.wait(first, 'a');
+  bench.wait(second, 'b');
+  bench.wait(first, 'c');
+  t.is(bench.queue.open.length, 2);
+  t.deepEqual(bench.told, []);
+  bench.queue.complete(1);
+  t.deepEqual(bench.told, ['b: loaded']);
+  bench.queue.complete();
+  t.deepEqual(bench.told, ['b: loaded', 'a: loaded', 'c: loaded']);
+  t.is(bench.pager.pageReads, 2);
+  t.true(bench.memory.isResident(first), 'the page that was just read is not evicted at once');
+  const entry = new Entry();
+  t.is(bench.tree.get(...keyOf(3), entry), FOUND);
+  t.is(entry.word0, 3);
+});
+
+test('more pages than reads at once wait in their order', async (t) => {
+  const { bench, ids } = evicted(100);
+  t.true(ids.length > 70);
+  for (const id of ids) bench.wait(id);
+  t.is(bench.queue.open.length, 64);
+  let isQuiet = false;
+  const quiet = bench.pager.quiet().then(() => (isQuiet = true));
+  // From the last to the first: what waits takes the place of each.
+  for (let left = ids.length; left > 0; left--) {
+    t.false(isQuiet);
+    bench.queue.complete(bench.queue.open.length - 1);
+    await Promise.resolve();
+  }
+  await quiet;
+  t.is(bench.told.length, ids.length);
+  t.true(bench.told.every((line) => line.endsWith('loaded')));
+  t.is(bench.queue.reads, ids.length);
+});
+
+type Damage = (bench: Bench, mapping: Mapping, id: number) => void;
+
+/** What may be wrong with a read of a page, and what it is told as. `once`: the second attempt is well. */
+const damages: Record<string, { readonly damage: Damage; readonly code: string | null; readonly message?: RegExp }> = {
+  nothing: { damage: () => undefined, code: null },
+  'EIO once': { damage: ({ queue }) => queue.results.push(EIO), code: null },
+  'EIO twice': { damage: ({ queue }) => queue.results.push(EIO, EIO), code: 'ERR_AIOKV_IO', message: /EIO/ },
+  'short once': { damage: ({ queue }) => queue.results.push(SECTOR_BYTES), code: null },
+  'short once, at no boundary of sectors': {
+    damage: ({ queue }) => queue.results.push(SECTOR_BYTES + 100),
+    code: null,
+  },
+  'short twice': {
+    damage: ({ queue }) => queue.results.push(SECTOR_BYTES, SECTOR_BYTES),
+    code: 'ERR_AIOKV_IO',
+    message: /fewer bytes than asked for/,
+  },
+  'short, then EIO': { damage: ({ queue }) => queue.results.push(SECTOR_BYTES, EIO), code: 'ERR_AIOKV_IO' },
+  'short, then the end of the file': {
+    damage: ({ queue }) => queue.results.push(SECTOR_BYTES, 0),
+    code: 'ERR_AIOKV_CORRUPT',
+    message: /behind the end of the file/,
+  },
+  'the end of the file': {
+    damage: ({ queue }) => queue.results.push(0, 0),
+    code: 'ERR_AIOKV_CORRUPT',
+    message: /behind the end of the file/,
+  },
+  'a flipped bit': {
+    damage: ({ queue }, mapping, id) => (queue.bytes[mapping.fileOffsetOf(id) + 100]! ^= 1),
+    code: 'ERR_AIOKV_CORRUPT',
+    message: /checksum/,
+  },
+  'another length': {
+    damage: ({ queue }, mapping, id) => (queue.bytes[mapping.fileOffsetOf(id) + 24]! ^= 2),
+    code: 'ERR_AIOKV_CORRUPT',
+    message: /length/,
+  },
+  'another page, whole': {
+    damage: (bench, mapping, id) => {
+      const other = bench.leaves.find((one) => one !== id && mapping.imageBytesOf(one) === mapping.imageBytesOf(id));
+      const from = mapping.fileOffsetOf(other as number);
+      bench.queue.bytes.copyWithin(mapping.fileOffsetOf(id), from, from + mapping.imageBytesOf(id));
+    },
+    code: 'ERR_AIOKV_CORRUPT',
+    message: /tag|page id/,
+  },
+};
+
+for (const [name, { damage, code, message }] of Object.entries(damages)) {
+  const check = (t: ExecutionContext, error: unknown): void => {
+    if (code === null) t.is(error, null);
+    else {
+      t.is((error as { code?: string } | null)?.code, code);
+      t.regex((error as Error).message, message ?? /./);
+      t.regex((error as Error).message, /the index page at byte \d+ of \/store\/data\.aiokv/);
+    }
+  };
+
+  test(`a page that meets ${name} is ${code ?? 'read'}, by each way that leads to it (PAGER-4)`, async (t) => {
+    for (const way of ['whenLoaded', 'pin', 'loadSync'] as const) {
+      const { bench, mapping, ids } = evicted();
+      const [first, second] = [ids[0], ids.at(-1)] as [number, number];
+      const from = mapping.fileOffsetOf(first);
+      bench.queue.victim = { from: from - (from % SECTOR_BYTES), to: from + mapping.imageBytesOf(first) };
+      damage(bench, mapping, first);
+      if (way === 'whenLoaded') {
+        let outcome: Error | null | undefined;
+        for (let i = 0; i < 2; i++) {
+          bench.pager.whenLoaded(first, {
+            pageLoaded: () => (outcome = null),
+            pageFailed: (error) => (outcome = error),
+          });
+        }
+        bench.queue.completeAll();
+        check(t, outcome);
+      } else if (way === 'pin') {
+        const pinned = bench.pager.pin([first, second]).then(
+          () => null,
+          (error: unknown) => error,
+        );
+        bench.queue.completeAll();
+        check(t, await pinned);
+        if (code === null) bench.pager.unpin([first, second]);
+        // None of them is pinned after a failure.
+        else t.throws(() => bench.pager.unpin([second]), { code: 'ERR_AIOKV_INTERNAL' });
+      } else {
+        let outcome: unknown = null;
+        try {
+          bench.pager.loadSync(first);
+        } catch (error) {
+          outcome = error;
+        }
+        check(t, outcome);
+      }
+      t.is(bench.memory.isResident(first), code === null, way);
+      await bench.pager.quiet();
+      // Another page is read as if nothing had been.
+      if (!bench.memory.isResident(second)) bench.pager.loadSync(second);
+      t.true(bench.memory.isResident(second));
+      if (code === null) bench.tree.verify();
+    }
+  });
+}
+
+test('a page that failed is read again when it is asked for again', (t) => {
+  const { bench, ids } = evicted();
+  const [first] = ids as [number];
+  bench.queue.results.push(EIO, EIO);
+  bench.wait(first, 'a');
+  bench.queue.completeAll();
+  bench.wait(first, 'b');
+  bench.queue.completeAll();
+  t.deepEqual(bench.told, ['a: ERR_AIOKV_IO', 'b: loaded']);
+});
+
+test('a page that the thread waits for while it is on its way is left to those who wait for it', (t) => {
+  const { bench, ids } = evicted();
+  const [first] = ids as [number];
+  bench.wait(first);
+  const { words, base } = bench.pager.loadSync(first);
+  t.true(node.count(words, base) > 0);
+  t.false(bench.memory.isResident(first));
+  bench.queue.completeAll();
+  t.deepEqual(bench.told, [`${first}: loaded`]);
+  t.true(bench.memory.isResident(first));
+});
+
+test('loads that began under a mapping end with it, and are waited for (PAGER-5)', async (t) => {
+  const { bench, mapping, ids } = evicted();
+  const [first, second] = ids as [number, number];
+  bench.wait(first);
+  const [read] = bench.queue.open as [Read];
+  const loadsDone = bench.pager.loadsDone();
+  let isDone = false;
+  void loadsDone.then(() => (isDone = true));
+  // The next checkpoint has the page elsewhere.
+  const next = new Mapping();
+  for (const id of ids) next.set(mapping.entryOf(id));
+  const bytes = mapping.imageBytesOf(first);
+  const from = mapping.fileOffsetOf(first);
+  bench.queue.bytes.copyWithin(512 * 1024, from, from + bytes);
+  next.set({ ...mapping.entryOf(first), fileOffset: 512 * 1024 });
+  bench.pager.use(next);
+  bench.wait(second);
+  await new Promise((resolve) => setImmediate(resolve));
+  t.false(isDone);
+  t.true(read.fileOffset <= from && from < read.fileOffset + read.lengthBytes, 'it is read where it was');
+  bench.queue.complete();
+  await loadsDone;
+  t.deepEqual(bench.told, [`${first}: loaded`], 'the load that began later is not waited for');
+  bench.queue.completeAll();
+});
+
+test('a load that fails does not keep a checkpoint waiting (PAGER-6)', async (t) => {
+  const { bench, ids } = evicted();
+  bench.wait(ids[0] as number);
+  const loadsDone = bench.pager.loadsDone();
+  const quiet = bench.pager.quiet();
+  bench.queue.results.push(EIO, EIO);
+  bench.queue.completeAll();
+  await Promise.all([loadsDone, quiet]);
+  t.deepEqual(bench.told, [`${ids[0]}: ERR_AIOKV_IO`]);
+});
+
+test('memory is scarce when it is crowded with what changed', (t) => {
+  const bench = new Bench(20 * PAGE_BYTES);
+  t.false(bench.pager.needsCheckpoint);
+  bench.put(0, 8000);
+  t.true(bench.memory.bytesUsed > 15 * PAGE_BYTES);
+  t.true(bench.pager.needsCheckpoint);
+  bench.checkpoint();
+  t.false(bench.pager.needsCheckpoint, 'nothing has changed since');
+});
