@@ -53,12 +53,17 @@ export class IndexCursor {
   /**
    * Reads that leaf, and others that the walk will come to, at most `most` together. They stay until `unpin`.
    *
-   * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO
+   * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO when that leaf cannot be read; the others are tried again when the
+   *   walk comes to them
    */
   async pinAhead(most: number): Promise<void> {
     const pages = this.#blocked?.absentAhead(!this.#reverse, most) ?? [];
-    await this.#pager.pin(pages);
-    for (const page of pages) this.#pinned.push(page);
+    const outcomes = await Promise.allSettled(pages.map((page) => this.#pager.pin([page])));
+    for (const [i, outcome] of outcomes.entries()) {
+      if (outcome.status === 'fulfilled') this.#pinned.push(pages[i] as number);
+    }
+    // The first is the one that the move needs.
+    if (outcomes[0]?.status === 'rejected') throw outcomes[0].reason;
   }
 
   unpin(): void {

@@ -12,6 +12,7 @@
  *     `return` was called. The error of a read that failed is given once, and is an end.
  * ITERATOR-2. When the store is closed before the end, every `next` fails with ERR_AIOKV_CLOSED, also one under way:
  *     nobody takes half a range for the whole.
+ * ITERATOR-3. What was read ahead fails nobody before its turn: the entries before one that cannot be read are given.
  */
 import { Fifo, MIB } from '@aiokv/core';
 import { valueBytesOfTable } from '../format/extent.ts';
@@ -23,8 +24,8 @@ import type { EncodedRange } from './range.ts';
 
 /** What an iterator needs of the part of the store that made it: see range-reads.ts. */
 export interface IteratorHost {
-  /** Reads the values at these entries; answers in their order. */
-  valuesAt(keys: readonly Buffer[], entries: readonly Entry[]): Promise<Buffer[]>;
+  /** Reads the values at these entries; answers in their order, each a value or why it cannot be read. */
+  valuesAt(keys: readonly Buffer[], entries: readonly Entry[]): Promise<(Buffer | Error)[]>;
   /** The iterator is at its end. */
   forget(iterator: StoreIterator): void;
 }
@@ -38,6 +39,12 @@ const LEAVES_AHEAD = 8;
 const LONG_BYTES_AHEAD = 8 * MIB;
 
 type Row = [Buffer, Buffer];
+
+/** Entries that were read together, and why there are no more, if not because the range ends. */
+interface Batch {
+  readonly rows: Row[];
+  readonly failure: Error | null;
+}
 
 /** A `next` that is not answered yet. */
 interface Caller {
@@ -58,7 +65,9 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
   #ready: Row[] = [];
   #head = 0;
   /** The entries after those; null when nothing is being read. */
-  #loading: Promise<Row[]> | null = null;
+  #loading: Promise<Batch> | null = null;
+  /** Why the entry after those that are ready cannot be read, or null. */
+  #failure: Error | null = null;
   readonly #callers = new Fifo<Caller>();
   #isAnswering = false;
   /** See ITERATOR-1. */
@@ -95,7 +104,7 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
   /** Ends the walk; settles when nothing is read for it any more. */
   async return(value?: unknown): Promise<IteratorResult<Row>> {
     this.#end();
-    await this.#loading?.catch(() => undefined);
+    await this.#loading;
     return { done: true, value: await value };
   }
 
@@ -143,38 +152,49 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
         this.#callers.shift()?.resolve({ done: false, value: row });
         continue;
       }
-      try {
-        this.#loading ??= this.#load();
-        const rows = await this.#loading;
-        // Whoever ended the walk meanwhile has answered everybody.
-        if (this.#isOver) break;
-        this.#ready = rows;
-        this.#head = 0;
-        this.#loading = rows.length === 0 ? null : this.#load();
-        // A failure is met by the call that needs these entries.
-        this.#loading?.catch(() => undefined);
-        if (rows.length === 0) this.#end();
-      } catch (error) {
-        this.#loading = null;
-        this.#callers.shift()?.reject(error as Error);
+      if (this.#failure !== null) {
+        this.#callers.shift()?.reject(this.#failure);
         this.#end();
+        break;
       }
+      const { rows, failure } = await (this.#loading ??= this.#load());
+      // Whoever ended the walk meanwhile has answered everybody.
+      if (this.#isOver) break;
+      this.#ready = rows;
+      this.#head = 0;
+      this.#failure = failure;
+      const isLast = rows.length === 0 || failure !== null;
+      this.#loading = isLast ? null : this.#load();
+      if (rows.length === 0 && failure === null) this.#end();
     }
     this.#isAnswering = false;
   }
 
-  /** Collects the next entries from the snapshot and reads their values, all at once. */
-  async #load(): Promise<Row[]> {
+  /** Collects the next entries from the snapshot and reads their values, all at once. Never rejects. */
+  async #load(): Promise<Batch> {
+    const keys: Buffer[] = [];
+    const entries: Entry[] = [];
+    let failure: Error | null = null;
     try {
-      return await this.#collect();
+      await this.#collect(keys, entries);
+    } catch (error) {
+      failure = error as Error;
     } finally {
       this.#cursor.unpin();
     }
+    const rows: Row[] = [];
+    if (keys.length === 0 || this.#isOver) return { rows, failure };
+    const values = await this.#host.valuesAt(keys, entries);
+    for (const [i, value] of values.entries()) {
+      // See ITERATOR-3.
+      if (value instanceof Error) return { rows, failure: value };
+      rows.push([keys[i] as Buffer, value]);
+    }
+    return { rows, failure };
   }
 
-  async #collect(): Promise<Row[]> {
-    const keys: Buffer[] = [];
-    const entries: Entry[] = [];
+  /** Fills in keys and entries of which the values are to be read next, also when it fails. */
+  async #collect(keys: Buffer[], entries: Entry[]): Promise<void> {
     const most = Math.min(this.#ahead, this.#range.limit - this.#taken);
     this.#ahead = Math.min(MOST_AHEAD, this.#ahead * 2);
     let longBytes = 0;
@@ -186,9 +206,6 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
       entries.push(Object.assign(new Entry(), this.#cursor.entry));
     }
     this.#taken += keys.length;
-    if (keys.length === 0 || this.#isOver) return [];
-    const values = await this.#host.valuesAt(keys, entries);
-    return keys.map((key, i) => [key, values[i] as Buffer]);
   }
 
   /** Goes to the next key within the range. Waits only where a leaf has to be read first. */

@@ -21,7 +21,7 @@ import type { KeyIndex, LateAnswer } from '../index/key-index.ts';
 import { Entry, FOUND, MISSING } from '../tree/index.ts';
 import type { AbsentLeaf, Lookup } from '../tree/index.ts';
 import type { RecordReader, UnwrittenRecords } from './record-reader.ts';
-import { GetResult, ManyResult, VersionedResult } from './results.ts';
+import { EachResult, GetResult, ManyResult, VersionedResult } from './results.ts';
 import type { LookupResult, Versioned } from './results.ts';
 
 export interface PointReadsParts {
@@ -132,15 +132,15 @@ export class PointReads {
     return result.promise;
   }
 
-  /** The values at these entries of the index, in their order. */
-  valuesAt(keys: readonly Uint8Array[], entries: readonly Entry[]): Promise<Buffer[]> {
-    const result = new ManyResult(keys.length);
+  /** The values at these entries of the index, in their order, or why they cannot be read. */
+  valuesAt(keys: readonly Uint8Array[], entries: readonly Entry[]): Promise<(Buffer | Error)[]> {
+    const result = new EachResult(keys.length);
     for (let i = 0; i < keys.length; i++) {
       const key = keys[i] as Uint8Array;
       const entry = entries[i] as Entry;
       this.#reader.read(fileOffsetOf(entry), lengthOf(entry), key, key.length, result, i);
     }
-    return result.promise as Promise<Buffer[]>;
+    return result.promise;
   }
 
   /** What settles without the device must not starve timers and I/O: when the turn is used up it has to wait. */

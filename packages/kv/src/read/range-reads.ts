@@ -38,7 +38,7 @@ export class RangeReads implements IteratorHost {
     this.#open.delete(iterator);
   }
 
-  valuesAt(keys: readonly Buffer[], entries: readonly Entry[]): Promise<Buffer[]> {
+  valuesAt(keys: readonly Buffer[], entries: readonly Entry[]): Promise<(Buffer | Error)[]> {
     return this.#points.valuesAt(keys, entries);
   }
 }

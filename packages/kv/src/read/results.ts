@@ -86,6 +86,37 @@ export class ManyResult implements LookupResult {
   }
 }
 
+/** The answers of many reads, each a value or the error of its own; the token is the index. */
+export class EachResult implements ReadResult {
+  /** Never rejects. */
+  readonly promise: Promise<(Buffer | Error)[]>;
+  readonly #answers: (Buffer | Error)[];
+  #left: number;
+  #resolve!: (answers: (Buffer | Error)[]) => void;
+
+  constructor(count: number) {
+    this.#answers = new Array<Buffer | Error>(count);
+    this.#left = count;
+    this.promise = new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+    if (count === 0) this.#resolve([]);
+  }
+
+  found(token: number, value: Buffer): void {
+    this.#take(token, value);
+  }
+
+  failed(token: number, error: Error): void {
+    this.#take(token, error);
+  }
+
+  #take(token: number, answer: Buffer | Error): void {
+    this.#answers[token] = answer;
+    if (--this.#left === 0) this.#resolve(this.#answers);
+  }
+}
+
 /** The answer of one read that asks for the version, too. */
 export class VersionedResult implements LookupResult {
   readonly needsValue: boolean;
