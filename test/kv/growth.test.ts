@@ -5,7 +5,7 @@ import type { ErrorCode } from '@aiokv/core';
 import { SimulatedDisk } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
 import { constants } from 'node:os';
-import { growthFailed } from '../../packages/kv/src/failure/errors.ts';
+import { systemFailure } from '../../packages/kv/src/failure/system-failure.ts';
 import { GEOMETRY } from './crash/explorer.ts';
 
 const { errno } = constants;
@@ -15,7 +15,7 @@ const TABLE: readonly (readonly [name: string, cause: unknown, code: ErrorCode, 
   ['EDQUOT', new SystemCallError('fallocate', errno.EDQUOT), 'ERR_AIOKV_NO_SPACE', /quota.*raise the quota/],
   ['EFBIG', new SystemCallError('fallocate', errno.EFBIG), 'ERR_AIOKV_NO_SPACE', /size is limited: raise the limit/],
   ['EIO', new SystemCallError('fallocate', errno.EIO), 'ERR_AIOKV_IO', /\(EIO: .*\): check the device/],
-  ['EROFS', new SystemCallError('fallocate', errno.EROFS), 'ERR_AIOKV_IO', /read-only: mount it for writing/],
+  ['EROFS', new SystemCallError('fallocate', errno.EROFS), 'ERR_AIOKV_READ_ONLY', /read-only: mount it for writing/],
   ['EBADF', new SystemCallError('fallocate', errno.EBADF), 'ERR_AIOKV_IO', /\(EBADF: .*\): check the device/],
   ['a system error of Node', Object.assign(new Error('full'), { code: 'ENOSPC' }), 'ERR_AIOKV_NO_SPACE', /is full/],
   ['a name of Object', Object.assign(new Error('odd'), { code: 'constructor' }), 'ERR_AIOKV_IO', /\(odd\)/],
@@ -24,7 +24,7 @@ const TABLE: readonly (readonly [name: string, cause: unknown, code: ErrorCode, 
 
 for (const [name, cause, code, message] of TABLE) {
   test(`growth that fails with ${name}`, (t) => {
-    const error = growthFailed('/a/data.aiokv cannot grow by 65536 bytes', cause);
+    const error = systemFailure('/a/data.aiokv cannot grow by 65536 bytes', cause);
     t.is(error.code, code);
     t.is(error.cause, cause);
     t.regex(error.message, message);

@@ -19,7 +19,7 @@ export const directories: Directories = {
   },
   async makeDirectory(directory) {
     const last = resolve(directory);
-    const first = (await fs.mkdir(last, { recursive: true })) ?? last;
+    const first = (await makeAll(last)) ?? last;
     // Also when it was there: whoever made it may have been killed before this.
     for (let made = last; made.length >= first.length && made !== dirname(made); made = dirname(made)) {
       await syncParent(made);
@@ -29,6 +29,37 @@ export const directories: Directories = {
   remove: (path) => fs.unlink(path),
   syncDirectory,
 };
+
+/**
+ * Makes a directory and its parents; returns the first that it made, if any. Node's own `recursive` tells a
+ * read-only file system as ENOENT.
+ */
+async function makeAll(directory: string): Promise<string | undefined> {
+  try {
+    await fs.mkdir(directory);
+    return directory;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST' && (await isDirectory(directory))) return undefined;
+    if (code !== 'ENOENT' || dirname(directory) === directory) throw error;
+  }
+  const first = await makeAll(dirname(directory));
+  // Somebody else may have made it meanwhile. Without the parents that were asked for, this fails for good.
+  try {
+    await fs.mkdir(directory);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || !(await isDirectory(directory))) throw error;
+  }
+  return first ?? directory;
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  try {
+    return (await fs.stat(path)).isDirectory();
+  } catch {
+    return false;
+  }
+}
 
 async function syncDirectory(directory: string): Promise<void> {
   const handle = await fs.open(directory, constants.O_RDONLY);

@@ -5,7 +5,7 @@ import { AiokvError, SystemCallError } from '@aiokv/core';
 export function corrupt(what: string, cause?: unknown): AiokvError {
   return new AiokvError(
     'ERR_AIOKV_CORRUPT',
-    `${what}: restore the store from a backup`,
+    `${what}: restore a backup, a copy of the directory that was made while the store was closed (docs/durability.md)`,
     cause === undefined ? undefined : { cause },
   );
 }
@@ -16,32 +16,6 @@ export function requireFull(syscall: string, result: number, expectedBytes: numb
   if (result !== expectedBytes) {
     throw new AiokvError('ERR_AIOKV_IO', `${syscall} of ${expectedBytes} bytes of ${path} transferred ${result}`);
   }
-}
-
-/** Why a file cannot grow, and the remedy. Everything else is trouble with the device or the file system. */
-const GROWTH_REMEDIES: Readonly<Record<string, string>> = {
-  ENOSPC: 'the device is full: free space on the device',
-  EDQUOT: 'the disk quota is used up: free space on the device, or raise the quota',
-  EFBIG: 'its size is limited: raise the limit of the process (ulimit -f), or use a file system for larger files',
-};
-
-/**
- * What a file that could not be made larger means for whoever needs the room. The cause decides the code, and so whether
- * freeing space can help.
- *
- * @param what names the thing and what failed, such as "/data/store/data.aiokv cannot grow by 4194304 bytes"
- * @param cause a `SystemCallError` of `preallocate`, or whatever else it threw
- */
-export function growthFailed(what: string, cause: unknown): AiokvError {
-  const code = String((cause as { code?: unknown } | null)?.code);
-  const remedy = Object.hasOwn(GROWTH_REMEDIES, code) ? GROWTH_REMEDIES[code] : undefined;
-  if (remedy !== undefined) return new AiokvError('ERR_AIOKV_NO_SPACE', `${what}, ${remedy}`, { cause });
-  if (code === 'EROFS') {
-    const message = `${what}, the file system is read-only: mount it for writing; the kernel log says why it is`;
-    return new AiokvError('ERR_AIOKV_IO', message, { cause });
-  }
-  const reason = cause instanceof Error ? cause.message : String(cause);
-  return new AiokvError('ERR_AIOKV_IO', `${what} (${reason}): check the device and the file system`, { cause });
 }
 
 /** A place of the device that could not be read when the store was opened, though it may hold what was acknowledged. */

@@ -1,6 +1,6 @@
 /**
- * What a refused system call means for whoever opens a store: the cause decides the code, and the message says a
- * remedy that fits it. docs/errors.md, "What the system refuses". A test tries each row.
+ * What a refused system call means for whoever opens a store, or needs room in it: the cause decides the code, and the
+ * message says a remedy that fits. docs/errors.md, "What the system refuses". Tests try each row.
  */
 import { AiokvError } from '@aiokv/core';
 import type { ErrorCode } from '@aiokv/core';
@@ -39,6 +39,7 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
   EMFILE: { code: TOO_MANY, text: 'the process has too many files open: close some, or raise its limit (ulimit -n)' },
   ENFILE: { code: TOO_MANY, text: 'the system has too many files open: close some, or raise fs.file-max' },
   ENOTDIR: { code: NO_PATH, text: 'it is a file, or leads through one: open a directory' },
+  EEXIST: { code: NO_PATH, text: 'a file or a broken link has that name: remove it, or open another directory' },
   EISDIR: { code: NO_PATH, text: 'it is a directory, where a store has a file: open another directory' },
   ELOOP: { code: NO_PATH, text: 'its symbolic links lead in a circle: mend them, or open another directory' },
   ENAMETOOLONG: {
@@ -53,11 +54,10 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
 };
 
 /**
- * @param what names the thing and what failed, such as "/data/store cannot be listed"
- * @param cause a system call that was refused; an error of ours is returned as it is
+ * @param what names the thing and what failed, such as "/data/store/data.aiokv cannot grow by 4194304 bytes"
+ * @param cause a system call that was refused, or whatever else was thrown
  */
-export function systemFailure(what: string, cause: unknown): Error {
-  if (isOurs(cause)) return cause;
+export function systemFailure(what: string, cause: unknown): AiokvError {
   const { code } = (cause ?? {}) as { code?: unknown };
   const meaning = typeof code === 'string' && Object.hasOwn(MEANINGS, code) ? MEANINGS[code] : undefined;
   if (meaning !== undefined) return new AiokvError(meaning.code, `${what}, ${meaning.text}`, { cause });
@@ -65,12 +65,12 @@ export function systemFailure(what: string, cause: unknown): Error {
   return new AiokvError('ERR_AIOKV_IO', `${what} (${reason}): check the device and the file system`, { cause });
 }
 
-/** Does `work`, and rejects with what its failure means. */
+/** Does `work`, and rejects with what its failure means. Errors of ours say that already. */
 export async function attempt<T>(what: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (cause) {
-    throw systemFailure(what, cause);
+    throw isOurs(cause) ? cause : systemFailure(what, cause);
   }
 }
 

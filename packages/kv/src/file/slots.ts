@@ -22,7 +22,7 @@
 import { KIB, MIB, assert } from '@aiokv/core';
 import type { AiokvError } from '@aiokv/core';
 import type { DirectFile } from '@aiokv/aio';
-import { growthFailed } from '../failure/errors.ts';
+import { systemFailure } from '../failure/system-failure.ts';
 import type { Geometry } from '../format/superblock.ts';
 import { ReadySlots } from './ready-slots.ts';
 
@@ -121,7 +121,7 @@ export class Slots {
    * Waits until at least `count` slots are available for this use.
    *
    * @param since `growths` when the write was called
-   * @throws AiokvError ERR_AIOKV_NO_SPACE or ERR_AIOKV_IO when the file cannot grow: see `growthFailed`
+   * @throws AiokvError ERR_AIOKV_NO_SPACE or ERR_AIOKV_IO when the file cannot grow: see `systemFailure`
    */
   async prepare(count: number, use: SlotUse, since = this.#growths): Promise<void> {
     while (this.availableFor(use) < count) {
@@ -175,7 +175,7 @@ export class Slots {
         await this.#file.preallocate(from, added * segmentBytes);
         break;
       } catch (cause) {
-        const error = growthFailed(`${this.#file.path} cannot grow by ${added * segmentBytes} bytes`, cause);
+        const error = systemFailure(`${this.#file.path} cannot grow by ${added * segmentBytes} bytes`, cause);
         // A device that has no room for all of it may have room for less.
         if (added > 1 && error.code === 'ERR_AIOKV_NO_SPACE') {
           added = Math.floor(added / 2);
