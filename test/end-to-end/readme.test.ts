@@ -3,6 +3,7 @@ import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
+import ts from 'typescript';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const PACKAGES = ['core', 'aio', 'kv'];
@@ -71,5 +72,65 @@ test('snippets that are run are short, and complete', (t) => {
       t.true(code.trimEnd().split('\n').length <= 13, name);
       t.regex(code, /^(?:import |const .* = require\()/, name);
     }
+  }
+});
+
+const SOURCES = PACKAGES.flatMap((name) =>
+  readdirSync(join(ROOT, `packages/${name}/src`), { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith('.ts'))
+    .map((path) => ({ path, text: readFileSync(join(ROOT, `packages/${name}/src`, path), 'utf8') })),
+);
+
+test('ARCHITECTURE.md is short, and names files, classes and functions that are there', (t) => {
+  const text = readFileSync(join(ROOT, 'ARCHITECTURE.md'), 'utf8');
+  t.true(text.split(/\s+/).length < 2500);
+  t.is([...text.matchAll(/^```\n[^`]*^```$/gm)].length, 3, 'drawings');
+  const named = [...text.matchAll(/`(?:(?<owner>[A-Z]\w+)\.)?(?<name>#?[a-z]\w*)`/g)].map((match) => match.groups);
+  t.true(named.length > 40, 'the search finds them');
+  for (const groups of named) {
+    const { owner, name } = groups as { owner?: string; name: string };
+    const word = new RegExp(`(?<![\\w#])${name}\\b`);
+    const isThere = SOURCES.some(
+      ({ text: source }) => word.test(source) && (owner === undefined || source.includes(`class ${owner} `)),
+    );
+    t.true(isThere, `${owner ?? ''}.${name}`);
+  }
+  for (const [, path] of text.matchAll(/`(?:packages\/\w+\/src\/)?([\w/-]+\.ts)`/g)) {
+    const isThere = path?.startsWith('test/') === true || SOURCES.some((source) => source.path === path);
+    t.true(isThere, path);
+  }
+});
+
+/** The members of an interface or a class that users see. */
+function membersOf(path: string, name: string): string[] {
+  const source = readFileSync(join(ROOT, path), 'utf8');
+  const tree = ts.createSourceFile(path, source, ts.ScriptTarget.Latest, true);
+  const found = tree.statements.find(
+    (each): each is ts.InterfaceDeclaration | ts.ClassDeclaration =>
+      (ts.isInterfaceDeclaration(each) || ts.isClassDeclaration(each)) && each.name?.text === name,
+  );
+  return (found?.members ?? []).flatMap((member: ts.Node) => {
+    const { name: named } = member as ts.NamedDeclaration;
+    const isInternal = ts.getJSDocTags(member).some(({ tagName }) => tagName.text === 'internal');
+    return named !== undefined && ts.isIdentifier(named) && !isInternal ? [named.text] : [];
+  });
+}
+
+test('packages/kv/README.md has every method and option', (t) => {
+  const text = readFileSync(join(ROOT, 'packages/kv/README.md'), 'utf8');
+  const rows = new Set(
+    [...text.matchAll(/^\| (`[^|]*)\|/gm)].flatMap(([, cell]) => (cell as string).match(/\w+/g) ?? []),
+  );
+  for (const [path, name] of [
+    ['store.ts', 'Store'],
+    ['store.ts', 'StoreStatistics'],
+    ['options.ts', 'StoreOptions'],
+    ['options.ts', 'WriteOptions'],
+    ['write/write-batch.ts', 'ConditionOptions'],
+    ['read/range.ts', 'RangeOptions'],
+  ] as const) {
+    const members = membersOf(`packages/kv/src/${path}`, name);
+    t.true(members.length > 0, name);
+    for (const member of members) t.true(rows.has(member), `${name}.${member}`);
   }
 });
