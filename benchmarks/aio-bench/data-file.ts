@@ -2,8 +2,8 @@
  * The file under test: one of our own making, every block of which is written (the kernel answers reads of blocks
  * that are only allocated without the device), or one of the user's.
  *
- * F1. What was there before is opened for reading only, unless the user said that it may be overwritten.
- * F2. All refusals come before anything is touched.
+ * DATAFILE-1. What was there before is opened for reading only, unless the user said that it may be overwritten.
+ * DATAFILE-2. All refusals come before anything is touched.
  */
 import { randomFillSync } from 'node:crypto';
 import { constants, rmSync, promises as fs } from 'node:fs';
@@ -66,7 +66,7 @@ async function statOf(path: string): Promise<Stats | null> {
   }
 }
 
-/** F1, F2. */
+/** See DATAFILE-1 and DATAFILE-2. */
 async function checkExisting(
   filename: string,
   path: string,

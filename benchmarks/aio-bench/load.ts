@@ -7,8 +7,8 @@
  *       a tenth         requests that complete here, and the CPU time of the whole process
  * ```
  *
- * L1. Nothing is in flight any more when `measure` settles, even when it throws.
- * L2. A transfer that is short or fails ends the measurement: figures of failed requests say nothing.
+ * MEASURE-1. Nothing is in flight any more when `measure` settles, even when it throws.
+ * MEASURE-2. A transfer that is short or fails ends the measurement: figures of failed requests say nothing.
  */
 import { Random, SystemCallError } from '@aiokv/core';
 import { DriftMeter } from './drift.ts';
@@ -50,7 +50,7 @@ export async function measure(target: Target, load: Load): Promise<Figures> {
   return counted.figures();
 }
 
-/** One of the concurrent callers of the promise form. It never rejects, so that all are waited for (L1). */
+/** One of the concurrent callers of the promise form. It never rejects, so that all are waited for (MEASURE-1). */
 async function call(target: Target, requests: Requests, counted: Counted, slot: number): Promise<void> {
   let fromMs = performance.now();
   while (!counted.isOver) {
@@ -142,7 +142,7 @@ class Requests {
     this.offset = block * this.#blockBytes;
   }
 
-  /** L2. */
+  /** See MEASURE-2. */
   check(result: number): void {
     if (result === this.#blockBytes) return;
     if (result < 0) throw new SystemCallError('transfer', result);

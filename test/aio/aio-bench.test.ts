@@ -508,7 +508,7 @@ for (const form of ['promise', 'callback'] as const) {
     t.true(mixed.seen.every(({ offset }) => offset >= 0 && offset < 5120 && offset % 512 === 0));
   });
 
-  test(`L1, L2: a short or failed transfer ends all, ${form} form`, async (t) => {
+  test(`MEASURE-1, MEASURE-2: a short or failed transfer ends all, ${form} form`, async (t) => {
     for (const [result, message] of [
       [511, /a transfer of 512 bytes ended after 511/],
       [-5, /EIO/],

@@ -1,4 +1,4 @@
-/** Aligned memory: B1 and B2 of buffers.ts. */
+/** Aligned memory: BUF-1 and BUF-2 of buffers.ts. */
 import { AlignedBuffer, BufferPool, DEFAULT_ALIGNMENT, allocateAligned } from '@aiokv/aio';
 import test from 'ava';
 
@@ -72,7 +72,7 @@ test('a pool lends each buffer to one at a time and then has none', (t) => {
   t.is(pool.lease(), leased[1], 'B2: the same memory again');
 });
 
-test('a buffer with requests in flight is not released (B1)', (t) => {
+test('a buffer with requests in flight is not released (BUF-1)', (t) => {
   const pool = new BufferPool(512, 1);
   const buffer = pool.lease() as AlignedBuffer;
   buffer.pins = 2;

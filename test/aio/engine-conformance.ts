@@ -145,7 +145,7 @@ const transfers: [string, BenchTest][] = [
     },
   ],
   [
-    'a flush of either kind completes with 0, also with nothing to do (E4)',
+    'a flush of either kind completes with 0, also with nothing to do (ENGINE-4)',
     async ({ t, platform, file, driver }) => {
       t.deepEqual(await driver.flush(0, file).flush(1, file, Opcode.fsync).run(0, 1), [0, 0]);
       await driver.write(0, file, filled(BLOCK, 3), { offset: 0 }).run(0);
@@ -164,7 +164,7 @@ const transfers: [string, BenchTest][] = [
 
 const refusals: [string, BenchTest][] = [
   [
-    'a bad handle fails alone, its neighbours go down (E3)',
+    'a bad handle fails alone, its neighbours go down (ENGINE-3)',
     async ({ t, file, driver, acceptsBadHandles }) => {
       const buffers = Array.from({ length: 4 }, () => filled(BLOCK, 0xee));
       const [a, b, c, d] = buffers as [AlignedBuffer, AlignedBuffer, AlignedBuffer, AlignedBuffer];
@@ -270,7 +270,7 @@ const refusals: [string, BenchTest][] = [
 
 const completions: [string, BenchTest][] = [
   [
-    'each slot is reported once, however little is reaped at a time (E1)',
+    'each slot is reported once, however little is reaped at a time (ENGINE-1)',
     async ({ t, file, drive }) => {
       const driver = drive(32, 32, 3);
       const slots = Array.from({ length: 32 }, (_, i) => i);
@@ -283,7 +283,7 @@ const completions: [string, BenchTest][] = [
     },
   ],
   [
-    'memory is not touched after its completion was reported (E2)',
+    'memory is not touched after its completion was reported (ENGINE-2)',
     async ({ t, file, driver }) => {
       const slots = Array.from({ length: 32 }, (_, i) => i);
       const targets = slots.map(() => allocateAligned(BLOCK));
@@ -372,7 +372,7 @@ const completions: [string, BenchTest][] = [
 
 const endings: [string, BenchTest][] = [
   [
-    'close waits for what is in flight (E5) and leaves memory alone afterwards (E2)',
+    'close waits for what is in flight (ENGINE-5) and leaves memory alone afterwards (ENGINE-2)',
     async ({ t, file, drive }) => {
       const driver = drive(32, 32);
       const slots = Array.from({ length: 32 }, (_, i) => i);

@@ -1,5 +1,5 @@
 /**
- * Drives an engine the way a queue does, with nothing in between, and keeps watch over E1: a completion
+ * Drives an engine the way a queue does, with nothing in between, and keeps watch over ENGINE-1: a completion
  * for a slot that is not in flight is an error here, wherever it turns up.
  */
 import { allocateAligned, Completions, Opcode } from '@aiokv/aio';

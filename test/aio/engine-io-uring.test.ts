@@ -243,7 +243,7 @@ for (const ffi of FFIS) {
         }
       }));
 
-    test(`${name}: close waits for what is in flight, twenty times over (E5)`, (t) =>
+    test(`${name}: close waits for what is in flight, twenty times over (ENGINE-5)`, (t) =>
       withBench(ffi, uring, async ({ file, drive }) => {
         const pool = new BufferPool(BLOCK, 32);
         const targets = Array.from({ length: 32 }, () => pool.lease() as AlignedBuffer);

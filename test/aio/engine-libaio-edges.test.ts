@@ -1,4 +1,4 @@
-/** What is particular to the libaio engine; tests name its invariants, K2 of libaio-context.ts and those of engine.ts. */
+/** What is particular to the libaio engine; tests name its invariants, CONTEXT-2 of libaio-context.ts and those of engine.ts. */
 import { readdirSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
@@ -83,7 +83,7 @@ function slotsOf(completions: Completions): number[] {
 for (const forceSyscalls of [false, true]) {
   const way = forceSyscalls ? 'io_getevents' : 'ring';
 
-  test(`${way}: what wait took out, and what came after it, is in one reap (L1)`, (t) =>
+  test(`${way}: what wait took out, and what came after it, is in one reap (LIBAIO-1)`, (t) =>
     withEngine({ forceSyscalls }, async (bench) => {
       const { engine } = bench;
       bench.read(0, 1);
@@ -97,7 +97,7 @@ for (const forceSyscalls of [false, true]) {
       t.is(engine.reap(completions), 0);
     }));
 
-  test(`${way}: what wait took out is handed out however little fits (L1)`, (t) =>
+  test(`${way}: what wait took out is handed out however little fits (LIBAIO-1)`, (t) =>
     withEngine({ forceSyscalls }, async (bench) => {
       const { engine } = bench;
       bench.read(0, 8);
@@ -152,7 +152,7 @@ for (const forceSyscalls of [false, true]) {
       t.is(engine.reap(completions), 1);
     }));
 
-  test(`${way}: a closed engine has nothing to report and waits for nothing (K2)`, (t) =>
+  test(`${way}: a closed engine has nothing to report and waits for nothing (CONTEXT-2)`, (t) =>
     withEngine({ forceSyscalls }, async (bench) => {
       const { engine } = bench;
       const completions = new Completions(SLOTS);
@@ -218,7 +218,7 @@ for (const useLibaio of [true, false]) {
     }));
 }
 
-test('a ring that stops to make sense is left for io_getevents in the same reap (L1)', (t) => {
+test('a ring that stops to make sense is left for io_getevents in the same reap (LIBAIO-1)', (t) => {
   // The engine is shown a copy of the ring whose tail is nonsense; the kernel's own is as it should be.
   let copied = 0;
   const ffi = seeing((view, byteLength) => {

@@ -121,7 +121,7 @@ for (const ffi of FFIS) {
       t.deepEqual(results, [BLOCK, BLOCK, 0, BLOCK, BLOCK, BLOCK, BLOCK, 0]);
     }));
 
-  test(`${ffi}: a flush that glibc refuses is refused alone (E3)`, (t) =>
+  test(`${ffi}: a flush that glibc refuses is refused alone (ENGINE-3)`, (t) =>
     withBench(ffi, async ({ file, driver }) => {
       driver.write(0, file, filled(BLOCK, 1), { offset: 0 });
       driver.engine.prepare(1, Opcode.fdatasync, 1_000_000, null, 0, 0, 0);
@@ -169,7 +169,7 @@ for (const ffi of FFIS) {
       await other.close();
     }));
 
-  test(`${ffi}: what is in flight holds the memory and the engine (X1)`, (t) =>
+  test(`${ffi}: what is in flight holds the memory and the engine (GLIBC-1)`, (t) =>
     withBench(ffi, async ({ platform, file, driver }) => {
       await driver.write(0, file, filled(64 * BLOCK, 5), { offset: 0 }).run(0);
       for (let round = 0; round < 20; round++) {
@@ -186,7 +186,7 @@ for (const ffi of FFIS) {
       t.deepEqual(await driver.read(0, file, filled(BLOCK, 1), { offset: 0 }).run(0), [BLOCK]);
     }));
 
-  test(`${ffi}: an engine that nobody holds stays until its requests are reaped, and then goes (X1)`, (t) =>
+  test(`${ffi}: an engine that nobody holds stays until its requests are reaped, and then goes (GLIBC-1)`, (t) =>
     withBench(ffi, async ({ platform, file }) => {
       const begin = (): WeakRef<Engine> => {
         const engine = platform.createEngine({ slots: 1, depth: 1 });
@@ -342,7 +342,7 @@ function altered(
 }
 
 for (const ffi of FFIS) {
-  test(`${ffi}: when glibc is short of something, what it did not take is refused or fails with EAGAIN (E1, E3)`, (t) =>
+  test(`${ffi}: when glibc is short of something, what it did not take is refused or fails with EAGAIN (ENGINE-1, ENGINE-3)`, (t) =>
     withBench(ffi, async ({ platform, file }) => {
       /** Which entries of a list are taken; undefined: all. */
       let takes: readonly number[] | undefined;
@@ -396,7 +396,7 @@ for (const ffi of FFIS) {
       await driver.engine.close();
     }));
 
-  test(`${ffi}: the aiocbs that a thread waits for are held until it is back (X1)`, (t) =>
+  test(`${ffi}: the aiocbs that a thread waits for are held until it is back (GLIBC-1)`, (t) =>
     withBench(ffi, async ({ file }) => {
       const suspended: (() => void)[] = [];
       const memories: WeakRef<ArrayBuffer>[] = [];

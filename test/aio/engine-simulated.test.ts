@@ -89,7 +89,7 @@ test('an image boots, is independent of its origin, and can be cut again', async
   await queueAgain.close();
 });
 
-test('a flush covers what was reported before it was submitted, and nothing else (E4)', async (t) => {
+test('a flush covers what was reported before it was submitted, and nothing else (ENGINE-4)', async (t) => {
   const { disk, file, queue, random } = await boot(3);
   let uncovered = 0;
   for (let round = 1; round <= 40; round++) {

@@ -7,9 +7,11 @@ const [name, other] = process.argv.slice(2) as [string, string | undefined];
 
 type Aio = typeof first;
 
+let files = 0;
+
 /** Writes and reads through one copy of the package; returns its interface. */
 async function use({ openFile, openQueue, allocateAligned, foreignInterface }: Aio): Promise<string> {
-  const path = `${process.cwd()}/data-${Math.random()}`;
+  const path = `${process.cwd()}/data-${++files}`;
   const file = await openFile(path, { create: true });
   await file.preallocate(0, 8192);
   const queue = openQueue();

@@ -152,7 +152,7 @@ for (const name of ['koffi', 'ffi-napi'] as const) {
       }
     }));
 
-  test(`${name}: what was not consumed is taken back (R3)`, (t) =>
+  test(`${name}: what was not consumed is taken back (RAWURING-3)`, (t) =>
     withBench(ffi, (bench) => {
       const { ring } = bench;
       const targets = Array.from({ length: 3 }, () => filled(BLOCK, 99));
@@ -342,7 +342,7 @@ for (const name of ['koffi', 'ffi-napi'] as const) {
     ring.close();
     ring.close();
     t.deepEqual(holdings(), before);
-    t.throws(() => ring.ready, { instanceOf: RangeError }, 'the memory is out of reach (R2)');
+    t.throws(() => ring.ready, { instanceOf: RangeError }, 'the memory is out of reach (RAWURING-2)');
     const error = t.throws<AiokvError>(() => new Uring(ffi, { entries: 5, flags: [1 << 30] }));
     t.is(error?.code, 'ERR_AIOKV_ENGINE_UNAVAILABLE');
     t.like(error?.cause, { code: 'EINVAL', syscall: 'io_uring_setup' });

@@ -66,7 +66,7 @@ for (const [name, at] of Object.entries(places)) {
       t.is(buffers[0]?.pins, 0);
     }));
 
-  test(`${name}: a request that is refused fails alone (P3)`, (t) =>
+  test(`${name}: a request that is refused fails alone (PIPE-3)`, (t) =>
     at(async ({ file, open }) => {
       const queue = open({ depth: 16, batchMin: 1000 });
       const bad = { ...file, path: file.path, alignment: file.alignment, handle: 987_654 } as DirectFile;
@@ -227,7 +227,7 @@ test('linux: an idle queue uses no processor time', (t) => {
   t.true(Number(stdout) < 50, `${stdout} ms of processor time in an idle second ${stderr}`);
 });
 
-test('linux: a handler that throws is an uncaught exception, and its neighbours are told (P4)', (t) => {
+test('linux: a handler that throws is an uncaught exception, and its neighbours are told (PIPE-4)', (t) => {
   const { stdout, stderr } = runScript(`
     process.on('uncaughtException', (error) => console.log('uncaught', error.message));
     const queue = new Queue(platform);

@@ -2,11 +2,11 @@
  * Workers that end with requests in flight: the process goes on, its memory is as it was, and the kernel has its
  * contexts back (raw/teardown.ts). Each test is a process of its own, so that a crash is a failure and no more.
  *
- * W1. A worker may be ended between any two calls. What one call has made and the next would have put in order, a
+ * WORKER-1. A worker may be ended between any two calls. What one call has made and the next would have put in order, a
  *     context that has no hook yet or no more, the descriptors of a wake-up, stays then: none of them has requests in
  *     flight. The bounds below are for that; without hooks six contexts a worker would stay.
  *
- * W2. A call of koffi that a termination cuts short may abort the process (docs/aio.md). Such an end, which its native
+ * WORKER-2. A call of koffi that a termination cuts short may abort the process (docs/aio.md). Such an end, which its native
  *     stack tells apart, is said and tried again where workers are ended while they open queues, and nowhere else.
  *
  * AIOKV_LONG=1 ends ten times as many.
@@ -40,7 +40,7 @@ test.after.always(async () => {
 /** Of processes that terminate a dozen workers amid calls of koffi, up to half were seen to abort on a busy machine. */
 const ATTEMPTS = 6;
 
-/** W2. */
+/** See WORKER-2. */
 function isEndOfKoffi({ signal, stderr }: Awaited<ReturnType<PlainTree['run']>>): boolean {
   return signal === 'SIGABRT' && stderr.includes('ThrowAsJavaScriptException') && stderr.includes('koffi.node');
 }
@@ -109,15 +109,15 @@ for (const ffi of ['ffi-napi', 'koffi'] as const) {
     const workers = 12 * TIMES;
     const { errors, before, after } = await churn(t, ffi, { ending: 'starting', workers });
     t.deepEqual(errors, []);
-    t.true(after.contexts - before.contexts <= workers / 4, `${after.contexts} contexts (W1)`);
-    t.true(after.descriptors <= before.descriptors + 3 * workers, `${after.descriptors} descriptors (W1)`);
+    t.true(after.contexts - before.contexts <= workers / 4, `${after.contexts} contexts (WORKER-1)`);
+    t.true(after.descriptors <= before.descriptors + 3 * workers, `${after.descriptors} descriptors (WORKER-1)`);
   });
 
   test.serial(`${ffi}: workers are terminated while they close a queue`, async (t) => {
     const workers = 16 * TIMES;
     const { errors, before, after } = await churn(t, ffi, { ending: 'closing', workers });
     t.deepEqual(errors, []);
-    t.true(after.contexts - before.contexts <= workers / 8, `${after.contexts} contexts (W1)`);
+    t.true(after.contexts - before.contexts <= workers / 8, `${after.contexts} contexts (WORKER-1)`);
     t.is(after.descriptors, before.descriptors);
   });
 

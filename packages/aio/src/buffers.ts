@@ -9,8 +9,8 @@
  * slot table of a queue holds the buffer strongly while a request on it is in flight (the kernel
  * writes into it long after the submitting call returned) and counts those requests in `pins`.
  *
- * B1. A buffer with `pins > 0` is never released, and never leased to someone else.
- * B2. A pool allocates once; leasing and releasing allocate nothing.
+ * BUF-1. A buffer with `pins > 0` is never released, and never leased to someone else.
+ * BUF-2. A pool allocates once; leasing and releasing allocate nothing.
  */
 import { AiokvError, AiokvRangeError, assert, isAligned, isPowerOfTwo } from '@aiokv/core';
 import { markAsUntransferable } from 'node:worker_threads';

@@ -12,12 +12,12 @@
  * ```
  *
  * Invariants that every engine keeps and the conformance suite checks:
- * E1. A slot that `submit` accepted is reported by `reap` exactly once; others never.
- * E2. The memory of a request is not touched after its completion was reported, nor after `close`.
- * E3. `submit` accepts a prefix of what it was given. Nothing behind the first refused slot was sent.
- * E4. Requests in flight are not ordered against one another, not even those of one `submit`.
+ * ENGINE-1. A slot that `submit` accepted is reported by `reap` exactly once; others never.
+ * ENGINE-2. The memory of a request is not touched after its completion was reported, nor after `close`.
+ * ENGINE-3. `submit` accepts a prefix of what it was given. Nothing behind the first refused slot was sent.
+ * ENGINE-4. Requests in flight are not ordered against one another, not even those of one `submit`.
  *     A flush covers exactly the writes whose completion was reported before it was submitted.
- * E5. `close` settles only when no request is in flight any more.
+ * ENGINE-5. `close` settles only when no request is in flight any more.
  */
 import type { AlignedBuffer } from './buffers.ts';
 

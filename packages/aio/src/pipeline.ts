@@ -15,12 +15,12 @@
  * what is in flight): one big flush a turn would make requests return together and go down together
  * again, in lockstep.
  *
- * P1. A request that was accepted is settled exactly once, and never from inside the call that made it; one that
+ * PIPE-1. A request that was accepted is settled exactly once, and never from inside the call that made it; one that
  *     was withdrawn, never.
- * P2. At most `depth` requests are in flight; the others wait in the order in which they came.
- * P3. A request that the kernel refuses fails alone; those behind it go down.
- * P4. A handler that throws does not keep its neighbours from being told.
- * P5. Handlers and subscribers may call the queue, `readSync` and `close` included: what is walked while they run is
+ * PIPE-2. At most `depth` requests are in flight; the others wait in the order in which they came.
+ * PIPE-3. A request that the kernel refuses fails alone; those behind it go down.
+ * PIPE-4. A handler that throws does not keep its neighbours from being told.
+ * PIPE-5. Handlers and subscribers may call the queue, `readSync` and `close` included: what is walked while they run is
  *     changed by nobody else, and `pending` counts what they are not told of yet. `getEvents` is refused there.
  *
  * It knows nothing of promises, deadlines or alignment: queue.ts does.
@@ -69,7 +69,7 @@ export class Pipeline {
   #onThreads = 0;
   readonly #polls = new Set<number>();
   readonly #completions: Completions;
-  /** P5: for synchronous reads, which a handler may call while `#completions` is walked. Made by the first of them. */
+  /** PIPE-5: for synchronous reads, which a handler may call while `#completions` is walked. Made by the first of them. */
   #aside: Completions | null = null;
   /** Settled without the engine: refused requests, and what a synchronous read met on its way. */
   readonly #early = new Fifo<{ readonly slot: number; readonly result: number }>();
@@ -350,7 +350,7 @@ export class Pipeline {
     await this.engine.close();
   }
 
-  /** P5: the subscribers may call anything, so this comes after what they are told of was noted. */
+  /** PIPE-5: the subscribers may call anything, so this comes after what they are told of was noted. */
   #publish(channel: Channel, message: SubmitMessage | CompleteMessage | FallbackMessage): void {
     this.#subscribersTold++;
     channel.publish(message);
@@ -484,7 +484,7 @@ export class Pipeline {
     try {
       handler.complete(token, told);
     } catch (error) {
-      // P4: it surfaces as an uncaught exception, after the neighbours were told.
+      // PIPE-4: it surfaces as an uncaught exception, after the neighbours were told.
       nextTick(() => {
         throw error;
       });
@@ -527,7 +527,7 @@ export class Pipeline {
     }
   }
 
-  /** P5: reaps for a synchronous caller. Its own completion is told at once, the others later. */
+  /** PIPE-5: reaps for a synchronous caller. Its own completion is told at once, the others later. */
   #reapAside(): void {
     if (this.#inFlight === 0) return;
     const aside = (this.#aside ??= new Completions(this.#completions.capacity));

@@ -2,7 +2,7 @@
  * What `qualify.ts` measures with: a context of its own, 16 requests with a buffer each, and a clock around
  * `io_submit`. At most one batch is in flight, and it is waited for on this thread.
  *
- * M1. The buffers are held until the context is destroyed: after a failure, requests may still be in flight.
+ * BENCH-1. The buffers are held until the context is destroyed: after a failure, requests may still be in flight.
  */
 import { randomFillSync } from 'node:crypto';
 import { constants } from 'node:os';
@@ -101,7 +101,7 @@ export class Bench {
   async close(): Promise<void> {
     this.#forget();
     await this.#calls.ioDestroy(this.#context);
-    // M1.
+    // See BENCH-1.
     this.#buffers.length = 0;
   }
 

@@ -10,13 +10,13 @@
  *
  * Whether a kind of request blocks: 16 of them go down in one `io_submit`, and right after it returns the
  * completions are counted. The last request was sent a few microseconds before; if it, too, has completed, the
- * call has waited for it (V1). A call that waits for all but the last is found by its duration: it takes a good
- * part of what as many requests one after another take (V2). The share of the call in the whole is reported and
+ * call has waited for it (QUALIFY-1). A call that waits for all but the last is found by its duration: it takes a good
+ * part of what as many requests one after another take (QUALIFY-2). The share of the call in the whole is reported and
  * not judged: on a fast device it is large without any waiting, for preparing 16 requests takes longer than they
  * do. Offsets are shuffled, except of appends, for the kernel would merge neighbours into one request.
  *
- * V1. At least half of the batches were complete when `io_submit` returned.
- * V2. The median request spent more in `io_submit` than half of the time that one request alone takes, and
+ * QUALIFY-1. At least half of the batches were complete when `io_submit` returned.
+ * QUALIFY-2. The median request spent more in `io_submit` than half of the time that one request alone takes, and
  *     more than processing can account for (`PROCESSING_US`).
  *
  * It blocks the thread while it measures, a batch at a time: that is what it measures. It decides nothing for

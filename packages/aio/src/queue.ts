@@ -2,9 +2,9 @@
  * The queue that callers see: reads, writes and flushes with promises, with a handler, or waiting for one. What
  * it accepts goes through a pipeline (pipeline.ts, with the drawing and what always holds).
  *
- * Q1. Bad arguments are refused before anything is accepted.
- * Q2. A request that cannot have a slot waits, in order, in the promise form, and is refused in the handler form.
- * Q3. A promise settles when the buffer is the caller's again, and not before.
+ * QUEUE-1. Bad arguments are refused before anything is accepted.
+ * QUEUE-2. A request that cannot have a slot waits, in order, in the promise form, and is refused in the handler form.
+ * QUEUE-3. A promise settles when the buffer is the caller's again, and not before.
  *
  * Unless asked to, it never retries, splits or continues a transfer: a short result is the caller's to judge.
  * docs/performance.md has what each of these choices costs and how it was measured.

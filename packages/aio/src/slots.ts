@@ -6,9 +6,9 @@
  *   free ─────────► occupied ────────────► free        occupied = waiting to be submitted, or in flight
  * ```
  *
- * S1. An occupied slot holds its buffer strongly and counts in the buffer's `pins`: the kernel may
+ * TABLE-1. An occupied slot holds its buffer strongly and counts in the buffer's `pins`: the kernel may
  *     write there until the completion was reaped.
- * S2. Taking and releasing allocate nothing.
+ * TABLE-2. Taking and releasing allocate nothing.
  */
 import { assert } from '@aiokv/core';
 import type { AlignedBuffer } from './buffers.ts';

@@ -1,7 +1,7 @@
 /**
  * io_uring behind the engine seam: one SQE for each slot, copied into the ring of submissions, one
  * `io_uring_enter` for each batch (none with `sqpoll`), completions read from their ring in place, an eventfd to be
- * woken by. See engine.ts for the invariants E1 to E5, raw/io-uring.ts for the rings.
+ * woken by. See engine.ts for the invariants ENGINE-1 to ENGINE-5, raw/io-uring.ts for the rings.
  *
  * ```
  *   submit ─► SQ ring ─enter─► kernel ─ at the next system call of this thread ─► CQ ring ─► reap
@@ -20,8 +20,8 @@
  * It keeps its own memory, registered buffers included, alive through itself; other data buffers are held by whoever
  * submits.
  *
- * U1. A `reap` that leaves room in `completions` has left nothing behind.
- * U2. No more than `depth` are in flight, so the rings have room for all of them.
+ * URING-1. A `reap` that leaves room in `completions` has left nothing behind.
+ * URING-2. No more than `depth` are in flight, so the rings have room for all of them.
  */
 import { AiokvError, AiokvRangeError, AiokvTypeError, SystemCallError, assert, nowMs, setImmediate } from '@aiokv/core';
 import { constants } from 'node:os';
@@ -242,7 +242,7 @@ export class UringEngine implements Engine {
     return result === 0 || isPassing(result) ? -EAGAIN : result;
   }
 
-  /** U1. */
+  /** See URING-1. */
   #collect(completions: Completions): number {
     const ring = this.#ring;
     if (this.#usesIopoll) this.#fetch();
@@ -293,7 +293,7 @@ export class UringEngine implements Engine {
     }
   }
 
-  /** E5: waits, on the event loop, for what is in flight; nobody asks for its results any more. */
+  /** ENGINE-5: waits, on the event loop, for what is in flight; nobody asks for its results any more. */
   async #quiet(): Promise<void> {
     this.#discard();
     if (this.#inFlight === 0) return;

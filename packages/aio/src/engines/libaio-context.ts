@@ -11,11 +11,11 @@
  * The ring has one reaper, this; whichever member looks collects for all. Each member has an eventfd of
  * its own, so the right one is woken, whoever has collected its events meanwhile.
  *
- * K1. Members together have at most as many requests in flight as the context was made for, so their
+ * CONTEXT-1. Members together have at most as many requests in flight as the context was made for, so their
  *     inboxes, and the ring, have room for every event.
- * K2. A context is destroyed when it has had no member for a while; its ring is about to be unmapped then, so
+ * CONTEXT-2. A context is destroyed when it has had no member for a while; its ring is about to be unmapped then, so
  *     the view of it is dropped first, and no call reaches the context any more.
- * K3. The end of a worker destroys its contexts before its memory is freed (raw/teardown.ts).
+ * CONTEXT-3. The end of a worker destroys its contexts before its memory is freed (raw/teardown.ts).
  */
 import { SystemCallError, assert, clearTimeout, nowMs, setTimeout } from '@aiokv/core';
 import { constants } from 'node:os';
@@ -91,7 +91,7 @@ export class AioContext {
     return !this.#isDestroyed && this.#reserved + depth <= this.#capacity;
   }
 
-  /** K1. Requires `hasRoomFor(depth)`. */
+  /** Requires `hasRoomFor(depth)` (CONTEXT-1). */
   join(depth: number): Inbox {
     assert(this.hasRoomFor(depth), 'a context takes no more members than it has room for');
     if (this.#idleTimer !== null) clearTimeout(this.#idleTimer);
@@ -180,7 +180,7 @@ export class AioContext {
     return count;
   }
 
-  /** K2, off the event loop. */
+  /** CONTEXT-2, off the event loop. */
   async #destroy(): Promise<void> {
     this.#isDestroyed = true;
     this.#ring?.drop();

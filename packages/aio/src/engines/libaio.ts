@@ -1,14 +1,14 @@
 /**
  * Linux AIO behind the engine seam: one iocb for each slot, one `io_submit` for each batch, completions from
  * the thread's context (libaio-context.ts), an eventfd of its own to be woken by. See engine.ts for the
- * invariants E1 to E5.
+ * invariants ENGINE-1 to ENGINE-5.
  *
  * It keeps its own memory (iocbs, pointers, vectors) alive through itself, for the kernel reads there; the data
  * buffers are held by whoever submits.
  *
- * L1. A `reap` that leaves room in `completions` has left nothing behind: the eventfd was read once for
+ * LIBAIO-1. A `reap` that leaves room in `completions` has left nothing behind: the eventfd was read once for
  *     all of them and does not signal again.
- * L2. It leaves its context when the kernel has reported all that it accepted, and not before.
+ * LIBAIO-2. It leaves its context when the kernel has reported all that it accepted, and not before.
  */
 import { assert, setImmediate } from '@aiokv/core';
 import type { AlignedBuffer } from '../buffers.ts';
@@ -172,7 +172,7 @@ export class LibaioEngine implements Engine {
     }
   }
 
-  /** E5: waits, on the event loop, for what is in flight; nobody asks for its results any more. */
+  /** ENGINE-5: waits, on the event loop, for what is in flight; nobody asks for its results any more. */
   async #quiet(): Promise<void> {
     this.#discard();
     if (this.#inFlight === 0) return;

@@ -18,9 +18,9 @@
  * - Older versions of glibc refuse to flush a file that was opened for reading only (EBADF).
  * - Not in a worker, whose end frees the memory that the threads of the C library still write to.
  *
- * X1. What a thread may write to or read from (aiocbs, lists, buffers) is held by the engine, and the engine by this
+ * GLIBC-1. What a thread may write to or read from (aiocbs, lists, buffers) is held by the engine, and the engine by this
  *     module, as long as something is in flight; an aiocb besides as long as an `aio_suspend` is out that names it.
- * X2. `collect` is the only one to say that a request is done, and says so once.
+ * GLIBC-2. `collect` is the only one to say that a request is done, and says so once.
  */
 import { AiokvError, SystemCallError, assert, nextTurn, nowMs, setImmediate } from '@aiokv/core';
 import { constants } from 'node:os';
@@ -54,7 +54,7 @@ export interface PosixOptions extends EngineOptions {
 /** Null is a flush. */
 type Memory = AlignedBuffer | readonly AlignedBuffer[] | null;
 
-/** X1. */
+/** See GLIBC-1. */
 const enginesInFlight = new Set<PosixEngine>();
 
 export class PosixEngine implements Engine {
@@ -170,7 +170,7 @@ export class PosixEngine implements Engine {
     let good = 0;
     let refusal = 0;
     while (good < count && (refusal = this.#refusal(slots[start + good] as number, good)) === 0) good++;
-    // E3: what is refused is told when it stands first.
+    // ENGINE-3: what is refused is told when it stands first.
     if (good === 0) return refusal;
     const sent = this.#send(slots, start, start + good);
     if (this.#active) this.#watch();
@@ -221,7 +221,7 @@ export class PosixEngine implements Engine {
   async #close(): Promise<void> {
     this.onCompletion = null;
     this.#active = false;
-    // E5: the threads cannot be stopped, and nobody asks for their results any more.
+    // ENGINE-5: the threads cannot be stopped, and nobody asks for their results any more.
     for (;;) {
       this.#collect();
       this.#ready.clear();
@@ -320,7 +320,7 @@ export class PosixEngine implements Engine {
     this.#flying[this.#flyingCount++] = slot;
   }
 
-  /** X2: moves what is done into the ready ring, the oldest first. */
+  /** GLIBC-2: moves what is done into the ready ring, the oldest first. */
   #collect(): void {
     if (this.#flyingCount === 0) return;
     const flying = this.#flying;

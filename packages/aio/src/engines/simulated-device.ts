@@ -10,10 +10,10 @@
  *                                  └─ never-completes, or the machine stopped: stays
  * ```
  *
- * D1. Requests that are due in the same turn complete in random order, whatever their order of submission.
- * D2. The bytes of a write are taken once, at a random moment between its submission and its completion.
- * D3. The memory of a read is written at its completion, in one go, and never before or after.
- * D4. After `stop` nothing completes.
+ * DEVICE-1. Requests that are due in the same turn complete in random order, whatever their order of submission.
+ * DEVICE-2. The bytes of a write are taken once, at a random moment between its submission and its completion.
+ * DEVICE-3. The memory of a read is written at its completion, in one go, and never before or after.
+ * DEVICE-4. After `stop` nothing completes.
  */
 import { Fifo, assert, clearImmediate, isAligned, setImmediate } from '@aiokv/core';
 import type { Random } from '@aiokv/core';
@@ -142,7 +142,7 @@ export class SimulatedDevice {
     this.#schedule();
   }
 
-  /** D4. The machine is dead. */
+  /** The machine is dead (DEVICE-4). */
   stop(): void {
     this.#isStopped = true;
     if (this.#immediate !== null) clearImmediate(this.#immediate);
@@ -335,7 +335,7 @@ class Flight implements Change {
   readonly submittedTick: number;
   readonly takenTurn: number;
   readonly dueTurn: number;
-  /** What a flush covers; see M1. */
+  /** What a flush covers; see MEDIUM-1. */
   readonly covers: number;
   reportedTick = Infinity;
   completedOrder = Infinity;
@@ -366,7 +366,7 @@ class Flight implements Change {
     return this.request.offset + this.request.lengthBytes;
   }
 
-  /** D2. */
+  /** See DEVICE-2. */
   take(): void {
     this.#taken ??= this.bytes();
   }

@@ -1,6 +1,6 @@
 /**
  * The engine of the simulated disk: slots on one side, requests to the device on the other. It keeps
- * E1 to E5 of engine.ts, and asserts what the seam asks of its user, so that a queue which prepares a
+ * ENGINE-1 to ENGINE-5 of engine.ts, and asserts what the seam asks of its user, so that a queue which prepares a
  * busy slot or submits a free one is found out.
  *
  * The kernel refuses a bad handle, and a write to a file opened for reading, in the submitting call;
@@ -138,7 +138,7 @@ export class SimulatedEngine implements Engine {
     assert(this.#closing === null, 'nothing is submitted to a closed engine');
     for (let accepted = 0; accepted < count; accepted++) {
       const refusal = this.#refusal(slots[start + accepted] as number);
-      // E3: the refused one, until it stands first, and what is behind it stay prepared.
+      // ENGINE-3: the refused one, until it stands first, and what is behind it stay prepared.
       if (refusal !== 0 && accepted > 0) return accepted;
       if (refusal !== 0) {
         if (refusal !== EAGAIN) this.#slot(slots[start] as number).state = 'free';

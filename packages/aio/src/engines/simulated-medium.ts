@@ -9,12 +9,12 @@
  *                       └──────────────────────┴──────── image() ─────────┘   kept, lost or torn
  * ```
  *
- * M1. A flush covers the changes whose completion had been reported before it was submitted (E4).
+ * MEDIUM-1. A flush covers the changes whose completion had been reported before it was submitted (ENGINE-4).
  *     Completions are reported in the order in which they happened, so these are a prefix.
- * M2. The unit of persistence is a sector of 512 bytes: it is there whole, or not at all.
- * M3. Of two changes to one sector, of which one was reported before the other was submitted, the
+ * MEDIUM-2. The unit of persistence is a sector of 512 bytes: it is there whole, or not at all.
+ * MEDIUM-3. Of two changes to one sector, of which one was reported before the other was submitted, the
  *     later one wins on the medium. Changes in flight together reach it in either order.
- * M4. A growth is a change like any other. (Bytes that are kept behind a size that is not are bytes that
+ * MEDIUM-4. A growth is a change like any other. (Bytes that are kept behind a size that is not are bytes that
  *     are lost, so the two need no telling apart.)
  *
  * It schedules nothing and injects nothing; chance comes in as a `Random`.
@@ -206,7 +206,7 @@ function positionOf({
   return { submittedTick, reportedTick, completedOrder };
 }
 
-/** M3: every change takes effect at some moment between its submission and the report of its completion. */
+/** MEDIUM-3: every change takes effect at some moment between its submission and the report of its completion. */
 function inPossibleOrder(changes: readonly Change[], random: Random): Change[] {
   const lastTick = 1 + changes.reduce((latest, change) => Math.max(latest, change.submittedTick), 0);
   return changes

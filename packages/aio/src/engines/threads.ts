@@ -13,9 +13,9 @@
  * - The pool keeps the process alive until its tasks are done, whatever `setActive` says; that only decides
  *   who is told.
  *
- * T1. Callbacks are made once for each slot and used for all its requests: Node's own request object is the
+ * THREADS-1. Callbacks are made once for each slot and used for all its requests: Node's own request object is the
  *     only thing that is allocated for a request.
- * T2. One `onCompletion` tells of all completions of a turn of the event loop.
+ * THREADS-2. One `onCompletion` tells of all completions of a turn of the event loop.
  */
 import { assert, setImmediate } from '@aiokv/core';
 import { constants } from 'node:os';
@@ -56,7 +56,7 @@ export class ThreadsEngine implements Engine {
   readonly #lengths: Float64Array;
   readonly #fileOffsets: Float64Array;
   readonly #memory: Memory[];
-  /** T1; null for a slot that has had no request yet. */
+  /** THREADS-1; null for a slot that has had no request yet. */
   readonly #callbacks: (ThreadCallback | null)[];
   readonly #ready: ReadyRing;
   /** Accepted and not handed out by `reap`. */
@@ -122,7 +122,7 @@ export class ThreadsEngine implements Engine {
     for (let accepted = 0; accepted < count; accepted++) {
       const slot = slots[start + accepted] as number;
       const refusal = this.#inFlight < this.#depth ? this.#refusal(slot) : -EAGAIN;
-      // E3: what is refused is told when it stands first.
+      // ENGINE-3: what is refused is told when it stands first.
       if (refusal !== 0) return accepted > 0 ? accepted : refusal;
       this.#inFlight++;
       this.#send(slot);
@@ -179,7 +179,7 @@ export class ThreadsEngine implements Engine {
   async #close(): Promise<void> {
     this.onCompletion = null;
     this.#discard();
-    // E5: the threads cannot be stopped, and nobody asks for their results any more.
+    // ENGINE-5: the threads cannot be stopped, and nobody asks for their results any more.
     if (this.#inFlight > 0) {
       await new Promise<void>((resolve) => {
         this.#onQuiet = resolve;

@@ -17,9 +17,9 @@
  * Heads and tails count on for ever and wrap at 2^32; `& mask` makes places of them. Of `user_data` the lower word
  * is the caller's; the upper one is 0, or 1 where nobody is to be told (`pushPollRemoval`).
  *
- * R1. One thread pushes and reaps.
- * R2. After `close` the mappings are gone, and so are the views of them: a touched view would end the process.
- * R3. What the kernel has not consumed can be taken back, unless a thread of the kernel looks for submissions.
+ * RAWURING-1. One thread pushes and reaps.
+ * RAWURING-2. After `close` the mappings are gone, and so are the views of them: a touched view would end the process.
+ * RAWURING-3. What the kernel has not consumed can be taken back, unless a thread of the kernel looks for submissions.
  */
 import { AiokvError, SystemCallError, nowMs } from '@aiokv/core';
 import { constants } from 'node:os';
@@ -213,7 +213,7 @@ export class Uring {
   readonly #enterNumber: number;
   /** What is mapped: addresses and lengths. */
   readonly #mappings: [number, number][] = [];
-  /** R2. */
+  /** See RAWURING-2. */
   #words: Int32Array = GONE;
   #sqes: Int32Array = GONE;
   // Places in `#words`.
@@ -293,7 +293,7 @@ export class Uring {
     Atomics.store(this.#words, this.#sqTail, this.#tail);
   }
 
-  /** R3. Takes back what was published and not consumed. */
+  /** Takes back what was published and not consumed (RAWURING-3). */
   takeBack(): void {
     this.#tail = Atomics.load(this.#words, this.#sqHead);
     Atomics.store(this.#words, this.#sqTail, this.#tail);
@@ -377,7 +377,7 @@ export class Uring {
     return result < 0 ? -libc.errno() : result;
   }
 
-  /** R2. Requires that nothing is in flight whose memory may go. Idempotent. */
+  /** Requires that nothing is in flight whose memory may go. Idempotent (RAWURING-2). */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;

@@ -14,7 +14,8 @@
  * block/linux-aio.c: the tail is loaded with acquire, so that the events before it are seen, and the head
  * is stored with release, so that they were read before the kernel writes there again.
  *
- * N1. There is one reaper. N2. The memory is not touched after `drop`: it is about to be unmapped.
+ * AIORING-1. There is one reaper.
+ * AIORING-2. The memory is not touched after `drop`: it is about to be unmapped.
  */
 import type { Completions } from '../engine.ts';
 
@@ -90,7 +91,7 @@ export class CompletionRing {
     return true;
   }
 
-  /** N2. */
+  /** See AIORING-2. */
   drop(): void {
     this.#words = null;
   }

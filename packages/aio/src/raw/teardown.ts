@@ -12,7 +12,7 @@
  * machine code below. They lie in a page of the process that is made once, by the main thread if it came
  * first, and never unmapped.
  *
- * T1. A hook is removed before its context is destroyed otherwise: the address may be that of another
+ * TEARDOWN-1. A hook is removed before its context is destroyed otherwise: the address may be that of another
  *     context a moment later. A worker that ends just between the two leaves a context behind, with nothing
  *     in flight.
  */
@@ -59,7 +59,7 @@ const cells = new Set<BigUint64Array>();
 /** A context that the end of its thread destroys. */
 export interface HookedContext {
   readonly handle: number;
-  /** To be called before the context is destroyed (T1). */
+  /** To be called before the context is destroyed (TEARDOWN-1). */
   readonly forget: () => void;
 }
 
