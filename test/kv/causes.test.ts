@@ -65,7 +65,7 @@ async function judge(disk: SimulatedDisk, step: string, cause: string): Promise<
   if ((error.cause as { code?: unknown }).code !== cause) return 'the cause is not kept';
   if (openFiles !== 0) return `${openFiles} files are left open`;
   const left = ((await disk.list('/store')) ?? []).filter((name) => name !== 'data.aiokv');
-  // The name may not be durable, which the other one says (N5).
+  // The name may not be durable, which the other one says (CREATE-5).
   if (left.length > 0 && step !== 'syncDirectory') return `left over: ${left.join()}`;
   const store = await open('/store', { ...OPENING, platform: disk });
   await store.put('a', 'b');
