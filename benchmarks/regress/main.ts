@@ -127,7 +127,7 @@ function conclusion(rows: readonly Row[], { cpuTolerance, rounds }: Options, bas
       .join(', ');
   const hidden = rows.filter(({ cpu }) => cpu.noise > cpuTolerance).map(({ workload }) => workload);
   return [
-    named('LOSS') === '' ? `No loss against ${base.name}.` : `Lost against ${base.name}: ${named('LOSS')}.`,
+    named('LOSS') === '' ? `No proven loss against ${base.name}.` : `Lost against ${base.name}: ${named('LOSS')}.`,
     ...(named('not proven') === '' ? [] : [`Slower, but within the noise: ${named('not proven')}.`]),
     ...(hidden.length === 0
       ? []

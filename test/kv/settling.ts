@@ -22,11 +22,11 @@ export async function outcomes(calls: readonly Promise<unknown>[], mostTurns = M
   return found;
 }
 
-export function codeOf(error: unknown): string {
+function codeOf(error: unknown): string {
   return (error as { code?: string }).code ?? String(error);
 }
 
-export function nextTurn(): Promise<void> {
+function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
