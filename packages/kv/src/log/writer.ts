@@ -37,7 +37,7 @@ import { Fifo, Waiters, alignUp, assert, queueMicrotask } from '@aiokv/core';
 import type { AiokvError, Clock, Sequence, Waiter } from '@aiokv/core';
 import type { CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 import { maxRecordBytes } from '../format/extent.ts';
-import { FRAME_HEADER_BYTES, MAX_FRAME_BYTES } from '../format/frame.ts';
+import { FRAME_HEADER_BYTES } from '../format/frame.ts';
 import { encodeRecord, paddedRecordBytes } from '../format/record.ts';
 import type { RecordKind } from '../format/record.ts';
 import type { Geometry, LogEnd, LogStart } from '../format/superblock.ts';
@@ -48,7 +48,8 @@ import type { Planted } from '../failure/planted.ts';
 import type { FlushClient, Flusher } from '../file/flusher.ts';
 import { Chain } from './chain.ts';
 import type { LogPosition } from './chain.ts';
-import { Frame, holds } from './frame-buffer.ts';
+import type { Frame } from './frame-buffer.ts';
+import { Frames } from './frames.ts';
 import { SpaceEstimate } from './space-estimate.ts';
 import type { Slots, SlotUse } from '../file/slots.ts';
 
@@ -82,16 +83,9 @@ interface FlushGroup {
 export class LogWriter implements CompletionHandler, FlushClient {
   readonly #options: LogWriterOptions;
   readonly #gate: FailureGate;
-  readonly #frames: Frame[] = [];
-  readonly #frameLimit: number;
-  readonly #free: number[] = [];
-  /** Frames in flight or written out of order, oldest first. */
-  readonly #sealed = new Fifo<number>();
-  #newestSealed: Frame | null = null;
+  readonly #frames: Frames;
   /** Writes of frames that have not completed. */
   #writesInFlight = 0;
-  #open: Frame | null = null;
-  #openIndex = -1;
   readonly #chain: Chain;
   #appendedThrough: Sequence;
   #writtenThrough: Sequence;
@@ -111,15 +105,12 @@ export class LogWriter implements CompletionHandler, FlushClient {
   /** A long batch is appended: frames are sealed when they are full. */
   #isHeld = false;
   #bytesBeforeBatch: number | null = null;
-  /** All frames in memory lie between these bytes of the file, so that most reads need not look at each frame. */
-  #unwrittenFrom = Infinity;
-  #unwrittenTo = 0;
 
   constructor(options: LogWriterOptions) {
     this.#options = options;
     this.#gate = options.gate;
     const { position, writeBufferBytes } = options;
-    this.#frameLimit = frameCount(writeBufferBytes);
+    this.#frames = new Frames(writeBufferBytes, options.geometry.writeAlignment);
     this.#chain = new Chain(options);
     this.#appendedThrough = position.lastSequence;
     this.#writtenThrough = position.lastSequence;
@@ -129,12 +120,12 @@ export class LogWriter implements CompletionHandler, FlushClient {
   /** The most bytes that the records of a batch may take that is appended in one step; see `paddedRecordBytes`. */
   static maxStepBytes(geometry: Geometry, writeBufferBytes: number): number {
     // Frames may end up half full, and one more may be open when the batch comes.
-    return (Math.floor(frameCount(writeBufferBytes) / 2) - 1) * maxRecordBytes(geometry);
+    return (Math.floor(Frames.limitOf(writeBufferBytes) / 2) - 1) * maxRecordBytes(geometry);
   }
 
   /** Requests of the queue that are under way at once, at most. */
   static mostRequests(writeBufferBytes: number): number {
-    return frameCount(writeBufferBytes);
+    return Frames.limitOf(writeBufferBytes);
   }
 
   get appendedThrough(): Sequence {
@@ -171,7 +162,7 @@ export class LogWriter implements CompletionHandler, FlushClient {
 
   /** Whether a record of this padded size can be appended now; what every single write asks. */
   hasRoomFor(paddedBytes: number, use: SlotUse): boolean {
-    const open = this.#open;
+    const { open } = this.#frames;
     const isKept = use === 'put' && this.#options.slots.isReserveInUse && this.#chain.reservedSlots === 0;
     if (open !== null && open.usedBytes + paddedBytes <= open.capacityBytes && !isKept) return true;
     return this.hasRoom([paddedBytes], use);
@@ -180,7 +171,7 @@ export class LogWriter implements CompletionHandler, FlushClient {
   /** Whether records of these padded sizes, in this order, can be appended now without waiting. */
   hasRoom(paddedSizes: readonly number[], use: SlotUse): boolean {
     const { frames, slots } = this.#needs(paddedSizes);
-    return frames <= this.#freeFrames && this.#hasSlotsFor(slots, use);
+    return frames <= this.#frames.free && this.#hasSlotsFor(slots, use);
   }
 
   #hasSlotsFor(count: number, use: SlotUse): boolean {
@@ -197,12 +188,8 @@ export class LogWriter implements CompletionHandler, FlushClient {
     return this.#options.slots.growths;
   }
 
-  get #freeFrames(): number {
-    return this.#free.length + this.#frameLimit - this.#frames.length;
-  }
-
   #estimate(): SpaceEstimate {
-    const open = this.#open;
+    const { open } = this.#frames;
     return new SpaceEstimate(
       this.#options.geometry,
       this.#chain.nextOffset,
@@ -225,7 +212,7 @@ export class LogWriter implements CompletionHandler, FlushClient {
    */
   hold(): SpaceEstimate {
     assert(!this.#isHeld, 'one long batch at a time');
-    if (this.#open !== null) this.#seal();
+    if (this.#frames.open !== null) this.#seal();
     this.#isHeld = true;
     this.#bytesBeforeBatch = this.#appendedBytes;
     return this.#estimate();
@@ -267,10 +254,10 @@ export class LogWriter implements CompletionHandler, FlushClient {
   whenRoom(paddedSizes: readonly number[], use: SlotUse, since: number): Promise<void> {
     if (this.#gate.log !== null) return Promise.reject(this.#gate.log);
     const { frames, slots } = this.#needs(paddedSizes);
-    assert(frames <= this.#frameLimit, 'a batch that is appended in one step fits into the write buffer');
+    assert(frames <= this.#frames.limit, 'a batch that is appended in one step fits into the write buffer');
     if (!this.#hasSlotsFor(slots, use))
       return this.#options.slots.prepare(slots - this.#chain.reservedSlots, use, since);
-    if (frames <= this.#freeFrames) return Promise.resolve();
+    if (frames <= this.#frames.free) return Promise.resolve();
     // The open frame may be what is in the way, with nobody waiting for it.
     this.#writeTarget = this.#appendedThrough;
     this.#schedulePump();
@@ -284,7 +271,7 @@ export class LogWriter implements CompletionHandler, FlushClient {
   append(kind: RecordKind, flags: number, key: Uint8Array, keyBytes: number, value: Uint8Array): number {
     assert(this.#gate.log === null, 'LOG-4: nothing is appended to a log that has failed');
     const bytes = paddedRecordBytes(keyBytes, value.length);
-    let frame = this.#open;
+    let frame = this.#frames.open;
     if (frame === null || frame.usedBytes + bytes > frame.capacityBytes) {
       if (frame !== null) this.#seal();
       frame = this.#openFrame(bytes);
@@ -318,7 +305,7 @@ export class LogWriter implements CompletionHandler, FlushClient {
       return;
     }
     const through = this.#appendedThrough;
-    const frame = this.#open ?? this.#newestSealed;
+    const frame = this.#frames.newest;
     this.#writeTarget = through;
     if (level === 'flushed') {
       this.#flushTarget = through;
@@ -345,20 +332,8 @@ export class LogWriter implements CompletionHandler, FlushClient {
 
   /** The frame that holds the byte at `fileOffset`, if it may not be on the device yet. */
   unwritten(fileOffset: number): { readonly block: Block; readonly offset: number } | null {
-    if (fileOffset < this.#unwrittenFrom || fileOffset >= this.#unwrittenTo) return null;
-    const frame = this.#unwrittenFrame(fileOffset);
-    if (frame === null) return null;
-    return { block: frame.block, offset: fileOffset - frame.fileOffset };
-  }
-
-  #unwrittenFrame(fileOffset: number): Frame | null {
-    const open = this.#open;
-    if (open !== null && holds(open, fileOffset)) return open;
-    for (const index of this.#sealed) {
-      const frame = this.#frames[index] as Frame;
-      if (holds(frame, fileOffset)) return frame;
-    }
-    return null;
+    const frame = this.#frames.holding(fileOffset);
+    return frame === null ? null : { block: frame.block, offset: fileOffset - frame.fileOffset };
   }
 
   /** Waits for what is in flight; nothing may be appended or asked for any more. Never rejects. */
@@ -378,7 +353,7 @@ export class LogWriter implements CompletionHandler, FlushClient {
   /** @internal The write of a frame has completed. */
   complete(frameIndex: number, result: number): void {
     this.#writesInFlight--;
-    const frame = this.#frames[frameIndex] as Frame;
+    const frame = this.#frames.at(frameIndex);
     frame.written = true;
     try {
       requireFull('write', result, this.#transferBytes(frame), this.#options.file.path);
@@ -392,22 +367,15 @@ export class LogWriter implements CompletionHandler, FlushClient {
 
   /** LOG-2. */
   #passWritten(): void {
-    for (let index = this.#sealed.peek(); index !== undefined; index = this.#sealed.peek()) {
-      const frame = this.#frames[index] as Frame;
-      if (!frame.written) break;
-      this.#sealed.shift();
-      if (frame === this.#newestSealed) this.#newestSealed = null;
+    for (let frame = this.#frames.takeWritten(); frame !== null; frame = this.#frames.takeWritten()) {
       this.#writtenThrough = frame.lastSequence;
       frame.writtenWaiters.wakeAll();
       if (this.#options.planted.earlyAcknowledgement === true) frame.flushedWaiters.wakeAll();
-      if (!frame.flushedWaiters.isEmpty) {
-        this.#awaitingFlush.push({ through: frame.lastSequence, waiters: frame.flushedWaiters });
-        frame.flushedWaiters = new Waiters();
-      }
-      this.#free.push(index);
+      if (frame.flushedWaiters.isEmpty) continue;
+      this.#awaitingFlush.push({ through: frame.lastSequence, waiters: frame.flushedWaiters });
+      frame.flushedWaiters = new Waiters();
     }
-    if (this.#sealed.isEmpty) this.#resetUnwritten();
-    if (this.#free.length > 0) this.#frameWaiters.wakeAll();
+    if (this.#frames.free > 0) this.#frameWaiters.wakeAll();
   }
 
   /** LOG-3. */
@@ -438,9 +406,9 @@ export class LogWriter implements CompletionHandler, FlushClient {
   #pump(): void {
     this.#pumpScheduled = false;
     if (this.#gate.log !== null) return;
-    const open = this.#open;
+    const { open } = this.#frames;
     const isWanted = open !== null && this.#writeTarget >= open.firstSequence && !this.#isHeld;
-    if (isWanted && this.#sealed.isEmpty && !this.#isFlushing) this.#seal();
+    if (isWanted && this.#frames.isNoneSealed && !this.#isFlushing) this.#seal();
     const isWaitedFor = !this.#awaitingFlush.isEmpty || this.#writtenThrough >= this.#flushTarget;
     const isDue = this.#flushTarget > this.#flushedThrough && this.#writtenThrough > this.#flushedThrough;
     if (isWaitedFor && isDue && !this.#isFlushing) {
@@ -466,32 +434,20 @@ export class LogWriter implements CompletionHandler, FlushClient {
   }
 
   #openFrame(firstRecordBytes: number): Frame {
-    assert(this.#freeFrames > 0, 'LOG-5: a frame buffer is free, since hasRoom was asked');
-    const { writeAlignment } = this.#options.geometry;
-    const index = this.#free.pop() ?? this.#frames.push(new Frame(writeAlignment)) - 1;
-    const frame = this.#frames[index] as Frame;
-    this.#chain.place(frame, firstRecordBytes, this.#appendedThrough);
+    const frame = this.#frames.begin((begun) => this.#chain.place(begun, firstRecordBytes, this.#appendedThrough));
     frame.usedBytes = FRAME_HEADER_BYTES;
     frame.recordCount = 0;
     frame.written = false;
-    this.#unwrittenFrom = Math.min(this.#unwrittenFrom, frame.fileOffset);
-    this.#unwrittenTo = Math.max(this.#unwrittenTo, frame.fileOffset + frame.capacityBytes);
-    this.#open = frame;
-    this.#openIndex = index;
     return frame;
   }
 
   /** Closes the open frame and sends it to the device. */
   #seal(): void {
-    const frame = this.#open;
+    const frame = this.#frames.open;
     assert(frame !== null && frame.recordCount > 0, 'only a frame with records is sealed');
     const { geometry, file, queue } = this.#options;
-    const index = this.#openIndex;
     const frameBytes = this.#chain.seal(frame, this.#flushedThrough);
-    this.#open = null;
-    this.#openIndex = -1;
-    this.#sealed.push(index);
-    this.#newestSealed = frame;
+    const index = this.#frames.seal();
     this.#writesInFlight++;
     const headerBytes = frame.startsSegment ? geometry.writeAlignment : 0;
     const accepted = queue.submitWrite(
@@ -509,12 +465,6 @@ export class LogWriter implements CompletionHandler, FlushClient {
   #transferBytes(frame: Frame): number {
     const { writeAlignment } = this.#options.geometry;
     return (frame.startsSegment ? writeAlignment : 0) + alignUp(frame.usedBytes, writeAlignment);
-  }
-
-  #resetUnwritten(): void {
-    const open = this.#open;
-    this.#unwrittenFrom = open?.fileOffset ?? Infinity;
-    this.#unwrittenTo = open === null ? 0 : open.fileOffset + open.capacityBytes;
   }
 
   #stopInterval(): void {
@@ -536,8 +486,4 @@ export class LogWriter implements CompletionHandler, FlushClient {
   #reportQuiet(): void {
     if (this.#writesInFlight === 0 && !this.#isFlushing) this.#quietWaiters.wakeAll();
   }
-}
-
-function frameCount(writeBufferBytes: number): number {
-  return Math.max(4, Math.floor(writeBufferBytes / MAX_FRAME_BYTES));
 }

@@ -105,13 +105,14 @@ export class Conditions {
   async #read(batch: WriteBatch, conditions: readonly Condition[]): Promise<void> {
     const { index, reader, budget } = this.#parts;
     const result = new VersionsResult(conditions.length);
+    const places = new Float64Array(conditions.length);
     for (const [i, condition] of conditions.entries()) {
       const key = batch.keyAt(condition.at);
       const tell = (entry: Entry): void => {
         if (condition.version === 0) result.exists(i, EXISTS);
         else {
           const fileOffset = fileOffsetOf(entry);
-          condition.read = { fileOffset, version: 0 };
+          places[i] = fileOffset;
           reader.read(fileOffset, lengthOf(entry), key, key.length, result, i);
         }
       };
@@ -129,8 +130,9 @@ export class Conditions {
     }
     const versions = await result.promise;
     for (const [i, condition] of conditions.entries()) {
-      condition.found = versions[i] as number;
-      if (condition.read !== null) condition.read.version = condition.found;
+      const [fileOffset, version] = [places[i] as number, versions[i] as number];
+      condition.found = version;
+      if (fileOffset > 0) condition.read = { fileOffset, version };
     }
   }
 }

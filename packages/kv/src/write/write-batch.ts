@@ -35,7 +35,7 @@ export interface Condition {
   /** The version that the key must have; 0: it must not exist. */
   readonly version: number;
   /** The version of the record at a place of the file that was read. */
-  read: { readonly fileOffset: number; version: number } | null;
+  read: { readonly fileOffset: number; readonly version: number } | null;
   /** The version that the key has at the head of the queue, -1 for any, 0 for none; null: not known. */
   found: number | null;
 }

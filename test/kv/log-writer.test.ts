@@ -1,0 +1,310 @@
+/**
+ * The log writer on fakes of the floor below: when there is room, what a write without room waits for, and who wakes it.
+ * LOG-1 to LOG-6 are those of packages/kv/src/log/writer.ts, FLUSH-1 those of file/flusher.ts.
+ */
+import test from 'ava';
+import { KIB, ManualClock } from '@aiokv/core';
+import type { Sequence } from '@aiokv/core';
+import type { CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
+import { FailureGate } from '../../packages/kv/src/failure/failure-gate.ts';
+import { NONE_PLANTED } from '../../packages/kv/src/failure/planted.ts';
+import { Flusher } from '../../packages/kv/src/file/flusher.ts';
+import type { SlotUse, Slots } from '../../packages/kv/src/file/slots.ts';
+import { RecordKind } from '../../packages/kv/src/format/record.ts';
+import { NO_PREDECESSOR } from '../../packages/kv/src/format/segment.ts';
+import { LogWriter } from '../../packages/kv/src/log/writer.ts';
+import { outcomes, turns } from './settling.ts';
+
+const GEOMETRY = { pageBytes: 4096, writeAlignment: 4096, segmentBytes: 64 * KIB, headerBytes: 256 * KIB };
+/** The least write buffer: four frames. */
+const WRITE_BUFFER_BYTES = 1024 * KIB;
+const EIO = -5;
+
+interface Request {
+  readonly kind: 'write' | 'fdatasync';
+  readonly lengthBytes: number;
+  complete(result?: number): void;
+}
+
+class FakeQueue {
+  readonly requests: Request[] = [];
+
+  submitWrite(
+    _file: unknown,
+    _buffer: unknown,
+    _from: number,
+    lengthBytes: number,
+    _at: number,
+    handler: CompletionHandler,
+    token: number,
+  ): boolean {
+    this.#add('write', lengthBytes, handler, token);
+    return true;
+  }
+
+  submitFdatasync(_file: unknown, handler: CompletionHandler, token: number): boolean {
+    this.#add('fdatasync', 0, handler, token);
+    return true;
+  }
+
+  /** Completes the oldest request. */
+  completeNext(result?: number): void {
+    this.requests.shift()?.complete(result);
+  }
+
+  #add(kind: Request['kind'], lengthBytes: number, handler: CompletionHandler, token: number): void {
+    this.requests.push({
+      kind,
+      lengthBytes,
+      complete: (result = lengthBytes) => handler.complete(token, result),
+    });
+  }
+}
+
+/** Slots that a test gives out; `prepare` waits until it does. */
+class FakeSlots {
+  ready: number[];
+  growths = 0;
+  isReserveInUse = false;
+  readonly #waiting: { resolve(): void; reject(error: Error): void }[] = [];
+
+  constructor(count: number) {
+    this.ready = Array.from({ length: count }, (_, slot) => slot);
+  }
+
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
+  availableFor(_use: SlotUse): number {
+    return this.ready.length;
+  }
+
+  take(): number {
+    const [slot] = this.ready.splice(0, 1);
+    if (slot === undefined) throw new Error('a slot is taken that is not ready');
+    return slot;
+  }
+
+  giveBack(slots: readonly number[]): void {
+    this.ready = [...slots, ...this.ready];
+  }
+
+  prepare(): Promise<void> {
+    return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
+  }
+
+  grow(count: number): void {
+    this.growths++;
+    for (let n = 0; n < count; n++) this.ready.push(100 * this.growths + n);
+    for (const waiter of this.#waiting.splice(0)) waiter.resolve();
+  }
+
+  refuse(error: Error): void {
+    this.growths++;
+    for (const waiter of this.#waiting.splice(0)) waiter.reject(error);
+  }
+
+  settle(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+interface Bench {
+  readonly queue: FakeQueue;
+  readonly slots: FakeSlots;
+  readonly gate: FailureGate;
+  readonly log: LogWriter;
+  readonly clock: ManualClock;
+}
+
+function makeBench(slotCount: number): Bench {
+  const queue = new FakeQueue();
+  const slots = new FakeSlots(slotCount);
+  const gate = new FailureGate();
+  const clock = new ManualClock();
+  const file = { path: '/store/data.aiokv' } as DirectFile;
+  const log = new LogWriter({
+    queue: queue as unknown as Queue,
+    file,
+    flusher: new Flusher(queue as unknown as Queue, file),
+    gate,
+    slots: slots as unknown as Slots,
+    geometry: GEOMETRY,
+    uuid: new Uint8Array(16),
+    epoch: 7,
+    position: {
+      link: NO_PREDECESSOR,
+      lastSequence: 0 as Sequence,
+      segment: null,
+      nextSegmentSequence: 1,
+      segments: [{ segmentSequence: 1, slot: 0, lastSequenceBefore: 0 as Sequence }],
+    },
+    writeBufferBytes: WRITE_BUFFER_BYTES,
+    flushIntervalMs: 1000,
+    clock,
+    planted: NONE_PLANTED,
+  });
+  return { queue, slots, gate, log, clock };
+}
+
+const KEY = Buffer.from('key');
+/** One of them fills more than half of a frame of a segment. */
+const VALUE = new Uint8Array(40 * KIB);
+const PADDED = 24 + 40 * KIB + 8;
+
+function append({ log }: Bench, value = VALUE): void {
+  log.append(RecordKind.put, 0, KEY, KEY.length, value);
+}
+
+test('room is a free frame and, where a segment ends, a slot', (t) => {
+  for (const { slotCount, appended, hasRoom } of [
+    { slotCount: 0, appended: 0, hasRoom: false },
+    { slotCount: 1, appended: 0, hasRoom: true },
+    { slotCount: 1, appended: 1, hasRoom: false },
+    { slotCount: 2, appended: 1, hasRoom: true },
+    { slotCount: 9, appended: 3, hasRoom: true },
+    // Four frames are in use, however many slots there are.
+    { slotCount: 9, appended: 4, hasRoom: false },
+  ]) {
+    const bench = makeBench(slotCount);
+    for (let n = 0; n < appended; n++) append(bench);
+    t.is(bench.log.hasRoomFor(PADDED, 'put'), hasRoom, `${slotCount} slots, ${appended} appended`);
+    t.is(bench.log.hasRoom([PADDED], 'put'), hasRoom);
+    t.false(bench.log.hasRoom(new Array<number>(5).fill(PADDED), 'put'), 'never more than there are frames');
+  }
+});
+
+test('a write without room waits for one thing, and for nothing once the log has failed', async (t) => {
+  const slotless = makeBench(0);
+  const forSlots = slotless.log.whenRoom([PADDED], 'put', 0);
+  t.is(slotless.slots.waiting, 1);
+  slotless.slots.grow(1);
+  await forSlots;
+  t.true(slotless.log.hasRoom([PADDED], 'put'));
+
+  const refused = makeBench(0);
+  const forNothing = refused.log.whenRoom([PADDED], 'put', 0);
+  refused.slots.refuse(new Error('no space'));
+  await t.throwsAsync(forNothing, { message: 'no space' });
+
+  const frameless = makeBench(9);
+  for (let n = 0; n < 4; n++) append(frameless);
+  const forFrame = frameless.log.whenRoom([PADDED], 'put', 0);
+  t.is(frameless.slots.waiting, 0);
+  await turns(1);
+  frameless.queue.completeNext();
+  await forFrame;
+  t.true(frameless.log.hasRoom([PADDED], 'put'));
+
+  const failing = makeBench(9);
+  for (let n = 0; n < 4; n++) append(failing);
+  const forFailure = failing.log.whenRoom([PADDED], 'put', 0);
+  failing.queue.completeNext(EIO);
+  await t.throwsAsync(forFailure, { code: 'ERR_AIOKV_LATCHED' });
+  await t.throwsAsync(failing.log.whenRoom([PADDED], 'put', 0), { code: 'ERR_AIOKV_LATCHED' });
+
+  // Both are missing, and the log fails while the file grows: the end of the growth is told, and then the failure.
+  const both = makeBench(4);
+  for (let n = 0; n < 4; n++) append(both);
+  const forBoth = both.log.whenRoom([PADDED], 'put', 0);
+  both.queue.completeNext(EIO);
+  both.slots.grow(3);
+  await forBoth;
+  t.false(both.log.hasRoom([PADDED], 'put'));
+  await t.throwsAsync(both.log.whenRoom([PADDED], 'put', 0), { code: 'ERR_AIOKV_LATCHED' });
+});
+
+test('LOG-2, LOG-3: written in order, and flushed is what was written when the flush began', async (t) => {
+  const bench = makeBench(9);
+  const { log, queue } = bench;
+  append(bench);
+  const flushed = log.durable('flushed');
+  await turns(1);
+  append(bench);
+  append(bench);
+  const written = log.durable('written');
+  const [first, second, third] = queue.requests;
+  t.deepEqual(
+    queue.requests.map(({ kind }) => kind),
+    ['write', 'write'],
+  );
+  t.is(third, undefined);
+  second?.complete();
+  await turns(1);
+  t.is(Number(log.flushedThrough), 0);
+  first?.complete();
+  await turns(1);
+  // The third frame goes on its way beside the flush, which does not cover it.
+  t.deepEqual(
+    queue.requests.map(({ kind }) => kind),
+    ['write', 'write', 'write', 'fdatasync'],
+  );
+  queue.requests[2]?.complete();
+  await written;
+  queue.requests[3]?.complete(0);
+  await flushed;
+  t.is(Number(log.flushedThrough), 2);
+});
+
+test('LOG-4: after a failure everybody is told, and nothing more goes to the device', async (t) => {
+  for (const kind of ['write', 'fdatasync']) {
+    const bench = makeBench(9);
+    const { log, queue, gate } = bench;
+    append(bench);
+    const calls = [log.durable('flushed'), log.durable('written')];
+    await turns(1);
+    if (kind === 'fdatasync') queue.completeNext();
+    await turns(1);
+    append(bench);
+    calls.push(log.durable('flushed'), log.durable('written'));
+    const requests = queue.requests.length;
+    queue.completeNext(EIO);
+    calls.push(log.durable('flushed'));
+    const found = await outcomes(calls, 50);
+    t.false(found.includes('pending'), kind);
+    t.is(found.filter((outcome) => outcome === 'ERR_AIOKV_LATCHED').length, kind === 'write' ? 5 : 4, kind);
+    await turns(3);
+    t.is(queue.requests.length, requests - 1, 'nothing is submitted any more');
+    t.is(gate.log?.code, 'ERR_AIOKV_LATCHED');
+    t.deepEqual(await outcomes([log.close()], 50), ['ok']);
+  }
+});
+
+test('what is buffered is flushed when the interval is over', async (t) => {
+  const bench = makeBench(9);
+  append(bench);
+  await turns(2);
+  t.is(bench.queue.requests.length, 0);
+  bench.clock.advance(1000);
+  await turns(1);
+  t.is(bench.queue.requests.length, 1);
+  bench.queue.completeNext();
+  await turns(1);
+  t.is(bench.queue.requests[0]?.kind, 'fdatasync');
+  bench.queue.completeNext(0);
+  t.is(Number(bench.log.flushedThrough), 1);
+});
+
+test('FLUSH-1: one flush at a time, whoever asks; who asks meanwhile has the next', async (t) => {
+  const queue = new FakeQueue();
+  const flusher = new Flusher(queue as unknown as Queue, { path: 'file' } as DirectFile);
+  const told: string[] = [];
+  const note =
+    (name: string): ((outcome: unknown) => void) =>
+    (outcome) => {
+      told.push(`${name} ${outcome instanceof Error ? 'failed' : 'done'}`);
+    };
+  void flusher.flush().then(note('first'), note('first'));
+  void flusher.flush().then(note('second'), note('second'));
+  void flusher.flush().then(note('third'), note('third'));
+  t.is(queue.requests.length, 1);
+  queue.completeNext(EIO);
+  await turns(1);
+  t.deepEqual(told, ['first failed']);
+  t.is(queue.requests.length, 1);
+  queue.completeNext(0);
+  await turns(1);
+  t.deepEqual(told, ['first failed', 'second done', 'third done']);
+  t.false(flusher.isFlushing);
+});
