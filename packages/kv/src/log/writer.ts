@@ -160,7 +160,7 @@ export class LogWriter implements CompletionHandler, FlushClient {
     return { link: this.#chain.link, lastSequence: this.#appendedThrough };
   }
 
-  /** Whether a record of this padded size can be appended now; what every single write asks. */
+  /** Whether a record of this padded size can be appended now. */
   hasRoomFor(paddedBytes: number, use: SlotUse): boolean {
     const { open } = this.#frames;
     const isKept = use === 'put' && this.#options.slots.isReserveInUse && this.#chain.reservedSlots === 0;
@@ -262,6 +262,12 @@ export class LogWriter implements CompletionHandler, FlushClient {
     this.#writeTarget = this.#appendedThrough;
     this.#schedulePump();
     return this.#frameWaiters.wait();
+  }
+
+  /** As `append`, for a record by itself; returns -1 where there is no room for it now. */
+  tryAppend(kind: RecordKind, key: Uint8Array, keyBytes: number, value: Uint8Array, use: SlotUse): number {
+    if (!this.hasRoomFor(paddedRecordBytes(keyBytes, value.length), use)) return -1;
+    return this.append(kind, 0, key, keyBytes, value);
   }
 
   /**

@@ -129,10 +129,8 @@ export class WriteQueue {
       batch.add(kind, key, keyBytes, value);
       return this.#admitOrQueue(batch, level);
     }
-    if (this.#waiting.isEmpty && this.#hasRoomFor(padded, kind)) {
-      this.#admitRecord(kind, keyBytes, value);
-      return this.#acknowledge(level);
-    }
+    // The log is asked once to append, and once, when the write can be seen, to tell when it is safe.
+    if (this.#waiting.isEmpty && this.#tryAdmit(kind, keyBytes, value)) return this.#acknowledge(level);
     const since = log.growths;
     return new Promise((resolve, reject) => {
       const write = new QueuedWrite(level, since, resolve, reject);
@@ -179,29 +177,24 @@ export class WriteQueue {
     });
   }
 
-  #hasRoomFor(paddedBytes: number, kind: RecordKind): boolean {
-    const { log, maintenance } = this.#parts;
-    return log.hasRoomFor(paddedBytes, useOf(kind)) && maintenance.hasRoomFor(1);
-  }
-
   #hasRoomForAll(batch: WriteBatch): boolean {
     const { log, maintenance } = this.#parts;
     return log.hasRoom(batch.paddedSizes, useOfAll(batch.kinds)) && maintenance.hasRoomFor(batch.kinds.length);
   }
 
-  /** WQ-3. The key is in the scratch. */
-  #admitRecord(kind: RecordKind, keyBytes: number, value: Uint8Array): void {
+  /** WQ-3. Admits a record if there is room; its key is in the scratch. */
+  #tryAdmit(kind: RecordKind, keyBytes: number, value: Uint8Array): boolean {
     const { log, index, maintenance, key } = this.#parts;
-    if (kind === RecordKind.put) {
-      const fileOffset = log.append(kind, 0, key, keyBytes, value);
-      index.admitPut(key, keyBytes, fileOffset, recordBytes(keyBytes, value.length));
-    } else {
-      // What is known not to be there need not be deleted; whoever waits still waits for what was written before.
-      if (index.find(key, keyBytes, this.#entry) === MISSING) return;
-      log.append(kind, 0, key, keyBytes, value);
-      index.admitDelete(key, keyBytes);
-    }
+    const isPut = kind === RecordKind.put;
+    // What is known not to be there need not be deleted; whoever waits still waits for what was written before.
+    if (!isPut && index.find(key, keyBytes, this.#entry) === MISSING) return true;
+    if (!maintenance.hasRoomFor(1)) return false;
+    const fileOffset = log.tryAppend(kind, key, keyBytes, value, useOf(kind));
+    if (fileOffset < 0) return false;
+    if (isPut) index.admitPut(key, keyBytes, fileOffset, recordBytes(keyBytes, value.length));
+    else index.admitDelete(key, keyBytes);
     maintenance.admitted(log.appendedThrough);
+    return true;
   }
 
   #enqueue(write: QueuedWrite): void {
@@ -252,32 +245,26 @@ export class WriteQueue {
 
   /** Admits the head of the queue; null when that is done. */
   #admitHead(write: QueuedWrite): Promise<void> | null {
-    const { batch, bytes, ahead, since, kind } = write;
+    const { batch, bytes, ahead, since } = write;
     if (batch !== null) return this.#admitBatch(batch, ahead, since);
     if (bytes === null) return null;
     this.#parts.gate.requireWritable();
-    if (!this.#hasRoomFor(write.paddedBytes, kind)) return this.#admitRecordLater(write, bytes.packed);
-    this.#admitWaiting(write, bytes.packed);
-    return null;
+    return this.#tryAdmitWaiting(write, bytes.packed) ? null : this.#admitLater(write, bytes.packed);
+  }
+
+  #tryAdmitWaiting({ kind, at }: QueuedWrite, packed: PackedBytes): boolean {
+    const keyBytes = packed.copy(2 * at, this.#parts.key);
+    return this.#tryAdmit(kind, keyBytes, kind === RecordKind.put ? packed.at(2 * at + 1) : NO_VALUE);
   }
 
   /** WQ-2. */
-  async #admitRecordLater(write: QueuedWrite, packed: PackedBytes): Promise<void> {
+  async #admitLater(write: QueuedWrite, packed: PackedBytes): Promise<void> {
     const { log, maintenance, gate } = this.#parts;
-    const { paddedBytes, since } = write;
-    const use = useOf(write.kind);
-    for (;;) {
+    do {
+      if (!maintenance.hasRoomFor(1)) await maintenance.whenRoom();
+      else await log.whenRoom([write.paddedBytes], useOf(write.kind), write.since);
       gate.requireWritable();
-      if (!log.hasRoomFor(paddedBytes, use)) await log.whenRoom([paddedBytes], use, since);
-      else if (!maintenance.hasRoomFor(1)) await maintenance.whenRoom();
-      else break;
-    }
-    this.#admitWaiting(write, packed);
-  }
-
-  #admitWaiting({ kind, at }: QueuedWrite, packed: PackedBytes): void {
-    const keyBytes = packed.copy(2 * at, this.#parts.key);
-    this.#admitRecord(kind, keyBytes, kind === RecordKind.put ? packed.at(2 * at + 1) : NO_VALUE);
+    } while (!this.#tryAdmitWaiting(write, packed));
   }
 
   async #admitBatch(batch: WriteBatch, ahead: Promise<void> | null, since: number): Promise<void> {
