@@ -7,8 +7,8 @@
  *   make ─► sh puts itself into it and becomes node ─► peak ─► its page cache is let go of ─► remove
  * ```
  *
- * G1. A process is in its group before it is node: all of its memory counts.
- * G2. No group outlives `remove`, and none is touched that was not made here.
+ * CGROUP-1. A process is in its group before it is node: all of its memory counts.
+ * CGROUP-2. No group outlives `remove`, and none is touched that was not made here.
  */
 import { accessSync, constants, existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -91,7 +91,7 @@ export class MemoryCgroup {
     }
   }
 
-  /** G1. The command and arguments that run a command inside. */
+  /** CGROUP-1. The command and arguments that run a command inside. */
   wrap(command: string, args: readonly string[]): [string, string[]] {
     const script = 'echo $$ > "$0" && exec "$@"';
     return ['/bin/sh', ['-c', script, join(this.path, 'cgroup.procs'), command, ...args]];

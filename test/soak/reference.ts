@@ -2,8 +2,8 @@
  * What a file must hold, in memory, and which of its blocks are being read or written: overlapping requests have no
  * order, so what they leave behind could not be known.
  *
- * S1. A block that is being written is neither read nor written by another request.
- * S2. The bytes change when a write has completed, by as much as it says, and not before.
+ * SOAK-1. A block that is being written is neither read nor written by another request.
+ * SOAK-2. The bytes change when a write has completed, by as much as it says, and not before.
  */
 import { assert } from '@aiokv/core';
 import type { Random } from '@aiokv/core';
@@ -48,7 +48,7 @@ export class Reference {
     }
   }
 
-  /** S2. */
+  /** SOAK-2. */
   wrote({ block }: Range, pieces: readonly Uint8Array[], lengthBytes: number): void {
     let at = block * BLOCK_BYTES;
     let left = lengthBytes;

@@ -49,12 +49,3 @@ export const TEST_CLOCKS: Exceptions = {
   'test/kv/long.test.ts': 'tells it, and asserts nothing of it',
   'test/kv/sweep.test.ts': 'tells it, and asserts nothing of it',
 };
-
-/** Files that have codes of invariants without a prefix. */
-const WITH_OLD_CODES: readonly string[] = [
-  'benchmarks/compare/cgroup.ts',
-  'test/kv/crash/life.ts',
-  'test/soak/reference.ts',
-];
-
-export const OLD_CODES: Exceptions = Object.fromEntries(WITH_OLD_CODES.map((path) => [path, 'until they are renamed']));

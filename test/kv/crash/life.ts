@@ -2,10 +2,10 @@
  * One life of a store on a simulated disk: runs the steps of a history while a fault strikes, and checks
  * everything that the store says meanwhile. What may be found on the disk afterwards is sweep.ts.
  *
- * F1. Every promise settles, unless a request never completes.
- * F2. Whatever fails, fails with an Error that has a code, which is not that of a broken invariant.
- * F3. A read answers with what the latest write admitted before its call left behind, or fails.
- * F4. A store that opens holds what the ledger allows (`admissible`).
+ * LIFE-1. Every promise settles, unless a request never completes.
+ * LIFE-2. Whatever fails, fails with an Error that has a code, which is not that of a broken invariant.
+ * LIFE-3. A read answers with what the latest write admitted before its call left behind, or fails.
+ * LIFE-4. A store that opens holds what the ledger allows (`admissible`).
  */
 import { ManualClock } from '@aiokv/core';
 import type { SimulatedDisk } from '@aiokv/aio';
@@ -221,7 +221,7 @@ export class Life {
     this.isClosed = true;
   }
 
-  /** F4. There is no store if it does not open; one that cannot be read is left alone. */
+  /** LIFE-4. There is no store if it does not open; one that cannot be read is left alone. */
   async #open(isClosed: boolean): Promise<void> {
     const { disk, ledger, planted } = this.#host;
     this.#host.opening();
