@@ -76,8 +76,11 @@ export async function openPlanted(
     queue = new Queue(resolved.platform, { depth: resolved.queueDepth, maxWaiting, neverBlock: true });
     return await openStore(file, queue, resolved, planted);
   } catch (error) {
-    await queue?.close();
-    await file.close();
+    try {
+      await queue?.close();
+    } finally {
+      await file.close();
+    }
     throw error;
   }
 }

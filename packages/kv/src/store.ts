@@ -286,8 +286,11 @@ export class Store implements AsyncDisposable {
       await index.quiet();
       await this.#reader.quiet();
       await log.close();
-      await queue.close();
-      await file.close();
+      try {
+        await queue.close();
+      } finally {
+        await file.close();
+      }
     }
   }
 
