@@ -27,7 +27,10 @@ import type { DirectFile, Queue } from '@aiokv/aio';
 import {
   ENTRY_BYTES,
   PART_HEADER_BYTES,
+  PART_ENTRIES,
   encodeRoot,
+  mostImageBytes,
+  mostIndexSlots,
   partBytes,
   rootBytes,
   sealPart,
@@ -38,6 +41,7 @@ import { encodePage, imageBytes } from '../format/page.ts';
 import type { NodeWords } from '../format/page.ts';
 import { FEATURE_CHECKPOINT } from '../format/superblock.ts';
 import type { Geometry } from '../format/superblock.ts';
+import { indexTooLarge } from '../failure/errors.ts';
 import type { FailureGate } from '../failure/failure-gate.ts';
 import type { Planted } from '../failure/planted.ts';
 import type { Flusher } from '../file/flusher.ts';
@@ -85,8 +89,6 @@ const SPACING = 3;
 const MOST_SPACING_BYTES = 384 * MIB;
 /** Index segments may take this many times the bytes that live in them before some are written anew. */
 const GARBAGE_FACTOR = 2;
-/** Entries of a part of the mapping: some 64 KiB. */
-const PART_ENTRIES = 4096;
 /** So many segments are left alone whatever they hold. */
 const SPARE_SEGMENTS = 2;
 
@@ -110,10 +112,14 @@ export class Checkpointer implements CheckpointNeeds {
   }
 
   /** @internal For the reserve of slots: as if all pages had changed. */
-  get nextBytes(): number {
+  get indexBytes(): number {
     const { memoryBytes, pager } = this.#options.index;
-    const indexBytes = Math.max(memoryBytes, this.#standing.mapping.bytes + pager.changedBytes);
-    return Math.max(0, indexBytes - this.#slotsTaken.length * this.#options.geometry.segmentBytes);
+    return Math.max(memoryBytes, this.#standing.mapping.bytes + pager.changedBytes);
+  }
+
+  /** @internal */
+  get nextBytes(): number {
+    return Math.max(0, this.indexBytes - this.#slotsTaken.length * this.#options.geometry.segmentBytes);
   }
 
   /** @internal */
@@ -231,7 +237,10 @@ export class Checkpointer implements CheckpointNeeds {
     const isShort = slots.availableFor('put') < 0;
     for (const [slot, bytes] of order) {
       newBytes += bytes;
-      const isLittle = held <= SPARE_SEGMENTS || held * geometry.segmentBytes <= GARBAGE_FACTOR * liveBytes;
+      const isLittle =
+        held <= SPARE_SEGMENTS ||
+        (held * geometry.segmentBytes <= GARBAGE_FACTOR * liveBytes &&
+          held + slots.indexSlotsOf(newBytes) <= mostIndexSlots(geometry));
       // CHECK-6.
       const isTooMuch = slots.indexSlotsOf(newBytes) > slots.availableFor('checkpoint');
       if (isShort ? isTooMuch : isLittle) break;
@@ -274,7 +283,7 @@ export class Checkpointer implements CheckpointNeeds {
   }
 
   async #writeMapping(mapping: Mapping, writer: SegmentWriter, sequence: Sequence): Promise<PartReference[]> {
-    const largest = SegmentWriter.largestImage(this.#options.geometry);
+    const largest = mostImageBytes(this.#options.geometry);
     const most = Math.min(PART_ENTRIES, Math.floor((largest - PART_HEADER_BYTES) / ENTRY_BYTES));
     const parts: PartReference[] = [];
     for (let ids = mapping.idsFrom(0, most); ids.length > 0; ids = mapping.idsFrom((ids.at(-1) as number) + 1, most)) {
@@ -299,6 +308,9 @@ export class Checkpointer implements CheckpointNeeds {
     // The root may begin a segment of its own; it names that one, too.
     const slotsAtMost = new Set([...kept, ...writer.slots]).size + 1;
     const length = Math.ceil(rootBytes(parts.length, slotsAtMost) / 8) * 8;
+    if (length > mostImageBytes(this.#options.geometry)) {
+      throw indexTooLarge(this.#options.file.path, this.#options.geometry.segmentBytes);
+    }
     const { block, at, fileOffset } = await writer.place(length);
     const slots = [...new Set([...kept, ...writer.slots])];
     const { root: rootPage, size: keys } = snapshot;

@@ -13,9 +13,10 @@ import { alignUp, assert } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
 import { requireFull } from '../failure/errors.ts';
+import { CHUNK_BYTES, mostImageBytes } from '../format/checkpoint.ts';
 import { NO_PREDECESSOR, SegmentKind, encodeSegmentHeader } from '../format/segment.ts';
 import type { Geometry } from '../format/superblock.ts';
-import { CHUNK_BYTES, Slots } from '../file/slots.ts';
+import { Slots } from '../file/slots.ts';
 
 export interface SegmentWriterOptions {
   readonly queue: Queue;
@@ -57,18 +58,13 @@ export class SegmentWriter {
     this.#segmentUsed = segmentBytes;
   }
 
-  /** The most bytes that one image may have. */
-  static largestImage({ segmentBytes, writeAlignment }: Geometry): number {
-    return Math.min(CHUNK_BYTES, segmentBytes) - writeAlignment;
-  }
-
   /**
    * A zeroed place for so many bytes, a multiple of 8; to be filled before the next call.
    *
    * @throws AiokvError ERR_AIOKV_NO_SPACE; SystemCallError of an earlier write
    */
   async place(bytes: number): Promise<Place> {
-    assert(bytes <= SegmentWriter.largestImage(this.#options.geometry), 'an image fits into a chunk');
+    assert(bytes <= mostImageBytes(this.#options.geometry), 'an image fits into a chunk');
     if (this.#used + bytes > this.#capacity) {
       this.#send();
       await this.#openChunk(bytes);

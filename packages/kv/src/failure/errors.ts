@@ -18,6 +18,23 @@ export function requireFull(syscall: string, result: number, expectedBytes: numb
   }
 }
 
+/** The index has as many segments as the root of a checkpoint can name, or nearly. */
+export function indexTooLarge(path: string, segmentBytes: number): AiokvError {
+  return new AiokvError(
+    'ERR_AIOKV_STORE_TOO_LARGE',
+    `${path} takes no more keys: its index is as large as segments of ${segmentBytes} bytes allow. Delete keys, or copy ` +
+      'the store into one that is made with larger segmentBytes; reads and deletions go on',
+  );
+}
+
+/** The file is as large as the format allows. */
+export function fileTooLarge(path: string): AiokvError {
+  return new AiokvError(
+    'ERR_AIOKV_STORE_TOO_LARGE',
+    `${path} is as large as a store can be, 128 TiB: spread the keys over several stores; reads go on`,
+  );
+}
+
 /** A place of the device that could not be read when the store was opened, though it may hold what was acknowledged. */
 export function unreadable(path: string, fileOffset: number, cause: unknown): AiokvError {
   const reason = cause instanceof Error ? cause.message : String(cause);

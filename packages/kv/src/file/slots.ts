@@ -17,12 +17,17 @@
  * SLOTS-3. A failed growth answers whoever asked before it began, and nobody who asks later: many refused writes cost one
  *     attempt, and a write after space was freed finds it.
  *
+ * SLOTS-4. There is no room for a put either when the index comes near to what the root of a checkpoint can name: deletions
+ *     and their checkpoints still can go on then. The file never grows beyond what an index entry can lead to.
+ *
  * It never reads or writes what is in a slot.
  */
-import { KIB, MIB, assert } from '@aiokv/core';
-import type { AiokvError } from '@aiokv/core';
+import { MIB, assert } from '@aiokv/core';
 import type { DirectFile } from '@aiokv/aio';
+import { fileTooLarge, indexTooLarge } from '../failure/errors.ts';
 import { systemFailure } from '../failure/system-failure.ts';
+import { CHUNK_BYTES, mostIndexSlots } from '../format/checkpoint.ts';
+import { MOST_FILE_BYTES } from '../format/index-entry.ts';
 import type { Geometry } from '../format/superblock.ts';
 import { ReadySlots } from './ready-slots.ts';
 
@@ -31,16 +36,18 @@ export type SlotUse = 'put' | 'delete' | 'checkpoint';
 
 /** What checkpoints may take of the file: upper bounds, which need not be tight. */
 export interface CheckpointNeeds {
+  /** Bytes of all pages of the index. */
+  readonly indexBytes: number;
   /** Bytes of pages that the next one, or what is left of the one under way, may write. */
   readonly nextBytes: number;
   /** ... and of which no older ones are given back. */
   readonly lastingBytes: number;
 }
 
+/** SLOTS-4. Puts end when so much of what the root can name is in use. */
+const FULL_INDEX_PART = 0.9;
 /** The file grows by a quarter of itself, but by at most this much at a time. */
 const MAX_GROWTH_BYTES = 64 * MIB;
-/** The most that is written of index pages at a time. */
-export const CHUNK_BYTES = 256 * KIB;
 const LEAST_RESERVE = 3;
 const RESERVED_PART = 0.02;
 /** Of the reserve, for deletions. */
@@ -57,8 +64,8 @@ export class Slots {
   /** Attempts to grow the file that have begun. */
   #growths = 0;
   /** How the attempt with this number failed. */
-  #growthFailure: { readonly growth: number; readonly error: AiokvError } | null = null;
-  #checkpoints: CheckpointNeeds = { nextBytes: 0, lastingBytes: 0 };
+  #growthFailure: { readonly growth: number; readonly error: Error } | null = null;
+  #checkpoints: CheckpointNeeds = { indexBytes: 0, nextBytes: 0, lastingBytes: 0 };
 
   /** @param usedSlots slots that hold segments of the log */
   constructor(file: DirectFile, geometry: Geometry, slotCount: number, usedSlots: ReadonlySet<number>) {
@@ -88,7 +95,8 @@ export class Slots {
 
   /** Slots that can be taken for this use without waiting; below 0 when others have taken of what is kept from it. */
   availableFor(use: SlotUse): number {
-    return this.#ready.count - this.#keptFrom(use, this.#slotCount);
+    const available = this.#ready.count - this.#keptFrom(use, this.#slotCount);
+    return use === 'put' && this.#isIndexFull ? Math.min(-1, available) : available;
   }
 
   /** Whether slots of the reserve were in use when slots were last taken, given back or added; `availableFor` is exact. */
@@ -100,8 +108,8 @@ export class Slots {
   take(): number {
     const slot = this.#ready.take();
     assert(slot !== undefined, 'a slot is taken only when one is ready');
-    const left = this.availableFor('put');
-    this.#isReserveInUse = left < 0;
+    this.#isReserveInUse = this.availableFor('put') < 0;
+    const left = this.#ready.count - this.#keptFrom('put', this.#slotCount);
     if (left <= this.#slotCount / 16) void this.#startGrowth();
     return slot;
   }
@@ -121,10 +129,12 @@ export class Slots {
    * Waits until at least `count` slots are available for this use.
    *
    * @param since `growths` when the write was called
-   * @throws AiokvError ERR_AIOKV_NO_SPACE or ERR_AIOKV_IO when the file cannot grow: see `systemFailure`
+   * @throws AiokvError when the file cannot grow: what `systemFailure` makes of the cause; ERR_AIOKV_STORE_TOO_LARGE
    */
   async prepare(count: number, use: SlotUse, since = this.#growths): Promise<void> {
     while (this.availableFor(use) < count) {
+      // SLOTS-4.
+      if (use === 'put' && this.#isIndexFull) throw indexTooLarge(this.#file.path, this.#geometry.segmentBytes);
       // SLOTS-3.
       if (this.#growthFailure !== null && this.#growthFailure.growth > since) throw this.#growthFailure.error;
       await this.#startGrowth();
@@ -151,6 +161,11 @@ export class Slots {
     return use === 'put' ? reserve : Math.max(0, Math.min(next, reserve - 1));
   }
 
+  /** SLOTS-4. */
+  get #isIndexFull(): boolean {
+    return this.indexSlotsOf(this.#checkpoints.indexBytes) > FULL_INDEX_PART * mostIndexSlots(this.#geometry);
+  }
+
   /** Index segments for so many bytes of pages: a chunk of a segment ends where the next page does not fit. */
   indexSlotsOf(pageBytes: number): number {
     const { segmentBytes, writeAlignment, pageBytes: largest } = this.#geometry;
@@ -169,7 +184,12 @@ export class Slots {
     const { segmentBytes } = this.#geometry;
     const growth = ++this.#growths;
     const from = Slots.offsetOf(this.#geometry, this.#slotCount);
-    let added = this.#slotsToAdd();
+    // SLOTS-4.
+    let added = Math.min(this.#slotsToAdd(), Math.floor((MOST_FILE_BYTES - from) / segmentBytes));
+    if (added < 1) {
+      this.#growthFailure = { growth, error: fileTooLarge(this.#file.path) };
+      return;
+    }
     for (;;) {
       try {
         await this.#file.preallocate(from, added * segmentBytes);

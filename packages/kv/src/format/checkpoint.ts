@@ -20,11 +20,16 @@
  *
  * docs/format.md, "Mapping" and "Checkpoint root". Pure encoding and decoding.
  */
-import { matchesXxh64, writeXxh64 } from '@aiokv/core';
+import { KIB, matchesXxh64, writeXxh64 } from '@aiokv/core';
 import { PAGE_HEADER_BYTES } from './page.ts';
+import type { Geometry } from './superblock.ts';
 import { readU53, writeU53 } from './words.ts';
 import type { Block } from './words.ts';
 
+/** The most that is written of an index segment at a time; an image lies within one such chunk. */
+export const CHUNK_BYTES = 256 * KIB;
+/** Entries of a part of the mapping: some 64 KiB. */
+export const PART_ENTRIES = 4096;
 const PART_MAGIC = 0x504d4b41;
 const ROOT_MAGIC = 0x54524b41;
 export const PART_HEADER_BYTES = 24;
@@ -124,6 +129,22 @@ export function readPart({ bytes, view }: Block, at: number, reference: PartRefe
 
 export function rootBytes(parts: number, slots: number): number {
   return ROOT_HEADER_BYTES + parts * PART_REFERENCE_BYTES + slots * 4;
+}
+
+/** The most bytes that one image, part or root may have: it lies in one chunk, behind the header of the segment. */
+export function mostImageBytes({ segmentBytes, writeAlignment }: Geometry): number {
+  return Math.min(CHUNK_BYTES, segmentBytes) - writeAlignment;
+}
+
+/**
+ * Index segments that a root can name beside the parts of the mapping, for images of 1 KiB or more on average. It bounds
+ * the index, and so the keys, of a store: docs/format.md, "Limits".
+ */
+export function mostIndexSlots(geometry: Geometry): number {
+  const largest = mostImageBytes(geometry);
+  const entriesOfPart = Math.min(PART_ENTRIES, Math.floor((largest - PART_HEADER_BYTES) / ENTRY_BYTES));
+  const partsOfSlot = geometry.segmentBytes / KIB / entriesOfPart;
+  return Math.floor((largest - ROOT_HEADER_BYTES - PART_REFERENCE_BYTES) / (4 + partsOfSlot * PART_REFERENCE_BYTES));
 }
 
 export function encodeRoot({ bytes, view }: Block, at: number, root: CheckpointRoot): void {

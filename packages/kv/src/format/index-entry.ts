@@ -18,6 +18,8 @@ export interface EntryWords {
   readonly word1: number;
 }
 
+/** The largest file that entries can lead into. */
+export const MOST_FILE_BYTES = 2 ** 47;
 const TWO_32 = 0x1_0000_0000;
 const LENGTH_BITS = 18;
 const LENGTH_MASK = 2 ** LENGTH_BITS - 1;

@@ -1,0 +1,236 @@
+/** The slots of the data file over a file that is none: SLOTS-1 to SLOTS-4 of packages/kv/src/file/slots.ts, and READY-1. */
+import test from 'ava';
+import { Random, SystemCallError } from '@aiokv/core';
+import type { DirectFile } from '@aiokv/aio';
+import { readFileSync } from 'node:fs';
+import { constants } from 'node:os';
+import { ReadySlots } from '../../packages/kv/src/file/ready-slots.ts';
+import { Slots } from '../../packages/kv/src/file/slots.ts';
+import type { CheckpointNeeds, SlotUse } from '../../packages/kv/src/file/slots.ts';
+import { mostImageBytes, mostIndexSlots, rootBytes } from '../../packages/kv/src/format/checkpoint.ts';
+import { MOST_FILE_BYTES } from '../../packages/kv/src/format/index-entry.ts';
+import type { Geometry } from '../../packages/kv/src/format/superblock.ts';
+
+const GEOMETRY: Geometry = { pageBytes: 4096, writeAlignment: 4096, segmentBytes: 65536, headerBytes: 262144 };
+/** Bytes of pages for which an index segment of this geometry certainly has room. */
+const SLOT_PAGES = GEOMETRY.segmentBytes - 2 * 4096;
+const { ENOSPC, EIO } = constants.errno;
+
+/** A file that grows when it is let. */
+class FakeFile {
+  readonly path = '/fake/data.aiokv';
+  /** How many slots each attempt was for. */
+  readonly attempts: number[] = [];
+  /** Answers attempts; `null` lets the file grow. */
+  answer: (slots: number) => number | null = () => null;
+  /** Settles attempts, if they are to wait. */
+  gate: Promise<void> = Promise.resolve();
+
+  async preallocate(_offset: number, lengthBytes: number): Promise<void> {
+    const slots = lengthBytes / GEOMETRY.segmentBytes;
+    this.attempts.push(slots);
+    await this.gate;
+    const errno = this.answer(slots);
+    if (errno !== null) throw new SystemCallError('fallocate', errno);
+  }
+
+  slots(slotCount: number, needs: Partial<CheckpointNeeds> = {}): Slots {
+    const slots = new Slots(this as unknown as DirectFile, GEOMETRY, slotCount, new Set());
+    slots.expectCheckpoints({ indexBytes: 0, nextBytes: 0, lastingBytes: 0, ...needs });
+    return slots;
+  }
+}
+
+const USES: readonly SlotUse[] = ['put', 'delete', 'checkpoint'];
+
+/** What is available for a put, a deletion and a checkpoint in a file of so many slots that are all ready. */
+const RESERVES: readonly (readonly [slotCount: number, needs: Partial<CheckpointNeeds>, available: number[]])[] = [
+  [1, {}, [1, 1, 1]],
+  [2, {}, [1, 2, 2]],
+  [3, {}, [2, 3, 3]],
+  [4, {}, [2, 3, 4]],
+  [6, {}, [3, 5, 6]],
+  [100, {}, [97, 99, 100]],
+  // 2 % of all.
+  [1000, {}, [980, 999, 1000]],
+  // What a checkpoint needs, and two.
+  [100, { nextBytes: 10 * SLOT_PAGES }, [88, 90, 100]],
+  [100, { nextBytes: 10 * SLOT_PAGES, lastingBytes: 5 * SLOT_PAGES }, [83, 90, 100]],
+  // Half of all at most, of which the last is for deletions.
+  [20, { nextBytes: 30 * SLOT_PAGES }, [10, 11, 20]],
+];
+
+for (const [slotCount, needs, available] of RESERVES) {
+  test(`SLOTS-1, SLOTS-2: ${slotCount} slots, ${JSON.stringify(needs)}`, (t) => {
+    const slots = new FakeFile().slots(slotCount, needs);
+    t.deepEqual(
+      USES.map((use) => slots.availableFor(use)),
+      available,
+    );
+  });
+}
+
+test('SLOTS-1, SLOTS-2: each use ends where its reserve begins, when the file cannot grow', async (t) => {
+  const file = new FakeFile();
+  file.answer = () => ENOSPC;
+  const slots = file.slots(40, { nextBytes: 4 * SLOT_PAGES });
+  const taken: Record<SlotUse, number> = { put: 0, delete: 0, checkpoint: 0 };
+  for (const use of USES) {
+    for (;;) {
+      try {
+        await slots.prepare(1, use);
+      } catch (error) {
+        t.like(error, { code: 'ERR_AIOKV_NO_SPACE', cause: { code: 'ENOSPC' } });
+        break;
+      }
+      slots.take();
+      taken[use]++;
+      t.is(slots.isReserveInUse, slots.availableFor('put') < 0);
+    }
+  }
+  t.deepEqual(taken, { put: 34, delete: 2, checkpoint: 4 });
+  slots.giveBack([3, 5]);
+  t.is(slots.availableFor('checkpoint'), 2);
+  t.is(slots.take(), 3);
+  t.throws(() => slots.giveBack([5]), { code: 'ERR_AIOKV_INTERNAL', message: /given back once/ });
+});
+
+test('SLOTS-3: a failed growth answers who asked before it began, and nobody who asks later', async (t) => {
+  const file = new FakeFile();
+  file.answer = () => EIO;
+  const slots = file.slots(1);
+  slots.take();
+  await slots.settle();
+  const before = file.attempts.length;
+  const since = slots.growths;
+  const waiting = [slots.prepare(1, 'put', since), slots.prepare(1, 'put', since), slots.prepare(2, 'delete', since)];
+  for (const { status } of await Promise.allSettled(waiting)) t.is(status, 'rejected');
+  t.is(file.attempts.length, before + 1, 'one attempt for all');
+  await t.throwsAsync(slots.prepare(1, 'put'), { code: 'ERR_AIOKV_IO' });
+  t.is(file.attempts.length, before + 2);
+  // Who called before an attempt that has failed meanwhile does not ask again.
+  await t.throwsAsync(slots.prepare(1, 'put', slots.growths - 1), { code: 'ERR_AIOKV_IO' });
+  t.is(file.attempts.length, before + 2);
+  file.answer = () => null;
+  await slots.prepare(1, 'put');
+  t.true(slots.availableFor('put') >= 1);
+});
+
+test('growth: halves what is refused for want of space, at once what is refused otherwise', async (t) => {
+  const file = new FakeFile();
+  file.answer = (count) => (count > 3 ? ENOSPC : null);
+  const slots = file.slots(64);
+  for (let n = 0; n < 64; n++) slots.take();
+  await slots.settle();
+  t.deepEqual(file.attempts.slice(0, 4), [16, 8, 4, 2]);
+  file.attempts.length = 0;
+  file.answer = () => EIO;
+  await t.throwsAsync(slots.prepare(8, 'put'), { code: 'ERR_AIOKV_IO' });
+  t.is(file.attempts.length, 1);
+});
+
+test('growth begins ahead of need, once, and `settle` waits for it', async (t) => {
+  const file = new FakeFile();
+  let open: () => void = () => undefined;
+  file.gate = new Promise((resolve) => (open = resolve));
+  const slots = file.slots(100);
+  for (let n = 0; n < 96; n++) slots.take();
+  t.is(file.attempts.length, 1);
+  t.is(slots.availableFor('checkpoint'), 4);
+  const settled = slots.settle();
+  open();
+  await settled;
+  t.is(slots.availableFor('checkpoint'), 29);
+  t.is(slots.take(), 96, 'the lowest first');
+});
+
+test('SLOTS-4: near the most that a root can name puts end, deletions and checkpoints go on', async (t) => {
+  const file = new FakeFile();
+  const most = mostIndexSlots(GEOMETRY);
+  const needs = { indexBytes: 0.85 * most * SLOT_PAGES, nextBytes: 0, lastingBytes: 0 };
+  const slots = file.slots(1000);
+  slots.expectCheckpoints(needs);
+  await slots.prepare(1, 'put');
+  slots.take();
+  t.false(slots.isReserveInUse);
+  needs.indexBytes = 0.95 * most * SLOT_PAGES;
+  const attempts = file.attempts.length;
+  slots.take();
+  t.true(slots.isReserveInUse, 'every put asks now');
+  for (const count of [0, 1]) {
+    await t.throwsAsync(slots.prepare(count, 'put'), {
+      code: 'ERR_AIOKV_STORE_TOO_LARGE',
+      message: /segments of 65536 bytes allow. Delete keys, or copy the store/,
+    });
+  }
+  await slots.prepare(1, 'delete');
+  await slots.prepare(1, 'checkpoint');
+  t.is(file.attempts.length, attempts, 'the file does not grow for it');
+  needs.indexBytes = 0.5 * most * SLOT_PAGES;
+  slots.giveBack([slots.take()]);
+  t.false(slots.isReserveInUse);
+  await slots.prepare(1, 'put');
+});
+
+test('SLOTS-4: the file never grows beyond what an index entry can lead to', async (t) => {
+  const file = new FakeFile();
+  const geometry = { ...GEOMETRY, segmentBytes: 32 * 1024 * 1024 };
+  const slotCount = Slots.slotCountOf(geometry, MOST_FILE_BYTES) - 1;
+  const used = { has: () => true } as unknown as ReadonlySet<number>;
+  const slots = new Slots(file as unknown as DirectFile, geometry, slotCount, used);
+  await slots.prepare(1, 'checkpoint');
+  const last = slots.take();
+  t.is(last, slotCount);
+  t.true(Slots.offsetOf(geometry, last + 1) <= MOST_FILE_BYTES);
+  await slots.settle();
+  for (const use of USES) {
+    await t.throwsAsync(slots.prepare(1, use), { code: 'ERR_AIOKV_STORE_TOO_LARGE', message: /128 TiB/ });
+  }
+});
+
+test('a root with so many index segments, and images of 1 KiB, fits into one image', (t) => {
+  for (let segmentBytes = 65536; segmentBytes <= 32 * 1024 * 1024; segmentBytes *= 2) {
+    for (const writeAlignment of [4096, 16384]) {
+      const geometry = { ...GEOMETRY, segmentBytes, writeAlignment };
+      const most = mostIndexSlots(geometry);
+      const largest = mostImageBytes(geometry);
+      const pages = most * (segmentBytes / 1024);
+      const parts = Math.ceil(pages / Math.min(4096, Math.floor((largest - 24) / 16)));
+      t.true(rootBytes(parts, most) <= largest, `${segmentBytes}`);
+      t.true(rootBytes(parts, most) > 0.99 * largest, `${segmentBytes}: no more is given away than must be`);
+    }
+  }
+});
+
+test('the table of docs/format.md says what the code does', (t) => {
+  const text = readFileSync(new URL('../../docs/format.md', import.meta.url), 'utf8');
+  const rows = [...text.matchAll(/^\| (\d+) ([KM])iB(?: \(default\))? \| ([\d,]+) \|/gm)];
+  t.is(rows.length, 6);
+  for (const [, size, unit, most] of rows) {
+    const segmentBytes = Number(size) * (unit === 'K' ? 1024 : 1024 * 1024);
+    t.is(mostIndexSlots({ ...GEOMETRY, segmentBytes }), Number(most?.replaceAll(',', '')), `${size} ${unit}iB`);
+  }
+});
+
+test('READY-1: the lowest slot first, whatever was given back when', (t) => {
+  const random = new Random(7);
+  const used = new Set([0, 5, 6]);
+  const ready = new ReadySlots(40, used);
+  const model = new Set([...Array(40).keys()].filter((slot) => !used.has(slot)));
+  for (let n = 0; n < 20_000; n++) {
+    const slot = random.below(200);
+    if (random.below(2) === 0) {
+      if (model.has(slot)) t.throws(() => ready.add(slot), { message: /given back once/ });
+      else {
+        ready.add(slot);
+        model.add(slot);
+      }
+    } else {
+      const lowest = model.size === 0 ? undefined : Math.min(...model);
+      if (ready.take() !== lowest) t.fail(`step ${n}: not ${lowest}`);
+      if (lowest !== undefined) model.delete(lowest);
+    }
+    if (ready.count !== model.size) t.fail(`step ${n}: ${ready.count}`);
+  }
+  t.true(model.size > 0);
+});
