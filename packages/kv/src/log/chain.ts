@@ -1,7 +1,7 @@
 /**
  * Where the log goes on: the segment, the offset of the next frame in it, and the link by which that frame will name
  * the one before it. It begins segments, and keeps slots for those that a long batch needs. It does no I/O, and knows
- * nothing of who waits for what (commit.ts).
+ * nothing of who waits for what (writer.ts).
  *
  * ```
  *   segment 7 │ header │ frame 1 │ frame 2 │ next frame                segment 8 │ header: behind 7, frame 2, hash │ ...
