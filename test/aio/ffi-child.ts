@@ -11,7 +11,7 @@ let files = 0;
 
 /** Writes and reads through one copy of the package; returns its interface. */
 async function use({ openFile, openQueue, allocateAligned, foreignInterface }: Aio): Promise<string> {
-  const path = `${process.cwd()}/data-${++files}`;
+  const path = `${process.cwd()}/data-${process.pid}-${++files}`;
   const file = await openFile(path, { create: true });
   await file.preallocate(0, 8192);
   const queue = openQueue();
@@ -42,7 +42,7 @@ const scenarios: Record<string, () => Promise<unknown>> = {
   /** Without addons: what is refused and with which words, and what works all the same. */
   async without() {
     const { openFile, openQueue, allocateAligned } = first;
-    const path = `${process.cwd()}/data`;
+    const path = `${process.cwd()}/data-${process.pid}`;
     const error = await openFile(path, { create: true }).catch((reason: Error) => reason);
     const queue = openQueue({ engine: 'threads' });
     const file = await openFile(path, { create: true, direct: 'prefer' });
