@@ -1,5 +1,5 @@
 /**
- * Requests that may end early: by an `AbortSignal` or a deadline.
+ * Requests that an `AbortSignal` or a deadline may end early.
  *
  * ```
  *                          abort ─► withdrawn: rejected at once, nothing was transferred
@@ -7,7 +7,7 @@
  *                 └──────────────────────────────────────────────────────────► resolved
  * ```
  *
- * The kernel cannot be made to leave a transfer: until it completes, the buffer is not the caller's again.
+ * A transfer in flight cannot be cancelled. Its buffer goes back to the caller when it completes.
  */
 import { AiokvError, AiokvRangeError, AiokvTypeError, assert, clearTimeout, setTimeout } from '@aiokv/core';
 import { constants } from 'node:os';
@@ -30,20 +30,20 @@ export interface EarlyEnd {
 const CODES = { aborted: 'ERR_AIOKV_ABORTED', deadline: 'ERR_AIOKV_DEADLINE' } as const;
 const { ECANCELED } = constants.errno;
 
-/** A request that was aborted, or over its deadline; its buffer is the caller's again. */
+/** A request was aborted, or was past its deadline. The caller has the buffer back. */
 export class AbortedError extends AiokvError {
   override readonly name = 'AbortedError';
-  /** `'withdrawn'`: it was never submitted, and nothing was transferred. `'completed'`: the kernel had it already. */
+  /** `'withdrawn'`: never submitted, nothing was transferred. `'completed'`: the kernel had it already. */
   readonly outcome: 'withdrawn' | 'completed';
-  /** Of a completed one: bytes transferred, or a negative error number; null of a withdrawn one. */
+  /** What the kernel returned: bytes transferred, or a negative error number. Null for a withdrawn request. */
   readonly result: number | null;
 
   constructor(why: keyof typeof CODES, syscall: string, result: number | null, cause: unknown) {
-    const what = why === 'aborted' ? 'was aborted' : 'was over its deadline';
+    const what = why === 'aborted' ? 'was aborted' : 'was past its deadline';
     const end =
       result === null
         ? 'before it was submitted: nothing was transferred'
-        : `while it was in flight, and has completed since with ${result}`;
+        : `while it was in flight; it has completed with ${result}`;
     super(CODES[why], `the ${syscall} ${what} ${end}`, { cause });
     this.outcome = result === null ? 'withdrawn' : 'completed';
     this.result = result;
@@ -83,8 +83,8 @@ function isSignal(signal: AbortSignal): boolean {
 }
 
 /**
- * The requests that a signal may end, with one listener for all of them: a signal that many share would look through
- * all its listeners for each that comes or goes.
+ * The requests that one signal may end, behind a single listener. With a listener each, adding or removing one would
+ * search through all the others.
  */
 class SignalWatch {
   readonly #signal: AbortSignal;
@@ -136,16 +136,16 @@ export class WatchedRequest implements CompletionHandler, SlotWaiter {
   #timer: NodeJS.Timeout | undefined;
   #resolve!: (result: number) => void;
   #reject!: (error: Error) => void;
-  /** Where it is in the queue; -1 as long as it has no slot. */
+  /** Its slot in the queue, or -1. */
   #slot = -1;
   #isWaiting = false;
-  /** Inside of the call that accepts it, where subscribers may abort it already. */
+  /** Inside the call that accepts it. Subscribers may abort it there already. */
   #isStarting = false;
   #isSettled = false;
-  /** Why it is to be rejected when it completes. */
+  /** Set while in flight: why it will be rejected when it completes. */
   #late: { readonly why: keyof typeof CODES; readonly cause: unknown } | null = null;
 
-  /** @param accept has the queue accept it; returns the slot */
+  /** @param accept hands it to the queue and returns the slot */
   constructor(
     queue: Withdrawal,
     asked: WatchedTransfer,
@@ -170,12 +170,12 @@ export class WatchedRequest implements CompletionHandler, SlotWaiter {
     }
   }
 
-  /** Whether it came to an end before it had a slot. */
+  /** Whether it has ended. A request that ended while it waited needs no slot. */
   get isSettled(): boolean {
     return this.#isSettled;
   }
 
-  /** Has the queue start it, when it is its turn. */
+  /** Asks the queue to start it in turn. */
   begin(): void {
     if (!this.#isSettled) this.#isWaiting = !this.#queue.startInOrder(this);
   }
@@ -202,7 +202,7 @@ export class WatchedRequest implements CompletionHandler, SlotWaiter {
     const { opcode, file } = this.#asked;
     const late = this.#late;
     if (late !== null) {
-      // A poll that was cancelled has found nothing: it counts as withdrawn.
+      // A cancelled poll has found nothing, so it counts as withdrawn.
       const told = result === -ECANCELED ? null : result;
       this.#fail(new AbortedError(late.why, SYSCALL_NAMES[opcode], told, late.cause));
     } else if (result < 0) this.#fail(requestError(SYSCALL_NAMES[opcode], result, file));
@@ -246,7 +246,7 @@ export class WatchedRequest implements CompletionHandler, SlotWaiter {
     this.#reject(error);
   }
 
-  /** It needs nothing any more, and holds nothing. */
+  /** Releases the timer, the signal and the waiting place. */
   #end(): void {
     this.#isSettled = true;
     this.#isWaiting = false;

@@ -1,5 +1,5 @@
 /**
- * Memory that direct I/O can use: aligned, owned by V8, and held while the kernel may touch it.
+ * Memory for direct I/O: aligned, owned by V8, and kept alive while the kernel may write to it.
  *
  * Its memory cannot be transferred by `postMessage` or `structuredClone`. It can be by `ArrayBuffer.transfer` and by
  * byte streams, which ask nobody: a request on such a buffer is refused. Whoever transfers memory with requests in
@@ -9,7 +9,7 @@
  * slot table of a queue holds the buffer strongly while a request on it is in flight (the kernel
  * writes into it long after the submitting call returned) and counts those requests in `pins`.
  *
- * BUF-1. A buffer with `pins > 0` is never released, and never leased to someone else.
+ * BUF-1. A buffer with `pins > 0` is never taken back, and never leased to someone else.
  * BUF-2. A pool allocates once; leasing and releasing allocate nothing.
  */
 import { AiokvError, AiokvRangeError, assert, isAligned, isPowerOfTwo } from '@aiokv/core';
@@ -26,7 +26,7 @@ export class AlignedBuffer {
   readonly view: DataView<ArrayBuffer>;
   /** The address of `bytes[0]`; 0 where no FFI is loaded (the simulated engine needs none). */
   readonly address: number;
-  /** Requests in flight on this memory. Kept by the queue. */
+  /** Requests in flight on this memory, counted by the queue. */
   pins = 0;
 
   constructor(bytes: Uint8Array<ArrayBuffer>, address: number) {
@@ -41,16 +41,16 @@ export class AlignedBuffer {
 }
 
 /**
- * Aligned memory outside of any pool, zeroed. It belongs to the caller.
+ * Aligned memory that belongs to no pool, zeroed.
  *
- * @param lengthBytes a multiple of nothing in particular, above 0
+ * @param lengthBytes any whole number above 0
  * @param alignmentBytes a power of two, 4096 when left out
  */
 export function allocateAligned(lengthBytes: number, alignmentBytes = DEFAULT_ALIGNMENT): AlignedBuffer {
   return carve(lengthBytes, 1, alignmentBytes)[0] as AlignedBuffer;
 }
 
-/** `count` neighbouring buffers out of one ArrayBuffer. */
+/** `count` buffers side by side in one ArrayBuffer. */
 function carve(lengthBytes: number, count: number, alignmentBytes: number): AlignedBuffer[] {
   if (!Number.isSafeInteger(lengthBytes) || lengthBytes <= 0) {
     throw new AiokvRangeError(
@@ -102,7 +102,7 @@ export class BufferPool {
     return this.#free.length;
   }
 
-  /** Hands out a buffer, with whatever bytes it held before; undefined when all are leased. */
+  /** Lends a buffer, with the bytes of its last use; undefined when all are leased. */
   lease(): AlignedBuffer | undefined {
     const buffer = this.#free.pop();
     if (buffer !== undefined) this.#leased.add(buffer);
@@ -110,7 +110,7 @@ export class BufferPool {
   }
 
   /**
-   * Takes a buffer back. The caller must not use it any more.
+   * Takes a buffer back. The caller must not use it after that.
    *
    * @throws AiokvError ERR_AIOKV_BUFFER_BUSY when a request on it is in flight, or it was not leased
    */

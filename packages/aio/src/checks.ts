@@ -1,6 +1,6 @@
 /**
- * What is asked of a request before it gets a slot. A misaligned one may pass at one length and fail at another
- * in the kernel, so all of them are refused here, with the alignment that is needed.
+ * Checks of a request before it gets a slot. The kernel refuses some misaligned requests and accepts others, so all of
+ * them are refused here, with the alignment that is needed.
  */
 import { AiokvError, AiokvRangeError, AiokvTypeError } from '@aiokv/core';
 import type { AlignedBuffer } from './buffers.ts';
@@ -34,8 +34,8 @@ export function checkHandler(handler: CompletionHandler): void {
 }
 
 /**
- * Whether buffers are ours and still have their memory: the kernel is given addresses, which stay when memory is
- * transferred to someone else.
+ * Checks that buffers are ours and still have their memory. The kernel works with addresses, which stay the same when
+ * the memory is transferred to someone else.
  *
  * @throws AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT
  */
@@ -134,13 +134,13 @@ export function checkVector(file: DirectFile, buffers: readonly AlignedBuffer[],
   }
 }
 
-/** @throws AiokvError ERR_AIOKV_UNSUPPORTED for a flag or a priority that the engine would have to ignore */
+/** @throws AiokvError ERR_AIOKV_UNSUPPORTED for a flag or a priority that the engine would ignore */
 export function checkHints({ name, features }: Engine, flags: number, priority: number): void {
   const missing = flags & ~features.flags;
   if (missing === 0 && (priority === 0 || features.priority)) return;
   const what = missing & RequestFlag.dsync ? 'dsync' : missing & RequestFlag.nowait ? 'nowait' : 'priority';
   const remedy = what === 'dsync' ? 'call fdatasync() after it' : "leave it out, or use the engine 'libaio'";
-  throw new AiokvError('ERR_AIOKV_UNSUPPORTED', `the engine '${name}' knows no ${what}: ${remedy}`);
+  throw new AiokvError('ERR_AIOKV_UNSUPPORTED', `the engine '${name}' does not support ${what}: ${remedy}`);
 }
 
 /** @throws AiokvError ERR_AIOKV_UNSUPPORTED */

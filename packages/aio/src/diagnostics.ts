@@ -1,6 +1,6 @@
 /**
- * What a queue tells to whoever subscribes, through `node:diagnostics_channel`. Without subscribers a message
- * costs one look at a flag and is not made.
+ * What a queue publishes through `node:diagnostics_channel`. Without subscribers no message is built; the cost is one
+ * look at a flag.
  */
 import { channel } from 'node:diagnostics_channel';
 import type { EngineName } from './engine.ts';
@@ -13,22 +13,22 @@ export interface QueueMessage {
   readonly depth: number;
 }
 
-/** A batch went down; `result` is how many were accepted, or a negative error number. */
+/** A batch was submitted; `result` is how many requests were accepted, or a negative error number. */
 export interface SubmitMessage {
   readonly queue: number;
   readonly count: number;
   readonly result: number;
-  /** How long the call took, in milliseconds: what it kept the event loop. */
+  /** How long the call took, and so blocked the event loop, in milliseconds. */
   readonly durationMs: number;
 }
 
-/** Completions were handed to their callers. */
+/** Callers were told of completions. */
 export interface CompleteMessage {
   readonly queue: number;
   readonly count: number;
 }
 
-/** A request would have blocked, or the file cannot say so, and a thread carries it out. */
+/** A thread carries a request out, because it would have blocked or the file system cannot tell. */
 export interface FallbackMessage {
   readonly queue: number;
   readonly path: string;
@@ -46,7 +46,7 @@ export const channels = {
 
 const warned = new Set<string>();
 
-/** Tells the user, once for each kind, that a guarantee does not hold. */
+/** Warns the user, once for each code, that a guarantee does not hold. */
 export function warnOnce(code: string, message: string): void {
   if (warned.has(code)) return;
   warned.add(code);

@@ -1,9 +1,9 @@
 /**
  * The seam between the queue and whatever carries requests to a disk.
  *
- * An engine knows nothing of promises, batching policy or back-pressure: it takes requests that
- * stand in numbered slots, submits those it is told to, and reports completions by slot number. It
- * never calls the queue from inside `submit`, `reap` or `wait`.
+ * An engine knows nothing of promises, batches or back-pressure. Requests stand in numbered slots. The engine submits the
+ * slots it is given and reports completions by slot number. It never calls the queue from inside `submit`, `reap` or
+ * `wait`.
  *
  * ```
  *            prepare(slot, …)        submit(slots)             reap(completions)
@@ -15,7 +15,7 @@
  * ENGINE-1. A slot that `submit` accepted is reported by `reap` exactly once; others never.
  * ENGINE-2. The memory of a request is not touched after its completion was reported, nor after `close`.
  * ENGINE-3. `submit` accepts a prefix of what it was given. Nothing behind the first refused slot was sent.
- * ENGINE-4. Requests in flight are not ordered against one another, not even those of one `submit`.
+ * ENGINE-4. Requests in flight have no order, not even those of one `submit`.
  *     A flush covers exactly the writes whose completion was reported before it was submitted.
  * ENGINE-5. `close` settles only when no request is in flight any more.
  */
@@ -27,11 +27,11 @@ export type EngineName = 'libaio' | 'io_uring' | 'posix' | 'threads' | 'simulate
 export const Opcode = { read: 0, write: 1, fsync: 2, fdatasync: 3, poll: 5, readv: 7, writev: 8 } as const;
 export type Opcode = (typeof Opcode)[keyof typeof Opcode];
 
-/** What a request may ask for besides, as bits; the numbers are those of the Linux ABI (`RWF_*`). */
+/** Hints of a request, as bits; the numbers are those of the Linux ABI (`RWF_*`). */
 export const RequestFlag = {
   /** A write that is durable when it completes. */
   dsync: 0x2,
-  /** Completes with -EAGAIN where it would have blocked the submitting call. */
+  /** Completes with -EAGAIN instead of blocking the submitting call. */
   nowait: 0x8,
 } as const;
 
@@ -61,17 +61,17 @@ export class Completions {
   }
 }
 
-/** How `io_uring` is set up; the other engines have no use for it. */
+/** How `io_uring` is set up; other engines ignore it. */
 export interface UringOptions {
-  /** A thread of the kernel looks for submissions, so that none needs a system call; default false. */
+  /** A kernel thread polls for submissions, so that none needs a system call; default false. */
   readonly sqpoll?: boolean;
-  /** With `sqpoll`: how long that thread looks in vain before it sleeps, in milliseconds; default 100. */
+  /** With `sqpoll`: how long that thread polls in vain before it sleeps, in milliseconds; default 100. */
   readonly sqpollIdleMs?: number;
-  /** Completions are polled for on the device, which needs poll queues; reads and writes only; default false. */
+  /** The device is polled for completions, which needs poll queues; reads and writes only; default false. */
   readonly iopoll?: boolean;
-  /** Buffers whose memory is mapped into the kernel once and not for each request; whole pools are, by any of theirs. */
+  /** Buffers whose memory is mapped into the kernel once, not for each request. One buffer of a pool stands for the pool. */
   readonly buffers?: readonly AlignedBuffer[];
-  /** `handle`s of files that the kernel looks up once and not for each request. They must outlive the engine. */
+  /** `handle`s of files that the kernel looks up once, not for each request. They must outlive the engine. */
   readonly handles?: readonly number[];
 }
 
@@ -82,14 +82,14 @@ export interface EngineOptions {
   readonly depth: number;
   /** Which engine, where the platform has several: `'auto'` is the first that works. Default: the platform's own. */
   readonly engine?: EngineName | 'auto';
-  /** A kernel context for this engine alone, and not the one that the thread's engines share; default false. */
+  /** A kernel context for this engine alone instead of the one that the engines of a thread share; default false. */
   readonly ownContext?: boolean;
   readonly uring?: UringOptions;
 }
 
 export interface Engine {
   readonly name: EngineName;
-  /** Why it is this one, in a sentence. */
+  /** Why this engine was chosen, in a sentence. */
   readonly reason: string;
   readonly features: EngineFeatures;
 
@@ -141,7 +141,7 @@ export interface Engine {
    */
   submit(slots: Uint32Array, start: number, count: number): number;
 
-  /** Copies completions that are there already, up to `completions.capacity`. Never waits. Returns their count. */
+  /** Copies the completions that are there, up to `completions.capacity`, without waiting. Returns their count. */
   reap(completions: Completions): number;
 
   /**
@@ -151,14 +151,14 @@ export interface Engine {
   wait(timeoutMs: number, min?: number): void;
 
   /**
-   * Where the thread cannot wait for requests in flight: carries out a prepared request on this thread and
-   * returns its result, without `submit` and without a completion. Null where `wait` works.
+   * For engines whose thread cannot wait: carries a prepared request out on this thread and returns its result, without
+   * `submit` and without a completion. Null where `wait` works.
    */
   readonly perform: ((slot: number) => number) | null;
 
   /**
    * Asks for the early end of a `poll` in flight, which then completes with 0, -ECANCELED or what it found.
-   * Other requests run their course.
+   * It has no effect on other requests.
    */
   cancel(slot: number): void;
 

@@ -1,6 +1,6 @@
 /**
- * The never-blocking guarantee of a queue: each transfer asks the kernel to refuse rather than to block the
- * submitting call (RWF_NOWAIT), and what is refused is carried out by a thread.
+ * The never-blocking guarantee of a queue. Each transfer asks the kernel to refuse rather than block the submitting call
+ * (RWF_NOWAIT); a thread carries out what is refused.
  *
  * ```
  *   transfer ─► NOWAIT ─► done
@@ -8,8 +8,8 @@
  *                  └─ EOPNOTSUPP ────────────► a thread, and from then on all transfers of this file
  * ```
  *
- * A short NOWAIT transfer is either the end of the file or the place where it would have blocked; the thread
- * finds out. After Seastar's reactor, which retries what NOWAIT refuses in a thread.
+ * A short NOWAIT transfer has met the end of the file, or a place where it would have blocked; the thread finds out
+ * which. Seastar's reactor does the same.
  */
 import { constants } from 'node:os';
 import { assert } from '@aiokv/core';
@@ -21,7 +21,7 @@ const { EAGAIN, EOPNOTSUPP } = constants.errno;
 
 const NO_BUFFERS: readonly AlignedBuffer[] = [];
 
-/** What a request asked for, from its acceptance on; one object a slot, used again and again. */
+/** What a request asked for; one object for each slot, used again and again. */
 class Transfer {
   /** Null while the slot has no transfer of ours. */
   file: DirectFile | null = null;
@@ -38,16 +38,16 @@ class Transfer {
 }
 
 export class ThreadFallback {
-  /** Made when first needed, by slot. */
+  /** By slot, each made when first needed. */
   readonly #transfers: (Transfer | undefined)[];
-  /** Files whose file system does not know NOWAIT. */
+  /** Files whose file system does not support NOWAIT. */
   readonly #without = new WeakSet<DirectFile>();
 
   constructor(slots: number) {
     this.#transfers = new Array<Transfer | undefined>(slots).fill(undefined);
   }
 
-  /** Remembers a transfer that goes down with NOWAIT, or not at all; see `isKnownToBlock`. */
+  /** Remembers a transfer before it is submitted with NOWAIT or handed to a thread; see `isKnownToBlock`. */
   note(
     slot: number,
     opcode: Opcode,
@@ -66,7 +66,7 @@ export class ThreadFallback {
     transfer.fileOffset = fileOffset;
   }
 
-  /** Whether the kernel need not be asked. */
+  /** Whether the file is known not to support NOWAIT, so that asking is pointless. */
   isKnownToBlock(file: DirectFile): boolean {
     return this.#without.has(file);
   }
@@ -96,16 +96,16 @@ export class ThreadFallback {
   async goOn(slot: number, result: number): Promise<number> {
     const transfer = this.#transfers[slot] as Transfer;
     const { file, opcode, fileOffset } = transfer;
-    assert(file !== null, 'what goes on was noted');
+    assert(file !== null, 'a transfer is noted before it goes on');
     let done = Math.max(0, result);
-    // What is left may begin inside a block, where the file wants whole ones.
+    // The rest may begin inside a block, but the file takes whole blocks only.
     done -= done % file.alignment.offset;
     const pieces = piecesOf(transfer, done);
     transfer.clear();
     for (const { buffer, bufferOffset, lengthBytes } of pieces) {
       const direction = isRead(opcode) ? Opcode.read : Opcode.write;
       const count = await file.transferOnThread(direction, buffer, bufferOffset, lengthBytes, fileOffset + done);
-      // What went before a failure was transferred.
+      // The bytes before the failure were transferred.
       if (count < 0) return done > 0 ? done : count;
       done += count;
       if (count < lengthBytes) break;
@@ -120,7 +120,7 @@ interface Piece {
   readonly lengthBytes: number;
 }
 
-/** The parts of its buffers behind the first `skipBytes`. */
+/** The parts of its buffers after the first `skipBytes`. */
 function piecesOf({ buffers, bufferOffset, lengthBytes }: Transfer, skipBytes: number): Piece[] {
   if (!Array.isArray(buffers)) {
     const buffer = buffers as AlignedBuffer;

@@ -1,9 +1,8 @@
 /**
- * The calls of someone who wants a file and a queue and no more. They stand on the Linux platform of this process.
+ * Opens files and queues on this machine: on the Linux platform where it works.
  *
- * Where that does not work (no foreign-function interface, another system), who did not ask for direct I/O or for
- * Linux AIO need not have it: files with `direct: 'never'` or `'prefer'` and queues with the engine `'threads'` or
- * `'auto'` stand on the portable platform then. The others are refused, and told why.
+ * Where it does not work (no foreign-function interface, another system), files with `direct: 'never'` or `'prefer'` and
+ * queues with the engine `'threads'` or `'auto'` use the portable platform. Everything else is refused with the reason.
  */
 import { AiokvError, resolvePath } from '@aiokv/core';
 import { linuxPlatform } from './linux.ts';
@@ -18,7 +17,7 @@ import type { ShardOptions } from './shards.ts';
 let shared: Platform | undefined;
 let portable: Platform | undefined;
 
-/** @param isPortable whether the portable platform will do where the Linux platform does not work */
+/** @param isPortable whether the portable platform may stand in for the Linux platform */
 function defaultPlatform(isPortable: boolean): Platform {
   if (shared !== undefined) return shared;
   try {
@@ -55,7 +54,7 @@ export async function openFile(path: string | URL, options?: OpenFileOptions): P
   return defaultPlatform(direct !== 'require').open(absolute, options);
 }
 
-/** Opens a queue of its own; see `QueueOptions` for what can be set. Throws as the `Queue` constructor does. */
+/** Opens a queue; see `QueueOptions` for what can be set. Throws as the `Queue` constructor does. */
 export function openQueue(options?: Partial<QueueOptions>): Queue {
   return new Queue(defaultPlatform(takesAnyEngine(options)), options);
 }

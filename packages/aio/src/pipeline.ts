@@ -10,20 +10,19 @@
  *      └────────────── a thread ◄──────────────┘
  * ```
  *
- * When requests go down: as soon as a batch worth a system call has gathered, the rest at the end of
- * the turn of the event loop (after all microtasks). A batch is worth it at max(`batchMin`, a third of
- * what is in flight): one big flush a turn would make requests return together and go down together
- * again, in lockstep.
+ * Requests are submitted as soon as a batch is worth a system call, and the rest at the end of the turn of the event
+ * loop, after all microtasks. A batch is worth it at max(`batchMin`, a third of what is in flight). With one big batch
+ * each turn, requests would return together and be submitted together again, in lockstep.
  *
- * PIPE-1. A request that was accepted is settled exactly once, and never from inside the call that made it; one that
- *     was withdrawn, never.
+ * PIPE-1. An accepted request is settled exactly once, and never from inside the call that made it. A withdrawn request
+ *     is never settled.
  * PIPE-2. At most `depth` requests are in flight; the others wait in the order in which they came.
- * PIPE-3. A request that the kernel refuses fails alone; those behind it go down.
+ * PIPE-3. A request that the kernel refuses fails alone; those behind it are submitted.
  * PIPE-4. A handler that throws does not keep its neighbours from being told.
  * PIPE-5. Handlers and subscribers may call the queue, `readSync` and `close` included: what is walked while they run is
  *     changed by nobody else, and `pending` counts what they are not told of yet. `getEvents` is refused there.
  *
- * It knows nothing of promises, deadlines or alignment: queue.ts does.
+ * Promises, deadlines and alignment are the business of queue.ts.
  */
 import { AiokvError, Fifo, Waiters, assert, nextTick, nowMs, setImmediate } from '@aiokv/core';
 import type { Channel } from 'node:diagnostics_channel';
@@ -46,11 +45,11 @@ import { resultOf } from './thread-io.ts';
 import { WaitingRing } from './waiting-ring.ts';
 
 const { EAGAIN, ECANCELED } = constants.errno;
-/** Fewer in flight than this: look for the completion instead of sleeping. */
+/** With fewer in flight, the queue looks for completions instead of sleeping. */
 const SPIN_BELOW = 9;
-/** After looking in vain: how many times to sleep at once, before looking is tried again. */
+/** After looking in vain, it sleeps at once so many times before it looks again. */
 const SPINS_SKIPPED = 15;
-/** How long a synchronous caller waits at a time, before it looks whether others wait to be submitted. */
+/** How long a synchronous caller waits at a time before it submits what has gathered. */
 const SYNC_WAIT_MS = 1000;
 
 let queues = 0;
@@ -69,11 +68,11 @@ export class Pipeline {
   #onThreads = 0;
   readonly #polls = new Set<number>();
   readonly #completions: Completions;
-  /** PIPE-5: for synchronous reads, which a handler may call while `#completions` is walked. Made by the first of them. */
+  /** For synchronous reads, which a handler may call while `#completions` is walked (PIPE-5). Made by the first of them. */
   #aside: Completions | null = null;
-  /** Settled without the engine: refused requests, and what a synchronous read met on its way. */
+  /** Results to be told later: of refused requests, and those that a synchronous read reaped for others. */
   readonly #early = new Fifo<{ readonly slot: number; readonly result: number }>();
-  /** Taken from the engine or from `#early`, and about to be told. */
+  /** Reaped, or taken from `#early`, and not told yet. */
   #untold = 0;
   #flushScheduled = false;
   #immediateScheduled = false;
@@ -105,7 +104,7 @@ export class Pipeline {
     this.engine.onCompletion = this.#onCompletion;
   }
 
-  /** How many requests `accept` takes now. */
+  /** Free slots: how many requests `accept` takes now. */
   get room(): number {
     return this.#slots.freeCount;
   }
@@ -128,7 +127,7 @@ export class Pipeline {
     return this.#counters.snapshot(this.#inFlight, this.#waiting.count);
   }
 
-  /** Gives a transfer or a flush a slot and a place in the ring; returns the slot, or -1 when the table is full. */
+  /** Accepts a transfer or a flush; returns its slot, or -1 when none is free. */
   accept(
     opcode: Opcode,
     file: DirectFile,
@@ -206,7 +205,7 @@ export class Pipeline {
     this.#slotWaiters.noteEnded();
   }
 
-  /** Takes a request back that was not submitted yet; it is never settled. False when it is too late for that. */
+  /** Takes back a request that was not submitted yet; it is never settled. False when it is too late. */
   withdraw(slot: number): boolean {
     if (!this.#waiting.remove(slot)) return false;
     this.#slots.release(slot);
@@ -223,8 +222,7 @@ export class Pipeline {
   }
 
   /**
-   * A read while the thread waits; null when no slot is free. Completions of others met meanwhile are told in the
-   * next turn of the loop.
+   * Reads while the thread waits; null when no slot is free. Other completions are told in the next turn of the loop.
    */
   readSync(
     file: DirectFile,
@@ -259,7 +257,7 @@ export class Pipeline {
       }
       this.#reapAside();
       if (own.result !== null || this.#inFlight > 0) continue;
-      // The engine is short of something that no completion of ours will give back.
+      // Nothing of ours is in flight whose completion could help, so it gives up after a while.
       if (refusedSinceMs < 0) refusedSinceMs = nowMs();
       if (nowMs() - refusedSinceMs > SYNC_WAIT_MS && this.#waiting.remove(slot)) {
         this.#settle(slot, -EAGAIN);
@@ -291,7 +289,7 @@ export class Pipeline {
     }
   }
 
-  /** Sends down what waits, as far as the depth allows. */
+  /** Submits what waits, as far as the depth allows. */
   flush(): void {
     const { depth } = this.#options;
     const ring = this.#waiting;
@@ -302,7 +300,7 @@ export class Pipeline {
     this.#spin();
   }
 
-  /** One call of the engine, for the first `count` that wait; returns whether another may bring more. */
+  /** Submits the first `count` that wait, in one call; returns whether another call makes sense. */
   #submit(count: number): boolean {
     const ring = this.#waiting;
     const { head } = ring;
@@ -319,7 +317,7 @@ export class Pipeline {
       this.#inFlight += result;
     } else if (isAgain) {
       this.#counters.retries++;
-      // Cleared by a completion; with none to come, ask again in the next turn.
+      // A completion makes room. If none is to come, the next turn asks again.
       if (this.#inFlight === 0) this.#scheduleImmediate();
     } else {
       const slot = ring.entries[head] as number;
@@ -331,8 +329,8 @@ export class Pipeline {
   }
 
   /**
-   * With few in flight, looks for completions for some turns instead of sleeping: a wake-up takes longer than a fast
-   * device does to answer. Where that was in vain, the device is slow, and it is not tried again for a while.
+   * With few in flight, looks for completions for some turns instead of sleeping, since a wake-up takes longer than a
+   * fast device needs. If that was in vain, the device is slow, and looking is not tried again for a while.
    */
   #spin(): void {
     if (this.#inFlight === 0 || this.#inFlight >= SPIN_BELOW || this.#options.spinTurns === 0) return;
@@ -343,14 +341,14 @@ export class Pipeline {
     }
   }
 
-  /** Settles what was accepted or waits for a slot, then gives the engine back. Nothing may be accepted any more. */
+  /** Settles what was accepted or waits for a slot, then closes the engine. The caller accepts nothing any more. */
   async close(): Promise<void> {
     for (const slot of this.#polls) if (!this.withdraw(slot)) this.engine.cancel(slot);
     while (!this.#isIdle) await this.#drained.wait();
     await this.engine.close();
   }
 
-  /** PIPE-5: the subscribers may call anything, so this comes after what they are told of was noted. */
+  /** Subscribers may call anything, so the state must have changed before (PIPE-5). */
   #publish(channel: Channel, message: SubmitMessage | CompleteMessage | FallbackMessage): void {
     this.#subscribersTold++;
     channel.publish(message);
@@ -377,7 +375,7 @@ export class Pipeline {
     nextTick(this.#flushEndOfTurn);
   }
 
-  /** Runs when the turn's microtasks have run dry. */
+  /** Runs after the microtasks of the turn. */
   readonly #flushEndOfTurn = (): void => {
     this.#flushScheduled = false;
     this.flush();
@@ -411,7 +409,7 @@ export class Pipeline {
     }
   };
 
-  /** Tells the callers of one slice of completions, before timers get their chance; returns how many. */
+  /** Tells the callers of one batch of completions, so that timers run in between; returns how many. */
   #dispatch(): number {
     if (this.#isTelling) return 0;
     const completions = this.#completions;
@@ -421,7 +419,7 @@ export class Pipeline {
     return told;
   }
 
-  /** Tells at most `max` callers, of one reap at most. */
+  /** Tells at most `max` callers, with one reap at most. */
   #tell(completions: Completions, max: number): number {
     let told = Math.min(this.#early.length, max);
     completions.count = 0;
@@ -459,7 +457,7 @@ export class Pipeline {
     return count;
   }
 
-  /** Whatever may have made room, or was the last: slots for those who wait, a flush, the end. */
+  /** After anything that may free slots or be the last: starts those who wait, flushes, wakes `close`. */
   #afterDispatch(): void {
     while (this.#slots.freeCount > 0) {
       const waiter = this.#slotWaiters.shift();
@@ -484,14 +482,14 @@ export class Pipeline {
     try {
       handler.complete(token, told);
     } catch (error) {
-      // PIPE-4: it surfaces as an uncaught exception, after the neighbours were told.
+      // It becomes an uncaught exception, after the others were told (PIPE-4).
       nextTick(() => {
         throw error;
       });
     }
   }
 
-  /** A transfer that need not be tried with NOWAIT. */
+  /** For a transfer of which the kernel need not be asked. */
   #startOnThread(slot: number): number {
     this.#noteAccepted();
     this.#goOnOnThread(slot, 0);
@@ -517,9 +515,9 @@ export class Pipeline {
     }
   }
 
-  /** To be told with the next completions, in a later turn. */
+  /** The caller is told in a later turn. */
   #settleLater(slot: number, result: number): void {
-    // A synchronous read runs no code of the caller, and waits for just this.
+    // A synchronous read waits for just this, and runs no code of the caller.
     if (this.#slots.handlerOf(slot) instanceof SynchronousRead) this.#settle(slot, result);
     else {
       this.#early.push({ slot, result });
@@ -527,7 +525,7 @@ export class Pipeline {
     }
   }
 
-  /** PIPE-5: reaps for a synchronous caller. Its own completion is told at once, the others later. */
+  /** Reaps for a synchronous caller: its own result comes at once, the others are told later (PIPE-5). */
   #reapAside(): void {
     if (this.#inFlight === 0) return;
     const aside = (this.#aside ??= new Completions(this.#completions.capacity));
@@ -536,7 +534,7 @@ export class Pipeline {
   }
 }
 
-/** Who waits in `readSync`. */
+/** The caller that waits in `readSync`. */
 class SynchronousRead implements CompletionHandler {
   result: number | null = null;
 

@@ -1,9 +1,9 @@
 /**
- * Memory that is there before it is needed: the first touch of a page takes the thread as long as zeroing it does, and in a
- * virtual machine ten times as long. Here a thread of libuv's pool touches it.
+ * Touches memory before it is needed. The first touch of a page has the kernel zero it, which takes ten times as long in
+ * a virtual machine; here a thread of libuv's pool waits for that.
  *
- * It is a wish. Where there is no FFI, no Linux or an older one, the memory is what it was. Its content never changes, and
- * a range that is unmapped meanwhile is refused by the kernel.
+ * Best effort: without an FFI, or on another system or an older Linux, nothing happens. The content never changes. The
+ * kernel refuses a range that was unmapped meanwhile.
  */
 import { alignDown, alignUp } from '@aiokv/core';
 import { foreignInterface } from './ffi/load.ts';
@@ -11,10 +11,10 @@ import type { ForeignInterface, NativeFunctionAsync } from './ffi/port.ts';
 
 /** madvise(2), since Linux 5.14. */
 const MADV_POPULATE_WRITE = 23;
-/** The largest pages that x64 and arm64 have as their smallest. */
+/** The largest base page of x64 and arm64. */
 const PAGE_BYTES = 64 * 1024;
 
-/** Bound when it is needed first: workers that only use queues do without. */
+/** Bound when first needed, since workers that only use queues never call it. */
 const bound = new WeakMap<ForeignInterface, NativeFunctionAsync>();
 
 function madviseOf(ffi: ForeignInterface): NativeFunctionAsync {
@@ -24,10 +24,10 @@ function madviseOf(ffi: ForeignInterface): NativeFunctionAsync {
 }
 
 /**
- * Has a range of the memory touched on a thread. Settles when that is done; whoever is faster touches it himself.
+ * Touches a range of the memory on a thread, and settles when that is done. The memory can be used meanwhile.
  *
- * @param memory is held until then
- * @throws AiokvTypeError ERR_AIOKV_INVALID_OPTION when AIOKV_FFI names an interface that there is not
+ * @param memory is kept alive until then
+ * @throws AiokvTypeError ERR_AIOKV_INVALID_OPTION when AIOKV_FFI names no interface
  */
 export async function prefault(memory: ArrayBuffer, fromByte: number, lengthBytes: number): Promise<void> {
   const ffi = process.platform === 'linux' ? foreignInterface() : undefined;

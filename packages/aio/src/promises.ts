@@ -1,6 +1,6 @@
 /**
- * The promises of requests without a signal or a deadline: two functions for each slot, in arrays, and nothing else
- * that is made for a request. abort.ts has those that may end early.
+ * The promises of requests without a signal or a deadline. Their functions stand in arrays, by slot, so that nothing but
+ * the promise is allocated for a request. abort.ts has the requests that may end early.
  */
 import { assert } from '@aiokv/core';
 import type { Opcode } from './engine.ts';
@@ -14,7 +14,7 @@ export class PromiseSettler implements CompletionHandler {
   readonly #reject: (((reason: Error) => void) | null)[];
   readonly #opcode: Uint8Array;
   readonly #files: (DirectFile | null)[];
-  /** Whose promise is being made. */
+  /** The slot whose promise is being made. */
   #slot = 0;
 
   constructor(slots: number) {
@@ -44,7 +44,7 @@ export class PromiseSettler implements CompletionHandler {
     this.#files[slot] = file;
   }
 
-  /** One executor for all promises: a closure for each would cost more than the rest of the request. */
+  /** One executor for all promises. A closure for each would cost more than the rest of the request. */
   readonly #capture = (resolve: (value: number) => void, reject: (reason: Error) => void): void => {
     this.#resolve[this.#slot] = resolve;
     this.#reject[this.#slot] = reject;

@@ -1,6 +1,6 @@
 /**
- * What `qualify.ts` measures with: a context of its own, 16 requests with a buffer each, and a clock around
- * `io_submit`. At most one batch is in flight, and it is waited for on this thread.
+ * The measuring device of `qualify.ts`: its own context, 16 requests with a buffer each, and a clock around `io_submit`.
+ * At most one batch is in flight, and this thread waits for it.
  *
  * BENCH-1. The buffers are held until the context is destroyed: after a failure, requests may still be in flight.
  */
@@ -22,7 +22,7 @@ const { EINTR } = constants.errno;
 export const DEPTH = 16;
 const ANSWER_SECONDS = 10;
 
-/** Zeros would not do: there are devices that keep none. */
+/** Not zeros: some devices do not store them. */
 export function randomBuffer(lengthBytes: number): AlignedBuffer {
   const buffer = allocateAligned(lengthBytes);
   randomFillSync(buffer.bytes);
@@ -45,7 +45,7 @@ export class Bench {
   readonly #iocbs: IocbArray;
   readonly #events: EventArray;
   readonly #buffers: AlignedBuffer[];
-  /** `struct timespec`: none, and the longest that is waited for an answer. */
+  /** `struct timespec`, twice: no wait, and the longest wait for an answer. */
   readonly #timeouts = new BigInt64Array([0n, 0n, BigInt(ANSWER_SECONDS), 0n]);
   readonly #timeoutsAddress: number;
 
@@ -73,7 +73,7 @@ export class Bench {
   }
 
   /**
-   * Sends the first `count` requests down in one call and waits for all of them.
+   * Submits the first `count` requests in one call and waits for all of them.
    *
    * @throws SystemCallError when one of them fails
    */
@@ -89,7 +89,7 @@ export class Bench {
     return { submitMs: returnedMs - startMs, totalMs: nowMs() - startMs, doneAtReturn };
   }
 
-  /** Sends request 0 with RWF_NOWAIT and returns its result, whether by the call or by its completion. */
+  /** Submits request 0 with RWF_NOWAIT; returns its result, from the call or from the completion. */
   runNowait(): number {
     this.#iocbs.setRwFlags(0, RwFlag.nowait);
     const accepted = this.#calls.ioSubmit(this.#context, 1, this.#iocbs.pointersAddress);
@@ -122,7 +122,7 @@ export class Bench {
     if (count === 0 && min > 0) {
       throw new AiokvError(
         'ERR_AIOKV_IO',
-        `the device has not answered for ${ANSWER_SECONDS} s: look at the kernel's log`,
+        `the device has not answered for ${ANSWER_SECONDS} s: look at the kernel's log (dmesg)`,
       );
     }
     return count;

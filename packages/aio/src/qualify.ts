@@ -1,6 +1,6 @@
 /**
- * What a directory can do for Linux AIO, found out by doing it: requests of 4 KiB to a temporary file there,
- * through the raw layer, with a clock around `io_submit`.
+ * Measures what a directory can do for Linux AIO: requests of 4 KiB to a temporary file in it, through the raw layer, with
+ * a clock around `io_submit`.
  *
  * ```
  *   the file:   │ written       │ preallocated  │ hole          │ append ──►
@@ -8,9 +8,9 @@
  *   requests:     overwrite, read, fdatasync
  * ```
  *
- * Whether a kind of request blocks: 16 of them go down in one `io_submit`, and right after it returns the
- * completions are counted. The last request was sent a few microseconds before; if it, too, has completed, the
- * call has waited for it (QUALIFY-1). A call that waits for all but the last is found by its duration: it takes a good
+ * Whether a kind of request blocks: one `io_submit` sends 16 of them, and the completions are counted right after it
+ * returns. The last request was sent a few microseconds before. If it has completed, too, the call has waited for it
+ * (QUALIFY-1). A call that waits for all but the last is found by its duration: it takes a good
  * part of what as many requests one after another take (QUALIFY-2). The share of the call in the whole is reported and
  * not judged: on a fast device it is large without any waiting, for preparing 16 requests takes longer than they
  * do. Offsets are shuffled, except of appends, for the kernel would merge neighbours into one request.
@@ -19,8 +19,7 @@
  * QUALIFY-2. The median request spent more in `io_submit` than half of the time that one request alone takes, and
  *     more than processing can account for (`PROCESSING_US`).
  *
- * It blocks the thread while it measures, a batch at a time: that is what it measures. It decides nothing for
- * anybody; queues do not look at what it found.
+ * It blocks the thread for each batch, since that is what it measures. Queues do not use what it finds.
  */
 import { randomBytes } from 'node:crypto';
 import { ftruncate, promises as fs } from 'node:fs';
@@ -49,7 +48,7 @@ import type { Alignment, DirectFile, Platform } from './platform.ts';
 import { Bench, DEPTH, randomBuffer } from './qualify-bench.ts';
 import { IocbCommand } from './raw/iocb.ts';
 
-/** In the order in which they are measured: each leaves the file as the next wants it. */
+/** In the order of measurement: each leaves the file as the next one needs it. */
 export const REQUEST_KINDS = ['read', 'overwrite', 'preallocated', 'hole', 'append'] as const;
 export type RequestKind = (typeof REQUEST_KINDS)[number];
 export const NOWAIT_KINDS = ['read', 'overwrite', 'hole', 'append'] as const;
@@ -82,19 +81,19 @@ export interface QualificationFigures {
   /** The length of every request: 4 KiB, or `alignment.write` where that is more. */
   readonly requestBytes: number;
   readonly requests: Readonly<Record<RequestKind, RequestFigures>>;
-  /** What becomes of a request with RWF_NOWAIT. */
+  /** How a request with RWF_NOWAIT ends. */
   readonly nowait: Readonly<Record<NowaitKind, NowaitOutcome>>;
   /** A write of one block and the `fdatasync` after it. */
   readonly flush: { readonly rounds: number; readonly medianMs: number; readonly maxMs: number };
 }
 
-/** `'unsuitable'`: Linux AIO gains nothing there. `'usable'`: it does, with what `advice` says kept in mind. */
+/** `'unsuitable'`: Linux AIO gains nothing there. `'usable'`: it does, if `advice` is followed. */
 export type Verdict = 'good' | 'usable' | 'unsuitable';
 
 export interface Qualification {
   readonly directory: string;
   readonly verdict: Verdict;
-  /** What to do about what was found, in sentences; the reason first when the directory is unsuitable. */
+  /** What to do, in sentences. When the directory is unsuitable, the reason comes first. */
   readonly advice: readonly string[];
   /** Null where there is no O_DIRECT: nothing was measured then. */
   readonly figures: QualificationFigures | null;
@@ -111,15 +110,15 @@ const setSize = promisify(ftruncate);
 const { EAGAIN, EINVAL, ENOSPC, EOPNOTSUPP } = constants.errno;
 /** Of the requests of a region, every fourth is for depth 1. */
 const LEAST_REQUESTS = 4 * DEPTH;
-/** For one kind at one depth; ten of them, the flushes and the making of the file stay below some 5 s. */
+/** For one kind at one depth. Ten of these, the flushes and the making of the file take some 5 s at most. */
 const BUDGET_MS = 300;
 const FLUSH_ROUNDS = 20;
 const FLUSH_BUDGET_MS = 1000;
 const NOWAIT_ATTEMPTS = 3;
-/** What the slowest machines that we know spend on submitting a request that does not wait; others 2 to 5. */
+/** The slowest known machines need so long to submit a request that does not wait; others 2 to 5. */
 const PROCESSING_US = 20;
 const SLOW_FLUSH_MS = 20;
-/** Fewer times the requests at depth 16 than at depth 1: depth gains nothing. */
+/** If depth 16 brings fewer times the requests of depth 1, depth gains nothing. */
 const LEAST_GAIN = 1.5;
 
 const qualifyShape = {
@@ -131,8 +130,8 @@ const qualifyShape = {
  * Measures a directory with a temporary file in it, in at most some 5 seconds. The name of the file is removed
  * before anything is measured.
  *
- * The thread is blocked for as long as a batch of 16 requests or a flush takes, again and again, with turns of
- * the loop in between: qualify before serving, not while.
+ * It blocks the thread for each batch of 16 requests and each flush, with turns of the loop in between. So qualify a
+ * directory before a server starts, not while it runs.
  *
  * @throws Node's own error when no file can be made there (ENOENT, EACCES, …)
  * @throws AiokvError ERR_AIOKV_NO_CONTEXT, ERR_AIOKV_FFI_UNAVAILABLE, ERR_AIOKV_ENGINE_UNAVAILABLE;
@@ -252,7 +251,7 @@ async function measure(ffi: ForeignInterface, file: DirectFile, sizeBytes: numbe
       append: await measureKind('append', pwrite, 3),
     };
     const flush = await measureFlush(bench);
-    // What was measured has filled the holes and grown the file: these are the next of both.
+    // The measurement has filled the hole and grown the file, so it needs another hole and another end.
     const endBytes = alignUp(await file.sizeBytes(), requestBytes);
     await setSize(file.handle, endBytes + regionBytes);
     const nowait = {
@@ -267,7 +266,7 @@ async function measure(ffi: ForeignInterface, file: DirectFile, sizeBytes: numbe
   }
 }
 
-/** The drawing above: written, preallocated, a hole, and the end. */
+/** Makes the file of the drawing above. */
 async function makeRegions(file: DirectFile, regionBytes: number, stepBytes: number): Promise<void> {
   const buffer = randomBuffer(stepBytes);
   for (let offset = 0; offset < regionBytes; offset += stepBytes) {
@@ -376,7 +375,7 @@ async function measureFlush(bench: Bench): Promise<QualificationFigures['flush']
   return { rounds: roundsMs.length, medianMs: median(roundsMs), maxMs: Math.max(...roundsMs) };
 }
 
-/** More than one attempt: a lock that someone holds for a moment is an EAGAIN, too. */
+/** Tries more than once, since a lock that is held for a moment gives EAGAIN, too. */
 function tryNowait(bench: Bench, command: IocbCommand, offset: number): NowaitOutcome {
   for (let attempt = 0; attempt < NOWAIT_ATTEMPTS; attempt++) {
     bench.prepare(0, command, offset);

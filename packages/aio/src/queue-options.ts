@@ -1,12 +1,12 @@
 /**
- * The options of a queue, with their units and defaults, and what is made of them.
+ * The options of a queue, with their units and defaults, and their checks.
  */
 import { boolean, instance, integer, oneOf, refuseUnknown, resolveOptions } from '@aiokv/core';
 import type { OptionRule, OptionShape } from '@aiokv/core';
 import type { EngineName, UringOptions } from './engine.ts';
 
 /**
- * When completions are handed out, in the terms of `io_getevents`; docs/performance.md has the measured effect.
+ * When completions are handed out, in terms of `io_getevents`; docs/performance.md has the effect, measured.
  *
  * `'latency'`: as soon as there is one, which is `{ minComplete: 1, maxComplete: 128, timeoutMs: 0 }`.
  * `'throughput'`: several at a time, which saves wake-ups and calls and costs latency:
@@ -15,18 +15,18 @@ import type { EngineName, UringOptions } from './engine.ts';
 export type QueuePolicy = 'latency' | 'throughput' | CompletionPolicy;
 
 export interface CompletionPolicy {
-  /** `min_nr`: how many completions the loop waits for, once one has woken it. */
+  /** `min_nr`: once a completion has woken the loop, it waits for so many. */
   readonly minComplete: number;
-  /** `nr`: how many are handed out in one turn of the loop, before timers get their chance. */
+  /** `nr`: so many are handed out in one turn of the loop, before timers run. */
   readonly maxComplete: number;
-  /** How long it waits for them at most, in milliseconds, 0 to 2; the event loop stands still meanwhile. */
+  /** The longest wait for them, in milliseconds, 0 to 2. It blocks the event loop. */
   readonly timeoutMs: number;
 }
 
 export interface QueueOptions {
   /** Most requests in flight at once; 1 to 4096, default 128. */
   depth: number;
-  /** Most requests accepted beyond those in flight before callers have to wait; 0 to 2^20, default 1024. */
+  /** Most requests accepted beyond those in flight; then callers wait. 0 to 2^20, default 1024. */
   maxWaiting: number;
   /** Fewest requests worth a system call before the end of the turn; 1 to 4096, default 6. */
   batchMin: number;
@@ -37,11 +37,11 @@ export interface QueueOptions {
   spinTurns: number;
   /** What carries the requests; default: the platform's own, on Linux `'libaio'`. `'auto'`: the first that works. */
   engine: EngineName | 'auto' | undefined;
-  /** A kernel context for this queue alone, and not the one that the thread's queues share; default false. */
+  /** A kernel context for this queue alone, instead of the one that the queues of a thread share; default false. */
   ownContext: boolean;
   /**
-   * Transfers that would block the event loop are carried out by a thread; default false. Each asks the kernel
-   * with RWF_NOWAIT first.
+   * A thread carries out transfers that would block the event loop; default false. Each asks the kernel with RWF_NOWAIT
+   * first.
    */
   neverBlock: boolean;
   /** When completions are handed out; default `'latency'`. */
@@ -58,7 +58,7 @@ const POLICIES = {
   latency: { minComplete: 1, maxComplete: 128, timeoutMs: 0 },
   throughput: { minComplete: 16, maxComplete: 128, timeoutMs: 0.2 },
 } as const;
-/** No option may hold the event loop for longer. */
+/** No policy may block the event loop for longer. */
 const LONGEST_WAIT_MS = 2;
 
 const shape = {
@@ -89,7 +89,7 @@ type ResolvedUringOptions = { [Name in keyof UringOptions]-?: UringOptions[Name]
 const list = (expected: string): OptionRule<undefined> =>
   instance(`an array of ${expected}`, undefined, (value) => Array.isArray(value));
 
-/** Left out, an option is the engine's own default. */
+/** An option that is left out has the engine's own default. */
 const uringShape = {
   sqpoll: { ...boolean(false), fallback: undefined },
   sqpollIdleMs: { ...integer(0, 0x7fff_ffff, 0), fallback: undefined },

@@ -1,13 +1,14 @@
 /**
- * The queue that callers see: reads, writes and flushes with promises, with a handler, or waiting for one. What
- * it accepts goes through a pipeline (pipeline.ts, with the drawing and what always holds).
+ * The queue that callers see: reads, writes and flushes, with promises, with a handler, or blocking. Accepted requests go
+ * through a pipeline; pipeline.ts has the drawing.
  *
  * QUEUE-1. Bad arguments are refused before anything is accepted.
- * QUEUE-2. A request that cannot have a slot waits, in order, in the promise form, and is refused in the handler form.
+ * QUEUE-2. When no slot is free, the promise form waits in the order of the calls, and the handler form is refused. The
+ *     handler form does not wait behind the promise form.
  * QUEUE-3. A promise settles when the buffer is the caller's again, and not before.
  *
- * Unless asked to, it never retries, splits or continues a transfer: a short result is the caller's to judge.
- * docs/performance.md has what each of these choices costs and how it was measured.
+ * It never retries, splits or continues a transfer unless asked to: a caller must judge a short result.
+ * docs/performance.md has the cost of each choice and how it was measured.
  */
 import { AiokvError, AiokvRangeError, alignDown, assert, nowMs } from '@aiokv/core';
 import { WatchedRequest, checkEarlyEnd } from './abort.ts';
@@ -47,7 +48,7 @@ import type { SlotWaiter } from './slot-waiters.ts';
 import type { CompletionHandler } from './slots.ts';
 import type { QueueStatistics } from './statistics.ts';
 
-/** One request of the promise form, until it has a slot. */
+/** What a request of the promise form asks for, until it has a slot. */
 interface Asked {
   readonly opcode: Opcode;
   readonly file: DirectFile | null;
@@ -64,17 +65,17 @@ interface Asked {
 export class Queue {
   /** Most requests in flight at once. */
   readonly depth: number;
-  /** What carries the requests, and why it is this engine. */
+  /** What carries the requests, and why this engine was chosen. */
   readonly engine: { readonly name: EngineName; readonly reason: string };
   readonly #pipeline: Pipeline;
   readonly #promises: PromiseSettler;
-  /** Whether the user is to be told when a file is one that this engine blocks on. */
+  /** Whether to warn about a file on which this engine blocks. */
   #warnsOfBuffered: boolean;
   #closing: Promise<void> | null = null;
 
   /**
    * @throws AiokvTypeError ERR_AIOKV_INVALID_OPTION
-   * @throws AiokvError ERR_AIOKV_NO_CONTEXT when the kernel has no more contexts to give,
+   * @throws AiokvError ERR_AIOKV_NO_CONTEXT when the kernel has no context left,
    *   ERR_AIOKV_ENGINE_UNAVAILABLE when the engine that was asked for does not work here
    */
   constructor(platform: Platform, options?: Partial<QueueOptions>) {
@@ -94,8 +95,8 @@ export class Queue {
   }
 
   /**
-   * How many requests the queue takes now without making anyone wait. So many calls of the handler form in this step
-   * are not refused for want of room.
+   * How many requests the queue takes now without making anyone wait. So many calls of the handler form, made at once,
+   * are not refused.
    */
   get room(): number {
     return this.#pipeline.room;
@@ -109,7 +110,7 @@ export class Queue {
   /**
    * Reads into `buffer`, which belongs to the queue until the promise settles.
    *
-   * @returns bytes read: fewer than asked for at the end of the file, 0 behind it
+   * @returns bytes read: fewer than asked for at the end of the file, 0 past it
    * @throws AiokvRangeError ERR_AIOKV_ALIGNMENT, ERR_AIOKV_INVALID_ARGUMENT; AiokvError ERR_AIOKV_CLOSED,
    *   ERR_AIOKV_UNSUPPORTED; AbortedError ERR_AIOKV_ABORTED, ERR_AIOKV_DEADLINE; SystemCallError
    */
@@ -118,8 +119,7 @@ export class Queue {
   }
 
   /**
-   * Writes from `buffer`, which belongs to the queue until the promise settles and must not change
-   * meanwhile.
+   * Writes from `buffer`, which belongs to the queue until the promise settles. It must not change meanwhile.
    *
    * @returns bytes written
    * @throws as `read`
@@ -129,7 +129,7 @@ export class Queue {
   }
 
   /**
-   * Reads into whole buffers, one behind the other, with one request.
+   * Reads into whole buffers, one after another, with one request.
    *
    * @returns bytes read, all buffers together
    * @throws as `read`
@@ -143,13 +143,13 @@ export class Queue {
     return this.#vector(Opcode.writev, file, buffers, options);
   }
 
-  /** Makes data and metadata of the writes that have completed before this call durable. */
+  /** Makes the writes that completed before this call durable, data and metadata. */
   async fsync(file: DirectFile, options: EarlyEnd = {}): Promise<void> {
     checkFlushOptions('fsync', options);
     await this.#flush(Opcode.fsync, file, options);
   }
 
-  /** Makes the writes that have completed before this call durable. */
+  /** Makes the writes that completed before this call durable. */
   async fdatasync(file: DirectFile, options: EarlyEnd = {}): Promise<void> {
     checkFlushOptions('fdatasync', options);
     await this.#flush(Opcode.fdatasync, file, options);
@@ -159,7 +159,7 @@ export class Queue {
    * Waits until a descriptor (a socket, a pipe, an eventfd) is ready.
    *
    * @returns the events that are there, as `poll(2)` has them
-   * @throws AiokvError ERR_AIOKV_UNSUPPORTED by an engine without polls; AbortedError; SystemCallError, with
+   * @throws AiokvError ERR_AIOKV_UNSUPPORTED when the engine has no polls; AbortedError; SystemCallError, with
    *   ECANCELED when the queue was closed meanwhile
    */
   async poll(descriptor: number, options: PollOptions = {}): Promise<number> {
@@ -172,9 +172,9 @@ export class Queue {
   }
 
   /**
-   * The form without a promise, for callers that batch.
+   * The form without a promise, for callers with many requests.
    *
-   * @param handler told in a later turn of the loop, with `token` and the bytes read or a negative error number
+   * @param handler called in a later turn of the loop, with `token` and the bytes read or a negative error number
    * @param token a 32-bit integer
    * @param flags bits of `RequestFlag`
    * @param priority the result of `ioPriority`, or 0
@@ -257,7 +257,7 @@ export class Queue {
     return this.#pipeline.acceptVector(Opcode.writev, file, buffers, fileOffset, handler, token, flags, priority) >= 0;
   }
 
-  /** As `submitRead`, for a flush of data and metadata of the writes that have completed. */
+  /** As `submitRead`, for an `fsync`: of the writes that completed before this call. */
   submitFsync(file: DirectFile, handler: CompletionHandler, token: number): boolean {
     this.#checkOpen();
     checkHandler(handler);
@@ -265,7 +265,7 @@ export class Queue {
     return this.#pipeline.accept(Opcode.fsync, file, null, 0, 0, 0, handler, token, 0, 0) >= 0;
   }
 
-  /** As `submitRead`, for a flush of the writes that have completed. */
+  /** As `submitRead`, for an `fdatasync`: of the writes that completed before this call. */
   submitFdatasync(file: DirectFile, handler: CompletionHandler, token: number): boolean {
     this.#checkOpen();
     checkHandler(handler);
@@ -282,12 +282,12 @@ export class Queue {
   }
 
   /**
-   * Blocks the thread until `min` requests have completed, as `io_getevents` does, and tells their handlers, `max` at
-   * most, from inside this call; promises settle after it. What waits to be submitted goes down first.
+   * Submits what waits, then blocks the thread until `min` requests have completed, as `io_getevents` does. It calls the
+   * handlers of at most `max` of them from inside this call; promises settle after it.
    *
    * @returns how many were told: fewer than `min` when the time was up, or nothing more is in flight
-   * @throws AiokvRangeError ERR_AIOKV_INVALID_ARGUMENT; AiokvError ERR_AIOKV_UNSUPPORTED by an engine that cannot
-   *   be waited for, or inside a handler
+   * @throws AiokvRangeError ERR_AIOKV_INVALID_ARGUMENT; AiokvError ERR_AIOKV_UNSUPPORTED when the engine
+   *   cannot be waited for, or inside a handler or a subscriber; ERR_AIOKV_CLOSED
    */
   getEvents(options: GetEventsOptions = {}): number {
     checkGetEventsOptions(options);
@@ -307,8 +307,8 @@ export class Queue {
   }
 
   /**
-   * Reads and blocks the thread until it is done. Completions of other requests met meanwhile are
-   * told in the next turn of the loop, never from inside this call.
+   * Reads, and blocks the thread until the read is done. Callers of other requests are told in the next turn of the loop,
+   * never from inside this call.
    *
    * @returns bytes read
    * @throws as `read`, and AiokvError ERR_AIOKV_QUEUE_FULL when no slot is free
@@ -321,12 +321,13 @@ export class Queue {
     const length = options.length ?? buffer.byteLength - bufferOffset;
     checkTransfer(file, buffer, bufferOffset, length, offset);
     const result = this.#pipeline.readSync(file, buffer, bufferOffset, length, offset);
-    if (result === null) throw new AiokvError('ERR_AIOKV_QUEUE_FULL', 'the queue is full: wait for a completion');
+    if (result === null)
+      throw new AiokvError('ERR_AIOKV_QUEUE_FULL', 'the queue is full: wait for a completion, or raise maxWaiting');
     if (result < 0) throw requestError('read', result, file);
     return result;
   }
 
-  /** Settles everything that was accepted, then gives the engine back; polls are cancelled. Idempotent. */
+  /** Settles every request that was made before, cancels polls, then closes the engine. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -341,7 +342,7 @@ export class Queue {
     return { queue: this.#pipeline.number, engine: this.engine.name, reason: this.engine.reason, depth: this.depth };
   }
 
-  /** Without early ends and continuation, which most have not, this allocates the promise and nothing else. */
+  /** Allocates nothing but the promise, unless the request has a signal, a deadline or `onShort: 'continue'`. */
   #transfer(opcode: Opcode, file: DirectFile, buffer: AlignedBuffer, options: TransferOptions): Promise<number> {
     let lengthBytes: number;
     let flags: number;
@@ -414,7 +415,7 @@ export class Queue {
     return this.#promised({ ...NO_TRANSFER, opcode, file }, options);
   }
 
-  /** Transfers what a short result has left, until there is nothing more. */
+  /** Goes on after a short result until all is transferred or the file ends. */
   async #continued(asked: Asked, options: TransferOptions): Promise<number> {
     const { opcode, file, lengthBytes } = asked;
     const untilMs = nowMs() + (options.deadlineMs ?? Infinity);
@@ -429,7 +430,7 @@ export class Queue {
       const count = await this.#promised(rest, { ...options, deadlineMs });
       const end = done + count;
       const next = alignDown(end, file?.alignment.offset ?? 1);
-      // A read that ends inside a block has met the end of the file; a write there is begun at that block again.
+      // A read that ends inside a block has met the end of the file. A write begins that block again.
       if (end >= lengthBytes || next === done || (opcode === Opcode.read && next !== end)) return end;
       done = next;
     }
@@ -448,7 +449,7 @@ export class Queue {
     return request.promise;
   }
 
-  /** Gives a request of the promise form the slot that is free for it. */
+  /** Gives a request of the promise form a free slot. */
   readonly #start = (request: PromisedRequest): void => {
     const { asked, resolve, reject } = request;
     try {

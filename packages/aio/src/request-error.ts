@@ -1,6 +1,5 @@
 /**
- * The error of a request that the kernel refused or could not carry out: Node's shape (`code`, `errno`, `syscall`), with
- * the file it was about and what to do about it.
+ * The errors of requests that failed: Node's shape (`code`, `errno`, `syscall`), the file, and what to do.
  */
 import { constants } from 'node:os';
 import { AiokvError, SystemCallError } from '@aiokv/core';
@@ -19,7 +18,7 @@ export const SYSCALL_NAMES = {
 
 const { EAGAIN, EBADF, EDQUOT, EFBIG, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EROFS } = constants.errno;
 
-/** What to do about an error, where there is something to do. */
+/** What to do, by error number. */
 const REMEDIES: ReadonlyMap<number, string> = new Map([
   [EAGAIN, 'the kernel is short of memory for requests: try again later, or use fewer requests in flight'],
   [EBADF, 'the file is closed, or was not opened for this'],
@@ -33,12 +32,12 @@ const REMEDIES: ReadonlyMap<number, string> = new Map([
   [EROFS, 'the file system is mounted read-only: open the file with readOnly: true, or mount it for writing'],
 ]);
 
-/** What to do about an error number of either sign; empty where nothing is known. */
+/** What to do about an error number, of either sign; empty where there is no advice. */
 export function remedyOf(errno: number): string {
   return REMEDIES.get(Math.abs(errno)) ?? '';
 }
 
-/** The error of a system call about a thing that has a name, with the remedy. */
+/** The error of a system call on a named thing, with the remedy. */
 export function systemCallError(syscall: string, errno: number, name: string, cause?: unknown): SystemCallError {
   const detail = [name, remedyOf(errno)].filter((part) => part !== '').join(': ');
   return new SystemCallError(syscall, errno, detail, cause === undefined ? {} : { cause });

@@ -1,13 +1,13 @@
 /**
- * The options of requests, with units and defaults, and the check of their names. They come with each request, so that
- * nothing is allocated for them when all is well.
+ * The options of requests, with units and defaults, and the check of their names. They come with every request, so the
+ * check allocates nothing when all is well.
  */
 import { AiokvTypeError, refuseUnknown } from '@aiokv/core';
 import type { EarlyEnd } from './abort.ts';
 import { RequestFlag } from './engine.ts';
 
 export interface RequestOptions extends EarlyEnd {
-  /** Complete with EAGAIN where the request would block the submitting call; default false. */
+  /** Complete with EAGAIN instead of blocking the submitting call; default false. */
   readonly nowait?: boolean;
   /** The result of `ioPriority`; default: that of the process. */
   readonly priority?: number;
@@ -23,8 +23,8 @@ export interface TransferOptions extends RequestOptions {
   /** Where in the buffer; default 0. A multiple of the file's memory alignment. */
   readonly bufferOffset?: number;
   /**
-   * `'report'`: a short result is returned as it is; the default. `'continue'`: the rest is transferred until the
-   * length is reached, or the end of the file.
+   * `'report'`: a short result is returned as it is; the default. `'continue'`: the transfer goes on until all is done, or
+   * the file ends.
    */
   readonly onShort?: 'report' | 'continue';
 }
@@ -35,16 +35,16 @@ export interface VectorOptions extends RequestOptions {
 }
 
 export interface PollOptions extends EarlyEnd {
-  /** What is waited for, as `poll(2)` has it; default POLLIN, 1. */
+  /** Events to wait for, as in `poll(2)`; default POLLIN, 1. */
   readonly events?: number;
 }
 
 export interface GetEventsOptions {
-  /** Completions to wait for; default 1. 0 only looks. */
+  /** Completions to wait for; default 1. With 0 it does not wait. */
   readonly min?: number;
-  /** Most completions to tell; default: the depth. */
+  /** Most completions to hand out; default: the depth. */
   readonly max?: number;
-  /** How long to wait, in milliseconds; default: without end. */
+  /** How long to wait, in milliseconds; default: no limit. */
   readonly timeoutMs?: number;
 }
 

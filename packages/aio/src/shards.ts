@@ -1,7 +1,6 @@
 /**
- * Several queues, each with a kernel context of its own, and the rule which of them a request takes: one lock
- * and one ring are then not shared by all that is in flight. Within one thread it helps little, for there is one
- * submitter; with a thread for each it is how the source document spreads load.
+ * Several queues, each with a kernel context of its own, and the rule that picks one for a request, so that requests do
+ * not all share one lock and one ring. It helps little within one thread, which is a single submitter.
  */
 import { AiokvRangeError, integer, oneOf, resolveOptions } from '@aiokv/core';
 import type { DirectFile, Platform } from './platform.ts';
@@ -10,9 +9,9 @@ import { resolveQueueOptions } from './queue-options.ts';
 import type { QueueOptions } from './queue-options.ts';
 
 export interface ShardOptions {
-  /** How many queues, each with a context of its own; 1 to 256, default 4. */
+  /** Number of queues, each with its own context; 1 to 256, default 4. */
   contexts: number;
-  /** `'range'`: by file and range of addresses, the default. `'file'`: all requests of a file take the same queue. */
+  /** `'range'`: by file and range of offsets, the default. `'file'`: all requests of a file take the same queue. */
   by: 'range' | 'file';
   /** Length of a range, in bytes; 4096 to 2^40, default 1 MiB. */
   rangeBytes: number;
@@ -29,7 +28,7 @@ export class Shards {
   readonly #by: ShardOptions['by'];
   readonly #rangeBytes: number;
 
-  /** @throws as the constructor of `Queue`; the queues that were opened before are closed then */
+  /** @throws as the constructor of `Queue`; queues that were opened before the failure are closed */
   constructor(platform: Platform, options?: Partial<ShardOptions>, queueOptions?: Partial<QueueOptions>) {
     const { contexts, by, rangeBytes } = resolveOptions<ShardOptions>('shards', shape, options);
     // Whatever is wrong with them is found before a queue is opened.
@@ -46,7 +45,7 @@ export class Shards {
     }
   }
 
-  /** The queue for a request that begins at `fileOffset`; the same for the same arguments, as long as the file is open. */
+  /** The queue for a request that begins at `fileOffset`: always the same one, as long as the file is open. */
   queueFor(file: DirectFile, fileOffset: number): Queue {
     if (!(fileOffset >= 0)) {
       throw new AiokvRangeError('ERR_AIOKV_INVALID_ARGUMENT', `a file offset is a number from 0, not ${fileOffset}`);

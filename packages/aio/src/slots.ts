@@ -13,10 +13,10 @@
 import { assert } from '@aiokv/core';
 import type { AlignedBuffer } from './buffers.ts';
 
-/** Whoever wants to hear of a completion. One object serves any number of requests. */
+/** Is told of completions. One object serves any number of requests. */
 export interface CompletionHandler {
   /**
-   * @param token what was handed in with the request
+   * @param token what came with the request
    * @param result bytes transferred, or a negative error number
    */
   complete(token: number, result: number): void;
@@ -54,7 +54,7 @@ export class SlotTable {
     return slot;
   }
 
-  /** Changes the token of an occupied slot; for handlers that use the slot number itself. */
+  /** Changes the token of an occupied slot, for handlers whose token is the slot number. */
   retoken(slot: number, token: number): void {
     this.#tokens[slot] = token;
   }
@@ -67,7 +67,7 @@ export class SlotTable {
     return this.#handlers[slot] ?? null;
   }
 
-  /** Frees an occupied slot and returns who is to be told. */
+  /** Frees an occupied slot and returns its handler. */
   release(slot: number): CompletionHandler {
     const handler = this.#handlers[slot];
     assert(handler !== null && handler !== undefined, 'a completion belongs to an occupied slot');

@@ -1,6 +1,6 @@
 /**
- * What a queue counts. Counting costs a few nanoseconds a request: time is read once for each batch that goes
- * down and once for each that comes back, and histograms are counters in typed arrays.
+ * What a queue counts. Counting costs a few nanoseconds a request: the clock is read once for each batch that is
+ * submitted and once for each that is reaped, and histograms are counters in typed arrays.
  *
  * ```
  *   bucket of a value v >= 4: 4 buckets for each power of two, so a bucket's bounds are within 25 % of each other
@@ -10,7 +10,7 @@
  */
 import { nowMs } from '@aiokv/core';
 
-/** A bucket of a histogram that holds something: values from `from` up to, not including, `below`. */
+/** A bucket of a histogram that is not empty: values from `from` up to, but not including, `below`. */
 export interface HistogramBucket {
   readonly from: number;
   readonly below: number;
@@ -55,7 +55,7 @@ export class Histogram {
     return { count, mean, max: this.#max, p50: this.#percentile(0.5), p99: this.#percentile(0.99), buckets };
   }
 
-  /** The upper end of the bucket in which that part of the values is reached, but not above the greatest of them. */
+  /** The upper end of the bucket that reaches this part of the values, but at most the greatest value. */
   #percentile(part: number): number {
     let seen = 0;
     for (let at = 0; at < BUCKETS; at++) {
@@ -79,11 +79,11 @@ function lowest(bucket: number): number {
   return (4 + ((bucket + 4) & 3)) * 2 ** (exponent - 2);
 }
 
-/** A moment of a queue. Counts are since the queue was made. */
+/** A snapshot of a queue. Counts begin when the queue was made. */
 export interface QueueStatistics {
   readonly accepted: number;
   readonly completed: number;
-  /** Taken back before they were submitted: aborted, or over their deadline. */
+  /** Taken back before they were submitted: aborted, or past their deadline. */
   readonly withdrawn: number;
   readonly inFlight: number;
   readonly waiting: number;
@@ -91,7 +91,7 @@ export interface QueueStatistics {
   readonly submitCalls: number;
   /** Calls that the engine answered with "again later". */
   readonly retries: number;
-  /** Requests that the kernel would have blocked on, and that a thread carried out (`neverBlock`). */
+  /** Requests that a thread carried out, because the kernel would have blocked (`neverBlock`). */
   readonly fallbacks: number;
   /** Times the loop looked for completions without having been woken. */
   readonly peeks: number;
@@ -103,7 +103,7 @@ export interface QueueStatistics {
   readonly latencyUs: HistogramSnapshot;
   /** Requests in flight, right after each `submit`. */
   readonly depths: HistogramSnapshot;
-  /** Requests in flight, averaged over the time during which there were any. */
+  /** Mean number of requests in flight, over the time with any in flight. */
   readonly meanInFlight: number;
 }
 
@@ -121,7 +121,7 @@ export class QueueCounters {
   readonly #latencyUs = new Histogram();
   readonly #depths = new Histogram();
   readonly #submittedMs: Float64Array;
-  /** Requests in flight times milliseconds, the milliseconds, and when both were last brought up to date. */
+  /** Requests in flight times milliseconds; the milliseconds; when both were last updated. */
   #area = 0;
   #busyMs = 0;
   #sinceMs = 0;
@@ -130,7 +130,7 @@ export class QueueCounters {
     this.#submittedMs = new Float64Array(slots);
   }
 
-  /** A batch went down: `count` slots of a ring, from `head`. */
+  /** A batch was submitted: `count` slots of a ring, from `head`. */
   noteSubmitted(ring: Uint32Array, head: number, count: number, inFlightBefore: number): void {
     const atMs = nowMs();
     for (let i = 0; i < count; i++) this.#submittedMs[ring[head + i] as number] = atMs;

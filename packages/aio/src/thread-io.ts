@@ -1,12 +1,10 @@
 /**
- * A transfer or a flush on a thread of libuv's pool: what the `threads` engine consists of, and where a
- * request goes that would have blocked the submitting call. It needs no foreign functions and works on any
- * system that Node runs on.
+ * Transfers and flushes on a thread of libuv's pool, for the `threads` engine and for requests that would block the
+ * submitting call. They need no foreign functions and work wherever Node runs.
  *
- * The functions take Node's own kind of callback, so that who makes many requests can make it once and use it
- * for all of them; `callbackOf` makes one.
+ * The functions take a callback of Node's kind, which a caller with many requests makes once with `callbackOf`.
  *
- * An offset below 0 means "where the descriptor stands" to Node and is refused by the callers of this.
+ * An offset below 0 means "the current position" to Node; callers refuse it.
  */
 import {
   fdatasync,
@@ -28,13 +26,13 @@ import { Opcode } from './engine.ts';
 
 const { EIO } = constants.errno;
 
-/** Told once, from the event loop: bytes transferred, or a negative error number. */
+/** Called once, from the event loop, with bytes transferred or a negative error number. */
 export type ThreadResult = (result: number) => void;
 
 /** What `node:fs` calls. */
 export type ThreadCallback = (error: NodeJS.ErrnoException | null, count?: number) => void;
 
-/** A callback that says what the kernel would have returned. */
+/** A callback that passes on what the kernel would have returned. */
 export function callbackOf(done: ThreadResult): ThreadCallback {
   return (error, count) => done(resultOf(error, count ?? 0));
 }
@@ -114,7 +112,7 @@ function resultNow(call: () => number): number {
   try {
     return call();
   } catch (error) {
-    // What is no failed system call is a mistake of ours and not a result.
+    // Anything but a failed system call is a defect of ours, not a result.
     if ((error as NodeJS.ErrnoException).errno === undefined) throw error;
     return resultOf(error as NodeJS.ErrnoException, 0);
   }
