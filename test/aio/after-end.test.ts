@@ -88,7 +88,7 @@ for (const [name, platform] of Object.entries(platforms)) {
     const file = await made.open(join(directory, 'data'), { create: true });
     await file.preallocate(0, BLOCK);
     await file.close();
-    const inherited = ['opened', 'requireOpen', 'giveName'];
+    const inherited = ['opened', 'requireOpen', 'giveName', 'explained'];
     t.deepEqual(
       namesOf(file).filter((each) => !(each in fileCalls) && !inherited.includes(each)),
       [],
