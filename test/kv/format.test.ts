@@ -20,9 +20,9 @@ import {
 import {
   MAX_VALUE_BYTES,
   encodeTable,
+  fragmentValueBytes,
   maxRecordBytes,
   maxValueBytes,
-  pieceValueBytes,
   readTable,
   tableBytes,
 } from '../../packages/kv/src/format/extent.ts';
@@ -90,47 +90,47 @@ test('record', (t) => {
   t.is(copyValue(target, 8).toString(), 'value!');
 });
 
-test('extent: a piece, and the put with the table', (t) => {
+test('extent: a fragment, and the put with the table', (t) => {
   const key = Buffer.from('key');
-  const piece = block(32);
-  encodeRecord(piece, 0, RecordKind.piece, FLAG_BATCH_CONTINUES, sequence(6), key, 3, Buffer.from('01234'));
-  t.is(golden('piece', piece.bytes), dump(piece.bytes));
-  t.true(isKnownRecord(piece.view, 0));
-  const pieces = [
-    { fileOffset: 2 ** 40 + 8, lengthBytes: 32, check: piece.view.getUint32(0, true) },
+  const fragment = block(32);
+  encodeRecord(fragment, 0, RecordKind.fragment, FLAG_BATCH_CONTINUES, sequence(6), key, 3, Buffer.from('01234'));
+  t.is(golden('fragment', fragment.bytes), dump(fragment.bytes));
+  t.true(isKnownRecord(fragment.view, 0));
+  const fragments = [
+    { fileOffset: 2 ** 40 + 8, lengthBytes: 32, check: fragment.view.getUint32(0, true) },
     { fileOffset: 2 ** 33, lengthBytes: 28, check: 0xffff_ffff },
   ];
-  const table = encodeTable({ valueBytes: 6, pieces });
+  const table = encodeTable({ valueBytes: 6, fragments });
   t.is(table.length, tableBytes(2));
   const put = block(80);
   encodeRecord(put, 0, RecordKind.put, FLAG_EXTENT, sequence(8), key, 3, table);
   t.is(golden('extent', put.bytes), dump(put.bytes));
   t.true(isKnownRecord(put.view, 0) && isExtent(put.view, 0));
-  t.deepEqual(readTable(put.view, 27, table.length, 3), { valueBytes: 6, pieces });
-  t.is(readTable(put.view, 27, table.length, 2), null, 'the pieces would be longer');
+  t.deepEqual(readTable(put.view, 27, table.length, 3), { valueBytes: 6, fragments });
+  t.is(readTable(put.view, 27, table.length, 2), null, 'the fragments would be longer');
   t.is(readTable(put.view, 27, table.length - 16, 3), null);
   t.is(readTable(put.view, 27, 8, 3), null);
   const wrong = block(32);
-  encodeRecord(wrong, 0, RecordKind.piece, FLAG_EXTENT, sequence(6), key, 3, Buffer.from('01234'));
+  encodeRecord(wrong, 0, RecordKind.fragment, FLAG_EXTENT, sequence(6), key, 3, Buffer.from('01234'));
   t.false(isKnownRecord(wrong.view, 0));
 });
 
-test('pieces fill segments, and their tables fit into records, in every geometry', (t) => {
+test('fragments fill segments, and their tables fit into records, in every geometry', (t) => {
   for (let segmentBytes = 64 * 1024; segmentBytes <= 32 * 1024 * 1024; segmentBytes *= 2) {
     for (const writeAlignment of [4096, 16_384]) {
       const geometry = { pageBytes: 4096, writeAlignment, segmentBytes, headerBytes: 262_144 };
       const longest = maxValueBytes(geometry);
       t.is(longest, MAX_VALUE_BYTES);
       for (const keyBytes of [0, 3, 4096]) {
-        const piece = pieceValueBytes(geometry, keyBytes);
-        const padded = paddedRecordBytes(keyBytes, piece);
+        const fragment = fragmentValueBytes(geometry, keyBytes);
+        const padded = paddedRecordBytes(keyBytes, fragment);
         t.true(padded <= maxRecordBytes(geometry));
         const frames = Math.floor((segmentBytes - writeAlignment) / (padded + FRAME_HEADER_BYTES));
         t.true(
           frames * (padded + FRAME_HEADER_BYTES) >
             (writeAlignment === 4096 ? 0.97 : 0.9) * (segmentBytes - 2 * writeAlignment),
         );
-        const table = tableBytes(Math.ceil(longest / piece));
+        const table = tableBytes(Math.ceil(longest / fragment));
         t.true(paddedRecordBytes(keyBytes, table) <= maxRecordBytes(geometry));
       }
     }

@@ -11,7 +11,7 @@ import { SimulatedDisk, linuxPlatform } from '@aiokv/aio';
 import type { Platform } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
 import type { Store, StoreOptions } from '@aiokv/kv';
-import { maxRecordBytes, pieceValueBytes } from '../../packages/kv/src/format/extent.ts';
+import { fragmentValueBytes, maxRecordBytes } from '../../packages/kv/src/format/extent.ts';
 import { encodeSuperblock, readSuperblock } from '../../packages/kv/src/format/superblock.ts';
 import { windowOf } from '../../packages/kv/src/format/frame.ts';
 import { GEOMETRY } from './crash/explorer.ts';
@@ -41,7 +41,7 @@ const places = {
 const LOG_GEOMETRY = { pageBytes: 4096, writeAlignment: 4096, segmentBytes: GEOMETRY.segmentBytes, headerBytes: 0 };
 /** The longest value that is one record, of a key of three bytes. */
 const ONE_RECORD = maxRecordBytes(LOG_GEOMETRY) - 24 - 3;
-const PIECE = pieceValueBytes(LOG_GEOMETRY, 3);
+const FRAGMENT = fragmentValueBytes(LOG_GEOMETRY, 3);
 
 /** Bytes of which no two parts are the same. */
 function bytesOf(seed: number, length: number): Buffer {
@@ -65,8 +65,8 @@ for (const [name, at] of Object.entries(places)) {
   test(`${name}: values of every length around those where something changes`, (t) =>
     at(async ({ open: openStore }) => {
       t.timeout(540_000);
-      const around = [ONE_RECORD, PIECE, 2 * PIECE, 3 * PIECE, 5 * PIECE, MIB];
-      const lengths = [...around.flatMap((length) => [-8, -1, 0, 1, 8].map((more) => length + more)), 20 * PIECE];
+      const around = [ONE_RECORD, FRAGMENT, 2 * FRAGMENT, 3 * FRAGMENT, 5 * FRAGMENT, MIB];
+      const lengths = [...around.flatMap((length) => [-8, -1, 0, 1, 8].map((more) => length + more)), 20 * FRAGMENT];
       const values = lengths.map((length, n) => bytesOf(n, length));
       const keys = lengths.map((_, n) => String(n + 100));
       let store = await openStore();
@@ -393,18 +393,18 @@ test('the bytes of a caller are copied before the call returns, also when it has
   await store.close();
 });
 
-test('a piece of another value, and a damaged one, fail their key alone', async (t) => {
+test('a fragment of another value, and a damaged one, fail their key alone', async (t) => {
   const disk = new SimulatedDisk({ seed: 5 });
   let store = await openOn(disk);
-  const [old, now] = [bytesOf(1, 3 * PIECE), bytesOf(2, 3 * PIECE)];
+  const [old, now] = [bytesOf(1, 3 * FRAGMENT), bytesOf(2, 3 * FRAGMENT)];
   await store.put('abc', old);
   await store.put('abc', now);
   await store.put('abd', old);
   await store.close();
   const bytes = Buffer.from(disk.bytesOf(PATH));
-  const recordOf = (value: Buffer, piece: number): number =>
-    bytes.indexOf(value.subarray(piece * PIECE, piece * PIECE + 64)) - 24 - 3;
-  const stale = bytes.subarray(recordOf(old, 1), recordOf(old, 1) + 24 + 3 + PIECE);
+  const recordOf = (value: Buffer, fragment: number): number =>
+    bytes.indexOf(value.subarray(fragment * FRAGMENT, fragment * FRAGMENT + 64)) - 24 - 3;
+  const stale = bytes.subarray(recordOf(old, 1), recordOf(old, 1) + 24 + 3 + FRAGMENT);
   for (const [at, put] of [
     [recordOf(now, 1), stale],
     [recordOf(now, 2) + 1000, Uint8Array.of((bytes[recordOf(now, 2) + 1000] as number) ^ 1)],
@@ -424,7 +424,7 @@ test('a piece of another value, and a damaged one, fail their key alone', async 
 test('many long values are read at once, and bad devices are met', async (t) => {
   const disk = new SimulatedDisk({ seed: 6 });
   const store = await openOn(disk, { queueDepth: 4 });
-  const values = Array.from({ length: 12 }, (_, n) => bytesOf(n, 100 * KIB + n * PIECE));
+  const values = Array.from({ length: 12 }, (_, n) => bytesOf(n, 100 * KIB + n * FRAGMENT));
   await Promise.all(values.map((value, n) => store.put(`${n}`, value)));
   const shorts = Array.from({ length: 30 }, (_, n) => store.put(`short${n}`, `${n}`));
   await Promise.all(shorts);

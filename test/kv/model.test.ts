@@ -22,7 +22,7 @@ const key = fc.oneof(
 const value = fc.oneof(
   { weight: 30, arbitrary: fc.string({ maxLength: 40 }) },
   { weight: 30, arbitrary: fc.integer({ min: 1, max: 9000 }).map((n) => 'v'.repeat(n)) },
-  // In pieces, or just not.
+  // In fragments, or just not.
   { weight: 1, arbitrary: fc.integer({ min: 61_000, max: 150_000 }).map((n) => 'w'.repeat(n)) },
 );
 const durability = fc.constantFrom('flushed', 'written', 'buffered');

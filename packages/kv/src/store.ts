@@ -43,7 +43,7 @@ import { WriteQueue } from './write/write-queue.ts';
 export interface StoreStatistics {
   /**
    * Sequence number of the latest write that reads see. Each write takes one, deletions counted, and one more for each
-   * piece of a value that is too long for one record.
+   * fragment of a value that is too long for one record.
    */
   readonly sequence: number;
   /** ... of which are in a checkpoint. */

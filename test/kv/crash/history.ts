@@ -12,7 +12,7 @@
 import { KIB } from '@aiokv/core';
 import type { Random } from '@aiokv/core';
 import type { BatchOperation, Durability, Store } from '@aiokv/kv';
-import { maxRecordBytes, pieceValueBytes } from '../../../packages/kv/src/format/extent.ts';
+import { fragmentValueBytes, maxRecordBytes } from '../../../packages/kv/src/format/extent.ts';
 import { paddedRecordBytes } from '../../../packages/kv/src/format/record.ts';
 
 export interface Group {
@@ -49,7 +49,7 @@ export const GEOMETRY = {
 const LOG_GEOMETRY = { pageBytes: 4096, writeAlignment: 4096, segmentBytes: GEOMETRY.segmentBytes, headerBytes: 0 };
 /** Of the groups, so many take more than the store admits in one step. */
 const LONG_CHANCE = 0.05;
-/** Values from here on may stand in pieces, of which no two are the same. */
+/** Values from here on may stand in fragments, of which no two are the same. */
 const LONG_VALUE_CHARACTERS = 56_000;
 const MARK_EVERY = 1000;
 
@@ -100,7 +100,7 @@ export class HistoryMaker {
     return { operations, durability: 'flushed' };
   }
 
-  /** A batch over several frames and segments, or values in pieces, or both. */
+  /** A batch over several frames and segments, or values in fragments, or both. */
   #longOperations(): BatchOperation[] {
     const random = this.#random;
     const put = (length: number): BatchOperation => ({
@@ -108,10 +108,10 @@ export class HistoryMaker {
       key: this.key(),
       value: longValue(this.#values++, length),
     });
-    const pieces = Array.from({ length: random.below(3) }, () => put(LONG_VALUE_CHARACTERS + random.below(100 * KIB)));
-    const rest = Array.from({ length: pieces.length === 0 ? 6 : random.below(3) }, () => put(random.below(20 * KIB)));
+    const long = Array.from({ length: random.below(3) }, () => put(LONG_VALUE_CHARACTERS + random.below(100 * KIB)));
+    const rest = Array.from({ length: long.length === 0 ? 6 : random.below(3) }, () => put(random.below(20 * KIB)));
     return random.shuffle([
-      ...pieces,
+      ...long,
       ...rest,
       ...(random.chance(0.3) ? [{ type: 'del' as const, key: this.key() }] : []),
     ]);
@@ -287,13 +287,13 @@ export class Ledger {
   }
 }
 
-/** One for each operation, and one for each piece of its value. */
+/** One for each operation, and one for each fragment of its value. */
 function recordsOf(operation: BatchOperation): number {
   if (operation.type === 'del') return 1;
   const keyBytes = Buffer.byteLength(operation.key as string);
   const valueBytes = Buffer.byteLength(operation.value as string);
   if (paddedRecordBytes(keyBytes, valueBytes) <= maxRecordBytes(LOG_GEOMETRY)) return 1;
-  return 1 + Math.ceil(valueBytes / pieceValueBytes(LOG_GEOMETRY, keyBytes));
+  return 1 + Math.ceil(valueBytes / fragmentValueBytes(LOG_GEOMETRY, keyBytes));
 }
 
 /** Every thousand characters say which value they are of, and where in it they stand. */

@@ -33,7 +33,7 @@ export interface Specimen {
   readonly superblocks: readonly Uint8Array[];
 }
 
-/** A store with two checkpoints, an index of several pages, batches, a value in pieces, deletions, and a log behind it. */
+/** A store with two checkpoints, an index of several pages, batches, a value in fragments, deletions, and a log behind it. */
 export async function makeSpecimen({ isClosed, seed = 3 }: { isClosed: boolean; seed?: number }): Promise<Specimen> {
   const disk = new SimulatedDisk({ seed });
   const store = await open('/store', { ...GEOMETRY, platform: disk });

@@ -3,7 +3,7 @@
  *
  * ```
  *   word 0                          word 1
- *   │ file offset / 8, low 32 bits │ 0 : 1 │ in pieces : 1 │ its high bits : 12 │ length of the record in bytes : 18 │
+ *   │ file offset / 8, low 32 bits │ 0 : 1 │ in fragments : 1 │ its high bits : 12 │ length of the record in bytes : 18 │
  *                                  │ 1 : 1 │ 0 : 31, a deletion; the rest is for what later versions may bring │
  * ```
  *
@@ -26,8 +26,8 @@ const LENGTH_MASK = 2 ** LENGTH_BITS - 1;
 /** Word 1 of a deletion, whose word 0 is 0. */
 export const DELETED = 0x8000_0000;
 const HIGH_MASK = 0xfff;
-/** Added to word 1 of a record whose value stands in pieces. */
-const IN_PIECES = 0x4000_0000;
+/** Added to word 1 of a record whose value stands in fragments. */
+const IN_FRAGMENTS = 0x4000_0000;
 
 /** The file offset of the record that an entry leads to. */
 export function fileOffsetOf(entry: EntryWords): number {
@@ -38,15 +38,15 @@ export function lengthOf(entry: EntryWords): number {
   return entry.word1 & LENGTH_MASK;
 }
 
-/** Whether the record says where the pieces of its value are. */
-export function isInPieces(entry: EntryWords): boolean {
-  return (entry.word1 & IN_PIECES) !== 0;
+/** Whether the record says where the fragments of its value are. */
+export function isInFragments(entry: EntryWords): boolean {
+  return (entry.word1 & IN_FRAGMENTS) !== 0;
 }
 
-/** The length of a record, and whether its value stands in pieces, as word 1 has them. */
-export function lengthWordOf(lengthBytes: number, inPieces: boolean): number {
+/** The length of a record, and whether its value stands in fragments, as word 1 has them. */
+export function lengthWordOf(lengthBytes: number, inFragments: boolean): number {
   assert(lengthBytes <= LENGTH_MASK, 'an index entry holds 18 bits of length');
-  return inPieces ? lengthBytes + IN_PIECES : lengthBytes;
+  return inFragments ? lengthBytes + IN_FRAGMENTS : lengthBytes;
 }
 
 export function isDeletion(entry: EntryWords): boolean {

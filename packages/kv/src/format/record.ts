@@ -1,5 +1,5 @@
 /**
- * One write of one key, or a piece of its value, as it stands in the log. A point read sees a record without the frame
+ * One write of one key, or a fragment of its value, as it stands in the log. A point read sees a record without the frame
  * around it, so a record carries a checksum of its own, and its key to be compared with the key asked for.
  *
  * ```
@@ -23,13 +23,13 @@ export const RECORD_HEADER_BYTES = 24;
 export const RECORD_ALIGNMENT = 8;
 export const MAX_KEY_BYTES = 4096;
 
-/** What a record does to its key; 3 is kept for range deletes. A piece of a value does nothing: see extent.ts. */
-export const RecordKind = { put: 1, del: 2, piece: 4 } as const;
+/** What a record does to its key; 3 is kept for range deletes. A fragment of a value does nothing: see extent.ts. */
+export const RecordKind = { put: 1, del: 2, fragment: 4 } as const;
 export type RecordKind = (typeof RecordKind)[keyof typeof RecordKind];
 
 /** The batch goes on with the next record; a batch counts only when its last record is there. */
 export const FLAG_BATCH_CONTINUES = 1;
-/** What stands in place of the value of a put says where its pieces are: see extent.ts. */
+/** What stands in place of the value of a put says where its fragments are: see extent.ts. */
 export const FLAG_EXTENT = 8;
 /** Kept for later versions: expiry 2, compressed 4. A reader refuses flags it does not know. */
 const KNOWN_FLAGS = FLAG_BATCH_CONTINUES | FLAG_EXTENT;
@@ -89,7 +89,7 @@ export function checkOf(view: DataView, offset: number): number {
   return view.getUint32(offset, true);
 }
 
-/** Whether the record is a put whose value stands in pieces elsewhere. */
+/** Whether the record is a put whose value stands in fragments elsewhere. */
 export function isExtent(view: DataView, offset: number): boolean {
   return (flagsOf(view, offset) & FLAG_EXTENT) !== 0;
 }
@@ -147,5 +147,5 @@ export function isKnownRecord(view: DataView, offset: number): boolean {
   const kind = kindOf(view, offset);
   if ((flagsOf(view, offset) & ~KNOWN_FLAGS) !== 0) return false;
   if (kind === RecordKind.put) return true;
-  return (kind === RecordKind.del || kind === RecordKind.piece) && !isExtent(view, offset);
+  return (kind === RecordKind.del || kind === RecordKind.fragment) && !isExtent(view, offset);
 }

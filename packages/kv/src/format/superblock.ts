@@ -43,7 +43,7 @@ import type { Block } from './words.ts';
 export const SUPERBLOCK_COPIES = 4;
 export const FORMAT_VERSION = 1;
 export const COMPARATOR_BYTEWISE = 1;
-/** Incompatible features: values may stand in pieces (extent.ts); ... */
+/** Incompatible features: values may stand in fragments (extent.ts); ... */
 export const FEATURE_EXTENTS = 1n;
 /** ... there is a checkpoint, without which the log is not the whole store. */
 export const FEATURE_CHECKPOINT = 2n;

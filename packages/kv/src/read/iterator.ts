@@ -16,7 +16,7 @@
  */
 import { Fifo, MIB } from '@aiokv/core';
 import { valueBytesOfTable } from '../format/extent.ts';
-import { isInPieces, lengthOf } from '../format/index-entry.ts';
+import { isInFragments, lengthOf } from '../format/index-entry.ts';
 import { Entry } from '../tree/index.ts';
 import type { IndexCursor } from '../index/index-cursor.ts';
 import type { IndexSnapshot } from '../index/key-index.ts';
@@ -201,7 +201,7 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
     while (keys.length < most && longBytes < LONG_BYTES_AHEAD) {
       const moved = this.#advance();
       if (!(typeof moved === 'boolean' ? moved : await moved)) break;
-      if (isInPieces(this.#cursor.entry)) longBytes += valueBytesOfTable(lengthOf(this.#cursor.entry));
+      if (isInFragments(this.#cursor.entry)) longBytes += valueBytesOfTable(lengthOf(this.#cursor.entry));
       keys.push(copyOfKey(this.#cursor.key, this.#cursor.keyLength));
       entries.push(Object.assign(new Entry(), this.#cursor.entry));
     }

@@ -4,7 +4,7 @@
  * WHOLE-1. A record is taken only if it is whole, of the key that was asked for, and what was expected at its place:
  *     the put of a value, or the fragment that a table means.
  */
-import type { Piece } from '../format/extent.ts';
+import type { Fragment } from '../format/extent.ts';
 import { RecordKind, keyEquals, kindOf, recordFault } from '../format/record.ts';
 import type { Block } from '../format/words.ts';
 import { fragmentFault } from './value-assembly.ts';
@@ -15,7 +15,7 @@ export interface WantedRecord {
   readonly key: Uint8Array;
   readonly keyBytes: number;
   /** What the record is to be a fragment of a value for, or null; and the sequence that it must have then. */
-  readonly fragment: Piece | null;
+  readonly fragment: Fragment | null;
   readonly sequence: number;
 }
 

@@ -23,7 +23,7 @@
 import { Fifo, Waiters, queueMicrotask, setImmediate } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
-import type { Piece } from '../format/extent.ts';
+import type { Fragment } from '../format/extent.ts';
 import { copyValue, isExtent, sequenceOf } from '../format/record.ts';
 import type { Block } from '../format/words.ts';
 import { corrupt } from '../failure/errors.ts';
@@ -74,7 +74,7 @@ class ReadSlot extends SectorRead implements WantedRecord {
   token = 0;
   /** The value that the record is a fragment of, or null; which fragment, and where it belongs. */
   long: LongRead | null = null;
-  fragment: Piece | null = null;
+  fragment: Fragment | null = null;
   sequence = 0;
   placeInValue = 0;
 
@@ -291,7 +291,7 @@ export class RecordReader implements CompletionHandler, ReadTaker {
     lengthBytes: number,
     key: Uint8Array,
     keyBytes: number,
-    fragment: Piece | null,
+    fragment: Fragment | null,
     sequence: number,
   ): { block: Block; at: number } {
     const place = this.#log.unwritten(fileOffset);

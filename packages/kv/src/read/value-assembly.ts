@@ -4,7 +4,7 @@
  * The value's memory is taken when its first fragment arrives, and is the only copy of it.
  */
 import { readTable } from '../format/extent.ts';
-import type { Extent, Piece } from '../format/extent.ts';
+import type { Extent, Fragment } from '../format/extent.ts';
 import {
   RECORD_HEADER_BYTES,
   RecordKind,
@@ -31,7 +31,7 @@ export class Assembly {
     this.version = version;
     this.key = key;
     this.#extent = extent;
-    this.#left = extent.pieces.length;
+    this.#left = extent.fragments.length;
   }
 
   /** Of the record at `at`, which was checked; null when it has no table. */
@@ -44,13 +44,13 @@ export class Assembly {
   }
 
   /** The fragment to be asked for, or null when all have been. */
-  get next(): Piece | null {
-    return this.#extent.pieces[this.#next] ?? null;
+  get next(): Fragment | null {
+    return this.#extent.fragments[this.#next] ?? null;
   }
 
   /** Sequence of that fragment: those of the fragments are just before that of the put. */
   get nextSequence(): number {
-    return this.version - this.#extent.pieces.length + this.#next;
+    return this.version - this.#extent.fragments.length + this.#next;
   }
 
   /** Where that fragment begins in the value. */
@@ -59,7 +59,7 @@ export class Assembly {
   }
 
   advance(): void {
-    const fragment = this.next as Piece;
+    const fragment = this.next as Fragment;
     this.#nextAt += fragment.lengthBytes - RECORD_HEADER_BYTES - this.key.length;
     this.#next++;
   }
@@ -80,8 +80,8 @@ export class Assembly {
 }
 
 /** What is wrong with a record that was found whole and with the right key, or null when it is the fragment that is meant. */
-export function fragmentFault({ view }: Block, at: number, fragment: Piece, sequence: number): string | null {
-  if (kindOf(view, at) !== RecordKind.piece) return 'kind';
+export function fragmentFault({ view }: Block, at: number, fragment: Fragment, sequence: number): string | null {
+  if (kindOf(view, at) !== RecordKind.fragment) return 'kind';
   if (checkOf(view, at) !== fragment.check) return 'another check';
   return sequenceOf(view, at) === sequence ? null : 'sequence';
 }

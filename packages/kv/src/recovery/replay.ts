@@ -177,9 +177,9 @@ export class Replay {
           `${path} holds records of kind ${kindOf(view, at)}, flags ${flagsOf(view, at)}: open it with a newer aiokv`,
         );
       }
-      // The index has what the checkpoint covers, which never ends inside a batch. A piece of a value counts by the put.
+      // The index has what the checkpoint covers, which never ends inside a batch. A fragment of a value counts by the put.
       const isCovered = header.firstSequence + records <= superblock.checkpointSequence;
-      if (!isCovered && kindOf(view, at) !== RecordKind.piece) {
+      if (!isCovered && kindOf(view, at) !== RecordKind.fragment) {
         const keyAt = at + RECORD_HEADER_BYTES;
         const fileOffset = frameOffset + at;
         const isPut = kindOf(view, at) === RecordKind.put;

@@ -18,8 +18,8 @@
  */
 import { KIB, assert } from '@aiokv/core';
 import type { Clock } from '@aiokv/core';
-import { encodeTable, maxRecordBytes, pieceValueBytes } from '../format/extent.ts';
-import type { Piece } from '../format/extent.ts';
+import { encodeTable, fragmentValueBytes, maxRecordBytes } from '../format/extent.ts';
+import type { Fragment } from '../format/extent.ts';
 import {
   FLAG_BATCH_CONTINUES,
   FLAG_EXTENT,
@@ -71,9 +71,9 @@ class BatchRecords {
   readonly #stage: Tree | undefined;
   #operation = 0;
   #record = 0;
-  /** Pieces of the value of the current operation that are in the log. */
-  #pieces: Piece[] = [];
-  #piecesBytes = 0;
+  /** Fragments of the value of the current operation that are in the log. */
+  #fragments: Fragment[] = [];
+  #fragmentsBytes = 0;
 
   /** @param stage where the entries go, or the memtable */
   constructor(parts: AdmissionParts, batch: WriteBatch, stage?: Tree) {
@@ -98,9 +98,9 @@ class BatchRecords {
     const kind = this.#batch.kinds[this.#operation] as RecordKind;
     const keyBytes = this.#batch.copyKey(this.#operation, key);
     const value = this.#batch.valueAt(this.#operation);
-    const isInPieces = paddedRecordBytes(keyBytes, value.length) > maxRecordBytes(geometry);
-    if (isInPieces && this.#piecesBytes < value.length) {
-      this.#appendPiece(keyBytes, value);
+    const isInFragments = paddedRecordBytes(keyBytes, value.length) > maxRecordBytes(geometry);
+    if (isInFragments && this.#fragmentsBytes < value.length) {
+      this.#appendFragment(keyBytes, value);
       return;
     }
     const flags = this.left > 1 ? FLAG_BATCH_CONTINUES : 0;
@@ -109,10 +109,10 @@ class BatchRecords {
     if (kind === RecordKind.del) {
       log.append(kind, flags, key, keyBytes, value);
       index.admitDelete(key, keyBytes, this.#stage);
-    } else if (isInPieces) {
-      const table = encodeTable({ valueBytes: value.length, pieces: this.#pieces });
-      this.#pieces = [];
-      this.#piecesBytes = 0;
+    } else if (isInFragments) {
+      const table = encodeTable({ valueBytes: value.length, fragments: this.#fragments });
+      this.#fragments = [];
+      this.#fragmentsBytes = 0;
       const offset = log.append(kind, flags | FLAG_EXTENT, key, keyBytes, table);
       index.admitPut(key, keyBytes, offset, lengthWordOf(recordBytes(keyBytes, table.length), true), this.#stage);
     } else {
@@ -121,16 +121,16 @@ class BatchRecords {
     }
   }
 
-  #appendPiece(keyBytes: number, value: Uint8Array): void {
+  #appendFragment(keyBytes: number, value: Uint8Array): void {
     const { log, geometry, key } = this.#parts;
-    const from = this.#piecesBytes;
-    const part = value.subarray(from, from + pieceValueBytes(geometry, keyBytes));
-    const fileOffset = log.append(RecordKind.piece, FLAG_BATCH_CONTINUES, key, keyBytes, part);
+    const from = this.#fragmentsBytes;
+    const part = value.subarray(from, from + fragmentValueBytes(geometry, keyBytes));
+    const fileOffset = log.append(RecordKind.fragment, FLAG_BATCH_CONTINUES, key, keyBytes, part);
     const place = log.unwritten(fileOffset);
     assert(place !== null, 'what was appended just now is in memory');
     const check = checkOf(place.block.view, place.offset);
-    this.#pieces.push({ fileOffset, lengthBytes: recordBytes(keyBytes, part.length), check });
-    this.#piecesBytes += part.length;
+    this.#fragments.push({ fileOffset, lengthBytes: recordBytes(keyBytes, part.length), check });
+    this.#fragmentsBytes += part.length;
     this.#record++;
   }
 }

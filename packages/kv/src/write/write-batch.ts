@@ -6,7 +6,7 @@
  *     memory is used again after `release`.
  */
 import { AiokvError, AiokvRangeError, AiokvTypeError, MIB, refuseUnknown } from '@aiokv/core';
-import { maxRecordBytes, pieceValueBytes, tableBytes } from '../format/extent.ts';
+import { fragmentValueBytes, maxRecordBytes, tableBytes } from '../format/extent.ts';
 import { RecordKind, paddedRecordBytes } from '../format/record.ts';
 import type { Geometry } from '../format/superblock.ts';
 import { encodeKey, encodeValue } from '../format/keys.ts';
@@ -57,7 +57,7 @@ const MOST_STEP_RECORDS = 256;
 /** Operations, the records that they take, and conditions. */
 export class WriteBatch {
   readonly kinds: RecordKind[] = [];
-  /** Of the records in the log, in their order: one for each operation, and before it those of the pieces of its value. */
+  /** Of the records in the log, in their order: one for each operation, and before it those of the fragments of its value. */
   readonly paddedSizes: number[] = [];
   readonly conditions: Condition[] = [];
   readonly #limits: BatchLimits;
@@ -82,11 +82,11 @@ export class WriteBatch {
       this.#addRecord(paddedBytes);
       return;
     }
-    const pieceBytes = pieceValueBytes(geometry, keyBytes);
-    for (let from = 0; from < value.length; from += pieceBytes) {
-      this.#addRecord(paddedRecordBytes(keyBytes, Math.min(pieceBytes, value.length - from)));
+    const fragmentBytes = fragmentValueBytes(geometry, keyBytes);
+    for (let from = 0; from < value.length; from += fragmentBytes) {
+      this.#addRecord(paddedRecordBytes(keyBytes, Math.min(fragmentBytes, value.length - from)));
     }
-    this.#addRecord(paddedRecordBytes(keyBytes, tableBytes(Math.ceil(value.length / pieceBytes))));
+    this.#addRecord(paddedRecordBytes(keyBytes, tableBytes(Math.ceil(value.length / fragmentBytes))));
   }
 
   /** Adds a condition on the key of the write that is added next. */
