@@ -4,6 +4,8 @@ import { spawnSync } from 'node:child_process';
 const ROW_TIMEOUT_MS = 240_000;
 const MOST_LINES = 60;
 const MOST_CHARACTERS = 300;
+/** How the registry is reached from here. */
+const KEPT = /^(NODE_EXTRA_CA_CERTS|npm_config_(cache|cafile|registry|proxy|https_proxy|noproxy|strict_ssl))$/i;
 
 export class Tap {
   #passed = 0;
@@ -69,7 +71,7 @@ function excerpt(output) {
 /** What a shell would have: without what npm and a test runner around this script put into the environment. */
 export function cleanEnvironment(additions) {
   const own = Object.entries(process.env).filter(
-    ([name]) => !/^(npm_|NODE_|INIT_CWD|AIOKV_|FORCE_COLOR)/i.test(name) || /^npm_config_(cache|registry)$/i.test(name),
+    ([name]) => !/^(npm_|NODE_|INIT_CWD|AIOKV_|FORCE_COLOR)/i.test(name) || KEPT.test(name),
   );
   return { ...Object.fromEntries(own), NO_COLOR: '1', CI: 'true', ...additions };
 }

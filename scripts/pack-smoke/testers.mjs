@@ -1,5 +1,6 @@
 /** Test frameworks that load packages in a way of their own: jest in realms, vitest in workers and processes. */
-const FFIS = ['koffi', 'ffi-napi'];
+/** The first is none: what is chosen where nobody asks. */
+const FFIS = ['', 'koffi', 'ffi-napi'];
 
 export function testerRows(tap, tools, project, { hasFfiNapi }) {
   project.take(['suite.cjs', 'jest/cjs/a.test.js'], ['suite.cjs', 'jest/cjs/b.test.js']);
@@ -20,7 +21,7 @@ export function testerRows(tap, tools, project, { hasFfiNapi }) {
 function jestRows(tap, tools, project, { version, ffi, hasFfiNapi }) {
   const { path, reason } = tools.find('jest', version, 'bin', 'jest.js');
   for (const [kind, flags] of Object.entries({ cjs: [], esm: ['--experimental-vm-modules', '--no-warnings'] })) {
-    const name = `${version}, ${kind}, two files in one process, ${ffi}`;
+    const name = `${version}, ${kind}, two files in one process, ${ffi === '' ? 'FFI by default' : ffi}`;
     if (reason !== undefined) tap.skip(name, reason);
     else if (ffi === 'ffi-napi' && !hasFfiNapi) tap.skip(name, 'ffi-napi is not installed: no C++ toolchain');
     else {

@@ -5,6 +5,7 @@
 import { constants, promises as fs } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import type { Platform } from './platform.ts';
+import { syncDescriptor } from './thread-io.ts';
 
 export type Directories = Pick<Platform, 'list' | 'makeDirectory' | 'rename' | 'remove' | 'syncDirectory'>;
 
@@ -64,7 +65,7 @@ async function isDirectory(path: string): Promise<boolean> {
 async function syncDirectory(directory: string): Promise<void> {
   const handle = await fs.open(directory, constants.O_RDONLY);
   try {
-    await handle.sync();
+    await syncDescriptor(handle.fd);
   } finally {
     await handle.close();
   }

@@ -9,7 +9,7 @@ import type { AlignedBuffer } from './buffers.ts';
 import type { Opcode } from './engine.ts';
 import type { Alignment, DirectFile, OpenFileOptions } from './platform.ts';
 import { fileClosed, remedyOf, systemCallError } from './request-error.ts';
-import { callbackOf, transferOnThread } from './thread-io.ts';
+import { callbackOf, syncDescriptor, transferOnThread } from './thread-io.ts';
 
 const { EBADF } = osConstants.errno;
 const { O_CREAT, O_EXCL, O_RDONLY, O_RDWR } = constants;
@@ -78,7 +78,7 @@ export abstract class NodeFile implements DirectFile {
 
   async sync(): Promise<void> {
     this.requireOpen();
-    await this.opened.sync().catch((cause: unknown) => {
+    await syncDescriptor(this.handle).catch((cause: unknown) => {
       throw this.explained('fsync', cause);
     });
   }

@@ -21,6 +21,7 @@ import {
   writevSync,
 } from 'node:fs';
 import { constants } from 'node:os';
+import { promisify } from 'node:util';
 import type { AlignedBuffer } from './buffers.ts';
 import { Opcode } from './engine.ts';
 
@@ -63,6 +64,9 @@ export function transferVectorOnThread(
   if (opcode === Opcode.readv) readv(descriptor, pieces, fileOffset, callback);
   else writev(descriptor, pieces, fileOffset, callback);
 }
+
+/** By descriptor: under Yarn's Plug'n'Play, which puts handles of its own in front of Node's, these have no `sync`. */
+export const syncDescriptor = promisify(fsync);
 
 /** Begins an `fsync` or `fdatasync`. */
 export function flushOnThread(opcode: Opcode, descriptor: number, callback: ThreadCallback): void {
