@@ -1,12 +1,12 @@
 /**
- * Opens a store, or makes one.
+ * Opens a store, or creates one.
  *
  * ```
- *   data file, found or made, and locked (file/create.ts)
- *     └─► superblock ─► fits what was asked for? ─► recovery ─► flush ─► new epoch ─► store
+ *   data file, found or created, and locked (file/create.ts)
+ *     └─► superblock ─► fits the options? ─► recovery ─► flush ─► new epoch ─► store
  * ```
  *
- * Nothing on the disk changes before the lock is held and the superblock was understood.
+ * Nothing on the disk changes until the lock is held and the superblock is understood.
  */
 import { randomBytes } from 'node:crypto';
 import { AiokvError, resolvePath } from '@aiokv/core';
@@ -39,18 +39,21 @@ import { SuperblockKeeper, loadSuperblock } from './file/superblocks.ts';
 import { TurnBudget } from '@aiokv/core';
 
 /**
- * Requests beside the frames of the log, and the reads of records, of which there are as many as the depth: 64 reads of
- * index pages, 2 writes of a checkpoint, a flush, 2 writes of superblocks; 16 reads of an opening. The queue never refuses one.
+ * Places in the queue for everything but frames of the log and reads of records, so that the queue never refuses a
+ * request: 64 reads of index pages, 2 writes of a checkpoint, a flush, 2 writes of superblocks, 16 reads of an opening.
  */
 const OTHER_REQUESTS = 256;
 
 type ResolvedOptions = StoreOptions & { platform: Platform };
 
 /**
- * Opens the store in a directory, which one process may have open once.
+ * Opens the store in a directory. One process can have a store open, once.
  *
- * @param directory a path or a `file:` URL; a relative path is resolved by the working directory of this moment
- * @throws AiokvError ERR_AIOKV_LOCKED when it is open already; ERR_AIOKV_NOT_FOUND, ERR_AIOKV_EXISTS,
+ * The index is read first, then the log is replayed from the last checkpoint: see `onProgress`. Close the store when
+ * you are done; a failed opening leaves nothing open.
+ *
+ * @param directory a path or a `file:` URL. A relative path is resolved now, against the current working directory
+ * @throws AiokvError ERR_AIOKV_LOCKED when the store is open already; ERR_AIOKV_NOT_FOUND, ERR_AIOKV_EXISTS,
  *   ERR_AIOKV_NOT_A_STORE, ERR_AIOKV_FORMAT_NEWER, ERR_AIOKV_PAGE_SIZE, ERR_AIOKV_CORRUPT,
  *   ERR_AIOKV_NO_DIRECT_IO, ERR_AIOKV_NO_SPACE, ERR_AIOKV_READ_ONLY, ERR_AIOKV_PERMISSION,
  *   ERR_AIOKV_TOO_MANY_FILES, ERR_AIOKV_IO; AiokvTypeError ERR_AIOKV_INVALID_OPTION, ERR_AIOKV_INVALID_ARGUMENT
@@ -59,19 +62,19 @@ export function open(directory: string | URL, options?: Partial<StoreOptions>): 
   return openPlanted(directory, options, NONE_PLANTED);
 }
 
-/** @internal For the crash tests; see `Planted`. */
+/** @internal For the crash tests: see `Planted`. */
 export async function openPlanted(
   directory: string | URL,
   options: Partial<StoreOptions> | undefined,
   planted: Planted,
 ): Promise<Store> {
-  // Both at once: what the caller changes later is no concern of this opening.
+  // Both before the first await: the caller may change the options or the working directory afterwards.
   const path = resolvePath('open: the directory', directory);
   const resolved = resolveStoreOptions(options);
   const file = await openDataFile(path, resolved);
   let queue: Queue | null = null;
   try {
-    // Never blocking: while the file grows, ext4 keeps all who submit to it waiting until its writes are done.
+    // Without `neverBlock`, ext4 blocks every submitter while the file grows, until its writes are done.
     const maxWaiting = LogWriter.mostRequests(resolved.writeBufferBytes) + OTHER_REQUESTS;
     queue = new Queue(resolved.platform, { depth: resolved.queueDepth, maxWaiting, neverBlock: true });
     return await openStore(file, queue, resolved, planted);
@@ -116,7 +119,7 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
     },
   );
   const usedSlots = new Set([...recovered.usedSlots, ...standing.slots]);
-  if ([...usedSlots].some((slot) => slot >= recovered.slotCount)) throw corrupt(`${file.path} was cut off`);
+  if ([...usedSlots].some((slot) => slot >= recovered.slotCount)) throw corrupt(`${file.path} is truncated: it has lost segments`);
   const slots = new Slots(file, geometry, recovered.slotCount, usedSlots);
   const epoch = planted.sameEpoch === true ? 0 : randomBytes(6).readUIntLE(0, 6);
   const log = new LogWriter({
@@ -136,7 +139,7 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
   });
   index.admitted(log.appendedThrough);
   if ((superblock.incompatibleFeatures & FEATURE_EXTENTS) === 0n) {
-    // A version that does not know extents would take their tables for values.
+    // The flag keeps older versions out: they would return the table of a long value as the value.
     const incompatibleFeatures = superblock.incompatibleFeatures | FEATURE_EXTENTS;
     await superblocks.save({ incompatibleFeatures, maxValueBytes: maxValueBytes(geometry) });
   }
@@ -176,7 +179,7 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
   });
 }
 
-/** Fills the index with what the last checkpoint holds, and what was written behind it. */
+/** Fills the index from the last checkpoint and from the log behind it. */
 async function recover(
   file: DirectFile,
   queue: Queue,
@@ -192,12 +195,12 @@ async function recover(
   const recovery = new Recovery(queue, file, superblock, index, budget, progress, planted, standing.slots);
   const recovered = await recovery.run();
   if (planted.unsecuredTail !== true) await recovery.secure();
-  // Slots that an older copy leads to are about to be used again.
+  // All copies must be current before slots are reused that an older copy still leads to.
   if (!superblocks.isEverywhere) await superblocks.save({});
   return { standing, recovered };
 }
 
-/** Reads the index of the checkpoint that the superblock leads to, if it does. */
+/** Reads the index of the checkpoint, if the superblock names one. */
 async function loadIndex(
   file: DirectFile,
   queue: Queue,

@@ -1,4 +1,4 @@
-/** What can be set when a store is opened or written to, with units and defaults. */
+/** The options of `open` and of writes, with units, limits and defaults. */
 import {
   AiokvTypeError,
   GIB,
@@ -21,60 +21,71 @@ import type { Durability } from './log/writer.ts';
 import type { OpenProgress } from './recovery/progress.ts';
 
 export interface StoreOptions {
-  /** Make the directory and the store when they are not there; default true. */
+  /** Create the directory and the store if they do not exist; default true. False: fail with ERR_AIOKV_NOT_FOUND. */
   createIfMissing: boolean;
-  /** Refuse to open a store that is there; default false. */
+  /** Fail with ERR_AIOKV_EXISTS if the store exists; default false: open it. */
   errorIfExists: boolean;
-  /** Most requests in flight at once; default 128. */
+  /** Most reads and writes in flight at once, 1 to 2048; default 128. More use a fast device better, fewer wait less. */
   queueDepth: number;
-  /** How safe a write is before it is acknowledged, unless the write says otherwise; default 'flushed'. */
+  /** How safe a write is before it settles; a write may say otherwise. Default 'flushed': it survives power loss. */
   durability: Durability;
-  /** Longest time that a buffered write stays in memory only, in milliseconds; default 1000. */
+  /** Longest time that a buffered write stays in memory only, in milliseconds, 1 to 3,600,000; default 1000. */
   flushIntervalMs: number;
-  /** Memory for writes on their way to the device, in bytes; default 4 MiB, at least 1 MiB. */
+  /**
+   * Memory for writes on their way to the device, in bytes, 1 MiB to 1 GiB; default 4 MiB, which is 16 device writes of
+   * 256 KiB. Writes wait when it is full.
+   */
   writeBufferBytes: number;
-  /** The most that a batch may take, in bytes: of each operation 24, key and value; default 64 MiB, at most 1 GiB. */
+  /**
+   * Largest batch in bytes, 64 KiB to 1 GiB: 24 for each operation, and its key and value. Default 64 MiB. A batch that
+   * waits is copied, so this bounds memory.
+   */
   maxBatchBytes: number;
-  /** Size of a segment of a store that is made, in bytes, a power of two; default 4 MiB. */
+  /**
+   * Size of a segment, the unit in which a store takes space, in bytes, a power of two from 64 KiB to 32 MiB; default
+   * 4 MiB. Only for a store that is created: an existing one keeps its own.
+   */
   segmentBytes: number;
   /**
-   * Size of an index page of a store that is made, in bytes, a power of two from 4 KiB to 64 KiB, at most half of a
-   * segment; default 4 KiB. A store that is there must have this size; 0, the default, takes what it has.
+   * Size of an index page in bytes, a power of two from 4 KiB to 64 KiB and at most half a segment. Default 0: the page
+   * size of an existing store, 4 KiB for a new one. With any other value an existing store must have that size, or the
+   * opening fails with ERR_AIOKV_PAGE_SIZE.
    */
   pageBytes: number;
   /**
-   * Bytes of the log behind a checkpoint before the next is written, at least; default 64 MiB, and as many as the
-   * last checkpoint took (three times as many up to 384 MiB). What lies behind it is replayed when the store is opened after a crash.
+   * A checkpoint is due after this many bytes of log, from 4 KiB; default 64 MiB, which a crash recovery replays in a
+   * second or less. A large index raises it to three times the size of the last checkpoint, at most 384 MiB, or to that
+   * size if it is larger still. Otherwise checkpoints would be most of what is written.
    */
   checkpointBytes: number;
   /**
-   * Memory for the index, in bytes; default 1 GiB, at least 16 KiB. A key takes some 45 bytes. What does not fit
-   * is read when it is needed: a get then costs two reads instead of one. Inner nodes of the tree, some hundredth
-   * of it, are always in memory.
+   * Memory for the index in bytes, from 16 KiB; default 1 GiB, enough for some 25 million keys of 24 bytes. Leaves that
+   * do not fit are read when needed: a get then takes two reads instead of one. Inner nodes, about a hundredth of the
+   * index, and pages that no checkpoint has yet stay in memory and may exceed the limit.
    */
   indexBytes: number;
   /**
-   * Told how far the opening is, when a phase begins and ends and at most five times a second between; default: nobody.
-   * What it throws ends the opening, which fails with just that and leaves the store as it was.
+   * Called during an opening with its progress: when a phase begins and ends, and at most five times a second between.
+   * If it throws, `open` fails with that error and the store stays as it was. Default null: no calls.
    */
   onProgress: ((progress: OpenProgress) => void) | null;
-  /** Where the store lies and how it is reached; default: this Linux. The simulated disk is one, too. */
+  /** The system that the store is on: `linuxPlatform(...)` or a `SimulatedDisk`. Default null: this Linux. */
   platform: Platform | null;
-  /** Time, for tests. */
+  /** Source of time; default the system's. Tests pass a `ManualClock`. */
   clock: Clock;
 }
 
 export interface WriteOptions extends ConditionOptions {
   /**
-   * `'flushed'` survives power loss, `'written'` survives kill -9, `'buffered'` is in memory for at
-   * most the flush interval. Default: the store's.
+   * When the write settles. `'flushed'`: it survives power loss. `'written'`: it survives kill -9. `'buffered'`: at once;
+   * it stays in memory for at most `flushIntervalMs`. Default: the `durability` of the store.
    */
   durability: Durability;
 }
 
 export const DURABILITIES = ['flushed', 'written', 'buffered'] as const;
 
-/** What `put`, `del` and `batch` take. */
+/** Options of `put`, `del` and `batch`. */
 export const WRITE_OPTION_NAMES = { durability: true, ifAbsent: true, ifVersion: true };
 
 const storeShape: OptionShape<StoreOptions> = {

@@ -1,5 +1,5 @@
 /**
- * The store: the control flow of the public calls, and nothing of how a frame or a node looks.
+ * The store: control flow of the public calls. It knows nothing of the layout of frames and nodes.
  *
  * ```
  *   put, del, batch ─► check ─► write queue ─► admitted ─► log ─► acknowledged        (write/write-queue.ts)
@@ -8,8 +8,8 @@
  *   checkpoint      ─► maintenance                                                    (maintenance/maintenance.ts)
  * ```
  *
- * STORE-1. Whatever is wrong with a call is found before anything changes.
- * STORE-2. `close` may be called at any moment. What was called before settles; what is called after is refused.
+ * STORE-1. A call is checked completely before it changes anything.
+ * STORE-2. `close` may be called at any moment. Earlier calls settle; later calls are refused.
  */
 import { AiokvTypeError, MIB, refuseUnknown } from '@aiokv/core';
 import type { DirectFile, Queue, QueueStatistics } from '@aiokv/aio';
@@ -42,22 +42,21 @@ import { WriteQueue } from './write/write-queue.ts';
 
 export interface StoreStatistics {
   /**
-   * Sequence number of the latest write that reads see. Each write takes one, deletions counted, and one more for each
-   * fragment of a value that is too long for one record.
+   * Sequence number of the latest write that reads see. Each put and each deletion takes one number, and one more for
+   * each fragment of a long value.
    */
   readonly sequence: number;
-  /** ... of which are in a checkpoint. */
+  /** Everything up to this sequence is in a checkpoint. */
   readonly checkpointSequence: number;
-  /** ... of which have been flushed. */
+  /** Everything up to this sequence is flushed. */
   readonly flushedThrough: number;
-  /** Memory that the index takes up. */
+  /** Memory that the index takes, in bytes. */
   readonly indexBytes: number;
-  /** Index pages that were read because they were not in memory. */
+  /** Index pages read since the opening because they were not in memory. */
   readonly pageReads: number;
   readonly queue: QueueStatistics;
 }
 
-/** What `open` hands over. */
 export interface StoreParts {
   readonly options: StoreOptions;
   readonly geometry: Geometry;
@@ -72,9 +71,13 @@ export interface StoreParts {
   readonly gate: FailureGate;
 }
 
-/** A close leaves no more of the log than this to be replayed. */
+/** `close` writes a checkpoint if the next opening would have to replay more than this. */
 const REPLAY_BYTES_AFTER_CLOSE = 4 * MIB;
 
+/**
+ * An open store. Keys and values are strings, stored as UTF-8, or bytes, and are copied before a call returns. What is
+ * wrong with a call rejects its promise; `getSync` and `iterator` throw.
+ */
 export class Store implements AsyncDisposable {
   readonly #parts: StoreParts;
   readonly #reader: RecordReader;
@@ -84,7 +87,7 @@ export class Store implements AsyncDisposable {
   readonly #key = createKeyScratch();
   #closing: Promise<void> | null = null;
 
-  /** @internal Stores are made by `open`. */
+  /** @internal Use `open`. */
   constructor(parts: StoreParts) {
     this.#parts = parts;
     const { geometry, options, queue, file, log, index, maintenance, gate, budget } = parts;
@@ -111,10 +114,12 @@ export class Store implements AsyncDisposable {
   }
 
   /**
-   * The value of a key as it is at the moment of the call, or undefined.
+   * The value of a key at the moment of the call.
    *
-   * @returns a copy that belongs to the caller
-   * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO, ERR_AIOKV_CLOSED; AiokvTypeError for a bad key
+   * @returns a copy in memory of its own, which belongs to the caller; undefined if the key does not exist
+   * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO, ERR_AIOKV_CLOSED; ERR_AIOKV_LATCHED for a value that was not
+   *   flushed when the store failed; AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT, AiokvRangeError ERR_AIOKV_KEY_TOO_LARGE
+   *   for a bad key
    */
   get(key: Bytes): Promise<Buffer | undefined> {
     try {
@@ -125,15 +130,15 @@ export class Store implements AsyncDisposable {
     }
   }
 
-  /** As `get`, while the thread waits for the device. */
+  /** As `get`, but blocks the thread, and with it the event loop, until the device has answered. Throws as `get`. */
   getSync(key: Bytes): Buffer | undefined {
     this.#requireOpen();
     return this.#points.getSync(key);
   }
 
   /**
-   * As `get`, with the version of the value, which `ifVersion` takes. Each write of a key gives it another version; two
-   * versions may be compared for equality, and nothing else.
+   * As `get`, with the version of the value. Each write of a key gives it another version. A version is opaque: compare
+   * two for equality, or pass one to `ifVersion`.
    */
   async getVersioned(key: Bytes): Promise<Versioned | undefined> {
     this.#requireOpen();
@@ -141,9 +146,10 @@ export class Store implements AsyncDisposable {
   }
 
   /**
-   * The values of many keys at the moment of the call, in their order; all reads are in flight at once.
+   * The values of many keys at the moment of the call, in the order of the keys; undefined for a key that does not
+   * exist. Up to 1024 keys are read at once.
    *
-   * @throws as `get`, when any of the keys fails
+   * @throws as `get`, if any of the keys fails
    */
   async getMany(keys: readonly Bytes[]): Promise<(Buffer | undefined)[]> {
     this.#requireOpen();
@@ -154,13 +160,15 @@ export class Store implements AsyncDisposable {
   }
 
   /**
-   * Sets the value of a key. Key and value are copied before the call returns, which takes about a millisecond for each
-   * MiB of a long value; the rest is done in slices. Reads see a value of more than 1 MiB when all of it is admitted.
+   * Sets the value of a key: 0 to 4096 bytes of key, up to 64 MiB of value. Both are copied before the call returns, at
+   * about a millisecond for each MiB. Reads see the value from then on, unless the write has to wait for room; a value
+   * above 1 MiB is written in slices and seen when all of it is admitted.
    *
-   * @returns settles when the write is as safe as asked for
-   * @throws AiokvError ERR_AIOKV_NO_SPACE, ERR_AIOKV_LATCHED, ERR_AIOKV_CLOSED, and with `ifAbsent` or `ifVersion`
-   *   ERR_AIOKV_CONDITION_FAILED when it does not hold: nothing was written then; AiokvRangeError
-   *   ERR_AIOKV_KEY_TOO_LARGE, ERR_AIOKV_RECORD_TOO_LARGE for a value above 64 MiB; AiokvTypeError for a bad key or value
+   * @returns settles when the write is as safe as `durability` says
+   * @throws AiokvError ERR_AIOKV_NO_SPACE, ERR_AIOKV_LATCHED, ERR_AIOKV_CLOSED; ERR_AIOKV_CONDITION_FAILED if
+   *   `ifAbsent` or `ifVersion` does not hold, with nothing written; ERR_AIOKV_CORRUPT, ERR_AIOKV_IO if the condition cannot be
+   *   read; AiokvRangeError ERR_AIOKV_KEY_TOO_LARGE, ERR_AIOKV_RECORD_TOO_LARGE; AiokvTypeError
+   *   ERR_AIOKV_INVALID_ARGUMENT, ERR_AIOKV_INVALID_OPTION
    */
   put(key: Bytes, value: Bytes, options?: Partial<WriteOptions>): Promise<void> {
     try {
@@ -175,7 +183,7 @@ export class Store implements AsyncDisposable {
     }
   }
 
-  /** Removes a key; no error when it is not there. Throws as `put`. */
+  /** Removes a key. It is no error if the key does not exist. Settles and throws as `put`. */
   del(key: Bytes, options?: Partial<WriteOptions>): Promise<void> {
     try {
       const level = this.#levelOf('del', options);
@@ -189,9 +197,9 @@ export class Store implements AsyncDisposable {
   }
 
   /**
-   * Applies all operations or none, in their order. Operations may have conditions, which are about the state before
-   * the batch; when one of them does not hold, nothing is written. A batch of more than 1 MiB or 256 operations waits
-   * for its turn and is admitted in slices; reads see it when all of it is.
+   * Applies all operations or none, in order. Operations may have conditions, which are about the state before the
+   * batch; if one does not hold, nothing is written. A batch of more than 1 MiB or 256 operations is admitted in
+   * slices; reads see it when all of it is admitted.
    *
    * @throws as `put`, and AiokvRangeError ERR_AIOKV_BATCH_TOO_LARGE above `maxBatchBytes`
    */
@@ -201,7 +209,7 @@ export class Store implements AsyncDisposable {
       if (conditionOf(options) !== null) {
         throw new AiokvTypeError(
           'ERR_AIOKV_INVALID_OPTION',
-          'a batch has no condition of its own: its operations have',
+          'batch: ifAbsent and ifVersion belong to the operations, not to the batch',
         );
       }
       return this.#writes.batch(operations, level);
@@ -211,16 +219,23 @@ export class Store implements AsyncDisposable {
   }
 
   /**
-   * Entries of a range in key order, as they are at the moment of the call.
+   * The entries of a range as `[key, value]`, ordered bytewise by key, as they are at the moment of the call. Keys and
+   * values are copies that belong to the caller. End it early with `return()` or by leaving the loop: until then it
+   * keeps parts of the index in memory.
    *
-   * @throws AiokvTypeError ERR_AIOKV_INVALID_OPTION, AiokvError ERR_AIOKV_CLOSED
+   * @throws AiokvTypeError ERR_AIOKV_INVALID_OPTION; ERR_AIOKV_INVALID_ARGUMENT, AiokvRangeError
+   *   ERR_AIOKV_KEY_TOO_LARGE for a bad bound; AiokvError ERR_AIOKV_CLOSED
    */
   iterator(options?: Partial<RangeOptions>): StoreIterator {
     this.#requireOpen();
     return this.#ranges.iterator(options);
   }
 
-  /** Settles when every write admitted before it survives power loss. */
+  /**
+   * Settles when every write called before survives power loss.
+   *
+   * @throws AiokvError ERR_AIOKV_LATCHED, ERR_AIOKV_CLOSED
+   */
   async flush(): Promise<void> {
     this.#requireOpen();
     await this.#writes.settled();
@@ -228,10 +243,12 @@ export class Store implements AsyncDisposable {
   }
 
   /**
-   * Writes the index to the device now, so that an opening need not replay the log before this. The store does so by
-   * itself, by and by and when it is closed.
+   * Writes the index to the device now, so that the next opening need not replay what was written before. The store
+   * does this by itself, from time to time and in `close`.
    *
-   * @throws AiokvError ERR_AIOKV_NO_SPACE, ERR_AIOKV_LATCHED, ERR_AIOKV_CLOSED; SystemCallError
+   * @returns settles when the checkpoint is durable
+   * @throws AiokvError ERR_AIOKV_NO_SPACE, ERR_AIOKV_LATCHED, ERR_AIOKV_CLOSED; SystemCallError. The last checkpoint
+   *   stays valid
    */
   async checkpoint(): Promise<void> {
     this.#requireOpen();
@@ -251,7 +268,12 @@ export class Store implements AsyncDisposable {
     };
   }
 
-  /** Ends iterators, flushes, waits for what is in flight, and lets go of the directory. Idempotent. */
+  /**
+   * Ends iterators, flushes, waits for what is in flight and releases the directory. May be called at any moment and
+   * more than once.
+   *
+   * @throws AiokvError ERR_AIOKV_LATCHED if the last writes could not be flushed; the directory is released anyway
+   */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -261,7 +283,7 @@ export class Store implements AsyncDisposable {
     return this.close();
   }
 
-  /** @internal Throws when the index is not what it must be. Slow: for tests. */
+  /** @internal Throws if an invariant of the index does not hold. Slow: for tests. */
   verifyIndex(): void {
     this.#parts.index.verify();
   }
@@ -280,9 +302,9 @@ export class Store implements AsyncDisposable {
         await this.#saveEnd();
       }
     } finally {
-      // From the top to the bottom: what is stopped asks nothing of those below any more.
+      // From top to bottom: what has stopped asks nothing of the layers below.
       await maintenance.stop();
-      // A page that comes in may have records read.
+      // Before the record reader: a page that arrives may start reads of records.
       await index.quiet();
       await this.#reader.quiet();
       await log.close();
@@ -294,17 +316,17 @@ export class Store implements AsyncDisposable {
     }
   }
 
-  /** Leaves behind what the next opening needs: a checkpoint if much would have to be replayed, and the end of the log. */
+  /** Saves what makes the next opening fast: a checkpoint if there is much to replay, and the end of the log. */
   async #saveEnd(): Promise<void> {
     const { log, superblocks, checkpointer, maintenance, gate } = this.#parts;
     await maintenance.settle();
     if (checkpointer.uncoveredBytes > REPLAY_BYTES_AFTER_CLOSE && gate.writes === null) {
-      // Without it the next opening takes longer, and nothing else; a full device is no reason not to close.
+      // Best effort: without it the next opening takes longer. A full device must not fail the close.
       await maintenance.checkpoint().catch((error: unknown) => {
         if (gate.log !== null) throw error;
       });
     }
-    // A checkpoint that is saved later would take the end of the log for one that writes have passed.
+    // First: a checkpoint that ends later would clear `logEnd` again.
     await maintenance.stop();
     if (log.appendedThrough === superblocks.current.logEnd?.lastSequence) return;
     try {
