@@ -52,6 +52,10 @@ const LONG_CHANCE = 0.05;
 /** Values from here on may stand in fragments, of which no two are the same. */
 const LONG_VALUE_CHARACTERS = 56_000;
 const MARK_EVERY = 1000;
+/** More than there are frames, each of which holds one such value. */
+const BURST_WRITES = 7;
+const BURST_CHARACTERS = 45_000;
+const BURST_CHANCE = 0.03;
 
 const KEYS = 12;
 /** Half of the keys are long, so that even these few take several leaves. */
@@ -117,12 +121,23 @@ export class HistoryMaker {
     ]);
   }
 
+  /** Writes in one turn that take all frames, and have to wait for more while the file grows. */
+  burst(): Step[] {
+    const random = this.#random;
+    return Array.from({ length: BURST_WRITES }, (): Step => {
+      const value = longValue(this.#values++, BURST_CHARACTERS - random.below(KIB));
+      const durability = random.chance(0.5) ? 'flushed' : random.chance(0.5) ? 'written' : 'buffered';
+      return { type: 'write', group: { operations: [{ type: 'put', key: this.key(), value }], durability } };
+    });
+  }
+
   /** Writes in rounds, checkpoints amid writes, now and then a reopening: what the power is cut in. */
   writing(): Step[] {
     const random = this.#random;
     const steps: Step[] = random.chance(0.3) ? [{ type: 'write', group: this.allKeys() }] : [];
     for (let round = 3 + random.below(8); round > 0; round--) {
       for (let calls = 1 + random.below(3); calls > 0; calls--) steps.push({ type: 'write', group: this.group() });
+      if (random.chance(BURST_CHANCE)) for (const step of this.burst()) steps.push(step);
       if (random.chance(0.3)) steps.push(this.checkpoint());
       if (random.chance(0.6)) steps.push({ type: 'settle' });
       if (random.chance(0.1)) steps.push({ type: 'reopen' });
@@ -141,7 +156,7 @@ export class HistoryMaker {
   /** A few calls of every kind: what faults are injected into. */
   short(): Step[] {
     const random = this.#random;
-    return Array.from({ length: 2 + random.below(4) }, (): Step => {
+    const steps = Array.from({ length: 2 + random.below(4) }, (): Step => {
       const choice = random.below(100);
       if (choice < 45) return { type: 'write', group: this.group(9000) };
       if (choice < 54) return { type: 'get', key: this.key() };
@@ -153,6 +168,7 @@ export class HistoryMaker {
       if (choice < 92) return { type: 'settle' };
       return { type: 'reopen' };
     });
+    return random.chance(BURST_CHANCE) ? [...this.burst(), ...steps] : steps;
   }
 }
 
