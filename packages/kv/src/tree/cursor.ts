@@ -1,13 +1,13 @@
 /**
- * A place in a snapshot, moving in both directions. Nothing that is written to the tree disturbs
- * it. It keeps its own copy of the key and the entry that it stands at, makes no object per step,
- * and never frees anything: the snapshot is released by whoever took it.
+ * A position in a snapshot that moves in both directions. Writes to the tree do not affect it. The cursor
+ * keeps its own copy of the current key and entry and allocates nothing per step. It does not own the
+ * snapshot: whoever took the snapshot releases it.
  *
  *   #path[top] ... #path[1]   inner nodes, #index[level] the child that was taken
  *   #path[0]                  the leaf, #index[0] the entry
  *
- * A cursor that moved past either end is not valid and must be placed anew. One that comes to a leaf which
- * is not in memory says so with `blockedOn`: its move has not happened, and is made again when the leaf is there.
+ * A cursor that moved past either end is invalid until it is positioned again. A cursor that reaches a leaf
+ * which is not in memory sets `blockedOn`: it has not moved, and the caller repeats the move once the leaf is loaded.
  */
 import { assert } from '@aiokv/core';
 import { Entry } from './entry.ts';
@@ -16,29 +16,29 @@ import { KEY_BYTES_MAX, Probe } from './probe.ts';
 import { MARK_USED } from './nodes.ts';
 import type { NodeMemory } from './nodes.ts';
 
-/** Where a seek ends: at the first key `>=` or `>` the given one, or at the last `<=` or `<` it. */
+/** Where a seek ends: at the first key `>=` or `>` the given key, or at the last key `<=` or `<` it. */
 export type SeekMode = '>=' | '>' | '<=' | '<';
 
-/** What a cursor walks over: a snapshot, which makes its cursors and so cannot be named here. */
+/** The part of a snapshot that a cursor needs. snapshot.ts imports this file, so it cannot be imported here. */
 interface Frozen {
   readonly memory: NodeMemory;
   readonly root: number;
   readonly released: boolean;
 }
 
-/** Stands for the place behind the last entry of a leaf that is not in memory; more entries no leaf has. */
+/** Stands for the position after the last entry of a leaf that is not in memory. No leaf has this many entries. */
 const BEHIND_LAST = 0xffff;
 
-/** The key of the seek that runs. */
+/** The key of the current seek. All cursors share it: no use of it outlasts a call. */
 const probe = new Probe();
 
 export class Cursor {
-  /** The key, in the first `keyLength` bytes. What follows them is undefined. */
+  /** The current key, in the first `keyLength` bytes; the rest is undefined. The next move overwrites it. */
   readonly keyBytes: Uint8Array;
   keyLength = 0;
-  /** The leaf that the last move needed and did not find in memory; 0 when it did. */
+  /** The leaf that the last move needed and that was not in memory; 0 if there was none. */
   blockedOn = 0;
-  /** What the key leads to. */
+  /** The entry of the current key. The next move overwrites it. */
   readonly entry = new Entry();
   readonly #snapshot: Frozen;
   /** The same memory as `keyBytes`. */
@@ -46,7 +46,7 @@ export class Cursor {
   readonly #top: number;
   readonly #path: number[] = [];
   readonly #index: number[] = [];
-  /** The leaf whose prefix stands in `keyBytes`. */
+  /** The leaf whose prefix `keyBytes` holds. */
   #prefixOf = 0;
   #valid = false;
 
@@ -114,8 +114,8 @@ export class Cursor {
   }
 
   /**
-   * The leaf that a blocked move needs, and those behind it, in the direction of the move, that are not in memory and
-   * have the same parent; at most `most`.
+   * The leaf that a blocked move needs, followed by the absent leaves after it in the direction of the move that have
+   * the same parent; at most `most` leaves.
    */
   absentAhead(forward: boolean, most: number): number[] {
     const leaves = [this.blockedOn];
@@ -144,7 +144,7 @@ export class Cursor {
     return this.#descend(this.#top, atEnd);
   }
 
-  /** From the node of the path on this level, whose place is not set yet, down to the first or last entry. */
+  /** Descends from the path's node on this level, whose index is not set yet, to its first or last entry. */
   #descend(fromLevel: number, atEnd: boolean): boolean {
     const memory = this.#snapshot.memory;
     for (let level = fromLevel; level > 0; level--) {
@@ -155,12 +155,12 @@ export class Cursor {
       this.#index[level] = child;
       this.#path[level - 1] = node.childAt(words, base, child);
     }
-    // Where a move into this leaf begins, and begins again if it is not in memory.
+    // A move into this leaf starts here, and starts here again if the leaf has to be loaded first.
     this.#index[0] = atEnd ? BEHIND_LAST : -1;
     return this.#moveTo(atEnd ? BEHIND_LAST - 1 : 0);
   }
 
-  /** Goes to the entry of this index in the leaf, or on to the neighbour when the leaf has none. */
+  /** Goes to the entry with this index in the leaf, or on to the next leaf if there is no such entry. */
   #moveTo(index: number): boolean {
     this.#checkOpen();
     const memory = this.#snapshot.memory;

@@ -1,4 +1,6 @@
-/** What a key leads to: two unsigned words that the index does not interpret. Scratch of the caller's. */
+/**
+ * The value of a key in the index: two unsigned words that the tree does not interpret. The caller owns and reuses it.
+ */
 export class Entry {
   word0 = 0;
   word1 = 0;

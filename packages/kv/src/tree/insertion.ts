@@ -1,29 +1,30 @@
 /**
- * Makes room for an entry: where a node has none, it is laid out anew, grows, shares with its neighbour or splits, and so
- * may those above it. Which of these, and where a node is cut, is decided here; tree.ts draws it.
+ * Makes room for an entry. A full node is rewritten, grows, shares entries with its neighbour or splits; a split can
+ * repeat on the levels above. This file decides which of these happens and where a node is cut; tree.ts has the
+ * drawing.
  */
 import * as node from './node.ts';
 import type { Path } from './path.ts';
 import { Probe } from './probe.ts';
 import { rewrite, unitsFor, writeRange } from './rewrite.ts';
 
-/** A node with so few entries grows rather than splits. */
+/** A node with at most this many entries grows instead of splitting. */
 const GROW_ENTRIES_MAX = 4;
-/** A node that is laid out anew without a split must then have this part of itself free. */
+/** A leaf is rewritten without a split only if one part in this many of it is free afterwards. */
 const SPARE_PART = 16;
-/** A leaf above this part of a unit is crowded; none is that has just shared evenly. */
+/** A leaf that uses more than this part of a unit is crowded. A leaf that has just shared evenly never is. */
 const CROWDED = 7 / 8;
-/** A neighbour below this part of a unit takes some of what a crowded leaf has. */
+/** A neighbour that uses less than this part of a unit takes entries from a crowded leaf. */
 const ROOMY = 2 / 3;
-/** Keys come in order when this part of a leaf did. */
+/** Keys count as arriving in order when the newest entries, one part in this many of the leaf, did. */
 const RUN_PART = 6;
 
 /**
- * Separators on their way up. Neighbouring levels take turns: one may be pending in a rewrite
- * while the next is made. For all trees: none outlasts the call.
+ * Separators to be inserted one level up. Neighbouring levels alternate, because one separator may be pending in a
+ * rewrite while the next is made. All trees share them: no use of them outlasts a call.
  */
 const separators = [new Probe(), new Probe()] as const;
-/** What is between the first two of three leaves that have shared. */
+/** The separator between the first two of three leaves that have shared. */
 const firstOfTwo = new Probe();
 
 export class Insertion {
@@ -33,7 +34,7 @@ export class Insertion {
     this.#path = path;
   }
 
-  /** Inserts into the writable node of the path on this level, which may split it and those above. */
+  /** Inserts into the path's node on this level, which must be writable. It and the nodes above it may split. */
   insert(level: number, index: number, key: Probe, word0: number, word1: number): void {
     const path = this.#path;
     const { memory } = path;
@@ -48,7 +49,7 @@ export class Insertion {
     }
     const capacity = memory.units(id) * memory.unitWords;
     if (level === 0 && this.#share(index, key)) {
-      // It ends: no leaf is crowded that has shared evenly, nor one that is roomy.
+      // This does not repeat: neither leaf is crowded after an even share, and a roomy leaf is not crowded.
       path.descend(key);
       this.insert(0, ~path.searchLeaf(key), key, word0, word1);
       return;
@@ -68,7 +69,7 @@ export class Insertion {
     }
   }
 
-  /** Writes a range of the rewrite into the place of the path's node, which changes when its units do. */
+  /** Writes a range of the rewrite to the path's node, or to a new node in its place if the number of units changes. */
   #rewritePath(level: number, from: number, to: number, sizeWords: number, firstChild: number): void {
     const path = this.#path;
     const { memory } = path;
@@ -82,7 +83,7 @@ export class Insertion {
     const { memory } = path;
     const total = rewrite.total;
     const cut = this.#chooseCut(level, index, capacity);
-    // A leaf keeps its cut entry on the right; an inner node hands it up as the separator.
+    // In a leaf the entry at the cut goes to the right node; in an inner node it moves up as the separator.
     const rightFrom = level === 0 ? cut : cut + 1;
     const firstChild = rewrite.firstChild;
     const rightFirstChild = level === 0 ? 0 : rewrite.childAfter(cut);
@@ -111,7 +112,7 @@ export class Insertion {
     return index === 0 ? 1 : last;
   }
 
-  /** 1 when keys come to this place of the path's node in ascending order, -1 in descending order, else 0. */
+  /** 1 if keys arrive at this position of the path's node in ascending order, -1 if in descending order, else 0. */
   #orderAt(level: number, index: number): number {
     const path = this.#path;
     const { memory } = path;
@@ -128,8 +129,9 @@ export class Insertion {
   }
 
   /**
-   * Makes room for the key, which belongs at `index` of the path's crowded leaf, in that leaf and its neighbour under the
-   * same parent, or in a third one between them. False when it is better split, and nothing has changed.
+   * Makes room for the key, which belongs at `index` of the path's leaf: spreads the entries of a crowded leaf and its
+   * neighbour under the same parent over two leaves, or over three. Returns false, and changes nothing, when a split is
+   * better.
    */
   #share(index: number, key: Probe): boolean {
     const path = this.#path;
@@ -153,7 +155,10 @@ export class Insertion {
     return order > 0 ? this.#shareBehind(left, index) : this.#shareEvenly(left, isRoomy);
   }
 
-  /** Keys come in order at the end of the leaf: from this one on they belong into its neighbour. */
+  /**
+   * Keys arrive in order at the end of the leaf. Moves the separator so that this key and later ones go to the
+   * neighbour.
+   */
   #moveOn(left: number, key: Probe): boolean {
     const path = this.#path;
     const { memory } = path;
@@ -171,7 +176,7 @@ export class Insertion {
     return true;
   }
 
-  /** Keys come in order before entry `index` of the pair: what lies behind them moves on to the right. */
+  /** Keys arrive in order just before entry `index` of the pair. Moves the entries from there on to the right. */
   #shareBehind(left: number, index: number): boolean {
     const total = rewrite.total;
     const second = this.#isCrowdedBy(index, total) ? rewrite.cutAt(1 / 2, index) : index;
@@ -193,7 +198,7 @@ export class Insertion {
     return rewrite.sizeWords(from, to) > this.#path.memory.unitWords * CROWDED;
   }
 
-  /** Writes the pair of the rewrite, children `left` and `left + 1` of the path's parent, as two leaves or three. */
+  /** Writes the rewritten pair, children `left` and `left + 1` of the path's parent, as two leaves or three. */
   #spread(left: number, first: number, second: number): void {
     const path = this.#path;
     const { memory } = path;
@@ -218,7 +223,7 @@ export class Insertion {
     node.remove(words, base, left);
     this.insert(1, left, separator, rightId, 0);
     if (middleId === 0) return;
-    // The parent may have split: the way to the left leaf leads to where the one beside it belongs.
+    // The parent may have split: descending to the left leaf finds the parent that takes the leaf beside it.
     path.descend(firstOfTwo);
     this.insert(1, path.taken[1] as number, firstOfTwo, middleId, 0);
   }

@@ -1,7 +1,6 @@
 /**
- * The way from a root to the entry of a key, for the live tree and for snapshots. It reads nodes only, and
- * stops where the leaf is not in memory: who loads it, and what becomes of the question then, is the
- * caller's affair.
+ * Looks up a key below a root, for the live tree and for snapshots. It only reads nodes. It stops at a leaf that is not
+ * in memory; the caller loads the leaf and decides what happens to the lookup.
  */
 import type { Entry } from './entry.ts';
 import * as node from './node.ts';
@@ -11,17 +10,20 @@ import type { Probe } from './probe.ts';
 
 declare const leafBrand: unique symbol;
 
-/** A leaf that is not in memory and that decides a lookup. Opaque: it is handed back to the index, and nothing else. */
+/** The leaf that a lookup needs and that is not in memory. Opaque: callers only hand it back to the index. */
 export interface AbsentLeaf {
   readonly [leafBrand]: true;
 }
 
-/** What a lookup found out, or which leaf must be in memory to know. */
+/** The result of a lookup, or the leaf that must be loaded first. */
 export type Lookup = typeof FOUND | typeof MISSING | AbsentLeaf;
 export const FOUND = 0;
 export const MISSING = -1;
 
-/** The page of an absent leaf; for the index alone. At run time a leaf is the id of its page, so that no lookup allocates. */
+/**
+ * The page id of an absent leaf, for the index only. At run time a leaf is its page id, so that a lookup allocates
+ * nothing.
+ */
 export function pageOf(leaf: AbsentLeaf): number {
   return leaf as unknown as number;
 }
@@ -31,8 +33,8 @@ function absentLeaf(pageId: number): AbsentLeaf {
 }
 
 /**
- * Fills `into` with what the key leads to in the tree below `root`, which is 0 for an empty one.
- * `into` is untouched unless it is found.
+ * Copies the entry of the key in the tree below `root` to `into`. `root` is 0 for an empty tree. `into` changes only
+ * when the key is found.
  */
 export function lookup(memory: NodeMemory, root: number, probe: Probe, into: Entry): Lookup {
   if (root === 0) return MISSING;
@@ -42,7 +44,7 @@ export function lookup(memory: NodeMemory, root: number, probe: Probe, into: Ent
   return lookInLeaf(memory.words(leaf), memory.base(leaf), probe, into) ? FOUND : MISSING;
 }
 
-/** The leaf in which a key stands if it is anywhere below `root`; it may be absent. */
+/** The only leaf below `root` that can hold the key; it may be absent. */
 function leafOf(memory: NodeMemory, root: number, probe: Probe): number {
   if (!memory.isResident(root)) return root;
   let id = root;
@@ -58,7 +60,7 @@ function leafOf(memory: NodeMemory, root: number, probe: Probe): number {
   return id;
 }
 
-/** As `lookup`, in one leaf. */
+/** Copies the entry of the key in this leaf to `into`; false when the leaf does not hold the key. */
 export function lookInLeaf(words: Uint32Array, base: number, probe: Probe, into: Entry): boolean {
   const found = node.search(words, base, probe);
   if (found < 0) return false;

@@ -1,11 +1,11 @@
 /**
- * One node of the index: where its parts stand in memory, the search in it, and the edits that fit
- * in place. It never allocates, never looks at another node, and knows neither trees nor snapshots;
- * edits that need the node laid out anew are in rewrite.ts. Slotted pages with key heads after
- * Graefe, "Modern B-Tree Techniques" (2011), sections 3.5 to 3.7; prefix and suffix truncation
- * after Bayer and Unterauer, "Prefix B-Trees" (1977).
+ * One node of the index: its layout in memory, the search in it, and the changes that fit in place. It
+ * never allocates, never reads another node, and knows nothing about trees or snapshots. rewrite.ts makes
+ * the changes that need a new layout. The design is a slotted page with key heads (Graefe, "Modern B-Tree
+ * Techniques", 2011, sections 3.5 to 3.7) with prefix and suffix truncation (Bayer and Unterauer,
+ * "Prefix B-Trees", 1977).
  *
- * All in words of 32 bits:
+ * The layout, in words of 32 bits:
  *
  *    0        5         5+P      +n        +n                 heapLow             capacity
  *   +--------+---------+--------+---------+------------------+-------------------+
@@ -20,31 +20,30 @@
  *           4  first child (inner nodes)
  *   prefix  the first p bytes of every key here, big-endian, padded with zeros: P = ceil(p / 4)
  *   head    the four bytes of a key after the prefix, big-endian, padded with zeros
- *   slot    where the entry stands : 14 | bytes of the whole key : 13 | 0 : 5, for entries with more words than two
- *           (an expiry, a value inline), which later versions may bring
+ *   slot    offset of the entry : 14 | bytes of the whole key : 13 | 0 : 5, reserved for entries with more than two
+ *           words (an expiry, an inline value)
  *   entry   payload (a leaf's two words; an inner node's child), then the key's words from word
- *           floor(p / 4) + 1 on: what prefix and head do not say
+ *           floor(p / 4) + 1 on, which prefix and head do not hold
  *
  * An inner node with n separators has n + 1 children; child i + 1 holds the keys from separator i
- * on. The prefix is that of the node's own keys, not of its fences: it is longer, the root has it
- * too, and a key outside of it lies before or after all entries.
+ * on. The prefix is the one that the node's own keys share, not its fences: it is longer, and the root has
+ * one too. A key without the prefix comes before or after all entries.
  *
- * Words pass between functions as signed numbers (`| 0`): where a call is not inlined, V8 makes an
- * object of a number of 2^31 or more.
+ * Words pass between functions as signed numbers (`| 0`): if a call is not inlined, V8 allocates an object
+ * for a number of 2^31 or more.
  *
- * Invariants:
- *  1. Keys ascend strictly, and heads with them (not strictly).
- *  2. Every key begins with the prefix.
- *  3. heapLow + sizes of the entries + garbage = capacity; slots end at or before heapLow.
- *  4. Words beyond a key's end are zero, in the prefix, the head and the entry.
+ * NODE-1. Keys strictly ascend. Heads never descend.
+ * NODE-2. Every key starts with the prefix.
+ * NODE-3. heapLow + sizes of the entries + garbage = capacity; slots end at or before heapLow.
+ * NODE-4. Words beyond a key's end are zero, in the prefix, the head and the entry.
  */
 import type { Probe } from './probe.ts';
 
 export const HEADER_WORDS = 5;
-/** Words of a leaf entry's payload; an inner entry's is one word, the child. */
+/** Words of the payload of an entry: two in a leaf; one, the child, in an inner node. */
 const LEAF_PAYLOAD_WORDS = 2;
 const INNER_PAYLOAD_WORDS = 1;
-/** The largest node that the 14 bits of a slot can address. */
+/** Words of the largest node that the 14 bits of a slot can address. */
 export const NODE_WORDS_MAX = 16384;
 
 const COUNT = 0;
@@ -56,7 +55,7 @@ const LOW_16 = 0xffff;
 const OFFSET_MASK = 0x3fff;
 const LENGTH_SHIFT = 14;
 const LENGTH_MASK = 0x1fff;
-/** From here on a move is left to memmove; below, its call costs more than a loop. */
+/** Longer moves use memmove; for shorter ones its call costs more than a loop. */
 const LONG_MOVE_WORDS = 96;
 
 export function count(w: Uint32Array, base: number): number {
@@ -71,7 +70,7 @@ export function prefixBytes(w: Uint32Array, base: number): number {
   return (w[base + PREFIX_AND_BIRTH_HIGH] as number) & LOW_16;
 }
 
-/** The tree's generation when the node was made. */
+/** The generation of the tree in which the node was last written. */
 export function birth(w: Uint32Array, base: number): number {
   return ((w[base + PREFIX_AND_BIRTH_HIGH] as number) >>> 16) * 0x100000000 + (w[base + BIRTH_LOW] as number);
 }
@@ -90,7 +89,7 @@ export function garbageWords(w: Uint32Array, base: number): number {
   return (w[base + HEAP] as number) >>> 16;
 }
 
-/** Copies a whole node, birth and all. */
+/** Copies a whole node, including its birth. */
 export function copy(
   w: Uint32Array,
   base: number,
@@ -102,7 +101,7 @@ export function copy(
   else target.set(w.subarray(base, base + capacityWords), targetBase);
 }
 
-/** Writes the header of a node without entries, apart from its birth. */
+/** Writes the header of a node without entries. The caller sets its birth. */
 export function clear(
   w: Uint32Array,
   base: number,
@@ -118,12 +117,12 @@ export function clear(
   w[base + FIRST_CHILD] = firstChild;
 }
 
-/** Where the heads begin. */
+/** Index of the first head. */
 export function headsAt(w: Uint32Array, base: number): number {
   return base + HEADER_WORDS + ((prefixBytes(w, base) + 3) >>> 2);
 }
 
-/** Words from the start of the node to the end of its slots; behind them it is free up to `heapLow`. */
+/** Words from the start of the node to the end of its slots. The words from there to `heapLow` are free. */
 export function lowWords(w: Uint32Array, base: number): number {
   return headsAt(w, base) - base + 2 * count(w, base);
 }
@@ -132,19 +131,19 @@ export function payloadWords(nodeLevel: number): number {
   return nodeLevel === 0 ? LEAF_PAYLOAD_WORDS : INNER_PAYLOAD_WORDS;
 }
 
-/** Words of a key of `length` bytes that stand in the heap of a node with this prefix. */
+/** Words that a key of `length` bytes takes in the heap of a node with a prefix of so many bytes. */
 export function tailWords(length: number, prefix: number): number {
   const words = ((length + 3) >>> 2) - (prefix >>> 2) - 1;
   return words > 0 ? words : 0;
 }
 
-/** Words that the node would have without its garbage. */
+/** Words that the node uses, without its garbage. */
 export function usedWords(w: Uint32Array, base: number, capacityWords: number): number {
   const heap = capacityWords - heapLow(w, base) - garbageWords(w, base);
   return headsAt(w, base) - base + 2 * count(w, base) + heap;
 }
 
-/** Where the payload of entry `index` begins. */
+/** Index of the first word of the payload of entry `index`. */
 export function payloadAt(w: Uint32Array, base: number, index: number): number {
   return base + ((w[headsAt(w, base) + count(w, base) + index] as number) & OFFSET_MASK);
 }
@@ -166,7 +165,7 @@ function childSlot(w: Uint32Array, base: number, index: number): number {
   return index === 0 ? base + FIRST_CHILD : payloadAt(w, base, index - 1);
 }
 
-/** The four bytes of the key after `prefix` bytes, as a signed word; the key is at least that long. */
+/** The four bytes of the key after `prefix` bytes, as a signed word. The key has at least `prefix` bytes. */
 function headOf(key: Uint32Array, prefix: number): number {
   const word = prefix >>> 2;
   const shift = (prefix & 3) << 3;
@@ -174,7 +173,7 @@ function headOf(key: Uint32Array, prefix: number): number {
   return ((key[word] as number) << shift) | ((key[word + 1] as number) >>> (32 - shift));
 }
 
-/** Negative, zero or positive: the key lies before, among or after the keys with the node's prefix. */
+/** Negative, zero or positive: the key comes before, among or after the keys with the node's prefix. */
 export function comparePrefix(w: Uint32Array, base: number, prefix: number, key: Probe): number {
   const words = key.words;
   const at = base + HEADER_WORDS;
@@ -201,7 +200,7 @@ export function comparePrefix(w: Uint32Array, base: number, prefix: number, key:
   return mine < theirs ? -1 : 1;
 }
 
-/** Compares the key with the entry in `slot`, whose prefix and head are known to be equal. */
+/** Compares the key with the entry of `slot`. Prefix and head must be equal. */
 function compareTail(w: Uint32Array, base: number, slot: number, payload: number, prefix: number, key: Probe): number {
   const words = key.words;
   const length = (slot >>> LENGTH_SHIFT) & LENGTH_MASK;
@@ -218,10 +217,10 @@ function compareTail(w: Uint32Array, base: number, slot: number, payload: number
 }
 
 /**
- * Where the key stands: its index when it is here, else `~index` of the first entry after it.
- * No branch depends on a comparison until the heads are equal, and equal heads are searched by
- * halves too: with branches a random hit takes 590 ns, without 510. Reading one word of every line
- * of heads beforehand, so that the misses overlap, gained nothing with heads that fill eight lines.
+ * Returns the index of the key if it is found, else `~index` of the first entry after it.
+ * The binary search over the heads is free of branches that depend on a comparison: a random hit takes
+ * 510 ns, with branches 590. Reading one word of every cache line of heads first, so that the misses
+ * overlap, gained nothing with heads that fill eight lines.
  */
 export function search(w: Uint32Array, base: number, key: Probe): number {
   const n = (w[base + COUNT] as number) & LOW_16;
@@ -270,12 +269,12 @@ function searchEqualHeads(
       high = middle;
     }
     if (low >= high) return ~low;
-    // Runs are short: the next entry decides nearly always; only then the rest is halved.
+    // Runs of equal heads are short, so try the next entry before halving the rest.
     middle = low === first + 1 && high === n ? low : (low + high) >>> 1;
   }
 }
 
-/** Reads the whole key of entry `index` into `into`. */
+/** Copies the whole key of entry `index` to `into`. */
 export function loadKey(w: Uint32Array, base: number, index: number, into: Probe): void {
   const prefix = prefixBytes(w, base);
   const heads = headsAt(w, base);
@@ -298,15 +297,15 @@ export function loadKey(w: Uint32Array, base: number, index: number, into: Probe
   into.length = length;
 }
 
-/** Writes the words of the prefix into `into`, as bytes in their order (on a little-endian machine). */
+/** Writes the words of the prefix to `into` so that its bytes are in order (on a little-endian machine). */
 export function copyPrefix(w: Uint32Array, base: number, into: Uint32Array): void {
   const end = (prefixBytes(w, base) + 3) >>> 2;
   for (let word = 0; word < end; word++) into[word] = swap((w[base + HEADER_WORDS + word] as number) | 0);
 }
 
 /**
- * Writes the rest of the key of entry `index`, as bytes in their order, to where `copyPrefix` wrote
- * the prefix; returns the key's length.
+ * Writes the rest of the key of entry `index` after the prefix that `copyPrefix` wrote, in the same byte
+ * order. Returns the length of the key in bytes.
  */
 export function copyRest(w: Uint32Array, base: number, index: number, into: Uint32Array): number {
   const prefix = prefixBytes(w, base);
@@ -328,9 +327,9 @@ function swap(word: number): number {
 }
 
 /**
- * Makes an entry for the key at `index`, which is where `search` said, and returns where its
- * payload is to be written; or 0 and nothing is changed when the key does not share the prefix or
- * has no room, or the node is empty (the node must be laid out anew).
+ * Inserts an entry for the key at `index`, the position that `search` returned. Returns the index at which
+ * the caller must write the payload. Returns 0, and changes nothing, if the node needs a rewrite: the key
+ * does not have the prefix, there is no room, or the node is empty.
  */
 export function insert(w: Uint32Array, base: number, index: number, key: Probe): number {
   const n = count(w, base);
@@ -352,8 +351,8 @@ export function insert(w: Uint32Array, base: number, index: number, key: Probe):
 }
 
 /**
- * Whether the last `length` entries that were inserted are those from `from` on, the newest first, in steps of `step`,
- * which is 1 or -1: the heap grows downwards, so where an entry stands says when it came.
+ * Whether the last `length` inserted entries, newest first, are those at `from`, `from + step`, … (`step` is 1 or -1).
+ * The heap grows downwards, so the offset of an entry shows when it was inserted.
  */
 export function isRun(w: Uint32Array, base: number, from: number, step: number, length: number): boolean {
   const n = count(w, base);
@@ -371,7 +370,7 @@ export function isRun(w: Uint32Array, base: number, from: number, step: number, 
   }
 }
 
-/** Writes the words of the key that belong into the heap so that they end before `end`. */
+/** Writes the words of the key that belong in the heap so that they end before `end`. */
 function writeTail(w: Uint32Array, end: number, key: Probe, prefix: number): void {
   const words = key.words;
   const first = (prefix >>> 2) + 1;
@@ -379,7 +378,7 @@ function writeTail(w: Uint32Array, end: number, key: Probe, prefix: number): voi
   for (let word = ((key.length + 3) >>> 2) - 1; word >= first; word--) w[--at] = words[word] as number;
 }
 
-/** Takes entry `index` out. */
+/** Removes entry `index`. */
 export function remove(w: Uint32Array, base: number, index: number): void {
   const n = count(w, base);
   const prefix = prefixBytes(w, base);
@@ -394,7 +393,7 @@ export function remove(w: Uint32Array, base: number, index: number): void {
   w[base + HEAP] = (w[base + HEAP] as number) + (lowest ? size : size << 16);
 }
 
-/** Moves the words from `from` to `to` (exclusive) by `distance`. */
+/** Moves the words from `from` to `to` (exclusive) by `distance` words. */
 function move(w: Uint32Array, from: number, to: number, distance: number): void {
   if (to - from > LONG_MOVE_WORDS) {
     w.copyWithin(from + distance, from, to);
@@ -405,7 +404,7 @@ function move(w: Uint32Array, from: number, to: number, distance: number): void 
   }
 }
 
-/** Writes the prefix of a node that was just cleared for it. */
+/** Writes the prefix, whose length `clear` has set. */
 export function writePrefix(w: Uint32Array, base: number, key: Probe): void {
   const prefix = prefixBytes(w, base);
   const whole = prefix >>> 2;
@@ -417,8 +416,8 @@ export function writePrefix(w: Uint32Array, base: number, key: Probe): void {
 }
 
 /**
- * Fills in entry `index` of `n` in a node under construction, whose entries come in this order;
- * returns where its payload goes.
+ * Adds entry `index` of `n` to a new node; entries must be added in ascending order. Returns the index at
+ * which the caller must write the payload.
  */
 export function place(w: Uint32Array, base: number, index: number, n: number, key: Probe): number {
   const prefix = prefixBytes(w, base);

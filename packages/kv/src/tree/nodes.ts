@@ -1,7 +1,7 @@
 /**
- * Memory for the nodes of the index: node id -> frame -> words. It allocates, frees, evicts and counts; it never
- * looks into a node, knows nothing of keys, levels or snapshots, and decides nothing: which nodes may be
- * evicted, and where their content is then, the pager knows (pages/pager.ts).
+ * Memory for the nodes of the index: node id -> frame -> words. It allocates, frees, evicts and counts nodes. It never
+ * reads a node and knows nothing about keys, levels or snapshots. The pager (index/pager.ts) decides which nodes to
+ * evict and knows where their content is on the device.
  *
  *   id ─► frame ─► arena 0 (16 units)         arena 1 (64 units)            arena 5, 6, ... (arenaBytes)
  *                  +----+----+---------+----+ +----+----+-----
@@ -16,41 +16,42 @@
  *               ▲        free            │  ▲            │
  *               └────────────────────────┘  └── admit ───┘
  *
- * The frame of a node costs one more load for each level of a descent; the table is 4 bytes a node, so that
- * of all but huge indexes it stays in the processor's caches. In return a node keeps its id wherever it
- * is, and nothing that leads to it (parents, snapshots, the mapping of a checkpoint) hears of an eviction.
+ * The table of frames costs one more load per level of a descent. It has 4 bytes per node, so it stays in the CPU
+ * caches for all but huge indexes. In return a node keeps its id wherever it is: an eviction changes nothing in its
+ * parents, in snapshots or in the mapping of a checkpoint.
  *
- * Arenas are few and large because every arena is one more cache line that a lookup needs, and off
- * the heap because the garbage collector need not look at them. A fresh ArrayBuffer is zero pages
- * of the kernel's: it costs RAM only where it was written, and time where it is written first. So whoever
- * adds many nodes at once may have it touched elsewhere (`untouchedAhead`).
+ * Arenas are few and large because a lookup needs one more cache line for every arena. They are off-heap so that the
+ * garbage collector does not scan them. The kernel backs a new ArrayBuffer with memory only on the first write to
+ * each page, and that write is slow. Code that adds many nodes at once can have another thread touch the memory
+ * first (`untouchedAhead`).
  *
- * Many nodes at once (a tree that was cleared, what a snapshot had kept) are not freed at once:
- * whoever gives them up leaves a `Backlog` here, which is worked off in slices: by `reclaimSome`,
- * and a little with every allocation, so that it shrinks even if nobody thinks of it.
+ * A large set of nodes (a cleared tree, nodes that only a released snapshot needed) is not freed in one step. It is
+ * left here as a `Backlog` and freed in slices: by `reclaimSome`, and a few nodes with every allocation, so that a
+ * backlog always shrinks.
  *
- * Invariants:
- *  1. Id 0 names no node, and frame 0 no frame. Both stay below 2^31, so that V8 keeps them as small integers.
- *  2. `units` of a node is above 0 from its allocation until it is freed, and 0 otherwise; so a
- *     node freed twice is noticed at once.
- *  3. A free run of n units stands in free list n, exactly once. Runs are split, never joined.
- *  4. Only a resident node has words. Nobody asks for those of another, and only resident nodes are freed.
+ * NODES-1. Id 0 is not a node, and frame 0 is not a frame. Both stay below 2^31, so that V8 keeps them as small
+ *     integers.
+ * NODES-2. `units` of a node is above 0 from its allocation until it is freed, and 0 otherwise. A node that is freed
+ *     twice is therefore noticed at once.
+ * NODES-3. A free run of n units is in free list n, exactly once. Runs are split, never joined.
+ * NODES-4. Only a resident node has words. Nobody asks for the words of an absent node, and only resident nodes are
+ *     freed.
  */
 import { assert, KIB, MIB, powerOfTwo, resolveOptions } from '@aiokv/core';
 import type { OptionShape } from '@aiokv/core';
 
 export interface NodeMemoryOptions {
-  /** Bytes of the unit in which nodes are allocated, a power of two from 512 to 65536. Default 4096. */
+  /** Bytes of a unit, in multiples of which nodes are allocated: a power of two from 512 to 65536. Default 4096. */
   readonly nodeBytes: number;
-  /** Bytes of a large arena, a power of two from 256 KiB to 1 GiB. Default 64 MiB. */
+  /** Bytes of a large arena: a power of two from 256 KiB to 1 GiB. Default 64 MiB. */
   readonly arenaBytes: number;
 }
 
-/** Nodes that are to be freed bit by bit. */
+/** Nodes that are freed in slices. */
 export interface Backlog {
-  /** Frees up to `maxNodes` nodes; returns how many of that number were left over, above 0 only when it is done. */
+  /** Frees up to `maxNodes` nodes. Returns how many fewer it freed: above 0 only when the backlog is empty. */
   reclaim(maxNodes: number): number;
-  /** Names all nodes that are still to be freed. */
+  /** Adds all nodes that are still to be freed to `reachable`. */
   verify(reachable: Set<number>): void;
 }
 
@@ -61,17 +62,17 @@ const OPTIONS: OptionShape<NodeMemoryOptions> = {
 
 /** The most units that one node may have. */
 const NODE_UNITS_MAX = 255;
-/** What `mark` may say of a node: it was used lately. */
+/** Marks of a node: it was used recently, ... */
 export const MARK_USED = 1;
-/** ... only snapshots need it any more. */
+/** ... or only snapshots still need it. */
 export const MARK_RETIRED = 2;
-/** Small: most overlays and many stores are. */
+/** The first arena is small because most memtables and many stores are. */
 const FIRST_ARENA_UNITS = 16;
-/** The parts in which `untouchedAhead` tells, one of them ahead. */
+/** `untouchedAhead` hands out parts of this size, one part ahead of the allocations. */
 const SOON_BYTES = 2 * MIB;
 const FIRST_IDS = 1024;
 const ID_BITS = 31;
-/** Nodes of the backlog that are freed with every new node. */
+/** Nodes of the backlogs that every allocation frees. */
 const RECLAIM_PER_NODE = 4;
 
 export class NodeMemory {
@@ -83,11 +84,11 @@ export class NodeMemory {
   readonly #unitMask: number;
   readonly #wordBits: number;
   readonly #arenas: Uint32Array[] = [];
-  /** By id: the frame, 0 when there is none. */
+  /** By id: the frame, or 0 if the node is not resident. */
   #frames = new Int32Array(FIRST_IDS);
-  /** By id: units, 0 when the id is free. */
+  /** By id: units, or 0 if the id is free. */
   #units = new Uint8Array(FIRST_IDS);
-  /** By id: marks that the pager and the snapshots leave. */
+  /** By id: the marks that the tree, the pager and the snapshots set. */
   #marks = new Uint8Array(FIRST_IDS);
   #nextId = 1;
   readonly #freeIds: number[] = [];
@@ -95,7 +96,7 @@ export class NodeMemory {
   readonly #backlogs: Backlog[] = [];
   #nextUnit = 0;
   #endUnit = 0;
-  /** So far into the newest arena `untouchedAhead` has told. */
+  /** `untouchedAhead` has handed out the units of the newest arena up to this one. */
   #soonUnit = 0;
   readonly #soonUnits: number;
   #unitsUsed = 0;
@@ -115,8 +116,8 @@ export class NodeMemory {
   }
 
   /**
-   * The next part of the newest arena that will be written soon and was not asked for before, or null. Whoever adds many
-   * nodes at once asks after each, and may have the part touched by a thread.
+   * The next part of the newest arena that will be written soon, once each; null if there is none. Code that adds many
+   * nodes at once calls this after each and may have a thread touch the part.
    */
   untouchedAhead(): { readonly arena: ArrayBuffer; readonly fromByte: number; readonly lengthBytes: number } | null {
     if (this.#soonUnit >= this.#endUnit || this.#soonUnit >= this.#nextUnit + this.#soonUnits) return null;
@@ -137,17 +138,19 @@ export class NodeMemory {
     return this.#bytesReserved;
   }
 
-  /** Nodes there are, resident or not. */
+  /** Number of nodes, resident or not. */
   get nodesUsed(): number {
     return this.#nodesUsed;
   }
 
-  /** Ids stay below this until the next allocation. */
+  /** All ids are below this until the next allocation. */
   get idLimit(): number {
     return this.#nextId;
   }
 
-  /** The array in which the words of a resident node stand, from `base(id)` on. It stays valid while the node does. */
+  /**
+   * The array that holds the words of a resident node, from `base(id)` on. Valid as long as the node stays resident.
+   */
   words(id: number): Uint32Array {
     return this.#arenas[(this.#frames[id] as number) >>> this.#unitBits] as Uint32Array;
   }
@@ -156,7 +159,7 @@ export class NodeMemory {
     return ((this.#frames[id] as number) & this.#unitMask) << this.#wordBits;
   }
 
-  /** How many units the node has; 0 when there is no such node. */
+  /** Units of the node; 0 if there is no such node. */
   units(id: number): number {
     return this.#units[id] as number;
   }
@@ -172,7 +175,7 @@ export class NodeMemory {
   mark(id: number, marks: number): void {
     const all = this.#marks;
     const before = all[id] as number;
-    // Nearly always there is nothing to write, and the write makes V8 allocate now and then.
+    // There is nearly always nothing to write, and the write makes V8 allocate now and then.
     if ((before & marks) !== marks) all[id] = before | marks;
   }
 
@@ -180,7 +183,7 @@ export class NodeMemory {
     this.#marks[id] = (this.#marks[id] as number) & ~marks;
   }
 
-  /** A resident node of so many contiguous units, without marks. Its words are what they were before. */
+  /** Allocates a resident node of so many contiguous units, without marks. Its words are not cleared. */
   allocate(units: number): number {
     if (this.#backlogs.length > 0) this.reclaimSome(RECLAIM_PER_NODE);
     const id = this.#freeIds.pop() ?? this.#freshId();
@@ -200,7 +203,7 @@ export class NodeMemory {
     this.#nodesUsed--;
   }
 
-  /** Takes the words of a resident node away; it stays a node. */
+  /** Releases the memory of a resident node, which becomes absent. */
   evict(id: number): void {
     const units = this.units(id);
     assert(this.isResident(id), 'a node is evicted once');
@@ -209,16 +212,17 @@ export class NodeMemory {
     this.#unitsUsed -= units;
   }
 
-  /** Makes an absent node resident. Its words are to be filled in. */
+  /** Makes an absent node resident. The caller must fill in its words. */
   admit(id: number): void {
     assert(this.units(id) !== 0 && !this.isResident(id), 'a node that is absent is admitted');
     this.#frames[id] = this.#takeFrame(this.units(id));
   }
 
   /**
-   * Makes the nodes of an empty memory be those that are named, by ascending ids, all of them absent.
+   * Fills an empty memory with absent nodes.
    *
-   * @param units of each of them
+   * @param ids of the nodes, ascending
+   * @param units of each node, in the same order
    */
   restore(ids: ArrayLike<number>, units: ArrayLike<number>): void {
     assert(this.#nextId === 1, 'a memory is restored before it is used');
@@ -228,19 +232,19 @@ export class NodeMemory {
       assert(id >= this.#nextId && id < 2 ** ID_BITS, 'restored nodes ascend');
       assert(count > 0 && count <= NODE_UNITS_MAX, 'a node has 1 to 255 units');
       while (this.#nextId < id) this.#freeIds.push(this.#freshId());
-      // It may put a longer table in the place of this one.
+      // This may replace the tables by longer ones.
       this.#freshId();
       this.#units[id] = count;
       this.#nodesUsed++;
     }
   }
 
-  /** Leaves nodes to be freed by and by. */
+  /** Takes over nodes to be freed in slices. */
   defer(backlog: Backlog): void {
     this.#backlogs.push(backlog);
   }
 
-  /** Frees up to `maxNodes` nodes of the backlogs; whether none is left. */
+  /** Frees up to `maxNodes` nodes of the backlogs. Returns whether none is left. */
   reclaimSome(maxNodes: number): boolean {
     let left = maxNodes;
     for (;;) {
@@ -253,8 +257,8 @@ export class NodeMemory {
   }
 
   /**
-   * Throws unless the nodes in use are exactly those in the backlogs and those in `reachable`, which
-   * the `verify` of every tree on this memory has added to.
+   * Throws unless the nodes in use are exactly those in the backlogs and in `reachable`. Call `verify` of
+   * every tree on this memory first, to fill `reachable`.
    */
   verify(reachable: Set<number>): void {
     for (const backlog of this.#backlogs) backlog.verify(reachable);
@@ -293,7 +297,7 @@ export class NodeMemory {
   }
 
   #takeFresh(units: number): number {
-    // The first arenas may be smaller than a large node.
+    // A loop, because the first arenas may be smaller than a large node.
     while (this.#nextUnit + units > this.#endUnit) this.#addArena();
     const frame = this.#nextUnit;
     this.#nextUnit += units;

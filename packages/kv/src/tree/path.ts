@@ -1,7 +1,8 @@
 /**
- * The root of the live tree and the way from it to one leaf, which is what a write works on: `nodes[level]`, and
- * `taken[level]`, which child of it leads on. It makes the way writable, and puts nodes into their parents; it never
- * lays a node out anew (insertion.ts and removal.ts do), and knows no entries.
+ * The root of the live tree and the path from it to the leaf that a write changes. `nodes[level]` is the node on a
+ * level, and `taken[level]` is the child of it through which the path continues. This file makes the path writable and
+ * links nodes into their parents. It never rebuilds a node (insertion.ts and removal.ts do) and does not handle
+ * entries.
  *
  *   nodes[top] = root    ... | taken[top] | ...
  *                                 │
@@ -16,7 +17,7 @@ import type { NodeMemory } from './nodes.ts';
 import type { Probe } from './probe.ts';
 import type { Lifetimes } from './snapshot.ts';
 
-/** No tree becomes as high as this. */
+/** More levels than any tree reaches. */
 const LEVELS_MAX = 64;
 
 export class Path {
@@ -34,7 +35,7 @@ export class Path {
     this.lifetimes = lifetimes;
   }
 
-  /** Goes to the leaf of the key, which may be absent, and notes the way. Requires a root. */
+  /** Records the path to the leaf of the key and returns the leaf, which may be absent. Requires a root. */
   descend(probe: Probe): number {
     const memory = this.memory;
     let id = this.root;
@@ -51,7 +52,7 @@ export class Path {
     return id;
   }
 
-  /** Where the key stands in the leaf: see `node.search`. */
+  /** The position of the key in the leaf; see `node.search`. */
   searchLeaf(probe: Probe): number {
     const id = this.nodes[0] as number;
     const memory = this.memory;
@@ -60,7 +61,7 @@ export class Path {
     return node.search(memory.words(id), memory.base(id), probe);
   }
 
-  /** Whether the node on this level is the last, or the first, of its level. */
+  /** Whether the node on this level is the last node of its level (`atEnd`) or the first. */
   isAtEdge(level: number, atEnd: boolean): boolean {
     for (let above = level + 1; above <= this.top; above++) {
       const id = this.nodes[above] as number;
@@ -70,7 +71,7 @@ export class Path {
     return true;
   }
 
-  /** Copies what a snapshot sees of the way. Only the leaf need be asked: invariant 4 of snapshot.ts. */
+  /** Copies the nodes of the path that a snapshot sees. Checking the leaf is enough: SNAP-4. */
   makeWritable(): void {
     const { newest, cleanThrough, cutThrough } = this.lifetimes;
     const seen = Math.max(newest, cleanThrough, cutThrough);
@@ -85,7 +86,10 @@ export class Path {
     }
   }
 
-  /** The node, dirty from now on; where a snapshot sees it a copy, and the caller puts that into its place. */
+  /**
+   * Marks the node dirty and returns it. If a snapshot sees it, returns a copy, which the caller must link in its
+   * place.
+   */
   writable(id: number): number {
     const { memory, lifetimes } = this;
     const words = memory.words(id);
@@ -103,7 +107,7 @@ export class Path {
     return mine;
   }
 
-  /** Puts another node into the place of the one on this level, which is retired. */
+  /** Retires the node on this level and links another in its place. */
   replace(level: number, id: number): void {
     this.lifetimes.retire(this.nodes[level] as number);
     this.#link(level, id);
@@ -119,13 +123,13 @@ export class Path {
     }
   }
 
-  /** A root for an empty tree: a leaf without entries. */
+  /** Gives an empty tree a root: a leaf without entries. */
   plantRoot(): void {
     this.top = -1;
     this.raiseRoot(0);
   }
 
-  /** Puts an empty node above the root, which becomes its first child. */
+  /** Adds an empty root above the current one, which becomes its first child. */
   raiseRoot(firstChild: number): void {
     const id = this.memory.allocate(1);
     this.lifetimes.changedUnits++;
@@ -140,7 +144,7 @@ export class Path {
     this.taken[this.top] = 0;
   }
 
-  /** An inner root with one child gives way to it. */
+  /** Replaces an inner root that has a single child by that child, as often as needed. */
   collapseRoot(): void {
     const memory = this.memory;
     while (this.top > 0) {
@@ -154,7 +158,7 @@ export class Path {
     }
   }
 
-  /** Words of the node without its garbage. */
+  /** Words that the node uses, without its garbage. */
   usedWords(id: number): number {
     const memory = this.memory;
     return node.usedWords(memory.words(id), memory.base(id), memory.units(id) * memory.unitWords);

@@ -1,31 +1,30 @@
 /**
- * A key as the index searches for it: big-endian words, padded with zero bytes. It is scratch that
- * its owner loads again and again; it never grows and never refers to the caller's bytes.
+ * A key in the form in which the index compares it: big-endian words, padded with zero bytes. Its owner
+ * loads it again and again. It never grows and never keeps a reference to the caller's bytes.
  *
  *   "user62"   word 0 = 0x75736572, word 1 = 0x36320000, words 2 and 3 = 0
  *
- * Two keys compare as their padded words do, and where all words of the shorter one are equal, as
- * their lengths do. (Where padding meets a byte that is not zero the shorter key is a prefix of the
- * longer; where it meets zero bytes only, the lengths tell.)
+ * Two keys compare by their padded words first. If all words of the shorter key are equal, they compare by
+ * length. (If the padding meets a byte that is not zero, the shorter key is a prefix of the longer one and
+ * the words decide. If it meets only zero bytes, the lengths decide.)
  *
- * Invariant:
- *  1. At least the two words after the last one of the key are zero, so that a head of four bytes
- *     may be taken at any offset up to the key's length.
+ * PROBE-1. At least the two words after the last word of the key are zero, so that a head of four bytes
+ *     can be read at any offset up to the key's length.
  */
 
-/** The longest key. */
+/** Bytes of the longest key. */
 export const KEY_BYTES_MAX = 4096;
 
 export class Probe {
   readonly words: Uint32Array;
-  /** Bytes of the key. */
+  /** Length of the key in bytes. */
   length = 0;
 
   constructor(bytesMax: number = KEY_BYTES_MAX) {
     this.words = new Uint32Array((bytesMax >>> 2) + 4);
   }
 
-  /** Takes the first `length` bytes of `key`. */
+  /** Copies the first `length` bytes of `key`. */
   load(key: Uint8Array, length: number): void {
     const words = this.words;
     const whole = length >>> 2;
@@ -46,14 +45,14 @@ export class Probe {
     this.length = length;
   }
 
-  /** Takes the key of another probe. */
+  /** Copies the key of another probe. */
   copy(from: Probe): void {
     const words = (from.length + 3) >>> 2;
     for (let index = 0; index < words; index++) this.words[index] = from.words[index] as number;
     this.seal(from.length);
   }
 
-  /** Says that the words up to `length` bytes were written; pads them. */
+  /** Sets the length after the words were written directly, and pads the key. */
   seal(length: number): void {
     const whole = length >>> 2;
     const rest = length & 3;
@@ -64,7 +63,7 @@ export class Probe {
     this.length = length;
   }
 
-  /** How many bytes both keys begin with. */
+  /** Length in bytes of the longest prefix that both keys share. */
   commonBytes(other: Probe): number {
     const shorter = Math.min(this.length, other.length);
     const words = (shorter + 3) >>> 2;

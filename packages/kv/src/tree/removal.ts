@@ -1,16 +1,16 @@
 /**
- * Tidies up behind an entry that was taken out: an empty leaf goes, and an underfull node merges with a neighbour, as do
- * those above it.
+ * Restores the shape of the tree after an entry was removed. An empty leaf is removed, and an underfull node merges
+ * with a neighbour. Both can repeat on the levels above.
  */
 import * as node from './node.ts';
 import type { Path } from './path.ts';
 import { Probe } from './probe.ts';
 import { rewrite, writeRange } from './rewrite.ts';
 
-/** A node below this part of a unit looks for a neighbour to merge with. */
+/** A node that uses less than one part in this many of a unit looks for a neighbour to merge with. */
 const UNDERFULL_PART = 4;
 
-/** What is between two nodes that merge. For all trees: it does not outlast the call. */
+/** The separator between two nodes that merge. All trees share it: no use of it outlasts a call. */
 const parting = new Probe();
 
 export class Removal {
@@ -20,7 +20,7 @@ export class Removal {
     this.#path = path;
   }
 
-  /** Takes the path's node on this level away when it is empty, and merges it when it is underfull. */
+  /** Removes the path's node on this level if it is an empty leaf; merges it if it is underfull. */
   settle(level: number): void {
     const path = this.#path;
     const { memory } = path;
@@ -35,7 +35,7 @@ export class Removal {
     }
   }
 
-  /** Retires the path's node on this level, which leads to nothing, and forgets it in its parent. */
+  /** Retires the path's node on this level, which has no entries left, and removes it from its parent. */
   #removePathNode(level: number): void {
     const path = this.#path;
     const { memory } = path;
@@ -59,8 +59,8 @@ export class Removal {
   }
 
   /**
-   * Merges the path's node on this level with a neighbour under the same parent, if both fit into
-   * three quarters of a unit.
+   * Merges the path's node on this level with a neighbour under the same parent, if both together fit
+   * into three quarters of a unit.
    */
   #merge(level: number): void {
     const path = this.#path;
@@ -74,7 +74,7 @@ export class Removal {
       if (left < 0 || left >= node.count(words, base)) continue;
       const leftId = node.childAt(words, base, left);
       const rightId = node.childAt(words, base, left + 1);
-      // A neighbour that would have to be read first is left alone.
+      // A merge is not worth a read.
       if (!memory.isResident(leftId) || !memory.isResident(rightId)) continue;
       if (path.usedWords(leftId) + path.usedWords(rightId) > limit) continue;
       node.loadKey(words, base, left, parting);

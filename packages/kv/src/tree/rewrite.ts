@@ -1,19 +1,18 @@
 /**
- * Lays nodes out anew: to close gaps, to shorten or lengthen the prefix, to split one node in two,
- * to merge two into one and to spread two over two or three. It copies its sources to scratch first, so a target may be one of
- * them. It never allocates nodes and never decides when; the tree does both.
+ * Rewrites nodes: to close gaps, to change the length of the prefix, to split one node, to merge two and to spread two
+ * over two or three. It copies the source nodes to scratch memory first, so a source may also be a target. It neither
+ * allocates nodes nor decides when to rewrite; the tree does both.
  *
- * What is to be written is one sequence of entries, made of up to three parts:
+ * A rewrite works on one sequence of entries, made of up to three parts:
  *
  *            0 .. firstEnd - 1      the pending entry      second node, from secondStart
  *   insert   entries before it      the new entry          the same node's entries after it
  *   pair     the left node          (inner) separator      the right node
  *
- * and any range of it becomes a node. In an inner node entry i leads to child i + 1; the child
- * before the first entry of a range is given apart.
+ * Any range of the sequence can be written as a node. In an inner node entry i leads to child i + 1; the caller passes
+ * the child before the first entry of a range separately.
  *
- * Invariant:
- *  1. A node written here has the longest prefix that its keys share, and no garbage.
+ * REWRITE-1. A node written here has the longest prefix that its keys share, and no garbage.
  */
 import { assert } from '@aiokv/core';
 import * as node from './node.ts';
@@ -33,12 +32,12 @@ class Rewrite {
   #word1 = 0;
   #pendingKey = new Probe();
   readonly #scratch = new Uint32Array(2 * node.NODE_WORDS_MAX);
-  /** Of the keys of the sequence, in bytes: sizes are asked for again and again while a cut is looked for. */
+  /** Bytes of each key of the sequence: the search for a cut needs them again and again. */
   readonly #lengths = new Uint16Array(node.NODE_WORDS_MAX);
   readonly #key = new Probe();
   readonly #otherKey = new Probe();
 
-  /** The node with one more entry at `index`. `key` must not change before the rewrite is done. */
+  /** Starts from one node and a new entry at `index`. `key` must not change until the rewrite is done. */
   startInsert(w: Uint32Array, base: number, words: number, index: number, key: Probe): void {
     this.#copy(w, base, words, 0);
     this.#level = node.level(w, base);
@@ -54,13 +53,13 @@ class Rewrite {
     this.#noteLengths(0, index, n, index + 1);
   }
 
-  /** The payload of the pending entry. */
+  /** Sets the payload of the pending entry. */
   setPayload(word0: number, word1: number): void {
     this.#word0 = word0;
     this.#word1 = word1;
   }
 
-  /** Two neighbours; `separator` is what stands between them and counts for inner nodes only. */
+  /** Starts from two neighbours. `separator` is the one between them; it is used for inner nodes only. */
   startPair(memory: NodeMemory, leftId: number, rightId: number, separator: Probe): void {
     const left = memory.words(leftId);
     const leftBase = memory.base(leftId);
@@ -103,7 +102,7 @@ class Rewrite {
     }
   }
 
-  /** Words that a node of the entries from `from` to `to` (exclusive) takes. */
+  /** Words of a node with the entries from `from` to `to` (exclusive). */
   sizeWords(from: number, to: number): number {
     if (from === to) return node.HEADER_WORDS;
     const prefix = this.#prefixOf(from, to);
@@ -113,8 +112,8 @@ class Rewrite {
   }
 
   /**
-   * The entry before which what lies between `from` and `to` (exclusive) is best cut so that the left side takes this
-   * part of its room. Above `from` and below `to`.
+   * Where to cut the entries from `from` to `to` (exclusive) so that those before the cut take about this part of the
+   * words. Returns the first entry after the cut, which is above `from` and below `to`.
    */
   cutAt(part: number, from = 0, to = this.total): number {
     const prefix = this.#prefixOf(from, to);
@@ -132,7 +131,7 @@ class Rewrite {
     return at;
   }
 
-  /** Loads the shortest key that parts entry `at` and what follows from what precedes. */
+  /** Loads the shortest key that separates entry `at` from the entry before it. */
   loadSeparator(at: number, into: Probe): void {
     this.loadKey(at - 1, this.#otherKey);
     this.loadKey(at, into);
@@ -181,7 +180,7 @@ class Rewrite {
     return at < this.#firstEnd ? at : at - this.#firstEnd - this.#pending + this.#secondStart;
   }
 
-  /** Entries `from` to `end` (exclusive) of a source are those of the sequence from `at` on. */
+  /** Records the key lengths of entries `from` to `end` (exclusive) of a source, which are at `at` in the sequence. */
   #noteLengths(base: number, from: number, end: number, at: number): void {
     const lengths = this.#lengths;
     for (let index = from; index < end; index++) {
@@ -200,10 +199,10 @@ class Rewrite {
   }
 }
 
-/** One for all trees: no rewrite outlasts the call that began it. */
+/** All trees share it: no rewrite outlasts the call that started it. */
 export const rewrite = new Rewrite();
 
-/** Writes a range of the rewrite as the content of a node. */
+/** Writes a range of the rewrite to a node. */
 export function writeRange(
   { memory, lifetimes }: Path,
   id: number,
@@ -215,7 +214,7 @@ export function writeRange(
   rewrite.write(memory.words(id), memory.base(id), capacity, lifetimes.generation, from, to, firstChild);
 }
 
-/** Units of a node that takes so many words. */
+/** Units that a node of so many words needs. */
 export function unitsFor(memory: NodeMemory, words: number): number {
   assert(words <= node.NODE_WORDS_MAX, 'a node splits before it outgrows its slots');
   return Math.ceil(words / memory.unitWords);

@@ -1,24 +1,23 @@
 /**
- * Which nodes of a tree may be written in place, which must be copied first, and when a node that
- * the tree no longer needs may be freed. It never changes the tree itself.
+ * Tracks which nodes of a tree may be written in place, which must be copied first, and when a node that
+ * the tree no longer needs can be freed. It never changes the tree itself.
  *
  *   generations      0      1          2     3                       now
  *                 ---+------+----------+-----+-----------------------+->
  *   live snapshots   s0                s2    s3 (newest)
  *   retired nodes    [..]             [..]  [....]   each in the list of the newest snapshot that sees it
  *
- * A tree starts in generation 0. Taking a snapshot ends a generation: snapshot s sees the nodes
- * born in generation s or before that had not been retired by then. The lists are the deadlists of
+ * A tree starts in generation 0. Taking a snapshot ends a generation: snapshot s sees the nodes that
+ * were born in generation s or before and had not been retired by then. The lists are the deadlists of
  * ZFS (Bonwick and Ahrens, "The Zettabyte File System", 2003).
  *
- * A whole tree, or the long list of a released snapshot, is not freed at once: it is left with the
- * memory as a backlog. Which snapshots can still see a node of it is asked when its turn comes.
+ * A whole tree, or the long list of a released snapshot, is not freed at once. It becomes a backlog of the
+ * memory, which checks for each node which snapshots still see it when it frees the node.
  *
- * Invariants:
- *  1. A node with birth <= newest is seen by a snapshot and is never written.
- *  2. The list of snapshot s holds the retired nodes whose newest living viewer is s.
- *  3. What stands in a backlog with bound g can be seen only by snapshots below g.
- *  4. A node is writable only when all nodes on the path to it are.
+ * SNAP-1. A node with birth <= newest is seen by a snapshot and is never written.
+ * SNAP-2. The list of snapshot s holds the retired nodes whose newest live viewer is s.
+ * SNAP-3. Only snapshots below generation g can see a node of a backlog with bound g.
+ * SNAP-4. A node is writable only if all nodes on the path to it are.
  */
 import { assert } from '@aiokv/core';
 import { Cursor } from './cursor.ts';
@@ -31,13 +30,13 @@ import type { Backlog, NodeMemory } from './nodes.ts';
 import { Probe } from './probe.ts';
 import { verifyTree } from './verify.ts';
 
-/** Nodes that a release deals with itself; what is beyond them becomes a backlog. */
+/** Retired nodes that a release handles at once; the rest becomes a backlog. */
 const RECLAIM_AT_ONCE = 512;
 
-/** The key of the lookup that runs. */
+/** The key of the current lookup. All snapshots share it: no use of it outlasts a call. */
 const probe = new Probe();
 
-/** A tree frozen at the moment it was taken, until it is released. */
+/** A tree as it was when the snapshot was taken. Valid until it is released. */
 export class TreeSnapshot {
   readonly memory: NodeMemory;
   /** Number of keys. */
@@ -46,7 +45,7 @@ export class TreeSnapshot {
   readonly root: number;
   older: TreeSnapshot | null = null;
   newer: TreeSnapshot | null = null;
-  /** Node, birth, node, birth, ... */
+  /** Pairs of node and birth. */
   retired: number[] = [];
   #lifetimes: Lifetimes | null;
 
@@ -62,19 +61,19 @@ export class TreeSnapshot {
     return this.#lifetimes === null;
   }
 
-  /** As `Tree.get`, at the moment of the snapshot. */
+  /** As `Tree.get`, for the tree at the time of the snapshot. */
   get(key: Uint8Array, keyLength: number, into: Entry): Lookup {
     assert(!this.released, 'a snapshot is asked before it is released');
     probe.load(key, keyLength);
     return lookup(this.memory, this.root, probe, into);
   }
 
-  /** A cursor over this snapshot, which must not be used after the release. */
+  /** A new cursor over this snapshot. It must not be used after the release. */
   cursor(): Cursor {
     return new Cursor(this);
   }
 
-  /** Gives up the snapshot; may be called again without effect. */
+  /** Releases the snapshot. Further calls do nothing. */
   release(): void {
     const lifetimes = this.#lifetimes;
     this.#lifetimes = null;
@@ -84,17 +83,17 @@ export class TreeSnapshot {
 
 export class Lifetimes {
   readonly memory: NodeMemory;
-  /** Stamp of nodes that are made now. */
+  /** Birth of nodes that are made now. */
   generation = 0;
-  /** Generation of the newest live snapshot; -1 when there is none. */
+  /** Generation of the newest live snapshot; -1 if there is none. */
   newest = -1;
   newestSnapshot: TreeSnapshot | null = null;
   /**
-   * Nodes born in this generation or before are on the device as they are; -1 when none are. A node that is written
-   * in place is born anew, so that no younger one is taken for clean.
+   * Nodes born in this generation or before are on the device as they are; -1 if there are none. A write in place sets
+   * the birth of the node anew, so that a changed node never counts as clean.
    */
   cleanThrough = -1;
-  /** The same of the checkpoint that was begun last, and the units that have changed since. */
+  /** As `cleanThrough`, for the checkpoint that was started last, and the units that have changed since. */
   cutThrough = -1;
   changedUnits = 0;
 
@@ -111,7 +110,7 @@ export class Lifetimes {
     return snapshot;
   }
 
-  /** The tree no longer needs the node. */
+  /** The tree no longer needs the node: frees it, or leaves it to the newest snapshot that sees it. */
   retire(id: number): void {
     const memory = this.memory;
     if (this.newestSnapshot === null) memory.free(id);
@@ -131,12 +130,15 @@ export class Lifetimes {
     if (list.reclaim(RECLAIM_AT_ONCE) === 0) this.memory.defer(list);
   }
 
-  /** The tree lets go of all nodes below `root`. */
+  /** The tree no longer needs `root` and all nodes below it. */
   condemn(root: number): void {
     this.memory.defer(new CondemnedTree(this, root));
   }
 
-  /** Frees the node, or leaves it to `viewer`, the newest snapshot that may see it, if it does. */
+  /**
+   * Frees the node unless `viewer`, the newest snapshot that may see it, does see it; then adds it to the list of
+   * `viewer`.
+   */
   retireBefore(viewer: TreeSnapshot, id: number, birth: number): void {
     if (birth > viewer.generation) this.memory.free(id);
     else {
@@ -151,7 +153,7 @@ export class Lifetimes {
     return snapshot;
   }
 
-  /** Adds what the snapshots hold to `reachable` and checks them. */
+  /** Checks the snapshots and adds their nodes to `reachable`. */
   verify(reachable: Set<number>): void {
     let newer: TreeSnapshot | null = null;
     for (let snapshot = this.newestSnapshot; snapshot !== null; snapshot = snapshot.older) {
@@ -162,7 +164,7 @@ export class Lifetimes {
       assert(keys === null || keys === size, `a snapshot of ${size} keys has ${keys} entries in its leaves`);
       for (let at = 0; at < retired.length; at += 2) {
         const id = retired[at] as number;
-        // A page that was read again has the birth 0: a snapshot may hold it that never saw it.
+        // A page that was read again has birth 0, so the list of a snapshot that never saw it may hold it.
         const isReread = retired[at + 1] === 0;
         if (isReread) reachable.add(id);
         assert(reachable.has(id), 'a retired node is in the list of a snapshot that sees it');
@@ -172,7 +174,7 @@ export class Lifetimes {
   }
 }
 
-/** What a released snapshot had kept: node, birth, node, birth, ... */
+/** The retired nodes of a released snapshot, in pairs of node and birth. */
 class RetiredList implements Backlog {
   readonly #lifetimes: Lifetimes;
   readonly #nodes: number[];
@@ -202,11 +204,11 @@ class RetiredList implements Backlog {
   }
 }
 
-/** All nodes below a root that its tree gave up. */
+/** A root that its tree no longer needs, and all nodes below it. */
 class CondemnedTree implements Backlog {
   readonly #lifetimes: Lifetimes;
   readonly #bound: number;
-  /** Roots of subtrees that are yet to be taken apart, and their levels. */
+  /** Roots of subtrees that are still to be freed, and their levels. */
   readonly #roots: number[];
   readonly #levels: number[];
 
@@ -225,7 +227,7 @@ class CondemnedTree implements Backlog {
     for (; left > 0 && this.#roots.length > 0; left--) {
       const id = this.#roots.pop() as number;
       const level = this.#levels.pop() as number;
-      // The words of a leaf are looked at only when its birth matters: each would be a cache miss.
+      // A leaf is read only if its birth matters: each read would be a cache miss.
       if (level === 0 && viewer === null) {
         memory.free(id);
         continue;

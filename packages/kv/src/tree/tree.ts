@@ -1,7 +1,7 @@
 /**
- * The ordered index: a B+tree from keys of 0 to 4096 bytes, in bytewise order, to two words each.
- * It makes no object per key or lookup. It does no I/O, never waits, and gives no meaning to the
- * words. Nodes live in a `NodeMemory`, which several trees may share.
+ * The ordered index: a B+tree that maps keys of 0 to 4096 bytes, in bytewise order, to two words each.
+ * It allocates no object per key or lookup, does no I/O, never waits, and does not interpret the words.
+ * Nodes live in a `NodeMemory`, which several trees may share.
  *
  *   root (level 2)            [ "user3" | "user6" ]
  *                            /          |          \
@@ -9,28 +9,28 @@
  *                  /    |    \     /    |    \     /    \
  *   level 0      leaf leaf leaf  leaf leaf leaf  leaf  leaf     key -> word0, word1
  *
- * A full leaf shares with its neighbour, so that leaves are three quarters full, and not much less however keys are
- * spread (the B*-tree of Knuth, "Sorting and Searching", 6.2.4):
+ * A full leaf shares entries with its neighbour. This keeps leaves about three quarters full, whatever the distribution
+ * of the keys (the B*-tree of Knuth, "Sorting and Searching", 6.2.4):
  *
  *   [ full ][ below 2/3 ] ──► [ = ][ = ]            [ full ][ above 2/3 ] ──► [ 2/3 ][ 2/3 ][ 2/3 ]
  *
- * Keys that come in order are cut off behind the last of them, so that they fill leaves wholly, at the ends of
- * the tree and amid it. Inner nodes, and leaves without a neighbour in memory, split where both halves take
- * equal room. A node of up to four entries grows by units instead, which is how long keys find room. A
- * node whose prefix a new key would shorten so far that it bursts is left alone, and the key, which
- * then lies before or after all others of the node, begins a new one. Underfull neighbours merge;
- * an inner node may be left with one child and no separator.
+ * When keys arrive in order, a node is cut after the last of them, so that they fill leaves completely, at the ends of
+ * the tree and inside it. Inner nodes, and leaves without a neighbour in memory, split into halves of equal size. A
+ * node of up to four entries grows by units instead; this makes room for long keys. A new key may shorten the prefix of
+ * a node so far that its entries no longer fit. Such a key comes before or after all other keys of the node, so it
+ * starts a new node. Underfull neighbours merge. An inner node may be left with one child and no separator.
  *
- * While snapshots are alive a write copies the nodes of its path that a snapshot sees (path copying
- * after Rodeh, "B-trees, Shadowing, and Clones", 2008) and with none alive it writes in place.
+ * While snapshots are alive, a write copies the nodes of its path that a snapshot sees (path copying
+ * after Rodeh, "B-trees, Shadowing, and Clones", 2008). Without snapshots it writes in place.
  *
- * Invariants (checked by `verify`):
- *  1. Every node keeps the invariants of node.ts, all leaves are on level 0 and a child is one level
- *     below its parent.
- *  2. The keys under child i are below separator i and not below separator i - 1.
- *  3. `size` is the number of entries in the leaves. Only an empty tree has no root; no leaf is empty.
- *  4. The root, when it is an inner node, has at least one separator.
- *  5. A node is seen by a snapshot, or is in place once only; see snapshot.ts for the births.
+ * `verify` checks the invariants:
+ *
+ * TREE-1. Every node keeps the invariants of node.ts. All leaves are on level 0, and a child is one level below its
+ *     parent.
+ * TREE-2. The keys under child i are below separator i and not below separator i - 1.
+ * TREE-3. `size` is the number of entries in the leaves. Only an empty tree has no root, and no leaf is empty.
+ * TREE-4. A root that is an inner node has at least one separator.
+ * TREE-5. A node is in the tree once. Only a snapshot may see it as well; snapshot.ts explains births.
  */
 import { assert } from '@aiokv/core';
 import type { Entry } from './entry.ts';
@@ -54,7 +54,7 @@ export class Tree {
   readonly #insertion: Insertion;
   readonly #removal: Removal;
   readonly #key = new Probe();
-  /** Where the key of the last `goTo` stands in its leaf: see `node.search`. */
+  /** The position of the key of the last `goTo` in its leaf; see `node.search`. */
   #found = 0;
 
   constructor(memory: NodeMemory) {
@@ -71,9 +71,9 @@ export class Tree {
   }
 
   /**
-   * Fills `into` with what the key leads to, unless it is not here or its leaf is not in memory.
-   * Allocates nothing. 1 M keys of 23 bytes, random: 0.45 us hit, 0.3 us miss; 0.25 us where the
-   * nodes are in the processor's cache (benchmarks/micro/tree.ts).
+   * Copies the entry of the key to `into`, if the key is found. Allocates nothing. With 1 million random
+   * keys of 23 bytes: 0.45 us for a hit, 0.3 us for a miss, 0.25 us if the nodes are in the CPU caches
+   * (benchmarks/micro/tree.ts).
    */
   get(key: Uint8Array, keyLength: number, into: Entry): Lookup {
     this.#key.load(key, keyLength);
@@ -81,8 +81,8 @@ export class Tree {
   }
 
   /**
-   * Goes to the place of a key, for `setHere` or `deleteHere` in the same step. Returns 0, or the leaf that is not in
-   * memory and must be for that.
+   * Finds the position of a key for `setHere` or `deleteHere`, which must follow without a change in between. Returns
+   * 0, or the absent leaf that must be loaded first.
    */
   goTo(key: Uint8Array, keyLength: number): number {
     assert(keyLength <= KEY_BYTES_MAX, 'a key has at most 4096 bytes');
@@ -96,7 +96,7 @@ export class Tree {
     return 0;
   }
 
-  /** Makes the key lead to the two words; whether it is new. */
+  /** Sets the two words of the key of the last `goTo`. Returns whether the key is new. */
   setHere(word0: number, word1: number): boolean {
     const path = this.#path;
     const found = this.#found;
@@ -115,7 +115,7 @@ export class Tree {
     return false;
   }
 
-  /** Forgets the key; whether it was here. */
+  /** Deletes the key of the last `goTo`. Returns whether it was there. */
   deleteHere(): boolean {
     const path = this.#path;
     if (this.#found < 0) return false;
@@ -128,26 +128,26 @@ export class Tree {
     return true;
   }
 
-  /** `goTo` and `setHere` of a key whose leaf is in memory. */
+  /** `goTo` and `setHere`. The leaf of the key must be in memory. */
   set(key: Uint8Array, keyLength: number, word0: number, word1: number): boolean {
     assert(this.goTo(key, keyLength) === 0, 'a leaf is in memory when it is written');
     return this.setHere(word0, word1);
   }
 
-  /** `goTo` and `deleteHere` of a key whose leaf is in memory. */
+  /** `goTo` and `deleteHere`. The leaf of the key must be in memory. */
   delete(key: Uint8Array, keyLength: number): boolean {
     assert(this.goTo(key, keyLength) === 0, 'a leaf is in memory when it is written');
     return this.deleteHere();
   }
 
-  /** The tree frozen at this moment. What it costs is paid by the writes that follow. */
+  /** Freezes the tree at this moment. The call is cheap; later writes copy the nodes that they change. */
   snapshot(): TreeSnapshot {
     return this.#lifetimes.take(this.#path.root, this.#size);
   }
 
   /**
-   * Becomes the tree below `root`, whose inner nodes are in the memory already and whose nodes are all the same as on
-   * the device. Requires an empty tree without snapshots.
+   * Makes this the tree below `root`. The inner nodes must be in memory already, and all nodes count as clean. Requires
+   * an empty tree without snapshots.
    */
   restore(root: number, size: number): void {
     assert(this.#path.root === 0 && this.#lifetimes.newest < 0, 'a tree is restored before it is used');
@@ -164,7 +164,7 @@ export class Tree {
     return this.#lifetimes.changedUnits * this.memory.nodeBytes;
   }
 
-  /** A snapshot that is to become a checkpoint; what changes from now on is counted by `changedBytes`. */
+  /** Takes a snapshot for a checkpoint. From now on `changedBytes` counts the changes after it. */
   cut(): TreeSnapshot {
     const snapshot = this.snapshot();
     this.#lifetimes.cutThrough = snapshot.generation;
@@ -172,29 +172,29 @@ export class Tree {
     return snapshot;
   }
 
-  /** The nodes of the snapshot are on the device now: what is younger is dirty. */
+  /** Records that the nodes of the snapshot are on the device: only nodes born after it are dirty. */
   markClean({ generation }: Pick<TreeSnapshot, 'generation'>): void {
     assert(generation >= this.#lifetimes.cleanThrough, 'checkpoints do not go back');
     this.#lifetimes.cleanThrough = generation;
   }
 
-  /** The checkpoint of a cut failed: what had changed before it, `changedBytes` at that time, still waits for one. */
+  /** The checkpoint of a cut failed. Adds what had changed before the cut, `changedBytes` at that time, again. */
   keepDirty(changedBytes: number): void {
     this.#lifetimes.changedUnits += changedBytes / this.memory.nodeBytes;
   }
 
-  /** A root stays in memory, for the height of a tree is read from it. */
+  /** Whether the node is the root, which must stay in memory: the height of the tree is read from it. */
   isRoot(id: number): boolean {
     return id === this.#path.root;
   }
 
-  /** Whether a node has changed since the last checkpoint. One that is absent has not. */
+  /** Whether the node has changed since the last checkpoint. An absent node has not. */
   isDirty(id: number): boolean {
     if (!this.memory.isResident(id)) return false;
     return node.birth(this.memory.words(id), this.memory.base(id)) > this.#lifetimes.cleanThrough;
   }
 
-  /** Forgets all keys at once. Its nodes become a backlog of the memory: see `NodeMemory.reclaimSome`. */
+  /** Deletes all keys at once. The nodes become a backlog of the memory; see `NodeMemory.reclaimSome`. */
   clear(): void {
     if (this.#path.root !== 0) this.#lifetimes.condemn(this.#path.root);
     this.#path.root = 0;
@@ -203,8 +203,8 @@ export class Tree {
   }
 
   /**
-   * Walks everything and throws when an invariant does not hold. Adds all nodes that this tree and
-   * its snapshots hold to `reachable`, for `NodeMemory.verify`.
+   * Checks the whole tree and its snapshots; throws if an invariant does not hold. Adds all nodes that
+   * they hold to `reachable`, for `NodeMemory.verify`.
    */
   verify(reachable: Set<number> = new Set<number>()): void {
     const keys = this.#path.root === 0 ? 0 : verifyTree(this.memory, this.#path.root, reachable, this.#lifetimes);

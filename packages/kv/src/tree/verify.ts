@@ -1,13 +1,13 @@
 /**
- * The check of a whole tree against the invariants that node.ts, tree.ts and snapshot.ts number.
- * Slow and thorough: for tests, for `store.verify`, never for a hot path. It changes nothing.
+ * Checks a whole tree against the invariants of node.ts, tree.ts and snapshot.ts. It is slow and changes nothing: for
+ * tests, never for a hot path.
  */
 import { assert } from '@aiokv/core';
 import * as node from './node.ts';
 import type { NodeMemory } from './nodes.ts';
 import { Probe } from './probe.ts';
 
-/** What is asked of the snapshots, which are verified through here and so cannot be named. */
+/** The part of a snapshot that the check needs. snapshot.ts imports this file, so it cannot be imported here. */
 interface Viewer {
   readonly generation: number;
   readonly older: Viewer | null;
@@ -17,7 +17,7 @@ interface Live {
   readonly newestSnapshot: Viewer | null;
 }
 
-/** Negative, zero or positive, as a lies before, at or after b. */
+/** Negative, zero or positive: a is before, equal to or after b. */
 function compareKeys(a: Probe, b: Probe): number {
   const words = (Math.min(a.length, b.length) + 3) >>> 2;
   for (let index = 0; index < words; index++) {
@@ -28,11 +28,11 @@ function compareKeys(a: Probe, b: Probe): number {
 }
 
 /**
- * Verifies the tree below `root`, adds its nodes to `reachable` and returns its number of entries, null when leaves
- * are absent: those are passed over.
+ * Verifies the tree below `root` and adds its nodes to `reachable`. Absent leaves are not checked.
  *
- * @param live the lifetimes of the tree when this is the live one
- * @param birthMax the last generation that a snapshot sees
+ * @param live the lifetimes of the tree if this is the live tree
+ * @param birthMax the last generation that the snapshot sees
+ * @returns the number of entries, or null if leaves are absent
  */
 export function verifyTree(
   memory: NodeMemory,
@@ -94,7 +94,7 @@ class Walk {
     return entries;
   }
 
-  /** Invariant 4 of snapshot.ts. */
+  /** SNAP-4. */
   #checkBirth(birth: number, parentBirth: number): void {
     let snapshot: Viewer | null = this.#live?.newestSnapshot ?? null;
     for (; snapshot !== null; snapshot = snapshot.older) {
@@ -108,7 +108,7 @@ class Walk {
   #checkEntry(id: number, index: number, key: Probe, previous: Probe | null, high: Probe | null, inner: boolean): void {
     const words = this.#memory.words(id);
     const base = this.#memory.base(id);
-    // A key may equal the separator below it, a separator may not, nor may two keys of a node.
+    // The first key of a leaf may equal the separator before it. Separators, and keys within a node, strictly ascend.
     const equalAllowed = !inner && index === 0;
     const order = previous === null ? 1 : compareKeys(key, previous);
     assert(equalAllowed ? order >= 0 : order > 0, `node ${id}: key ${index} comes after what precedes it`);
@@ -123,7 +123,7 @@ class Walk {
     assert(node.comparePrefix(words, base, node.prefixBytes(words, base), key) === 0, 'keys share the prefix');
   }
 
-  /** Invariant 3 of node.ts, and that entries do not overlap. */
+  /** NODE-3, and that entries do not overlap. */
   #checkHeap(id: number): void {
     const words = this.#memory.words(id);
     const base = this.#memory.base(id);
