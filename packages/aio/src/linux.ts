@@ -1,9 +1,8 @@
 /**
  * The real platform: files opened with O_DIRECT, and the engines that reach them.
  *
- * Whatever may take long runs on a thread of libuv's pool, never on the event loop. What direct I/O asks
- * of a file is read from `statx` (STATX_DIOALIGN, Linux 6.1), from the block device, or assumed to be
- * 4096 where the kernel does not say.
+ * Whatever may take long runs on a thread of libuv's pool. The alignment that direct I/O needs comes from `statx`
+ * (STATX_DIOALIGN, Linux 6.1) or from the block device; 4096 is assumed where the kernel does not say.
  */
 import { constants as fsConstants, promises as fs } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
@@ -38,8 +37,8 @@ const { EAGAIN, EINVAL, ENOSPC, ENOSYS, EOPNOTSUPP } = osConstants.errno;
 const NO_HARD_LINKS: unknown[] = ['EPERM', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS', 'EMLINK'];
 const LOCK_EX_NB = 2 | 4;
 /**
- * The largest file-system block of local file systems. Where `statfs` says more, or no power of two, it means
- * the transfer that suits a server (1 MiB on NFS, 4 MiB on Lustre), which a neighbour need not fear.
+ * The largest block of local file systems. If `statfs` reports more, or no power of two, it means the transfer size that
+ * suits a file server (1 MiB on NFS, 4 MiB on Lustre), not a block that neighbours share.
  */
 const LARGEST_BLOCK = 65536;
 
@@ -124,7 +123,7 @@ class LinuxFile extends NodeFile {
     const PUNCH_HOLE_KEEP_SIZE = 3;
     const result = await this.#libc.fallocateAsync(this.handle, PUNCH_HOLE_KEEP_SIZE, offset, lengthBytes);
     if (toInt(result) === 0) return;
-    // The error number stayed on the other thread; what is refused there is refused here, and at once.
+    // The error number stayed on the other thread. What was refused there is refused here, too, and at once.
     if (toInt(this.#libc.fallocate(this.handle, PUNCH_HOLE_KEEP_SIZE, offset, lengthBytes)) === 0) return;
     throw systemCallError('fallocate', this.#libc.errno(), this.path);
   }
@@ -138,7 +137,7 @@ class LinuxFile extends NodeFile {
     }
     const errno = toInt(await this.#libc.posixFallocateAsync(this.handle, offset, lengthBytes));
     if (errno === 0) return;
-    // A file system without fallocate: the size is what can be had.
+    // The file system has no fallocate, so only the size can be set.
     if (errno !== EOPNOTSUPP && errno !== EINVAL && errno !== ENOSYS) {
       throw systemCallError('fallocate', errno, this.path);
     }

@@ -1,6 +1,5 @@
 /**
- * A file held through `node:fs`: what the files of every real platform have in common. The platforms add what
- * needs the kernel's own words.
+ * A file opened through `node:fs`: what the files of all real platforms share. Each platform adds what needs system calls.
  */
 import { constants, promises as fs } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
@@ -14,9 +13,9 @@ import { callbackOf, syncDescriptor, transferOnThread } from './thread-io.ts';
 const { EBADF } = osConstants.errno;
 const { O_CREAT, O_EXCL, O_RDONLY, O_RDWR } = constants;
 
-/** What is assumed where the kernel does not say: right for every device with 4 KiB blocks or smaller ones. */
+/** Assumed where the kernel does not say; right for all devices with blocks of up to 4 KiB. */
 export const ASSUMED_ALIGNMENT = 4096;
-/** Of a file that goes through the page cache nothing is asked, but writes keep to blocks all the same. */
+/** The page cache needs no alignment, but writes keep to blocks all the same. */
 export const NO_ALIGNMENT: Alignment = { memory: 1, offset: 1, write: ASSUMED_ALIGNMENT };
 
 /** The flags of `open(2)`, but for O_DIRECT. */

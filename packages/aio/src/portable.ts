@@ -1,7 +1,7 @@
 /**
- * The platform of any system that Node runs on, without foreign functions: files through `node:fs` and the page
- * cache, requests on libuv's threads. For programs that must run where Linux AIO does not, not for measuring
- * anything: nothing here goes past the page cache.
+ * The platform for any system that Node runs on, without foreign functions: files through `node:fs` and the page cache,
+ * requests on libuv's threads. It is for programs that must run where Linux AIO does not, and not for measurements, since
+ * nothing bypasses the page cache.
  *
  * | of a file | here |
  * |---|---|
@@ -70,7 +70,7 @@ class PortableFile extends NodeFile {
   async preallocate(offset: number, lengthBytes: number): Promise<void> {
     this.requireOpen();
     const grown = this.#growing.then(() => this.#grow(offset + lengthBytes));
-    // Who asked for it is told; the next one is not concerned.
+    // The caller is told of a failure; the next preallocation does not depend on it.
     this.#growing = grown.catch(() => undefined);
     await grown;
   }

@@ -1,11 +1,11 @@
 /**
  * Requests of the promise form that wait for a slot, in the order of their calls.
  *
- * Who wakes them: `Pipeline.#afterDispatch`, whenever slots may have become free, by a completion, a withdrawal or a
- * synchronous read. A queue with all slots taken always has requests on their way, so it comes.
+ * `Pipeline.#afterDispatch` wakes them whenever slots may have become free: by a completion, a withdrawal or a synchronous
+ * read. A queue without a free slot always has requests on their way, so that happens.
  *
- * WAIT-1. A request that ended while it waited (aborted, or over its deadline) is let go of at once, and its place soon:
- *     where nothing ever completes, callers that give up and try again need no more and more memory.
+ * WAIT-1. A request that ends while it waits (aborted, or past its deadline) is released soon. If nothing ever completes,
+ *     callers that give up and try again do not use more and more memory.
  */
 import { Fifo } from '@aiokv/core';
 
@@ -17,7 +17,7 @@ export interface SlotWaiter {
   start(): void;
 }
 
-/** So many places of ended requests are not worth the walk. */
+/** Fewer ended requests are not worth a walk. */
 const FEW_ENDED = 64;
 
 export class SlotWaiters {

@@ -1,13 +1,13 @@
 /**
- * The slots that wait to be submitted, in the order in which they came. A withdrawn slot leaves a hole, so that taking
- * one back costs the same however many wait; holes are closed before the next batch goes down, all at once.
+ * The slots that wait to be submitted, in order. A withdrawn slot leaves a hole, so that a withdrawal costs the same
+ * however many wait. All holes are closed at once before the next batch is submitted.
  *
  * ```
  *                 head                                   head + length
  *   │ . . . . . . │ slot 7 │ (hole) │ slot 2 │ slot 9 │ . . . . . . │      wraps at twice the number of slots
  * ```
  *
- * RING-1. Each slot stands here once at most, so half of the places are enough, and holes have the other half.
+ * RING-1. Each slot is here at most once, so half of the places are enough, and the other half is for holes.
  */
 import { assert } from '@aiokv/core';
 

@@ -1,6 +1,5 @@
 /**
- * Time, as something that is handed in: what waits or measures takes a `Clock`, so that a test can
- * move time by hand.
+ * Code that waits or measures takes a `Clock`, so that a test can move time by hand.
  */
 import { clearTimeout, nowMs, setTimeout } from './timers.ts';
 

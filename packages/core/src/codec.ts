@@ -1,6 +1,5 @@
 /**
- * Codecs between JavaScript values and the bytes that a store keeps, over `msgpackr`. A store itself
- * takes bytes only; a codec is for its callers.
+ * Codecs between JavaScript values and bytes, over `msgpackr`, for users of a store: a store keeps bytes only.
  */
 import { Packr, Unpackr } from 'msgpackr';
 
@@ -10,9 +9,8 @@ export interface Codec<T = unknown> {
 }
 
 /**
- * MessagePack. Every encoded value stands alone: no structure is shared between values, so each can
- * be read without any other. The encoded bytes are a fresh array that belongs to the caller. A property
- * named `__proto__` comes back as `__proto_`.
+ * MessagePack. Values share no structures, so each can be decoded without the others. The encoded bytes belong to the
+ * caller. A property named `__proto__` comes back as `__proto_`.
  */
 export function createCodec<T = unknown>(): Codec<T> {
   const packr = new Packr({ useRecords: false });

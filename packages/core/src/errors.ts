@@ -1,8 +1,8 @@
 /**
  * The errors of all aiokv packages.
  *
- * A `code` is stable and part of the public interface; a message is free text that says what to
- * do about it; the error underneath, where there is one, is kept as `cause`. A mistake of the
+ * A `code` is stable and part of the public interface. A message is free text that says what to do. The error underneath,
+ * if there is one, is the `cause`. A mistake of the
  * program (wrong type, wrong option) is a `TypeError` or `RangeError` with such a code; a refused
  * system call looks like Node's own (`code`, `errno`, `syscall`).
  *
@@ -140,7 +140,7 @@ export class SystemCallError extends Error {
   }
 }
 
-/** States an invariant; a failure is a defect of aiokv itself, never of the caller. */
+/** States an invariant. If it does not hold, aiokv has a defect, not the caller. */
 export function assert(condition: boolean, invariant: string): asserts condition {
   if (!condition) {
     throw new AiokvError('ERR_AIOKV_INTERNAL', `invariant broken: ${invariant}. Please report this.`);

@@ -1,5 +1,5 @@
 /**
- * A first-in, first-out queue of any length: the one of the whole project.
+ * The first-in, first-out queue of the whole project, of any length.
  *
  * ```
  *   head chunk                       tail chunk
@@ -9,9 +9,9 @@
  *         first                           end
  * ```
  *
- * Adding and taking cost the same whatever the length is (`Array.shift` moves all entries of a long array), nothing
- * is copied when it grows, and an entry that was taken is let go of at once, even if the queue never runs empty. The
- * drawing is that of the queue in undici (`lib/dispatcher/fixed-queue.js`).
+ * Adding and taking cost the same at any length (`Array.shift` moves all entries of a long array). Growing copies nothing.
+ * An entry that was taken is released at once, even if the queue never runs empty. The drawing follows undici
+ * (`lib/dispatcher/fixed-queue.js`).
  */
 import { assert } from './errors.ts';
 
@@ -25,9 +25,9 @@ interface Chunk<T> {
 export class Fifo<T> {
   #head: Chunk<T> = newChunk();
   #tail = this.#head;
-  /** In the head chunk, of the oldest entry. */
+  /** Place of the oldest entry in the head chunk. */
   #first = 0;
-  /** In the tail chunk, behind the newest entry. */
+  /** Place after the newest entry in the tail chunk. */
   #end = 0;
   #length = 0;
 
@@ -50,7 +50,7 @@ export class Fifo<T> {
     this.#length++;
   }
 
-  /** The oldest entry, which stays, or undefined. */
+  /** The oldest entry, without taking it, or undefined. */
   peek(): T | undefined {
     return this.#length === 0 ? undefined : this.#head.entries[this.#first];
   }
@@ -73,7 +73,7 @@ export class Fifo<T> {
     return entry;
   }
 
-  /** Takes all entries; what is added meanwhile is for the next time. */
+  /** Takes all entries, except those that are added meanwhile. */
   *drain(): Generator<T> {
     for (let left = this.#length; left > 0 && this.#length > 0; left--) yield this.shift() as T;
   }

@@ -6,7 +6,7 @@
 import { AiokvTypeError } from './errors.ts';
 import { isPowerOfTwo } from './units.ts';
 
-/** One option: its default and a check that returns what was expected instead, if it does not hold. */
+/** One option: its default, the check of a value, and what the message says is expected. */
 export interface OptionRule<T> {
   readonly fallback: T;
   readonly expected: string;
@@ -46,7 +46,7 @@ export function oneOf<const T extends string>(choices: readonly T[], fallback: G
   };
 }
 
-/** An option that holds an object of the caller's, such as a clock or a function. */
+/** An option that holds an object or a function of the caller, such as a clock. */
 export function instance<T>(expected: string, fallback: T, accepts: (value: unknown) => boolean): OptionRule<T> {
   return { fallback, expected, accepts };
 }
@@ -112,7 +112,7 @@ export function nearestName(given: string, names: readonly string[]): string | u
     if (distance > Math.max(1, Math.floor(longest / 3))) {
       const [short, long] = wanted.length < candidate.length ? [wanted, candidate] : [candidate, wanted];
       if (short.length < SHORTEST_PART || !(long.startsWith(short) || long.endsWith(short))) continue;
-      // Any name that differs by a few letters comes first.
+      // Names that differ by a few letters come first.
       distance = longest;
     }
     if (distance < least) {
@@ -123,16 +123,16 @@ export function nearestName(given: string, names: readonly string[]): string | u
   return nearest;
 }
 
-/** What a name must share with another to be near it. */
+/** A shorter part of a name makes it near to no other. */
 const SHORTEST_PART = 3;
-/** A longer name is compared by its beginning. */
+/** Only so many characters of a name are compared. */
 const LONGEST_COMPARED = 64;
 
 function plain(name: string): string {
   return name.slice(0, LONGEST_COMPARED).replaceAll(/[-_]/gu, '').toLowerCase();
 }
 
-/** Insertions, deletions, replacements and swaps of neighbours that lead from one to the other. */
+/** How many insertions, deletions, replacements and swaps of neighbours turn one into the other. */
 function editDistance(from: string, to: string): number {
   let beforeLast: number[] = [];
   let last = Array.from({ length: to.length + 1 }, (_, i) => i);

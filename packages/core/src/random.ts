@@ -1,6 +1,5 @@
 /**
- * A seeded generator of pseudo-random numbers, so that whatever is random in a test or a benchmark
- * can be run again from its printed seed. It is sfc32 (Chris Doty-Humphrey, PractRand), seeded
+ * A seeded generator of pseudo-random numbers, so that a random test or benchmark can be run again from its printed seed. It is sfc32 (Chris Doty-Humphrey, PractRand), seeded
  * through splitmix32. Not for secrets.
  */
 export class Random {

@@ -15,7 +15,7 @@ export const clearTimeout = timers.clearTimeout;
 export const setImmediate = timers.setImmediate;
 export const clearImmediate = timers.clearImmediate;
 export const queueMicrotask = globalThis.queueMicrotask;
-/** Calls back when what runs now has returned, before promises go on. */
+/** Calls back when the code that runs now has returned, before promises continue. */
 export const nextTick = process.nextTick.bind(process);
 
 const now = performance.now.bind(performance);

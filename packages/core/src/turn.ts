@@ -1,13 +1,13 @@
 /**
- * How long one turn of the event loop has been busy with the store. Promises that are settled already
- * run on as microtasks and would starve timers and I/O: whoever may go on without waiting asks here
- * first, and waits for the next turn when a millisecond is used up.
+ * Limits how long one turn of the event loop is busy with the store. Promises that are settled already continue as
+ * microtasks and would starve timers and I/O. Code that could go on without waiting asks here first, and waits for the
+ * next turn when a millisecond is used up.
  */
 import type { Clock } from './clock.ts';
 import { setImmediate } from './timers.ts';
 
 const BUDGET_MS = 1;
-/** Reading the clock costs some 40 ns; it is looked at once in so many operations. */
+/** Reading the clock costs some 40 ns, so it is read once in so many operations. */
 const ASK_CLOCK_EVERY = 16;
 
 export class TurnBudget {
@@ -17,13 +17,13 @@ export class TurnBudget {
   #operations = 0;
   #spent = false;
 
-  /** @param budgetMs what whoever asks this budget may take of each turn */
+  /** @param budgetMs how much of each turn may be used */
   constructor(clock: Clock, budgetMs = BUDGET_MS) {
     this.#clock = clock;
     this.#budgetMs = budgetMs;
   }
 
-  /** Says that work begins, so that its own time counts; without it a turn begins with the first question. */
+  /** Says that work begins, so that its time counts. Without it a turn begins with the first question. */
   begin(): void {
     if (this.#turnStartMs >= 0) return;
     this.#turnStartMs = this.#clock.nowMs();
@@ -31,7 +31,7 @@ export class TurnBudget {
   }
 
   /**
-   * Whether this turn has gone on for too long.
+   * Whether this turn has used up its time.
    *
    * @param operations how many were done since the last question
    */
@@ -57,7 +57,7 @@ function startNextTurn(budget: TurnBudget): void {
   budget.startTurn();
 }
 
-/** Settles in the next turn of the event loop, after timers and I/O had their chance. */
+/** Settles in the next turn of the event loop, after timers and I/O. */
 export function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }

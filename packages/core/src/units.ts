@@ -4,7 +4,7 @@
  */
 declare const brand: unique symbol;
 
-/** A `T` that may not be mixed up with another `T`. */
+/** A `T` that must not be mixed up with another `T`. */
 export type Brand<T, Name extends string> = T & { readonly [brand]: Name };
 
 /** A position in the order of all writes of a store; 1 is the first, 0 means "before any". Below 2^53. */
@@ -18,13 +18,13 @@ export const MIB = 1024 * 1024;
 export const GIB = 1024 * 1024 * 1024;
 
 export function isPowerOfTwo(value: number): boolean {
-  // The logarithm of a large neighbour of a power rounds to a whole number, so it is put to the proof.
+  // The logarithm of a number close to a large power rounds to a whole number, so the power is compared.
   return Number.isSafeInteger(value) && value > 0 && 2 ** Math.round(Math.log2(value)) === value;
 }
 
-/** What `value` is above a multiple of `alignment`, a power of two up to 2^31; `%` takes ten times as long above 2^31. */
+/** The remainder of `value` by `alignment`, a power of two up to 2^31. `%` takes ten times as long for values above 2^31. */
 function rest(value: number, alignment: number): number {
-  // The low 32 bits decide, and `&` takes just those, of any safe integer.
+  // The low 32 bits decide, and `&` uses just those of any safe integer.
   return value & (alignment - 1);
 }
 

@@ -1,12 +1,12 @@
 /**
- * Whoever waits for something to happen: the one list of waiters of the whole project. A waiter that is woken looks at
- * the whole state again and waits once more if need be; being woken promises nothing.
+ * The list of waiters of the whole project. A waiter that is woken looks at the whole state again and waits once more if
+ * need be; being woken promises nothing.
  *
  * Each place that owns such a list says who wakes it in each way in which what it waits for can end.
  */
 import { Fifo } from './fifo.ts';
 
-/** What is told once of the end of something. */
+/** Settled once, when what it waits for has ended. */
 export interface Waiter {
   resolve(): void;
   reject(error: Error): void;
@@ -23,7 +23,7 @@ export class Waiters {
     return this.#waiters.length;
   }
 
-  /** Settles when the list is woken, or fails with it. */
+  /** Settles when the list is woken, and fails when the list fails. */
   wait(): Promise<void> {
     return new Promise((resolve, reject) => this.#waiters.push({ resolve, reject }));
   }
@@ -32,14 +32,14 @@ export class Waiters {
     this.#waiters.push(waiter);
   }
 
-  /** Wakes the one that has waited longest; false when nobody waits. */
+  /** Wakes the longest waiter; false when nobody waits. */
   wakeOne(): boolean {
     const waiter = this.#waiters.shift();
     waiter?.resolve();
     return waiter !== undefined;
   }
 
-  /** Wakes all that wait now; who begins to wait meanwhile is for the next time. */
+  /** Wakes all that wait now, but not those that begin to wait meanwhile. */
   wakeAll(): void {
     for (const waiter of this.#waiters.drain()) waiter.resolve();
   }

@@ -1,7 +1,6 @@
 /**
- * Which engine carries the requests of a queue: the one that was asked for, or the first that works here.
- * An engine is probed by making it, not by the version of the kernel: containers often forbid what the
- * kernel could do.
+ * Chooses the engine of a queue: the one that was asked for, or the first that works here. An engine is probed by making
+ * it, not by the kernel version, because containers often forbid what the kernel supports.
  */
 import { AiokvError, AiokvTypeError } from '@aiokv/core';
 import type { Engine, EngineName, EngineOptions } from '../engine.ts';
@@ -29,7 +28,7 @@ const makers: Partial<Record<EngineName, Maker>> = {
   threads: (_, options, reason) => new ThreadsEngine({ ...options, reason }),
 };
 
-/** In the order in which `'auto'` tries them. POSIX AIO is not among them: threads do the same better. */
+/** In the order in which `'auto'` tries them. POSIX AIO is left out, since threads do the same better. */
 const CANDIDATES: readonly EngineName[] = ['libaio', 'io_uring', 'threads'];
 
 /**

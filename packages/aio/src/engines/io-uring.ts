@@ -10,18 +10,17 @@
  *                                        reap ◄─ onCompletion ◄─ the event loop ◄───┘
  * ```
  *
- * - A request that cannot be carried out is accepted and completes with its failure; `submit` refuses nothing alone.
+ * - A request that cannot be carried out is accepted and completes with its failure, so `submit` refuses no request.
  * - `iopoll`: no eventfd; while active with something in flight, each turn of the event loop looks. The kernel
  *   refuses flushes (EINVAL), and transfers where the device has no poll queues (EOPNOTSUPP).
- * - `sqpoll`: a thread of the kernel keeps a core busy until it has looked in vain for `sqpollIdleMs`.
- * - Not in a worker: the ring belongs to the process, so the kernel would write on into the memory of a worker that
- *   was terminated.
+ * - `sqpoll`: a kernel thread keeps a core busy until it has polled in vain for `sqpollIdleMs`.
+ * - Not in a worker: the ring belongs to the process, so the kernel would go on writing to the memory of a terminated
+ *   worker.
  *
- * It keeps its own memory, registered buffers included, alive through itself; other data buffers are held by whoever
- * submits.
+ * It keeps its own memory and the registered buffers alive. The queue keeps all other data buffers alive.
  *
  * URING-1. A `reap` that leaves room in `completions` has left nothing behind.
- * URING-2. No more than `depth` are in flight, so the rings have room for all of them.
+ * URING-2. At most `depth` requests are in flight, so the rings have room for all of them.
  */
 import { AiokvError, AiokvRangeError, AiokvTypeError, SystemCallError, assert, nowMs, setImmediate } from '@aiokv/core';
 import { constants } from 'node:os';
@@ -43,20 +42,20 @@ export interface UringEngineOptions extends EngineOptions {
 
 const { EAGAIN, EBUSY, EINTR, ENOMEM } = constants.errno;
 const DEFAULT_SQPOLL_IDLE_MS = 100;
-/** The kernel takes no larger piece of memory. */
+/** The kernel registers no larger piece of memory. */
 const LARGEST_REGISTERED_BYTES = 2 ** 30;
 /** Completions that are thrown away at a time. */
 const DISCARD_BATCH = 256;
 
 const { coopTaskrun, iopoll: IOPOLL, sqpoll: SQPOLL, submitAll, taskrunFlag } = SetupFlag;
 
-/** What is asked of the kernel, the best first. */
+/** Flags to try, the best first. */
 function setupFlags({ sqpoll = false, iopoll = false }: UringOptions): number[] {
   const wanted = (sqpoll ? SQPOLL : 0) | (iopoll ? IOPOLL : 0);
   if (wanted !== 0) return [wanted | submitAll, wanted];
-  // A completion that interrupts JavaScript is dearer than one that waits for the next system call. Random 4 KiB
-  // reads a second, medians of 6 on a busy machine: 106k against 93k at depth 32, 130k against 102k at 128, a fifth
-  // and a third less CPU. That they wait for a call of ours (DEFER_TASKRUN) was no better.
+  // A completion that interrupts JavaScript costs more than one that waits for the next system call. Random 4 KiB reads
+  // a second, medians of 6 on a busy machine: 106k against 93k at depth 32, 130k against 102k at 128, with a fifth and a
+  // third less CPU. Waiting for a call of ours (DEFER_TASKRUN) was no better.
   return [submitAll | coopTaskrun | taskrunFlag, submitAll, 0];
 }
 
@@ -79,7 +78,7 @@ export class UringEngine implements Engine {
   readonly #arenas = new Map<ArrayBuffer, number>();
   /** Accepted by the kernel and not handed out by `reap`. */
   #inFlight = 0;
-  /** Completions to come that nobody is to be told of. */
+  /** Completions to come of poll removals, of which nobody is told. */
   #untold = 0;
   #active = false;
   #isLooking = false;
@@ -197,7 +196,7 @@ export class UringEngine implements Engine {
       this.#ring.wait(wanted, timeoutMs);
       return;
     }
-    // The kernel would look on without regard to the time.
+    // The kernel would poll on past the timeout.
     const untilMs = nowMs() + timeoutMs;
     do this.#fetch();
     while (this.#ring.ready < wanted && nowMs() < untilMs);
@@ -206,10 +205,10 @@ export class UringEngine implements Engine {
   cancel(slot: number): void {
     if (this.#closing !== null) return;
     const ring = this.#ring;
-    // Only a thread of the kernel leaves the ring full behind it, and not for long.
+    // Only a kernel thread (`sqpoll`) leaves the ring full, and not for long.
     while (ring.room === 0) ring.enter(0, 0, EnterFlag.sqWait | EnterFlag.sqWakeup);
     ring.pushPollRemoval(slot);
-    // Where the kernel refuses, the poll runs its course.
+    // If the kernel refuses, the poll goes on.
     if (this.#send(1) === 1) this.#untold++;
   }
 
@@ -228,7 +227,7 @@ export class UringEngine implements Engine {
     return this.#closing;
   }
 
-  /** Shows the kernel what was pushed; returns as `submit` does. */
+  /** Submits what was pushed; returns as `submit` does. */
   #send(count: number): number {
     const ring = this.#ring;
     ring.publish();
@@ -255,7 +254,7 @@ export class UringEngine implements Engine {
     return completions.count;
   }
 
-  /** Has the kernel bring completions into the ring. */
+  /** Asks the kernel to put completions into the ring. */
   #fetch(): void {
     const result = this.#ring.enter(0, 0, EnterFlag.getevents);
     if (result < 0 && !isPassing(result)) throw new SystemCallError('io_uring_enter', result);
@@ -285,7 +284,7 @@ export class UringEngine implements Engine {
     try {
       await this.#quiet();
     } finally {
-      // At once: when the descriptor is closed, the kernel lets go of files in its own time, and of their locks.
+      // Explicitly, because after the descriptor is closed the kernel releases files, and their locks, at some later time.
       if (this.#files.size > 0) this.#ring.register(RegisterOpcode.unregisterFiles, 0, 0);
       if (this.#arenas.size > 0) this.#ring.register(RegisterOpcode.unregisterBuffers, 0, 0);
       this.#ring.close();
@@ -293,7 +292,7 @@ export class UringEngine implements Engine {
     }
   }
 
-  /** ENGINE-5: waits, on the event loop, for what is in flight; nobody asks for its results any more. */
+  /** Waits on the event loop for what is in flight and discards the results (ENGINE-5). */
   async #quiet(): Promise<void> {
     this.#discard();
     if (this.#inFlight === 0) return;
@@ -318,7 +317,7 @@ export class UringEngine implements Engine {
       if (bytes.buffer.byteLength > LARGEST_REGISTERED_BYTES) {
         throw new AiokvRangeError(
           'ERR_AIOKV_INVALID_OPTION',
-          `uring.buffers: the kernel registers 1 GiB at most in one piece, and this pool has ` +
+          `uring.buffers: the kernel registers at most 1 GiB in one piece, and this pool has ` +
             `${bytes.buffer.byteLength} bytes: make several pools`,
         );
       }
@@ -350,7 +349,7 @@ export class UringEngine implements Engine {
   }
 }
 
-/** Whether a refusal ends when something completes. */
+/** Whether a refusal is temporary, until something completes. */
 function isPassing(result: number): boolean {
   return result === -EAGAIN || result === -EBUSY || result === -EINTR;
 }
@@ -359,7 +358,7 @@ function refuseWorker(): void {
   if (isMainThread) return;
   throw new AiokvError(
     'ERR_AIOKV_ENGINE_UNAVAILABLE',
-    'io_uring is not for workers: the kernel would write into memory that was freed when the worker is terminated. ' +
+    'io_uring does not work in workers: the kernel would write to memory that was freed when a worker is terminated. ' +
       "Use the engine 'libaio'",
   );
 }

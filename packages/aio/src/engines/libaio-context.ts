@@ -1,15 +1,14 @@
 /**
- * One kernel context of Linux AIO and the engines of this thread that share it. A context costs a mapping
- * and counts against `fs.aio-max-nr`, and destroying one takes some 30 ms, so there is one for all queues of a thread
- * that do not ask for their own.
+ * One kernel context of Linux AIO and the engines of this thread that share it. A context needs a mapping, counts against
+ * `fs.aio-max-nr` and takes some 30 ms to destroy. So the queues of a thread share one, unless they ask for their own.
  *
  * ```
  *   kernel ─► ring ─────────────┐   by the tag of the request
  *               └─ io_getevents ┴──────────────► inbox of each member ─► reap of its engine
  * ```
  *
- * The ring has one reaper, this; whichever member looks collects for all. Each member has an eventfd of
- * its own, so the right one is woken, whoever has collected its events meanwhile.
+ * Only this file reaps the ring, and a member that looks collects for all. Each member has its own eventfd, so the right
+ * one is woken, even if another has collected its events.
  *
  * CONTEXT-1. Members together have at most as many requests in flight as the context was made for, so their
  *     inboxes, and the ring, have room for every event.
@@ -29,18 +28,18 @@ import type { ForeignInterface } from '../ffi/port.ts';
 import { ReadyRing } from './ready-ring.ts';
 
 const { EINTR } = constants.errno;
-/** Requests in flight that a shared context is made for; 8 queues of the default depth. */
+/** Requests in flight of a shared context: 8 queues of the default depth. */
 const SHARED_CAPACITY = 1024;
-/** How long a shared context without members waits for the next one. */
+/** How long a shared context without members waits for another. */
 const IDLE_MS = 250;
 /** Some 68 years, and a timeout of Infinity. */
 const MAX_WAIT_SECONDS = 0x7fff_ffff;
 /** Events that are taken out of the ring at a time. */
 const BATCH = 256;
 
-/** What a member has been told by the kernel and not yet handed on. */
+/** Completions of a member that its engine has not reaped yet. */
 export class Inbox extends ReadyRing {
-  /** Comes back with each event of the member: its place in the context. */
+  /** The member's place in the context, which comes back with each of its events. */
   readonly tag: number;
   readonly depth: number;
 
@@ -103,7 +102,7 @@ export class AioContext {
     return inbox;
   }
 
-  /** Requires that the member has nothing in flight. Settles when the kernel has the context back, if it was alone. */
+  /** Requires that the member has nothing in flight. Settles when a context of its own is destroyed. */
   async leave(inbox: Inbox): Promise<void> {
     assert(this.#members[inbox.tag] === inbox, 'a member leaves once');
     this.#members[inbox.tag] = null;
@@ -121,7 +120,7 @@ export class AioContext {
   }
 
   cancel(iocbAddress: number): void {
-    // The event comes through the ring; where the kernel refuses, the request runs its course.
+    // The event comes through the ring. If the kernel refuses, the request goes on.
     this.#calls.ioCancel(this.handle, iocbAddress, this.#events.address);
   }
 
@@ -137,7 +136,7 @@ export class AioContext {
       const batch = this.#batch;
       batch.count = 0;
       if (!this.#ring.reap(batch, this.#tags)) {
-        // It makes no sense: from now on through the kernel.
+        // The ring makes no sense, so events come through the kernel from now on.
         this.#ring.drop();
         this.#ring = null;
         break;
@@ -150,7 +149,7 @@ export class AioContext {
     while (this.#getevents(0, 0) === BATCH);
   }
 
-  /** Blocks until the inbox holds `min` events or the time is up; those of other members are kept for them. */
+  /** Blocks until the inbox holds `min` events or the time is up. Other members find theirs in their inboxes. */
   wait(inbox: Inbox, min: number, timeoutMs: number): void {
     const untilMs = nowMs() + timeoutMs;
     this.collect();
@@ -190,7 +189,7 @@ export class AioContext {
   }
 }
 
-/** The shared contexts of this thread, by the way to the kernel. */
+/** The shared contexts of this thread, by how they reach the kernel. `contextFor` alone uses it. */
 const shared = { ring: new Map<AioCalls, AioContext[]>(), kernel: new Map<AioCalls, AioContext[]>() };
 
 export interface ContextOptions {
@@ -220,7 +219,7 @@ export function contextFor({ ffi, calls, depth, isOwn, readsRing }: ContextOptio
     context = new AioContext(ffi, calls, Math.max(depth, SHARED_CAPACITY), true, readsRing);
   } catch (error) {
     if (depth >= SHARED_CAPACITY) throw error;
-    // The system is short of them: no more than what is needed.
+    // The system is short of them, so take no more than needed.
     context = new AioContext(ffi, calls, depth, true, readsRing);
   }
   living.push(context);

@@ -3,12 +3,11 @@
  * the thread's context (libaio-context.ts), an eventfd of its own to be woken by. See engine.ts for the
  * invariants ENGINE-1 to ENGINE-5.
  *
- * It keeps its own memory (iocbs, pointers, vectors) alive through itself, for the kernel reads there; the data
- * buffers are held by whoever submits.
+ * It keeps the iocbs, pointers and vectors alive, since the kernel reads them. The queue keeps the data buffers alive.
  *
  * LIBAIO-1. A `reap` that leaves room in `completions` has left nothing behind: the eventfd was read once for
  *     all of them and does not signal again.
- * LIBAIO-2. It leaves its context when the kernel has reported all that it accepted, and not before.
+ * LIBAIO-2. It leaves its context only after the kernel has reported all requests that it accepted.
  */
 import { assert, setImmediate } from '@aiokv/core';
 import type { AlignedBuffer } from '../buffers.ts';
@@ -57,7 +56,7 @@ export class LibaioEngine implements Engine {
   /** Accepted by the kernel and not handed out by `reap`. */
   #inFlight = 0;
   #active = false;
-  /** The eventfd was read while inactive; what it announced may still wait. */
+  /** The eventfd was read while inactive, so completions may still be waiting. */
   #missedWake = false;
   #closing: Promise<void> | null = null;
   #onQuiet: (() => void) | null = null;
@@ -172,7 +171,7 @@ export class LibaioEngine implements Engine {
     }
   }
 
-  /** ENGINE-5: waits, on the event loop, for what is in flight; nobody asks for its results any more. */
+  /** Waits on the event loop for what is in flight and discards the results (ENGINE-5). */
   async #quiet(): Promise<void> {
     this.#discard();
     if (this.#inFlight === 0) return;

@@ -1,6 +1,6 @@
 /**
- * The engine over POSIX AIO as glibc has it (raw/posix-aio.ts): threads of the C library that call `pread`, `pwrite`
- * and `fsync`. It is here for completeness and for comparison; `libaio` and `threads` do the same better.
+ * The engine over glibc's POSIX AIO (raw/posix-aio.ts): threads of the C library that call `pread`, `pwrite` and `fsync`.
+ * It exists for comparison; `libaio` and `threads` do the same better.
  *
  * ```
  *   submit ─► lio_listio ─► a queue and a thread for each descriptor ─► error word of the aiocb
@@ -9,18 +9,18 @@
  *   onCompletion ◄─ the event loop ◄─ a thread of libuv's pool: aio_suspend, 1 ms at most
  * ```
  *
- * - glibc carries out the requests of one descriptor one after another, so more in flight on one file hardly make
- *   it faster. Random 4 KiB direct reads, same disk: 7k a second at depth 1 and 12k at depth 32, 60k at depth 32 over
+ * - glibc carries out the requests of one descriptor one after another, so more in flight on one file is hardly
+ *   faster. Random 4 KiB direct reads, same disk: 7k a second at depth 1 and 12k at depth 32, 60k at depth 32 over
  *   8 descriptors of the file; `libaio` 13k and 88k, `threads` 9k and 35k (4 threads), over one descriptor.
  * - There is no `readv` and no `writev`: a vector is one request for each buffer, and the result is their sum up to
- *   the first that was short or failed. Buffers behind that one may have been transferred all the same.
- * - While active with something in flight, it keeps one thread of libuv's pool.
+ *   the first that was short or failed. Later buffers may have been transferred all the same.
+ * - While active with something in flight, it occupies one thread of libuv's pool.
  * - Older versions of glibc refuse to flush a file that was opened for reading only (EBADF).
- * - Not in a worker, whose end frees the memory that the threads of the C library still write to.
+ * - Not in a worker: when one ends, its memory is freed while threads of the C library still write to it.
  *
  * GLIBC-1. What a thread may write to or read from (aiocbs, lists, buffers) is held by the engine, and the engine by this
  *     module, as long as something is in flight; an aiocb besides as long as an `aio_suspend` is out that names it.
- * GLIBC-2. `collect` is the only one to say that a request is done, and says so once.
+ * GLIBC-2. Only `collect` reports that a request is done, and once.
  */
 import { AiokvError, SystemCallError, assert, nextTurn, nowMs, setImmediate } from '@aiokv/core';
 import { constants } from 'node:os';
@@ -37,8 +37,8 @@ const { EAGAIN, EBADF, EINPROGRESS, EINTR, EINVAL } = constants.errno;
 /** The most buffers of a vector, as the kernel has it (UIO_MAXIOV), and of one call of `lio_listio`. */
 const LIST_CAPACITY = 1024;
 /**
- * Of so many an `aio_suspend` waits for one. glibc looks each of them up in a list; as those of one descriptor are
- * done in the order of their submission, the oldest will do.
+ * How many requests an `aio_suspend` waits for at most. glibc looks each of them up in a list. Requests of one descriptor
+ * finish in the order of submission, so the oldest are enough.
  */
 const SUSPEND_CAPACITY = 64;
 /** How long newer requests may be overlooked by an `aio_suspend` that is under way. */
@@ -96,7 +96,7 @@ export class PosixEngine implements Engine {
     if (!isMainThread) {
       throw new AiokvError(
         'ERR_AIOKV_ENGINE_UNAVAILABLE',
-        'POSIX AIO is not for workers: its threads would write into memory that was freed when the worker is ' +
+        'POSIX AIO does not work in workers: its threads would write to memory that was freed when a worker is ' +
           "terminated. Use the engine 'libaio' or 'threads'",
       );
     }
@@ -170,7 +170,7 @@ export class PosixEngine implements Engine {
     let good = 0;
     let refusal = 0;
     while (good < count && (refusal = this.#refusal(slots[start + good] as number, good)) === 0) good++;
-    // ENGINE-3: what is refused is told when it stands first.
+    // A refusal is told when the request stands first (ENGINE-3).
     if (good === 0) return refusal;
     const sent = this.#send(slots, start, start + good);
     if (this.#active) this.#watch();
@@ -221,7 +221,7 @@ export class PosixEngine implements Engine {
   async #close(): Promise<void> {
     this.onCompletion = null;
     this.#active = false;
-    // ENGINE-5: the threads cannot be stopped, and nobody asks for their results any more.
+    // The threads cannot be stopped, so their results are awaited and discarded (ENGINE-5).
     for (;;) {
       this.#collect();
       this.#ready.clear();
@@ -281,8 +281,8 @@ export class PosixEngine implements Engine {
   }
 
   /**
-   * glibc was short of something, and did not take every aiocb. Slots at the end of which it has none are refused;
-   * what is missing of others fails with EAGAIN, as they cannot be taken back.
+   * glibc was short of something and did not take every aiocb. Slots at the end without any are refused. In other slots
+   * the missing ones fail with EAGAIN, since a slot cannot be taken back.
    */
   #salvage(slots: Uint32Array, from: number, to: number): number {
     let end = to;
@@ -374,7 +374,7 @@ export class PosixEngine implements Engine {
     }
   }
 
-  /** Has the event loop told as soon as something is done. */
+  /** Wakes the event loop as soon as something is done. */
   #watch(): void {
     if (this.#flyingCount > 0 && this.#suspension === null) void this.#suspend().then(this.#onSuspended);
   }

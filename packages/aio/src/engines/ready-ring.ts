@@ -37,7 +37,7 @@ export class ReadyRing {
     this.count = 0;
   }
 
-  /** Moves what is ready to the end of `completions`, as much as there is room for. */
+  /** Appends what is ready to `completions`, as far as there is room. */
   take(completions: Completions): void {
     const { slots, results } = completions;
     let { count } = completions;

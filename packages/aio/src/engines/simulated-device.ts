@@ -1,8 +1,7 @@
 /**
- * What happens between the submission of a request to the simulated disk and its completion: time,
- * order, and the faults that strike it. Time passes in turns; a turn is one setImmediate, or one step
- * of a caller that waits in `Engine.wait`. No clock is read and no timer is set, so a run depends on
- * the seed and on what its user does, on nothing else.
+ * The time, the order and the faults of requests between submission and completion. Time passes in turns: one
+ * `setImmediate`, or one step of a caller that waits in `Engine.wait`. No clock is read and no timer is set, so a run
+ * depends only on the seed and on its user.
  *
  * ```
  *                    submit()           turn of its own, drawn from the seed          turn <= latencyTurns
@@ -27,7 +26,7 @@ import type { Change, Medium } from './simulated-medium.ts';
 
 const { EAGAIN, EINVAL, EIO, ENOSPC } = constants.errno;
 
-/** What is asked of the device. */
+/** A request to the device. */
 export interface DeviceRequest {
   readonly kind: RequestKind;
   readonly path: string;
@@ -37,11 +36,11 @@ export interface DeviceRequest {
   readonly lengthBytes: number;
   readonly offset: number;
   readonly isNowait: boolean;
-  /** Told once, inside a turn, with bytes transferred or a negative error number. */
+  /** Called once, inside a turn, with bytes transferred or a negative error number. */
   finish(result: number, report: Reportable): void;
 }
 
-/** To be called when the completion is reported to the user. */
+/** To be called when the completion is reported. */
 export interface Reportable {
   noteReported(): void;
 }
@@ -70,9 +69,9 @@ export class SimulatedDevice {
   #isStopped = false;
   #isInTurn = false;
   #immediate: NodeJS.Immediate | null = null;
-  /** How many users want the process to live until their requests complete. */
+  /** How many users keep the process alive until their requests complete. */
   #holders = 0;
-  /** To be run at the end of the turn, outside of any engine method. */
+  /** Runs at the end of the turn, outside any engine method. */
   #atEndOfTurn = new Fifo<() => void>();
 
   constructor(options: DeviceOptions) {
@@ -132,7 +131,7 @@ export class SimulatedDevice {
     this.#schedule();
   }
 
-  /** One turn, now, for a caller that blocks its thread. What others are to be told waits for the event loop. */
+  /** One turn, now, for a caller that blocks its thread. Others are told later, by the event loop. */
   step(): void {
     const held = this.#atEndOfTurn;
     this.#atEndOfTurn = new Fifo();
@@ -281,7 +280,7 @@ export class SimulatedDevice {
     return -EIO;
   }
 
-  /** A change in the place of another, which reports for it if given. */
+  /** A change that takes the place of a request's own. `reporter` reports for it. */
   #changeAside(medium: Medium, offset: number, bytes: Uint8Array, reporter?: Flight): void {
     const change: Change = {
       offset,
@@ -302,7 +301,7 @@ export class SimulatedDevice {
     return request.kind === 'preallocate' || (request.kind === 'write' && this.#isPermitted(request));
   }
 
-  /** What O_DIRECT asks of a request. */
+  /** Whether O_DIRECT permits the request. */
   #isPermitted({ buffer, bufferOffset, lengthBytes, offset }: DeviceRequest): boolean {
     const { memory, offset: block } = this.#options.alignment;
     return (
@@ -327,7 +326,7 @@ export class SimulatedDevice {
   }
 }
 
-/** A request that the device has, and the change to its file that it may amount to. */
+/** A request in flight, which is also the change that it makes to its file. */
 class Flight implements Change {
   readonly request: DeviceRequest;
   readonly shown: SimulatedRequest;

@@ -1,10 +1,10 @@
 /**
  * The engine of the simulated disk: slots on one side, requests to the device on the other. It keeps
  * ENGINE-1 to ENGINE-5 of engine.ts, and asserts what the seam asks of its user, so that a queue which prepares a
- * busy slot or submits a free one is found out.
+ * busy slot or submits a free one is caught.
  *
- * The kernel refuses a bad handle, and a write to a file opened for reading, in the submitting call;
- * everything else that is wrong with a request is told by its completion. So does this.
+ * As the kernel does, it refuses a bad handle and a write to a read-only file in the submitting call. Every other failure
+ * comes with the completion.
  */
 import { assert } from '@aiokv/core';
 import type { Random } from '@aiokv/core';
@@ -138,7 +138,7 @@ export class SimulatedEngine implements Engine {
     assert(this.#closing === null, 'nothing is submitted to a closed engine');
     for (let accepted = 0; accepted < count; accepted++) {
       const refusal = this.#refusal(slots[start + accepted] as number);
-      // ENGINE-3: the refused one, until it stands first, and what is behind it stay prepared.
+      // The refused request stays prepared until it stands first, and so do those behind it (ENGINE-3).
       if (refusal !== 0 && accepted > 0) return accepted;
       if (refusal !== 0) {
         if (refusal !== EAGAIN) this.#slot(slots[start] as number).state = 'free';

@@ -1,6 +1,6 @@
 /**
- * The faults that a test plants in a simulated disk, and which of them strikes a given request. What a
- * fault then does to the request is told in simulated-device.ts.
+ * The faults that a test plants in a simulated disk, and which of them strikes a request. simulated-device.ts has what
+ * each fault does.
  */
 
 /** What a request to the simulated device does. `fsync` is also what `DirectFile.sync` does. */

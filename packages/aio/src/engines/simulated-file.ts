@@ -1,7 +1,6 @@
 /**
- * A file that was opened on the simulated disk. Sizes, growth and syncs take turns of the device like
- * any other request; growth and sync can be struck by faults. The lock belongs to the open handle, as
- * that of an open file description does: a second handle is refused, in the same process too.
+ * An open file of the simulated disk. Sizes, growth and syncs take turns of the device like any other request; faults can
+ * strike growth and syncs. The lock belongs to the open handle, so a second handle is refused in the same process, too.
  */
 import { SystemCallError, assert } from '@aiokv/core';
 import { constants } from 'node:os';

@@ -1,6 +1,5 @@
 /**
- * One simulated file as its device has it: what reads see, what is on the medium for good, and the
- * changes between the two, which a power cut may keep or lose.
+ * One simulated file: what reads see, what is durable, and the changes in between, which a power cut may keep or lose.
  *
  * ```
  *          begin()             complete()            noteReported()          flush()
@@ -11,13 +10,13 @@
  *
  * MEDIUM-1. A flush covers the changes whose completion had been reported before it was submitted (ENGINE-4).
  *     Completions are reported in the order in which they happened, so these are a prefix.
- * MEDIUM-2. The unit of persistence is a sector of 512 bytes: it is there whole, or not at all.
+ * MEDIUM-2. The unit of persistence is a sector of 512 bytes: a write reaches it whole, or not at all.
  * MEDIUM-3. Of two changes to one sector, of which one was reported before the other was submitted, the
  *     later one wins on the medium. Changes in flight together reach it in either order.
  * MEDIUM-4. A growth is a change like any other. (Bytes that are kept behind a size that is not are bytes that
  *     are lost, so the two need no telling apart.)
  *
- * It schedules nothing and injects nothing; chance comes in as a `Random`.
+ * It schedules nothing and injects no faults. Chance comes from a `Random` that is handed in.
  */
 import type { Random } from '@aiokv/core';
 import { Pages } from './simulated-pages.ts';

@@ -1,8 +1,7 @@
 /**
- * The bytes of one simulated file: a sparse array of pages of 4 KiB. A page, once in the array, is
- * never changed again; a write puts new pages in the place of old ones. So any number of crash images
- * share pages with the disk they were taken from, and a clone costs one array, and that only when one
- * of the two is written to.
+ * The bytes of one simulated file: a sparse array of pages of 4 KiB. A page in the array never changes; a write replaces
+ * pages. So any number of crash images share pages with the disk they were taken from. A clone costs one array, and only
+ * when one of the two is written to.
  *
  * It knows nothing of durability, alignment or requests: see simulated-medium.ts.
  */

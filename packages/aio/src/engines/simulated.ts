@@ -1,7 +1,7 @@
 /**
- * A disk in memory with everything a real one may do to a store: requests complete late and in any
- * order, writes sit in a volatile cache until they are flushed, the power goes, sectors tear, bits rot,
- * requests fail. All of it follows from a seed.
+ * A disk in memory that does what a real one may do to a store. Requests complete late and in any order. Writes stay in a
+ * volatile cache until they are flushed. Power fails, sectors tear, bits rot, requests fail. All of it follows from a
+ * seed.
  *
  * ```
  *   SimulatedDisk ── names ──► Medium ◄── changes ── SimulatedDevice ◄── requests ── SimulatedEngine
@@ -9,11 +9,11 @@
  *                                └─ powerCut() ─► another SimulatedDisk: what the next boot finds
  * ```
  *
- * What it takes to be easier than life: making, renaming and removing files and directories is durable
+ * Where it is easier than a real disk: making, renaming and removing files and directories is durable
  * at once; only the contents and the size of a file wait for a flush. A flush covers one file.
- * What it takes to be harder: nothing that was not flushed is ever certain to survive.
+ * Where it is harder: nothing that was not flushed is certain to survive.
  *
- * A run is the same for the same seed as long as its user takes decisions from neither time nor chance.
+ * Runs with the same seed are the same, as long as the code that uses the disk depends on neither time nor chance.
  */
 import { Random, SystemCallError, instance, integer, isPowerOfTwo, refuseUnknown, resolveOptions } from '@aiokv/core';
 import { constants } from 'node:os';
@@ -74,8 +74,8 @@ interface Handle extends OpenHandle {
 export class SimulatedDisk implements Platform {
   readonly name = 'simulated';
   /**
-   * Called when a request was submitted and when it has completed (before that is reported), so that
-   * an explorer can call `powerCut` or `stop` at each of these moments. It must not use the disk otherwise.
+   * Called when a request was submitted, and when it has completed but is not reported yet. It may call `powerCut` or
+   * `stop`, and must not use the disk otherwise.
    */
   onOperation?: OperationHook | undefined;
   readonly options: Readonly<SimulatedDiskOptions>;
@@ -85,7 +85,7 @@ export class SimulatedDisk implements Platform {
   readonly #directories = new Set(['/', '.']);
   readonly #handles = new Map<number, Handle>();
   readonly #lockHolders = new Map<Medium, number>();
-  /** Never used twice, so that a handle used after its close is a bad one. */
+  /** No number is used twice, so a handle is invalid after its file was closed. */
   #nextHandle = 1000;
 
   /** @throws AiokvTypeError ERR_AIOKV_INVALID_OPTION */
@@ -131,14 +131,14 @@ export class SimulatedDisk implements Platform {
     return this.#device.faults.plant(fault);
   }
 
-  /** The machine is dead: nothing completes any more, promises stay as they are, nothing keeps the process alive. */
+  /** Stops the machine: nothing completes any more, promises stay pending, nothing keeps the process alive. */
   stop(): void {
     this.#device.stop();
   }
 
   /**
-   * The disk that the next boot finds if the power goes now. This one is not touched and goes on, unless
-   * `stop` is called. Pages are shared, so an image costs little more than its unflushed writes.
+   * The disk that the next boot finds if the power fails now. This one goes on, unless `stop` is called. Pages are shared,
+   * so an image costs little more than its unflushed writes.
    *
    * - `none`: only what was flushed; `all`: everything, requests in flight included;
    * - `subset`: each write that was not flushed is there or not; one in flight may be there in parts;
@@ -158,7 +158,7 @@ export class SimulatedDisk implements Platform {
     return image;
   }
 
-  /** What a reader of the file sees now: a copy. */
+  /** A copy of what a reader of the file sees now. */
   bytesOf(path: string): Uint8Array {
     const medium = this.#require('read', path);
     const bytes = new Uint8Array(medium.sizeBytes);
@@ -166,7 +166,7 @@ export class SimulatedDisk implements Platform {
     return bytes;
   }
 
-  /** Changes bytes on the medium and in its cache, of any length and at any place: rot. */
+  /** Changes bytes on the medium and in its cache, at any place: damage. */
   writeRaw(path: string, offset: number, bytes: Uint8Array): void {
     this.#require('write', path).overwrite(offset, bytes.slice());
   }

@@ -1,17 +1,16 @@
 /**
- * The engine of any system that Node runs on: each request is a call of `node:fs` and with it a task for libuv's
- * pool, whose threads (4, or UV_THREADPOOL_SIZE) it shares with all else that goes there. No foreign functions.
+ * The engine that works wherever Node runs. Each request is a call of `node:fs`, and so a task for libuv's pool, whose
+ * threads (4, or UV_THREADPOOL_SIZE) it shares with everything else that uses the pool. It needs no foreign functions.
  *
  * ```
  *   submit ─► pread, pwrite … on a thread ─► callback ─► ready ring ─► (setImmediate) onCompletion ─► reap
  * ```
  *
- * - As many requests are at the device at once as there are threads, whatever the depth; the others wait in the pool.
+ * - At most as many requests as threads are at the device at once, whatever the depth. The others wait in the pool.
  *   Random 4 KiB direct reads at depth 32: 35k a second with 4 threads, 90k with 16, as with `fs.read` alone.
- * - A thread's completion is a task of the event loop, so `wait` cannot work. Who has to wait uses `perform`,
- *   which carries the request out on this thread.
- * - The pool keeps the process alive until its tasks are done, whatever `setActive` says; that only decides
- *   who is told.
+ * - Completions come through the event loop, so `wait` cannot work. A synchronous read uses `perform`, which carries the
+ *   request out on this thread.
+ * - The pool keeps the process alive until its tasks are done, whatever `setActive` says.
  *
  * THREADS-1. Callbacks are made once for each slot and used for all its requests: Node's own request object is the
  *     only thing that is allocated for a request.
@@ -122,7 +121,7 @@ export class ThreadsEngine implements Engine {
     for (let accepted = 0; accepted < count; accepted++) {
       const slot = slots[start + accepted] as number;
       const refusal = this.#inFlight < this.#depth ? this.#refusal(slot) : -EAGAIN;
-      // ENGINE-3: what is refused is told when it stands first.
+      // A refusal is told when the request stands first (ENGINE-3).
       if (refusal !== 0) return accepted > 0 ? accepted : refusal;
       this.#inFlight++;
       this.#send(slot);
@@ -139,7 +138,7 @@ export class ThreadsEngine implements Engine {
   }
 
   wait(): void {
-    assert(false, "nobody waits for libuv's threads on the thread that they report to");
+    assert(false, 'an engine with perform is not waited for');
   }
 
   readonly perform = (slot: number): number => {
@@ -179,7 +178,7 @@ export class ThreadsEngine implements Engine {
   async #close(): Promise<void> {
     this.onCompletion = null;
     this.#discard();
-    // ENGINE-5: the threads cannot be stopped, and nobody asks for their results any more.
+    // The threads cannot be stopped, so their results are awaited and discarded (ENGINE-5).
     if (this.#inFlight > 0) {
       await new Promise<void>((resolve) => {
         this.#onQuiet = resolve;

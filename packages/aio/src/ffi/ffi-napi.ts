@@ -1,8 +1,7 @@
 /**
- * The FFI port over `ffi-napi` and `ref-napi` (their maintained forks, by alias). Its public functions
- * box every argument and cost 3 to 10 us a call; this adapter calls the binding underneath with argument
- * memory that is made once for each function and poked through a typed array: 0.35 to 0.5 us
- * (benchmarks/micro/ffi.ts).
+ * The FFI port over `ffi-napi` and `ref-napi` (their maintained forks, by alias). Their public functions box every argument
+ * and cost 3 to 10 us a call. This adapter calls the binding underneath, with argument memory that is allocated once for
+ * each function and written through a typed array: 0.35 to 0.5 us (benchmarks/micro/ffi.ts).
  *
  * ```
  *   argv ──► │ &arg0 │ &arg1 │ … │        args: │ arg0 low │ arg0 high │ arg1 low │ …   (32-bit words)

@@ -1,11 +1,10 @@
 /**
  * Chooses the foreign-function interface of this thread, once: `ffi-napi` where it loads and nobody else in this process
- * has it, `koffi` otherwise. The environment variable AIOKV_FFI decides for the process; a caller that names one decides
- * for itself, and for those after it that name none.
+ * has it, `koffi` otherwise. The environment variable AIOKV_FFI decides for the process. A caller that names one
+ * decides for itself, and for later callers that name none.
  *
- * In a worker it is `koffi`, whatever loads: `ffi-napi` takes the process down when the environment that
- * loaded it first is a worker that ends, and a worker cannot know whether the main thread was first. So
- * AIOKV_FFI=ffi-napi is about the main thread only.
+ * A worker always takes `koffi`. `ffi-napi` crashes the process when the thread that loaded it first is a worker that
+ * ends, and a worker cannot know whether the main thread was first. So AIOKV_FFI=ffi-napi affects the main thread only.
  */
 import { AiokvError, AiokvTypeError } from '@aiokv/core';
 import { readFileSync } from 'node:fs';
@@ -22,13 +21,13 @@ const loaders: Readonly<Record<ForeignInterfaceName, () => ForeignInterface>> = 
 const loaded = new Map<ForeignInterfaceName, ForeignInterface>();
 const failures = new Map<ForeignInterfaceName, unknown>();
 
-/** What those get who name none: the first that was loaded. */
+/** The first that was loaded, for callers that name none. */
 let standing: ForeignInterface | undefined;
 
 /**
  * The interface, or undefined when none can be loaded.
  *
- * @throws AiokvTypeError ERR_AIOKV_INVALID_OPTION when AIOKV_FFI names one that there is not
+ * @throws AiokvTypeError ERR_AIOKV_INVALID_OPTION when AIOKV_FFI names no interface
  */
 export function foreignInterface(preferred?: ForeignInterfaceName): ForeignInterface | undefined {
   if (preferred === undefined && standing !== undefined) return standing;
@@ -61,7 +60,7 @@ export function requireForeignInterface(preferred?: ForeignInterfaceName): Forei
   );
 }
 
-/** Node says so when it is asked to load one; the packages hide it behind messages of their own. */
+/** Asks Node to load an addon; the packages hide Node's answer behind messages of their own. */
 function areAddonsDisabled(): boolean {
   try {
     process.dlopen({ exports: {} }, '/nonexistent/addon.node');
@@ -102,7 +101,7 @@ function tryLoad(name: ForeignInterfaceName): ForeignInterface | undefined {
   if (known !== undefined || failures.has(name)) return known;
   try {
     if (name === 'ffi-napi' && !isMainThread) {
-      throw new Error('not in a worker, whose end would take the process down');
+      throw new Error('not in a worker, whose end would crash the process');
     }
     const found = loaders[name]();
     loaded.set(name, found);

@@ -1,7 +1,6 @@
 /**
- * The one door to native code: what aio needs of a foreign-function interface, and nothing more.
- * Two adapters stand behind it, `ffi-napi.ts` and `koffi.ts`; `load.ts` chooses. No file outside
- * this folder imports an FFI package.
+ * What aio needs of a foreign-function interface, and nothing more. There are two adapters, `ffi-napi.ts` and `koffi.ts`;
+ * `load.ts` chooses one. No file outside this folder imports an FFI package.
  *
  * Addresses are plain numbers: user space on x86-64 and arm64 lies below 2^48, so every address is
  * a safe integer. Arguments and results are 64-bit integers in the native call.
@@ -27,7 +26,7 @@ export interface ForeignInterface {
   readonly name: ForeignInterfaceName;
 
   /**
-   * Loads a shared library; `null` is what the process has loaded already, which includes its C library.
+   * Loads a shared library. `null` stands for what the process has loaded, its C library included.
    *
    * @throws Error of the adapter when the library is not there
    */

@@ -1,6 +1,5 @@
 /**
- * io_uring in the kernel's own words: a ring of submissions, a ring of completions, and the three system calls
- * around them, by their numbers. include/uapi/linux/io_uring.h, Linux 5.11 or later, little-endian.
+ * The interface of io_uring: a ring of submissions, a ring of completions, and the three system calls, by their numbers. include/uapi/linux/io_uring.h, Linux 5.11 or later, little-endian.
  *
  * ```
  *                 SQEs, 64 bytes each                            one mapping for the words of both rings
@@ -14,12 +13,12 @@
  *    8 user_data ..                        10 buf_index      11 to 15, zero here
  * ```
  *
- * Heads and tails count on for ever and wrap at 2^32; `& mask` makes places of them. Of `user_data` the lower word
- * is the caller's; the upper one is 0, or 1 where nobody is to be told (`pushPollRemoval`).
+ * Heads and tails only grow and wrap at 2^32; `& mask` gives the place. The lower word of `user_data` is the caller's. The
+ * upper one is 0, or 1 when nobody is told of the completion (`pushPollRemoval`).
  *
  * RAWURING-1. One thread pushes and reaps.
- * RAWURING-2. After `close` the mappings are gone, and so are the views of them: a touched view would end the process.
- * RAWURING-3. What the kernel has not consumed can be taken back, unless a thread of the kernel looks for submissions.
+ * RAWURING-2. `close` unmaps the rings and drops all views of them: touching one later would crash the process.
+ * RAWURING-3. What the kernel has not consumed can be taken back, unless a kernel thread polls for submissions.
  */
 import { AiokvError, SystemCallError, nowMs } from '@aiokv/core';
 import { constants } from 'node:os';

@@ -1,6 +1,6 @@
 /**
- * `struct iocb` and `struct io_event` in typed arrays: what libaio's header does with inline functions,
- * which no loader can see. include/uapi/linux/aio_abi.h, little-endian.
+ * `struct iocb` and `struct io_event` in typed arrays. They replace the inline functions of libaio's header, which an FFI
+ * cannot call. include/uapi/linux/aio_abi.h, little-endian.
  *
  * ```
  *   iocb, 64 bytes, as 32-bit words
@@ -11,9 +11,8 @@
  *    0 data ..    2 obj ..             4 res ..                   6 res2 ..
  * ```
  *
- * The kernel copies an iocb and its iovecs while they are submitted, so an entry may be prepared again at
- * once; the data buffer must stay until the completion. Nothing here checks what it is given: the kernel
- * does, and refuses.
+ * The kernel copies an iocb and its iovecs during the submission, so an entry may be prepared again right after it. The
+ * data buffer must stay until the completion. Nothing is checked here; the kernel refuses what is wrong.
  */
 import type { ForeignInterface } from '../ffi/port.ts';
 

@@ -1,12 +1,12 @@
 /**
- * `struct iovec` in a typed array: where a vectored transfer finds its pieces. include/uapi/linux/uio.h.
+ * `struct iovec` in a typed array: the buffers of a vectored transfer. include/uapi/linux/uio.h.
  *
  * ```
  *   0 base address (u64)   8 length in bytes (u64)   16 the next one …
  * ```
  *
- * The kernel copies the entries while the request is submitted; the pieces themselves must stay until the
- * completion, and each must be aligned as a whole transfer would be.
+ * The kernel copies the entries during the submission. The buffers must stay until the completion, and each must be
+ * aligned as a whole transfer would be.
  */
 import type { AlignedBuffer } from '../buffers.ts';
 import type { ForeignInterface } from '../ffi/port.ts';
@@ -15,7 +15,7 @@ const IOVEC_BYTES = 16;
 const IOVEC_WORDS = IOVEC_BYTES / 4;
 const TWO_32 = 0x1_0000_0000;
 
-/** A fixed number of pieces. Owns the entries, not the memory that they lead to. */
+/** A fixed number of entries. It does not own the memory that they point to. */
 export class IovecArray {
   readonly capacity: number;
   readonly #words: Int32Array;

@@ -1,9 +1,9 @@
 /**
- * The five calls of Linux AIO, through libaio when it is installed and through raw system calls when it
- * is not, so that nothing has to be installed. Both are the same five entries into the kernel; they
- * differ only in how they report errors, and here every call returns a negative error number.
+ * The five calls of Linux AIO, through libaio where it is installed and through raw system calls elsewhere, so that
+ * nothing has to be installed. The two differ only in how they report errors; here every call returns a negative error
+ * number.
  *
- * Usable alone: `ioSetup`, an `IocbArray`, `ioSubmit`, `ioGetevents`, `ioDestroy` are all there is.
+ * Usable alone, with an `IocbArray`: `ioSetup`, `ioSubmit`, `ioGetevents`, `ioDestroy`.
  */
 import { readFileSync } from 'node:fs';
 import { AiokvError, SystemCallError } from '@aiokv/core';
@@ -17,7 +17,7 @@ export interface AioCalls {
   readonly ioSubmit: NativeFunction;
   /** `io_getevents(context, minNr, nr, events, timeout)`: how many were reaped, or a negative error number. */
   readonly ioGetevents: NativeFunction;
-  /** `io_cancel(context, iocb, event)`; the kernel knows it for polls only. */
+  /** `io_cancel(context, iocb, event)`; the kernel supports it for polls only. */
   readonly ioCancel: NativeFunction;
   /**
    * Makes a context for `maxEvents` requests in flight and returns its handle, which is also the
@@ -28,8 +28,8 @@ export interface AioCalls {
    */
   ioSetup(maxEvents: number, cell?: BigUint64Array<ArrayBuffer>): number;
   /**
-   * Waits for what is in flight, off the event loop (some 30 ms even when idle), and unmaps the ring:
-   * every view of it must be dropped before the call.
+   * Waits on a thread for what is in flight (some 30 ms even when idle) and unmaps the ring. Every view of it must be
+   * dropped before the call.
    */
   ioDestroy(context: number): Promise<void>;
   /** The same on this thread. */
@@ -39,7 +39,7 @@ export interface AioCalls {
 const LIBRARIES = ['libaio.so.1t64', 'libaio.so.1', 'libaio.so'];
 const { EAGAIN } = constants.errno;
 
-/** Bound once: neither adapter gives back what a binding takes. */
+/** Each interface is bound once, because no adapter frees a binding. `aioCalls` alone uses it. */
 const bound = {
   libaio: new WeakMap<ForeignInterface, AioCalls>(),
   syscalls: new WeakMap<ForeignInterface, AioCalls>(),
@@ -121,7 +121,7 @@ function setupError(result: number, maxEvents: number): Error {
   if (result !== -EAGAIN) return new SystemCallError('io_setup', result);
   return new AiokvError(
     'ERR_AIOKV_NO_CONTEXT',
-    `the kernel refuses a context for ${maxEvents} requests: aio-nr is ${figure('aio-nr')}, aio-max-nr is ` +
+    `the kernel has no context left for ${maxEvents} requests: aio-nr is ${figure('aio-nr')}, aio-max-nr is ` +
       `${figure('aio-max-nr')}. Close queues, or raise the limit with sysctl fs.aio-max-nr`,
     { cause: new SystemCallError('io_setup', result) },
   );

@@ -1,6 +1,6 @@
 /**
- * The C library of the process: the few functions that aio calls, bound once for each interface, and
- * `errno`. The numbers of the system calls are those of the Linux ABI, which never change.
+ * The C library of the process: the functions that aio calls, bound once for each interface, and `errno`. The system call
+ * numbers are part of the Linux ABI and never change.
  */
 import { AiokvError } from '@aiokv/core';
 import { systemCallError } from '../request-error.ts';
@@ -49,7 +49,7 @@ export interface Libc {
   readonly close: NativeFunction;
   readonly mmap: NativeFunction;
   readonly munmap: NativeFunction;
-  /** Returns its error number instead of setting `errno`, which makes it fit for other threads. */
+  /** Returns its error number instead of setting `errno`, so it can run on another thread. */
   readonly posixFallocateAsync: NativeFunctionAsync;
   readonly fallocate: NativeFunction;
   readonly fallocateAsync: NativeFunctionAsync;
@@ -94,7 +94,7 @@ export function libcOf(ffi: ForeignInterface): Libc {
   return libc;
 }
 
-/** Reads this thread's `errno` in place, or where memory cannot be viewed, by having it copied. */
+/** Reads this thread's `errno` in place, or a copy of it where memory cannot be viewed. */
 function errnoReader(ffi: ForeignInterface, library: ForeignLibrary): () => number {
   const address = library.bind('__errno_location', 0)();
   const viewed = ffi.viewOf(address, 4);
@@ -111,7 +111,7 @@ function errnoReader(ffi: ForeignInterface, library: ForeignLibrary): () => numb
   };
 }
 
-/** C ints come back in 64 bits whose upper half is not defined. */
+/** A C int comes back in 64 bits, and the upper half is undefined. */
 export function toInt(result: number): number {
   return result | 0;
 }

@@ -1,6 +1,5 @@
 /**
- * POSIX AIO as glibc has it: `struct aiocb` in typed arrays, and the calls on it. glibc's aio.h, 64-bit,
- * little-endian.
+ * glibc's POSIX AIO: `struct aiocb` in typed arrays, and the calls on it. glibc's aio.h, 64-bit, little-endian.
  *
  * ```
  *   aiocb, 168 bytes, as 32-bit words
@@ -9,13 +8,13 @@
  *   24 glibc's own, of which 28 is the error number     32 offset ..     34 reserved, to 42
  * ```
  *
- * The kernel knows nothing of this: threads of glibc call `pread`, `pwrite` and `fsync`, and they write the
- * outcome into the aiocb itself. So an aiocb, like its data buffer, must stay where it is, and must not be prepared
- * again, until `aioError` has said something else than EINPROGRESS. No call but that one may be trusted with the
- * end: it takes the lock of glibc, whose threads are done with the aiocb when they give it back.
+ * The kernel is not involved: threads of glibc call `pread`, `pwrite` and `fsync`, and write the outcome into the aiocb.
+ * So an aiocb, like its data buffer, must stay in place and must not be prepared again until `aioError` returns something
+ * other than EINPROGRESS. Only that call is reliable: it takes glibc's lock, and glibc's threads are done with the aiocb
+ * when they release it.
  *
- * Usable alone: `posixAio`, an `AiocbArray`, an `AiocbList`. Not in a worker: the threads belong to the
- * process, and write into memory that the end of a worker has freed.
+ * Usable alone: `posixAio`, an `AiocbArray`, an `AiocbList`. Not in a worker: the threads belong to the process, and would
+ * write to memory that was freed when the worker ended.
  */
 import { AiokvError } from '@aiokv/core';
 import { constants } from 'node:os';
@@ -40,7 +39,7 @@ export type LioOpcode = (typeof LioOpcode)[keyof typeof LioOpcode];
 export const LIO_NOWAIT = 1;
 /** First arguments of `aio_fsync`: `O_SYNC` and `O_DSYNC`. */
 export const SyncFlag = { sync: 0x10_1000, dsync: 0x1000 } as const;
-/** No error number of any system: what an aiocb holds that glibc has not been given. */
+/** In an aiocb that glibc was not given; no system has this error number. */
 export const NEVER_SUBMITTED = -1;
 const { EINPROGRESS } = constants.errno;
 

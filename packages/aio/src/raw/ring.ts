@@ -1,6 +1,6 @@
 /**
- * The completion ring of a context, read in place: the context's handle is the address of memory that
- * the kernel shares with the process, and reaping from it costs no system call.
+ * The completion ring of a context, read in place. The handle of a context is the address of memory that the kernel
+ * shares with the process, so reaping needs no system call.
  *
  * ```
  *   0     4    8      12     16      20       24         28             32
@@ -39,7 +39,7 @@ export class CompletionRing {
   }
 
   /**
-   * The ring at the context's address, or null when it is not one that can be read in place.
+   * The ring at the context's address, or null when it cannot be read in place.
    *
    * @param viewOf gives a view of memory, or undefined where foreign memory cannot be viewed
    */
@@ -56,17 +56,17 @@ export class CompletionRing {
     return words === null ? null : new CompletionRing(words, nr);
   }
 
-  /** Whether an event waits; some 10 ns. */
+  /** Whether no event waits; costs some 10 ns. */
   get isEmpty(): boolean {
     const words = this.#words;
     return words === null || words[HEAD] === Atomics.load(words, TAIL);
   }
 
   /**
-   * Copies events out, as many as there is room for behind `completions.count`.
+   * Appends events to `completions`, as far as there is room.
    *
-   * @param tags takes the upper words of what the requests carried, at the same places, when given
-   * @returns false when head or tail make no sense: the ring must not be read in place any more
+   * @param tags receives the upper words of the requests' data, at the same places
+   * @returns false when head or tail make no sense; the ring must not be read in place any more
    */
   reap(completions: Completions, tags: Uint32Array | null = null): boolean {
     const words = this.#words;

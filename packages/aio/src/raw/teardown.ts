@@ -1,20 +1,18 @@
 /**
- * What must happen when a worker ends with requests in flight: `worker.terminate()` frees the memory of the
- * worker while the kernel, whose context belongs to the process, still writes into it. JavaScript has no
- * say then; Node's own clean-up hooks do, and take a C function of one pointer.
+ * Drains the contexts of a worker that ends with requests in flight. `worker.terminate()` frees the worker's memory while
+ * the kernel still writes to it, because contexts belong to the process. No JavaScript runs then, but Node's clean-up
+ * hooks do, and they take a C function with one pointer.
  *
  * ```
  *   end of the worker ─► node::AddEnvironmentCleanupHook's list ─► io_destroy(*cell), which waits for what
  *                                                                  is in flight ─► memory is freed
  * ```
  *
- * libaio has such a function, but is not always there, so the system call is made by the few bytes of
- * machine code below. They lie in a page of the process that is made once, by the main thread if it came
- * first, and never unmapped.
+ * libaio has such a function but is not always installed, so a few bytes of machine code make the system call. They are in
+ * one page of the process, which is made once and never unmapped.
  *
- * TEARDOWN-1. A hook is removed before its context is destroyed otherwise: the address may be that of another
- *     context a moment later. A worker that ends just between the two leaves a context behind, with nothing
- *     in flight.
+ * TEARDOWN-1. A hook is removed before its context is destroyed in another way, since the address may be that of another
+ *     context a moment later. A worker that ends just between the two leaves a context behind, with nothing in flight.
  */
 import { SystemCallError } from '@aiokv/core';
 import { getEnvironmentData, isMainThread, setEnvironmentData } from 'node:worker_threads';
@@ -25,14 +23,14 @@ import type { Libc } from './libc.ts';
 const ADD = '_ZN4node25AddEnvironmentCleanupHookEPN2v87IsolateEPFvPvES3_';
 const REMOVE = '_ZN4node28RemoveEnvironmentCleanupHookEPN2v87IsolateEPFvPvES3_';
 const CURRENT_ISOLATE = '_ZN2v87Isolate10GetCurrentEv';
-/** Under this name workers find what the main thread has made. */
+/** The name under which workers find the page. */
 const SHARED_ADDRESS = 'aiokv.io_destroy.cell';
 const PAGE_BYTES = 4096;
 const PROT_READ_WRITE = 3;
 const PROT_READ_EXEC = 5;
 const MAP_PRIVATE_ANONYMOUS = 0x22;
 
-/** What the first argument points to is a handle: `io_destroy` of it, unless it is 0. */
+/** The first argument points to a handle. Calls `io_destroy` of it, unless it is 0. */
 const MACHINE_CODE = {
   // mov rdi, [rdi]; test rdi, rdi; jz ret; mov eax, 207; syscall; ret
   x64: [0x48, 0x8b, 0x3f, 0x48, 0x85, 0xff, 0x74, 0x07, 0xb8, 0xcf, 0x00, 0x00, 0x00, 0x0f, 0x05, 0xc3],
@@ -53,7 +51,7 @@ interface Hooks {
 
 const hooks = new WeakMap<Libc, Hooks>();
 
-/** Cells of contexts that live: the hook of one that was forgotten unclosed reads its cell all the same. */
+/** Cells of the contexts that exist. They stay alive here, because a hook reads its cell even if nobody holds the queue. */
 const cells = new Set<BigUint64Array>();
 
 /** A context that the end of its thread destroys. */
@@ -112,7 +110,7 @@ function destroyFunction(libc: Libc): number {
   library.bind('memcpy', 3)(page, ffi.addressOf(bytes.buffer), bytes.length);
   const result = library.bind('mprotect', 3)(page, PAGE_BYTES, PROT_READ_EXEC);
   if ((result | 0) < 0) throw new SystemCallError('mprotect', libc.errno());
-  // Also what this thread finds from now on, and the workers that it starts.
+  // This thread, and the workers that it starts, find it from now on.
   setEnvironmentData(SHARED_ADDRESS, page);
   return page;
 }

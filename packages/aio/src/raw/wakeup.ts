@@ -1,8 +1,8 @@
 /**
- * An eventfd in Node's own event loop, so that a completion wakes the loop and nothing has to spin.
+ * An eventfd in Node's event loop, so that a completion wakes the loop.
  *
- * Node's sockets take pipes but refuse an eventfd. So a pipe is made, its read end is given to a
- * `net.Socket`, and then the eventfd is put in its place with `dup3`, under the same descriptor:
+ * Node's sockets accept pipes but refuse an eventfd. So a `net.Socket` gets the read end of a pipe, and then `dup3` puts
+ * the eventfd in its place, under the same descriptor:
  *
  * ```
  *   pipe ─► descriptor ─► net.Socket          eventfd ──dup3──► the same descriptor
@@ -21,13 +21,13 @@ import { requireSuccess, toInt } from './libc.ts';
 const O_NONBLOCK = 0x800;
 const O_CLOEXEC = 0x80000;
 /**
- * An eventfd gives 8 bytes. A buffer that they do not fill tells libuv that there is no more, which saves
- * a second read for each wake-up.
+ * An eventfd gives 8 bytes. Since they do not fill the buffer, libuv knows that there is no more, and does not read a
+ * second time.
  */
 const READ_BYTES = 64;
 
 export class Wakeup {
-  /** What a request names in `setEventfd`. */
+  /** The descriptor for `setEventfd`. */
   readonly eventfd: number;
   readonly #socket: Socket;
 
@@ -53,7 +53,7 @@ export class Wakeup {
     }
   }
 
-  /** Whether the process stays alive to be woken. */
+  /** Sets whether the process stays alive to be woken. */
   setActive(active: boolean): void {
     if (active) this.#socket.ref();
     else this.#socket.unref();
