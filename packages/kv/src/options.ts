@@ -25,7 +25,7 @@ export interface StoreOptions {
   createIfMissing: boolean;
   /** Fail with ERR_AIOKV_EXISTS if the store exists; default false: open it. */
   errorIfExists: boolean;
-  /** Most reads and writes in flight at once, 1 to 2048; default 128. More use a fast device better, fewer wait less. */
+  /** Most reads and writes in flight at once, 1 to 2048; default 128. More for a fast device, fewer to wait less. */
   queueDepth: number;
   /** How safe a write is before it settles; a write may say otherwise. Default 'flushed': it survives power loss. */
   durability: Durability;

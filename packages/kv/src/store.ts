@@ -166,8 +166,8 @@ export class Store implements AsyncDisposable {
    *
    * @returns settles when the write is as safe as `durability` says
    * @throws AiokvError ERR_AIOKV_NO_SPACE, ERR_AIOKV_LATCHED, ERR_AIOKV_CLOSED; ERR_AIOKV_CONDITION_FAILED if
-   *   `ifAbsent` or `ifVersion` does not hold, with nothing written; ERR_AIOKV_CORRUPT, ERR_AIOKV_IO if the condition cannot be
-   *   read; AiokvRangeError ERR_AIOKV_KEY_TOO_LARGE, ERR_AIOKV_RECORD_TOO_LARGE; AiokvTypeError
+   *   `ifAbsent` or `ifVersion` does not hold, with nothing written; ERR_AIOKV_CORRUPT, ERR_AIOKV_IO if the condition
+   *   cannot be read; AiokvRangeError ERR_AIOKV_KEY_TOO_LARGE, ERR_AIOKV_RECORD_TOO_LARGE; AiokvTypeError
    *   ERR_AIOKV_INVALID_ARGUMENT, ERR_AIOKV_INVALID_OPTION
    */
   put(key: Bytes, value: Bytes, options?: Partial<WriteOptions>): Promise<void> {

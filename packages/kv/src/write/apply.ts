@@ -1,6 +1,7 @@
 /**
- * How a batch comes into the log and into the index: in one step when it is short, else in slices, with the same effect.
- * The caller stands at the head of the write queue: nothing else is admitted meanwhile, and the batch's bytes stay.
+ * Admits a batch: appends its records to the log and its entries to the index. A short batch takes one step, a long one
+ * takes slices, with the same effect. The caller is at the head of the write queue: nothing else is admitted meanwhile,
+ * and the bytes of the batch do not change.
  *
  * ```
  *   short:  log ◄─ all records       memtable ◄─ all entries                                   one step
@@ -10,10 +11,9 @@
  *                                                                                              one step
  * ```
  *
- * APPLY-1. A long batch is seen as a whole, in the step in which its last record is appended; until then reads, snapshots
- *     and checkpoints see the state before it, and a crash leaves that.
- * APPLY-2. It needs no more memory than its entries in the index: its records go through the frame buffers as they get
- *     free.
+ * APPLY-1. A long batch becomes visible as a whole, in the step that appends its last record. Until then reads,
+ *     snapshots and checkpoints see the state before it, and a crash leaves that state.
+ * APPLY-2. A long batch takes no memory but its entries in the index: its records use the frame buffers in turn.
  * APPLY-3. A slice takes half a millisecond, or one record.
  */
 import { KIB, assert } from '@aiokv/core';
@@ -46,53 +46,53 @@ export interface AdmissionParts {
   readonly gate: FailureGate;
   readonly geometry: Geometry;
   readonly clock: Clock;
-  /** Room for a key, used within one step. */
+  /** Scratch for a key. Its content is valid within one step. */
   readonly key: Uint8Array;
 }
 
-/** What a batch asks of the file; see `Slots`. */
+/** What a batch asks of the file: see `Slots`. */
 export interface RoomRequest {
   readonly use: SlotUse;
-  /** `LogWriter.growths` when the write was called. */
+  /** `LogWriter.growths` at the time of the call. */
   readonly since: number;
 }
 
 const SLICE_MS = 0.5;
-/** The clock is looked at after so many bytes, or records, ... */
+/** The clock is read after this many bytes or records. */
 const BYTES_PER_CLOCK = 64 * KIB;
 const RECORDS_PER_CLOCK = 64;
-/** ... or sizes that are only reckoned with. */
+/** While space is estimated, the clock is read after this many records. */
 const SIZES_PER_CLOCK = 16 * KIB;
 
-/** Appends the records of a batch, one after another. */
+/** The records of a batch, to be appended one by one. */
 class BatchRecords {
   readonly #parts: AdmissionParts;
   readonly #batch: WriteBatch;
   readonly #stage: Tree | undefined;
   #operation = 0;
   #record = 0;
-  /** Fragments of the value of the current operation that are in the log. */
+  /** Fragments of the current operation's value that are in the log. */
   #fragments: Fragment[] = [];
   #fragmentsBytes = 0;
 
-  /** @param stage where the entries go, or the memtable */
+  /** @param stage takes the entries; default: the memtable */
   constructor(parts: AdmissionParts, batch: WriteBatch, stage?: Tree) {
     this.#parts = parts;
     this.#batch = batch;
     this.#stage = stage;
   }
 
-  /** Records that are left. */
+  /** Records not appended yet. */
   get left(): number {
     return this.#batch.paddedSizes.length - this.#record;
   }
 
-  /** What the next one takes, padding counted. */
+  /** Size of the next record with its padding. */
   get nextBytes(): number {
     return this.#batch.paddedSizes[this.#record] as number;
   }
 
-  /** Appends the next record; there is room for it. */
+  /** Appends the next record. Requires room for it. */
   append(): void {
     const { log, index, geometry, key } = this.#parts;
     const kind = this.#batch.kinds[this.#operation] as RecordKind;
@@ -127,7 +127,7 @@ class BatchRecords {
     const part = value.subarray(from, from + fragmentValueBytes(geometry, keyBytes));
     const fileOffset = log.append(RecordKind.fragment, FLAG_BATCH_CONTINUES, key, keyBytes, part);
     const place = log.unwritten(fileOffset);
-    assert(place !== null, 'what was appended just now is in memory');
+    assert(place !== null, 'a record that was just appended is in memory');
     const check = checkOf(place.block.view, place.offset);
     this.#fragments.push({ fileOffset, lengthBytes: recordBytes(keyBytes, part.length), check });
     this.#fragmentsBytes += part.length;
@@ -135,7 +135,7 @@ class BatchRecords {
   }
 }
 
-/** Admits a short batch, for which there is room. */
+/** Admits a short batch. Requires room for it. */
 export function admit(parts: AdmissionParts, batch: WriteBatch): void {
   const records = new BatchRecords(parts, batch);
   while (records.left > 0) records.append();
@@ -145,8 +145,8 @@ export function admit(parts: AdmissionParts, batch: WriteBatch): void {
 /**
  * Admits a long batch.
  *
- * @throws AiokvError ERR_AIOKV_NO_SPACE: nothing was changed; ERR_AIOKV_LATCHED: nothing of it is seen, but it may be
- *   there when the store is opened again, all of it
+ * @throws AiokvError ERR_AIOKV_NO_SPACE: nothing has changed; ERR_AIOKV_LATCHED: reads see nothing of it, but all of
+ *   it may be there after the next opening
  */
 export async function admitInSlices(parts: AdmissionParts, batch: WriteBatch, room: RoomRequest): Promise<void> {
   const { log, index, maintenance, gate, clock } = parts;
@@ -163,7 +163,7 @@ export async function admitInSlices(parts: AdmissionParts, batch: WriteBatch, ro
       await nextTurn();
       untilMs = clock.nowMs() + SLICE_MS;
     }
-    // One more, for the last record comes after `release`.
+    // One more: the last record is appended after `release`, when the estimate no longer holds.
     const slots = estimate.slots + 1;
     while (!log.hasSlots(slots, room.use)) {
       gate.requireWritable();
@@ -179,7 +179,7 @@ export async function admitInSlices(parts: AdmissionParts, batch: WriteBatch, ro
     maintenance.admitStaged(stage, log.appendedThrough);
   } catch (error) {
     stage.clear();
-    // LOG-6.
+    // LOG-6: an unfinished batch fails the log.
     throw isBegun ? log.fail(error) : error;
   } finally {
     log.release(true);
@@ -210,7 +210,7 @@ async function appendAllButLast(
   }
 }
 
-/** Waits until the last record can be appended, and the stage become the memtable, in one step. */
+/** Waits until one step can append the last record and make the stage the memtable. */
 async function whenReadyForLast(
   { log, maintenance, gate }: AdmissionParts,
   records: BatchRecords,

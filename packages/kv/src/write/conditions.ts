@@ -1,14 +1,14 @@
 /**
- * The conditions of a batch. They are judged at the head of the write queue, where nothing else is admitted: what is
- * found there holds until the batch is admitted.
+ * Judges the conditions of a batch at the head of the write queue. Nothing else is admitted meanwhile, so the outcome
+ * holds until the batch is admitted.
  *
  * ```
- *   at the call:            readAhead ─► versions as they are now, all reads at once        (short batches)
- *   at the head of queue:   judge ─► look in memory, in slices ─► read what is not known, all at once ─► compare
+ *   in the call:           readAhead ─► current versions, all reads at once            (short batches)
+ *   at the queue's head:   judge ─► look in memory, in slices ─► read what is not known, all at once ─► compare
  * ```
  *
  * COND-1. A condition is about the state before its batch.
- * COND-2. What was read ahead counts only while the index still leads to the same record.
+ * COND-2. A version that was read ahead counts only while the index still leads to the same record.
  */
 import { assert, nextTurn } from '@aiokv/core';
 import type { TurnBudget } from '@aiokv/core';
@@ -28,7 +28,7 @@ export interface ConditionsParts {
   readonly budget: TurnBudget;
 }
 
-/** Stands for the version of a key of which it is enough to know that it exists. */
+/** Version of a key that exists, where only that matters. */
 const EXISTS = -1;
 
 export class Conditions {
@@ -39,13 +39,13 @@ export class Conditions {
     this.#parts = parts;
   }
 
-  /** Whether all conditions of a short batch can be judged without a read; they are looked up then. */
+  /** Looks up all conditions of a short batch. True if they can be judged without a read. */
   areKnown(batch: WriteBatch): boolean {
     return batch.conditions.every((condition) => this.#look(batch, condition));
   }
 
   /**
-   * Reads the versions of what is not known, so that the batch need not wait for them at the head of the queue.
+   * Reads the versions that `areKnown` did not find, so that the batch need not wait for them at the head of the queue.
    *
    * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO
    */
@@ -57,10 +57,10 @@ export class Conditions {
   }
 
   /**
-   * At the head of the queue.
+   * Judges all conditions. Call it at the head of the queue.
    *
-   * @throws AiokvError ERR_AIOKV_CONDITION_FAILED when one does not hold; ERR_AIOKV_CORRUPT, ERR_AIOKV_IO when that
-   *   cannot be known
+   * @throws AiokvError ERR_AIOKV_CONDITION_FAILED if one does not hold; ERR_AIOKV_CORRUPT, ERR_AIOKV_IO if one cannot be
+   *   read
    */
   async judge(batch: WriteBatch): Promise<void> {
     const { budget } = this.#parts;
@@ -76,12 +76,12 @@ export class Conditions {
     }
   }
 
-  /** As `judge`, right after `areKnown` said yes. */
+  /** As `judge`, in the step in which `areKnown` returned true. */
   requireKnown(batch: WriteBatch): void {
     for (const condition of batch.conditions) requireHeld(condition);
   }
 
-  /** Whether the version that the key has now is known; sets `found`. */
+  /** Sets `found` to the key's current version, if that is known without a read; returns whether it is. */
   #look(batch: WriteBatch, condition: Condition): boolean {
     const { index, log } = this.#parts;
     const key = batch.keyAt(condition.at);
@@ -101,7 +101,7 @@ export class Conditions {
     return condition.found !== null;
   }
 
-  /** Sets `found` of conditions to what their keys have now; all reads are under way at once. */
+  /** Sets `found` to the current versions of the keys, with all reads in flight at once. */
   async #read(batch: WriteBatch, conditions: readonly Condition[]): Promise<void> {
     const { index, reader, budget } = this.#parts;
     const result = new VersionsResult(conditions.length);
@@ -138,6 +138,6 @@ export class Conditions {
 }
 
 function requireHeld({ version, found }: Condition): void {
-  assert(found !== null, 'conditions are judged when all versions are known');
+  assert(found !== null, 'all versions are known when conditions are judged');
   if (found !== version) throw conditionFailed(version, found);
 }

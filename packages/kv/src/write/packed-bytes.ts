@@ -1,23 +1,22 @@
 /**
- * Many byte strings one behind the other, without an object for each: millions of small objects that live for a while are
- * what a collector of garbage is slow at. The memory is used again: what the kernel gives is touched for the first time
- * by whoever copies into it, which takes several times as long as the copy.
+ * Many byte strings packed into chunks, without an object for each: the garbage collector is slow with millions of small
+ * objects that live for a while. Chunks are reused: the first copy into fresh memory takes page faults, which cost
+ * several times as much as the copy.
  *
  * ```
  *   chunk │ string │ string │ ... │ left   chunk │ string │ ...        released ─► free ─► the next strings
  * ```
  *
- * PACKED-1. A chunk belongs to one owner until `release`, and to nobody's strings after it: views that `at` gave must not be
- *     looked at any more.
+ * PACKED-1. A chunk has one owner until `release`. After it, views that `at` returned must not be used.
  */
 import { KIB, assert } from '@aiokv/core';
 
 const CHUNK_BYTES = 64 * KIB;
-/** Few and short strings take no chunk. */
+/** Size of the first chunk: a few short strings need no more. */
 const SMALL_BYTES = KIB;
-/** 4 MiB: what a few batches need that wait at once. */
+/** 4 MiB, enough for a few waiting batches. */
 const MOST_FREE_CHUNKS = 64;
-/** Up to here a loop is faster than a view and a copy. */
+/** Up to this length a loop is faster than a view and `set`. */
 const LOOP_BYTES = 48;
 
 const freeChunks: Uint8Array[] = [];
@@ -26,12 +25,12 @@ export class PackedBytes {
   readonly #chunks: Uint8Array[] = [];
   #usedBytes = 0;
   #isReleased = false;
-  /** Of each string: its chunk, and where it stands there. */
+  /** Of each string: its chunk, and where it begins and ends there. */
   readonly #chunkOf: number[] = [];
   readonly #from: number[] = [];
   readonly #to: number[] = [];
 
-  /** Copies the first bytes of `source`. */
+  /** Appends a copy of the first `lengthBytes` of `source`. */
   add(source: Uint8Array, lengthBytes: number): void {
     assert(!this.#isReleased, 'PACKED-1: a chunk has one owner until it is released');
     const chunk = this.#chunkFor(lengthBytes);
@@ -44,7 +43,7 @@ export class PackedBytes {
     this.#to.push(this.#usedBytes);
   }
 
-  /** A view of the string that was added as the `index`th, from 0. */
+  /** A view of a string; `index` counts the calls of `add`, from 0. */
   at(index: number): Uint8Array {
     assert(!this.#isReleased, 'PACKED-1: a chunk has one owner until it is released');
     const chunk = this.#chunks[this.#chunkOf[index] as number] as Uint8Array;
@@ -55,7 +54,7 @@ export class PackedBytes {
     return (this.#to[index] as number) - (this.#from[index] as number);
   }
 
-  /** Copies the string to the start of `target`; returns its length. */
+  /** Copies a string to the start of `target` and returns its length. */
   copy(index: number, target: Uint8Array): number {
     assert(!this.#isReleased, 'PACKED-1: a chunk has one owner until it is released');
     const chunk = this.#chunks[this.#chunkOf[index] as number] as Uint8Array;
@@ -66,7 +65,7 @@ export class PackedBytes {
     return lengthBytes;
   }
 
-  /** PACKED-1. Gives the memory back. */
+  /** PACKED-1. */
   release(): void {
     this.#isReleased = true;
     for (const chunk of this.#chunks) {
@@ -85,7 +84,7 @@ export class PackedBytes {
   }
 
   #newChunk(usualBytes: number, leastBytes: number): Uint8Array {
-    // What is longer than a chunk has memory of its own.
+    // A string longer than a chunk gets memory of its own.
     const bytes = leastBytes <= usualBytes ? usualBytes : Math.max(leastBytes, CHUNK_BYTES);
     const free = bytes === CHUNK_BYTES ? freeChunks.pop() : undefined;
     return free ?? Buffer.allocUnsafeSlow(bytes);

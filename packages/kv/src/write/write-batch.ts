@@ -1,9 +1,9 @@
 /**
- * Writes that are admitted together, checked before anything is: the operations of a batch, or one write that has a
- * condition or a long value.
+ * Writes that are admitted together: the operations of a batch, or one write with a condition or a long value. All of
+ * them are checked before any is admitted.
  *
- * BATCH-1. A batch that has to wait owns its bytes: the caller's may change as soon as the call has returned. Their
- *     memory is used again after `release`.
+ * BATCH-1. A batch that waits owns copies of its bytes, since the caller may change its own once the call has returned.
+ *     The memory of the copies is reused after `release`.
  */
 import { AiokvError, AiokvRangeError, AiokvTypeError, MIB, refuseUnknown } from '@aiokv/core';
 import { fragmentValueBytes, maxRecordBytes, tableBytes } from '../format/extent.ts';
@@ -15,11 +15,11 @@ import { sequenceOfVersion } from '../format/version.ts';
 import type { Version } from '../format/version.ts';
 import { PackedBytes } from './packed-bytes.ts';
 
-/** What must be so at the moment of admission. */
+/** What must hold when a write is admitted. At most one of the two. */
 export interface ConditionOptions {
-  /** The key does not exist; default: it may. */
+  /** True: write only if the key does not exist. Default false. */
   readonly ifAbsent?: boolean;
-  /** The key exists, and its latest write has this version, as `getVersioned` returns it; default: any. */
+  /** Write only if the key has this version, as `getVersioned` returned it. Default: any version, or none. */
   readonly ifVersion?: Version;
 }
 
@@ -32,37 +32,36 @@ export type BatchOperation = ConditionOptions &
 /** A condition on the key of operation `at`. */
 export interface Condition {
   readonly at: number;
-  /** The version that the key must have; 0: it must not exist. */
+  /** Version that the key must have; 0: it must not exist. */
   readonly version: number;
-  /** The version of the record at a place of the file that was read. */
+  /** The version that was read ahead, and the place of its record (COND-2). */
   read: { readonly fileOffset: number; readonly version: number } | null;
-  /** The version that the key has at the head of the queue, -1 for any, 0 for none; null: not known. */
+  /** The key's version; 0: it does not exist; -1: it exists, in some version; null: not known yet. */
   found: number | null;
 }
 
-/** What one value and one batch may take. */
 export interface BatchLimits {
   readonly geometry: Geometry;
+  /** Longest value. */
   readonly valueBytes: number;
-  /** Of a batch: of each operation 24 bytes, key and value. */
+  /** Largest batch: 24 bytes for each operation, and its key and value, padded. */
   readonly batchBytes: number;
-  /** Of a batch that is admitted in one step, in the log. */
+  /** Most bytes of records that are admitted in one step. */
   readonly stepBytes: number;
 }
 
-/** A step of a millisecond at most: with the bytes, or with the records, it takes longer. */
+/** A batch above one of these limits takes more than a millisecond to admit, and so is admitted in slices. */
 export const MOST_STEP_BYTES = MIB;
 const MOST_STEP_RECORDS = 256;
 
-/** Operations, the records that they take, and conditions. */
 export class WriteBatch {
   readonly kinds: RecordKind[] = [];
-  /** Of the records in the log, in their order: one for each operation, and before it those of the fragments of its value. */
+  /** Sizes of the log records, in order: for each operation those of the fragments of its value, then its own. */
   readonly paddedSizes: number[] = [];
   readonly conditions: Condition[] = [];
   readonly #limits: BatchLimits;
   readonly #keys = new PackedBytes();
-  /** The caller's, until `own` is called. */
+  /** The caller's memory, until `own` copies it. */
   #values: Uint8Array[] = [];
   #ownValues: PackedBytes | null = null;
   #bytes = 0;
@@ -71,7 +70,7 @@ export class WriteBatch {
     this.#limits = limits;
   }
 
-  /** Adds a write of a key that is the first bytes of `key`, and is copied. */
+  /** Adds a write. The key is the first `keyBytes` of `key`, and is copied. */
   add(kind: RecordKind, key: Uint8Array, keyBytes: number, value: Uint8Array): void {
     const { geometry } = this.#limits;
     this.kinds.push(kind);
@@ -89,22 +88,22 @@ export class WriteBatch {
     this.#addRecord(paddedRecordBytes(keyBytes, tableBytes(Math.ceil(value.length / fragmentBytes))));
   }
 
-  /** Adds a condition on the key of the write that is added next. */
+  /** Adds a condition on the key of the next write. */
   addCondition(version: number): void {
     this.conditions.push({ at: this.kinds.length, version, read: null, found: null });
   }
 
-  /** It takes too much to be admitted in one step. */
+  /** Whether it is too large to be admitted in one step. */
   get isLong(): boolean {
     return this.paddedSizes.length > MOST_STEP_RECORDS || this.#bytes > this.#limits.stepBytes;
   }
 
-  /** Valid until the batch is released. */
+  /** A view, valid until `release`. */
   keyAt(operation: number): Uint8Array {
     return this.#keys.at(operation);
   }
 
-  /** Copies a key to the start of `scratch`, which costs less than a view; returns its length. */
+  /** Copies a key to the start of `scratch`, which is cheaper than a view, and returns its length. */
   copyKey(operation: number, scratch: Uint8Array): number {
     return this.#keys.copy(operation, scratch);
   }
@@ -113,7 +112,7 @@ export class WriteBatch {
     return this.#ownValues?.at(operation) ?? (this.#values[operation] as Uint8Array);
   }
 
-  /** BATCH-1. Copies the values. Called in the turn of the call, when the batch has to wait. */
+  /** BATCH-1. Copies the values. Must run within the caller's call. */
   own(): void {
     if (this.#ownValues !== null) return;
     const own = new PackedBytes();
@@ -122,7 +121,7 @@ export class WriteBatch {
     this.#values = [];
   }
 
-  /** BATCH-1. Called when nothing of the batch will be looked at any more. */
+  /** BATCH-1. The batch must not be used any more. */
   release(): void {
     this.#keys.release();
     this.#ownValues?.release();
@@ -136,13 +135,12 @@ export class WriteBatch {
 
 export const NO_VALUE = new Uint8Array(0);
 
-/** What an operation of a batch may have. */
 const OPERATION_NAMES = { type: true, key: true, value: true, ifAbsent: true, ifVersion: true };
 
 /**
  * Checks and encodes the operations of a batch.
  *
- * @param scratch room for a key
+ * @param scratch for one key
  * @throws AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT; AiokvRangeError ERR_AIOKV_KEY_TOO_LARGE,
  *   ERR_AIOKV_RECORD_TOO_LARGE, ERR_AIOKV_BATCH_TOO_LARGE
  */
@@ -171,7 +169,7 @@ export function encodeBatch(
     const value = operation.type === 'put' ? encodeValue(operation.value) : NO_VALUE;
     requireValueFits(value, limits);
     bytes += paddedRecordBytes(keyBytes, value.length);
-    // A batch of one is a write like any other.
+    // A batch of one operation is limited as a single write is.
     if (bytes > limits.batchBytes && operations.length > 1) throw batchTooLarge(limits);
     const version = conditionOf(operation);
     if (version !== null) batch.addCondition(version);
@@ -186,19 +184,19 @@ export function requireValueFits(value: Uint8Array, { valueBytes }: BatchLimits)
   if (value.length <= valueBytes) return;
   throw new AiokvRangeError(
     'ERR_AIOKV_RECORD_TOO_LARGE',
-    `a value has at most ${valueBytes} bytes, this one has ${value.length}: split it`,
+    `a value has at most ${valueBytes} bytes, this one has ${value.length}: split it over several keys`,
   );
 }
 
 function batchTooLarge({ batchBytes }: BatchLimits): AiokvRangeError {
   return new AiokvRangeError(
     'ERR_AIOKV_BATCH_TOO_LARGE',
-    `a batch takes at most ${batchBytes} bytes, of each operation 24, key and value: split it, or open with a larger maxBatchBytes`,
+    `a batch has at most ${batchBytes} bytes (24 for each operation, its key and value): split it, or open with a larger maxBatchBytes`,
   );
 }
 
 /**
- * The version that is asked for, 0 for none at all, or null without a condition.
+ * The version that the key must have; 0: it must not exist; null: there is no condition.
  *
  * @throws AiokvTypeError ERR_AIOKV_INVALID_OPTION
  */
@@ -214,16 +212,16 @@ export function conditionOf(options: ConditionOptions | undefined): number | nul
   if (ifAbsent === true || sequence === null) {
     throw new AiokvTypeError(
       'ERR_AIOKV_INVALID_OPTION',
-      'ifVersion must be a version that getVersioned returned, and not beside ifAbsent',
+      'ifVersion must be a version from getVersioned, and excludes ifAbsent',
     );
   }
   return sequence;
 }
 
-/** @param found the version that the key has, 0 when it does not exist */
+/** @param found the key's version; 0: it does not exist */
 export function conditionFailed(wanted: number, found: number): AiokvError {
   if (wanted === 0) {
-    return new AiokvError('ERR_AIOKV_CONDITION_FAILED', 'the key exists already: nothing was written');
+    return new AiokvError('ERR_AIOKV_CONDITION_FAILED', 'the key already exists: nothing was written');
   }
   const what = found === 0 ? 'does not exist' : 'has another version';
   return new AiokvError('ERR_AIOKV_CONDITION_FAILED', `the key ${what}: nothing was written; read it again`);

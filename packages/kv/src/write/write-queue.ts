@@ -6,14 +6,14 @@
  *                          └─ no, or it is long, or a version must be read ─► queue     ▲
  *                                                                               │ head  │
  *                                     conditions? ─► judge ─► room? ─ yes ──────┴───────┘
- *                                                               └─ no: wait for one thing, look at everything again
+ *                                                               └─ no: wait for one thing, check everything again
  * ```
  *
- * WQ-1. Writes are admitted in the order in which they were called.
- * WQ-2. After each wait the whole state is looked at again: whether the store has failed, frames, slots, memtable.
- * WQ-3. Admission is one synchronous step: sequence, bytes in the open frame, entry in the memtable. A read that is
- *     called after it sees it, a read called before does not.
- * WQ-4. A waiting write of one record costs some hundred bytes beside its key and value, and constant time.
+ * WQ-1. Writes are admitted in call order.
+ * WQ-2. After each wait the whole state is checked again: store failure, frames, slots, memtable.
+ * WQ-3. Admission is one synchronous step: sequence, bytes in the open frame, entry in the memtable. Reads called after
+ *     it see the write, reads called before do not.
+ * WQ-4. A waiting write of one record takes constant time, and some hundred bytes beside its key and value.
  *
  * Who wakes the head of the queue:
  * ```
@@ -24,9 +24,7 @@
  *   versions           the reads of its conditions     the same                      the same
  *   its next slice     the next turn of the loop       the same                      the same
  * ```
- * Those behind it are woken by it: whatever becomes of the head, the next write is looked at.
- *
- * What is wrong with an operation was found before, or is found by `encodeBatch`.
+ * Whatever becomes of the head, the next write follows.
  */
 import { Fifo, assert, nextTurn } from '@aiokv/core';
 import type { TurnBudget, Waiter } from '@aiokv/core';
@@ -48,31 +46,31 @@ export interface WriteQueueParts extends AdmissionParts {
   readonly budget: TurnBudget;
 }
 
-/** Keys and values of records that wait, of many writes together; given back when the last of them was admitted. */
+/** Keys and values of many waiting writes. Released when the last of these writes has been admitted. */
 interface WaitingBytes {
   readonly packed: PackedBytes;
-  /** Records in it so far, and those that were not admitted yet. */
   records: number;
+  /** Records not admitted yet. */
   left: number;
 }
 
 const RECORDS_PER_WAITING_BYTES = 1024;
 
 /**
- * What stands in the queue: a record, a batch, or somebody who wants to know when all before it is through. One flat
- * object: there may be a million of them.
+ * A place in the queue: a record, a batch, or a caller of `settled`, who has neither. One flat object, since there may be
+ * a million of them.
  */
 class QueuedWrite implements Waiter {
   kind: RecordKind = RecordKind.put;
-  /** Of a record: its key is string `2 * at`, its value the next. */
+  /** Of a record: its key is string `2 * at` in it, its value the next string. */
   bytes: WaitingBytes | null = null;
   at = 0;
   batch: WriteBatch | null = null;
-  /** Settles when the versions for the conditions of a batch were read ahead. */
+  /** Settles when the versions for the batch's conditions have been read ahead. */
   ahead: Promise<void> | null = null;
 
   readonly level: Durability;
-  /** `LogWriter.growths` when it was called. */
+  /** `LogWriter.growths` at the time of the call. */
   readonly since: number;
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
@@ -105,13 +103,13 @@ export class WriteQueue {
     this.#mostRecordBytes = maxRecordBytes(parts.geometry);
   }
 
-  /** Settles, and never rejects, when every write that was called before is admitted or refused. */
+  /** Settles when every write called before is admitted or refused. Never rejects. */
   settled(): Promise<void> {
     if (this.#waiting.isEmpty) return DONE;
     return new Promise((resolve, reject) => this.#enqueue(new QueuedWrite('buffered', 0, resolve, reject)));
   }
 
-  /** A batch, with conditions or without; settles as `Store.batch` does, and throws what is wrong with the call. */
+  /** Settles as `Store.batch`; throws if an operation is invalid. */
   batch(operations: readonly BatchOperation[], level: Durability): Promise<void> {
     const { budget, key, limits } = this.#parts;
     budget.begin();
@@ -119,7 +117,7 @@ export class WriteQueue {
     return batch.kinds.length === 0 ? this.#acknowledge(level) : this.#admitOrQueue(batch, level);
   }
 
-  /** A put or a deletion; its key is in the scratch. */
+  /** A put or a deletion. Its key is in the scratch. */
   write(kind: RecordKind, keyBytes: number, value: Uint8Array, level: Durability): Promise<void> {
     const { key, limits, log } = this.#parts;
     const padded = paddedRecordBytes(keyBytes, value.length);
@@ -129,7 +127,7 @@ export class WriteQueue {
       batch.add(kind, key, keyBytes, value);
       return this.#admitOrQueue(batch, level);
     }
-    // The log is asked once to append, and once, when the write can be seen, to tell when it is safe.
+    // The log is entered twice: to append, and, once the write is visible, to wait until it is durable.
     if (this.#waiting.isEmpty && this.#tryAdmit(kind, keyBytes, value)) return this.#acknowledge(level);
     const since = log.growths;
     return new Promise((resolve, reject) => {
@@ -140,7 +138,7 @@ export class WriteQueue {
     });
   }
 
-  /** As `write`, if the key has this version at the moment of admission; 0: if it does not exist. */
+  /** As `write`, if the key has this version when the write is admitted; 0: if the key does not exist. */
   writeIf(version: number, kind: RecordKind, keyBytes: number, value: Uint8Array, level: Durability): Promise<void> {
     const { key, limits } = this.#parts;
     requireValueFits(value, limits);
@@ -164,9 +162,9 @@ export class WriteQueue {
       return this.#acknowledge(level, batch.kinds.length);
     }
     batch.own();
-    // A long batch reads at the head of the queue, when it is known what it has to read.
+    // A long batch is looked up only at the head of the queue, in slices.
     const ahead = isKnown || batch.isLong ? null : conditions.readAhead(batch);
-    // It is met when its turn comes.
+    // A rejection is handled when the batch is at the head; until then it must not count as unhandled.
     ahead?.catch(() => undefined);
     const since = this.#parts.log.growths;
     return new Promise((resolve, reject) => {
@@ -182,11 +180,11 @@ export class WriteQueue {
     return log.hasRoom(batch.paddedSizes, useOfAll(batch.kinds)) && maintenance.hasRoomFor(batch.kinds.length);
   }
 
-  /** WQ-3. Admits a record if there is room; its key is in the scratch. */
+  /** WQ-3. Admits a record if there is room. Its key is in the scratch. */
   #tryAdmit(kind: RecordKind, keyBytes: number, value: Uint8Array): boolean {
     const { log, index, maintenance, key } = this.#parts;
     const isPut = kind === RecordKind.put;
-    // What is known not to be there need not be deleted; whoever waits still waits for what was written before.
+    // Deleting a key that does not exist writes nothing. The call still waits for the writes before it.
     if (!isPut && index.find(key, keyBytes, this.#entry) === MISSING) return true;
     if (!maintenance.hasRoomFor(1)) return false;
     const fileOffset = log.tryAppend(kind, key, keyBytes, value, useOf(kind));
@@ -202,7 +200,7 @@ export class WriteQueue {
     if (!this.#isRunning) void this.#run();
   }
 
-  /** BATCH-1, WQ-4. Copies the key in the scratch and a value. */
+  /** BATCH-1, WQ-4. Copies the key, which is in the scratch, and the value. */
   #keep(write: QueuedWrite, keyBytes: number, value: Uint8Array): void {
     let bytes = this.#waitingBytes;
     if (bytes === null || bytes.records >= RECORDS_PER_WAITING_BYTES) {
@@ -223,7 +221,7 @@ export class WriteQueue {
     if (bytes === this.#waitingBytes) this.#waitingBytes = null;
   }
 
-  /** Admits what waits, one after another. Never rejects: each write hears for itself. */
+  /** Admits the queued writes one by one. Never rejects: each write gets its own error. */
   async #run(): Promise<void> {
     const { log, budget } = this.#parts;
     this.#isRunning = true;
@@ -236,14 +234,14 @@ export class WriteQueue {
         write.reject(error as Error);
       }
       this.#letGo(write);
-      // Only now: until it is admitted nobody may pass.
+      // Only now: an empty queue would let the next write pass this one.
       this.#waiting.shift();
       if (budget.isSpent()) await nextTurn();
     }
     this.#isRunning = false;
   }
 
-  /** Admits the head of the queue; null when that is done. */
+  /** Admits the head of the queue. Returns null when that is done already. */
   #admitHead(write: QueuedWrite): Promise<void> | null {
     const { batch, bytes, ahead, since } = write;
     if (batch !== null) return this.#admitBatch(batch, ahead, since);
@@ -273,10 +271,10 @@ export class WriteQueue {
     if (ahead !== null) await ahead;
     if (batch.conditions.length > 0) await conditions.judge(batch);
     if (batch.isLong) {
-      // It was copied in this turn.
+      // The caller's turn has already paid for the copy.
       await nextTurn();
       await admitInSlices(this.#parts, batch, { use, since });
-      // Whoever is told may call the next, and the last slice was in this turn.
+      // This turn has had the last slice; the caller may start the next batch when it is told.
       await nextTurn();
       return;
     }
@@ -299,7 +297,7 @@ function useOf(kind: RecordKind): SlotUse {
   return kind === RecordKind.put ? 'put' : 'delete';
 }
 
-/** A batch of deletions alone is a deletion; see file/slots.ts. */
+/** A batch of deletions only may use the reserve for deletions: SLOTS-1. */
 function useOfAll(kinds: readonly RecordKind[]): SlotUse {
   return kinds.includes(RecordKind.put) ? 'put' : 'delete';
 }
