@@ -88,6 +88,17 @@ test('a closed file has no descriptor, so that no late request reaches another f
   });
 });
 
+test('a file closes after its flushes, whose descriptor would be another file otherwise', async (t) => {
+  await withDirectory(async (platform, directory) => {
+    const file = await platform.open(join(directory, 'data'), { create: true });
+    await file.preallocate(0, 4 * 1024 * 1024);
+    const ended: string[] = [];
+    const flushes = Array.from({ length: 8 }, () => file.sync().then(() => ended.push('flush')));
+    await Promise.all([...flushes, file.close().then(() => ended.push('close'))]);
+    t.deepEqual(ended, [...Array<string>(8).fill('flush'), 'close']);
+  });
+});
+
 test('preallocation takes blocks, beyond 4 GiB too, and says when there is no room', async (t) => {
   await withDirectory(async (platform, directory) => {
     const path = join(directory, 'grown');

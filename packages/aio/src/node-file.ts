@@ -42,6 +42,8 @@ export abstract class NodeFile implements DirectFile {
   readonly isDirect: boolean;
   readonly alignment: Alignment;
   protected readonly opened: FileHandle;
+  /** Under way, by descriptor, which must not become another file's before they end. */
+  readonly #flushes = new Set<Promise<void>>();
   #closing: Promise<void> | null = null;
 
   constructor(path: string, opened: FileHandle, alignment: Alignment, isDirect: boolean) {
@@ -77,9 +79,15 @@ export abstract class NodeFile implements DirectFile {
 
   async sync(): Promise<void> {
     this.requireOpen();
-    await syncDescriptor(this.handle).catch((cause: unknown) => {
+    const flush = syncDescriptor(this.handle);
+    this.#flushes.add(flush);
+    try {
+      await flush;
+    } catch (cause) {
       throw this.explained('fsync', cause);
-    });
+    } finally {
+      this.#flushes.delete(flush);
+    }
   }
 
   abstract lock(): Promise<string | undefined>;
@@ -123,7 +131,12 @@ export abstract class NodeFile implements DirectFile {
   close(): Promise<void> {
     this.handle = -1;
     openHandles.delete(this.opened);
-    this.#closing ??= this.opened.close();
+    this.#closing ??= this.#afterFlushes();
     return this.#closing;
+  }
+
+  async #afterFlushes(): Promise<void> {
+    await Promise.allSettled(this.#flushes);
+    await this.opened.close();
   }
 }
