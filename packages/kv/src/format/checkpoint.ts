@@ -1,10 +1,10 @@
 /**
- * The two blocks from which the index is read back: parts of the mapping, which say where the image of each
- * page is, and the root, which says where the parts are. They lie in index segments, behind the pages.
+ * The two blocks of a checkpoint that locate the index: parts of the mapping, which say where the image of each
+ * page is, and the root, which says where the parts are. They are in index segments, after the pages.
  *
  * ```
  *   part of the mapping                            root
- *    0  hash u64, XXH64 of what is behind it        0  hash u64, XXH64 of what is behind it
+ *    0  hash u64, XXH64 of what comes after it      0  hash u64, XXH64 of what comes after it
  *    8  magic u32 "AKMP"                            8  magic u32 "AKRT"
  *   12  entries u32                                12  bytes of the root u32
  *   16  checkpoint sequence u64                    16  checkpoint sequence u64
@@ -26,9 +26,9 @@ import type { Geometry } from './superblock.ts';
 import { readU53, writeU53 } from './words.ts';
 import type { Block } from './words.ts';
 
-/** The most that is written of an index segment at a time; an image lies within one such chunk. */
+/** An index segment is written in chunks of at most this size. An image never crosses the end of a chunk. */
 export const CHUNK_BYTES = 256 * KIB;
-/** Entries of a part of the mapping: some 64 KiB. */
+/** Entries in a part of the mapping: about 64 KiB. */
 export const PART_ENTRIES = 4096;
 const PART_MAGIC = 0x504d4b41;
 const ROOT_MAGIC = 0x54524b41;
@@ -36,7 +36,7 @@ export const PART_HEADER_BYTES = 24;
 export const ENTRY_BYTES = 16;
 const ROOT_HEADER_BYTES = 48;
 const PART_REFERENCE_BYTES = 16;
-/** More than any image or part has. */
+/** No image and no part is larger. */
 const LARGEST_BYTES = 256 * 1024;
 const TWO_32 = 0x1_0000_0000;
 
@@ -53,7 +53,7 @@ export interface MappingEntry {
 export interface PartReference {
   readonly fileOffset: number;
   readonly bytes: number;
-  /** The lowest 32 bits of its hash. */
+  /** The lowest 32 bits of the hash of the part. */
   readonly tag: number;
 }
 
@@ -90,7 +90,7 @@ export function readEntry({ view }: Block, at: number): MappingEntry {
   };
 }
 
-/** Whether an entry can be right: what it names could be there, and is of a size that is read at once. */
+/** Whether an entry is plausible: the image lies within the file, and is small enough to be read at once. */
 export function isPossibleEntry({ pageId, fileOffset, imageBytes, units }: MappingEntry, fileBytes: number): boolean {
   return (
     pageId > 0 &&
@@ -102,7 +102,7 @@ export function isPossibleEntry({ pageId, fileOffset, imageBytes, units }: Mappi
   );
 }
 
-/** Closes a part whose entries were written; returns its tag. */
+/** Writes the header of a part after its entries were written. Returns its tag. */
 export function sealPart({ bytes, view }: Block, at: number, entries: number, sequence: number): number {
   view.setUint32(at + 8, PART_MAGIC, true);
   view.setUint32(at + 12, entries, true);
@@ -111,14 +111,14 @@ export function sealPart({ bytes, view }: Block, at: number, entries: number, se
   return view.getUint32(at, true);
 }
 
-/** Whether a part can be there: its place is in the file, and its size one that is read at once. */
+/** Whether a reference is plausible: the part lies within the file, and is small enough to be read at once. */
 export function isPossiblePart({ fileOffset, bytes }: PartReference, fileBytes: number): boolean {
   return (
     bytes >= PART_HEADER_BYTES && bytes <= LARGEST_BYTES && fileOffset % 8 === 0 && fileOffset + bytes <= fileBytes
   );
 }
 
-/** How many entries the part at `at` has, or null when it is not the one that is meant. */
+/** Number of entries of the part at `at`; null if it is damaged or not the part that `reference` means. */
 export function readPart({ bytes, view }: Block, at: number, reference: PartReference): number | null {
   if (view.getUint32(at + 8, true) !== PART_MAGIC) return null;
   const entries = view.getUint32(at + 12, true);
@@ -131,14 +131,14 @@ export function rootBytes(parts: number, slots: number): number {
   return ROOT_HEADER_BYTES + parts * PART_REFERENCE_BYTES + slots * 4;
 }
 
-/** The most bytes that one image, part or root may have: it lies in one chunk, behind the header of the segment. */
+/** The most bytes of one image, part or root: it must fit into one chunk after the header of the segment. */
 export function mostImageBytes({ segmentBytes, writeAlignment }: Geometry): number {
   return Math.min(CHUNK_BYTES, segmentBytes) - writeAlignment;
 }
 
 /**
- * Index segments that a root can name beside the parts of the mapping, for images of 1 KiB or more on average. It bounds
- * the index, and so the keys, of a store: docs/format.md, "Limits".
+ * The number of index segments that a root can name in addition to the parts of the mapping, if images have 1 KiB or
+ * more on average. This limits the index of a store, and so the number of its keys: docs/format.md, "Limits".
  */
 export function mostIndexSlots(geometry: Geometry): number {
   const largest = mostImageBytes(geometry);
@@ -171,12 +171,12 @@ export function encodeRoot({ bytes, view }: Block, at: number, root: CheckpointR
   writeXxh64(bytes.subarray(at + 8, at + length), view, at);
 }
 
-/** How long the root at `at` says it is; null when none is there. */
+/** The length in bytes that the root at `at` gives, unchecked; null if there is no root. */
 export function rootLength({ view }: Block, at: number): number | null {
   return view.getUint32(at + 8, true) === ROOT_MAGIC ? view.getUint32(at + 12, true) : null;
 }
 
-/** The root at `at`, or null when it is harmed. */
+/** Reads the root at `at`; null if it is damaged. */
 export function readRoot(block: Block, at: number): CheckpointRoot | null {
   const { bytes, view } = block;
   const length = rootLength(block, at);

@@ -1,6 +1,6 @@
 /**
- * A value that is too long for one record. It is cut into fragments, each a record of its own that stands before
- * the put; in place of the value the put has a table which says where the fragments are.
+ * A value that is too long for one record. It is cut into fragments. Each fragment is a record before the put, and
+ * the put has a table of the fragments in place of the value.
  *
  * ```
  *   … │ fragment 0 │ fragment 1 │ … │ fragment n-1 │ put, flag "extent" │ …      sequences s-n … s-1, s
@@ -16,11 +16,12 @@
  *   a fragment: a record of kind 4 with the key of the put; its value is that part of the whole value
  * ```
  *
- * EXTENT-1. All fragments are in the chain before the put: a put that counts has all of its value.
- * EXTENT-2. A fragment is taken only if its checksum is right and the one that the table names, its key that of the put, and
- *     its sequence that which its place in the table gives it. So what lay in its place before is never taken for it.
+ * EXTENT-1. All fragments are in the chain before the put, so a put that counts has all of its value.
+ * EXTENT-2. A fragment is accepted only if its checksum is right and is the one in the table, its key is that of the
+ *     put, and its sequence is the one that its position in the table implies. A stale record in its place is never
+ *     accepted.
  *
- * docs/format.md, "Extent". Pure encoding and decoding; nothing here knows of files.
+ * docs/format.md, "Extent". Pure encoding and decoding, no files.
  */
 import { MIB, alignDown } from '@aiokv/core';
 import { MAX_FRAME_BYTES, FRAME_HEADER_BYTES } from './frame.ts';
@@ -28,7 +29,7 @@ import { MAX_KEY_BYTES, RECORD_ALIGNMENT, RECORD_HEADER_BYTES } from './record.t
 import type { Geometry } from './superblock.ts';
 import { readU53, writeU53 } from './words.ts';
 
-/** No store takes a longer value. */
+/** Bytes of the longest value that any store takes. */
 export const MAX_VALUE_BYTES = 64 * MIB;
 const TABLE_HEADER_BYTES = 16;
 const TABLE_ENTRY_BYTES = 16;
@@ -45,14 +46,14 @@ export interface Extent {
   readonly fragments: readonly Fragment[];
 }
 
-/** The most bytes that one record may take in the log, padding counted: it has a frame of its own then. */
+/** The most bytes of one record in the log, with its padding: a frame of its own. */
 export function maxRecordBytes({ segmentBytes, writeAlignment }: Geometry): number {
   return Math.min(MAX_FRAME_BYTES, segmentBytes - writeAlignment) - FRAME_HEADER_BYTES;
 }
 
 /**
- * Bytes of the value that a fragment holds, the last one perhaps fewer. Frames of such fragments are of one length, chosen so
- * that they fill a segment.
+ * Bytes of the value in each fragment; the last fragment may have fewer. The length is chosen so that the frames of the
+ * fragments fill a segment.
  */
 export function fragmentValueBytes({ segmentBytes, writeAlignment }: Geometry, keyBytes: number): number {
   const usableBytes = segmentBytes - writeAlignment;
@@ -61,14 +62,14 @@ export function fragmentValueBytes({ segmentBytes, writeAlignment }: Geometry, k
   return alignDown(frameBytes - FRAME_HEADER_BYTES - RECORD_HEADER_BYTES - keyBytes, RECORD_ALIGNMENT);
 }
 
-/** The longest value of a store: its table must fit into one record, whatever the key. */
+/** Bytes of the longest value of a store. Its table must fit into one record, even with the longest key. */
 export function maxValueBytes(geometry: Geometry): number {
   const tableBytes = maxRecordBytes(geometry) - RECORD_HEADER_BYTES - MAX_KEY_BYTES;
   const fragments = Math.floor((tableBytes - TABLE_HEADER_BYTES) / TABLE_ENTRY_BYTES);
   return Math.min(MAX_VALUE_BYTES, fragments * fragmentValueBytes(geometry, MAX_KEY_BYTES));
 }
 
-/** Bytes of the table of so many fragments. */
+/** Bytes of a table of so many fragments. */
 export function tableBytes(fragments: number): number {
   return TABLE_HEADER_BYTES + fragments * TABLE_ENTRY_BYTES;
 }
@@ -87,7 +88,10 @@ export function encodeTable({ valueBytes, fragments }: Extent): Uint8Array {
   return bytes;
 }
 
-/** The table in the bytes of `view` from `at` on, or null when it is none of a value with such a key. */
+/**
+ * Reads the table of `lengthBytes` bytes at `at`; null if it is not the table of a value whose key has `keyBytes`
+ * bytes.
+ */
 export function readTable(view: DataView, at: number, lengthBytes: number, keyBytes: number): Extent | null {
   if (lengthBytes < TABLE_HEADER_BYTES) return null;
   const valueBytes = readU53(view, at);
@@ -107,7 +111,7 @@ export function readTable(view: DataView, at: number, lengthBytes: number, keyBy
   return leftBytes === 0 && areLong && count > 0 ? { valueBytes, fragments } : null;
 }
 
-/** The value whose table is in a put of so many bytes is no longer than this. */
+/** An upper bound in bytes for the value whose table is in a put of so many bytes. */
 export function valueBytesOfTable(recordBytes: number): number {
   return Math.min(MAX_VALUE_BYTES, Math.floor(recordBytes / TABLE_ENTRY_BYTES) * MAX_FRAME_BYTES);
 }

@@ -1,6 +1,6 @@
 /**
- * The unit in which the log grows: one write to the device, one link of a chain. A frame starts and
- * ends on a multiple of the write alignment; what is left behind its records is padding.
+ * A frame is the unit in which the log grows: one write to the device and one link of the chain. It starts and ends
+ * at multiples of the write alignment. The rest after its records is padding.
  *
  * ```
  *   0      8       12        16      24        32     36       40      48     56        64        72    80
@@ -8,15 +8,15 @@
  *   │ hash │ magic │ payload │ epoch │ segment │frame │records │ first │ last │ flushed │previous │  0  │ records │ 0
  *   │ u64  │ u32   │ u32     │ u64   │ sequence│number│ u32    │ seq   │ seq  │ through │hash u64 │     │         │
  *   └──────┴───────┴─────────┴───────┴─────────┴──────┴────────┴───────┴──────┴─────────┴─────────┴─────┴─────────┴───
- *   hash = XXH64 of everything behind it up to the last record, without the padding
+ *   hash = XXH64 of everything after it up to the last record, without the padding
  * ```
  *
- * FRAME-1. A frame is valid only behind its predecessor: `previous hash` is the hash of the frame before
- *     it, or of the segment's header for frame 1.
- * FRAME-2. The epoch is drawn anew at every opening and is part of the hash. A batch written again after a
- *     recovery, byte for byte, cannot make a stale successor of its first writing valid.
+ * FRAME-1. A frame is valid only after its predecessor: `previous hash` is the hash of the frame before
+ *     it or, for frame 1, of the header of the segment.
+ * FRAME-2. Every opening draws a new random epoch, which is part of the hash. So if a batch is written a second
+ *     time after a recovery, with the same bytes, a stale frame that followed the first writing stays invalid.
  *
- * docs/format.md, "Frame". Pure encoding and decoding; nothing here knows of files.
+ * docs/format.md, "Frame". Pure encoding and decoding, no files.
  */
 import { matchesXxh64, writeXxh64 } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
@@ -28,21 +28,21 @@ export const MAX_FRAME_BYTES = 256 * 1024;
 const FRAME_MAGIC = 0x52464b41; // 'AKFR'
 
 export interface FrameHeader {
-  /** Bytes of records behind the header, padding of the frame not counted. */
+  /** Bytes of the records after the header, without the padding of the frame. */
   readonly payloadBytes: number;
   readonly epoch: number;
   readonly segmentSequence: number;
-  /** From 1 in each segment. */
+  /** Counts from 1 in each segment. */
   readonly frameNumber: number;
   readonly recordCount: number;
   readonly firstSequence: Sequence;
   readonly lastSequence: Sequence;
-  /** What had been flushed when the frame was written. */
+  /** The last sequence that had been flushed when the frame was written. */
   readonly flushedThrough: Sequence;
   readonly previousHash: bigint;
 }
 
-/** Writes the header in front of records that are there already, and returns the frame's hash. */
+/** Writes the header in front of the records, which must be in place already. Returns the hash of the frame. */
 export function sealFrame(frame: Block, header: FrameHeader): bigint {
   const { bytes, view } = frame;
   view.setUint32(8, FRAME_MAGIC, true);
@@ -60,7 +60,7 @@ export function sealFrame(frame: Block, header: FrameHeader): bigint {
   return readU64(view, 0);
 }
 
-/** A view that starts at `offset` of a block. */
+/** A block over part of another block's memory. */
 export function windowOf(block: Block, offset: number, lengthBytes = block.bytes.length - offset): Block {
   const { bytes } = block;
   return {
@@ -69,7 +69,7 @@ export function windowOf(block: Block, offset: number, lengthBytes = block.bytes
   };
 }
 
-/** The header of the frame at the start of `frame`, or null when no whole, unharmed frame stands there. */
+/** Reads the header of the frame at the start of `frame`; null if there is no whole, intact frame. */
 export function readFrame(frame: Block): FrameHeader | null {
   const { bytes, view } = frame;
   const header = readUncheckedFrame(frame);
@@ -77,7 +77,7 @@ export function readFrame(frame: Block): FrameHeader | null {
   return matchesXxh64(bytes.subarray(8, FRAME_HEADER_BYTES + header.payloadBytes), view, 0) ? header : null;
 }
 
-/** What the bytes at the start of `frame` say if they look like a frame, harmed or not; else null. */
+/** As `readFrame`, without checking the hash. */
 export function readUncheckedFrame({ bytes, view }: Block): FrameHeader | null {
   if (bytes.length < FRAME_HEADER_BYTES || view.getUint32(8, true) !== FRAME_MAGIC) return null;
   const payloadBytes = view.getUint32(12, true);
@@ -95,12 +95,12 @@ export function readUncheckedFrame({ bytes, view }: Block): FrameHeader | null {
   };
 }
 
-/** The segment that the bytes at the start of `frame` name if they look like a frame, harmed or not; else null. */
+/** The segment that the frame at the start of `frame` names, without checking the hash; null if there is no frame. */
 export function segmentNamedBy({ view }: Block): number | null {
   return view.getUint32(8, true) === FRAME_MAGIC ? readU53(view, 24) : null;
 }
 
-/** The hash under which a frame is known to its successor; of a frame that `readFrame` accepted. */
+/** The hash of a frame that `readFrame` has accepted. The next frame or segment names it. */
 export function frameHash(frame: Block): bigint {
   return readU64(frame.view, 0);
 }

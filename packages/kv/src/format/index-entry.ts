@@ -1,39 +1,40 @@
 /**
- * What an entry of the index says: where a key's record is, or that the key was deleted. Two unsigned words:
+ * An entry of the index: where the record of a key is, or that the key was deleted. Two unsigned words:
  *
  * ```
  *   word 0                          word 1
- *   │ file offset / 8, low 32 bits │ 0 : 1 │ in fragments : 1 │ its high bits : 12 │ length of the record in bytes : 18 │
- *                                  │ 1 : 1 │ 0 : 31, a deletion; the rest is for what later versions may bring │
+ *   │ file offset / 8, low 32 bits │ 0 : 1 │ in fragments : 1 │ its high bits : 12 │ bytes of the record : 18 │
+ *                                  │ 1 : 1 │ 0 : 31, a deletion; the other values are reserved │
  * ```
  *
- * So a file has up to 2^47 bytes, and a record fewer than 256 KiB.
+ * A file therefore has up to 2^47 bytes, and a record less than 256 KiB.
  */
 import { assert } from '@aiokv/core';
 import { RECORD_ALIGNMENT } from './record.ts';
 
-/** The two words, as the tree keeps them for a key. */
+/** The two words that the tree keeps for a key. */
 export interface EntryWords {
   readonly word0: number;
   readonly word1: number;
 }
 
-/** The largest file that entries can lead into. */
+/** Size of the largest file that entries can address. */
 export const MOST_FILE_BYTES = 2 ** 47;
 const TWO_32 = 0x1_0000_0000;
 const LENGTH_BITS = 18;
 const LENGTH_MASK = 2 ** LENGTH_BITS - 1;
-/** Word 1 of a deletion, whose word 0 is 0. */
+/** Word 1 of a deletion; its word 0 is 0. */
 export const DELETED = 0x8000_0000;
 const HIGH_MASK = 0xfff;
 /** Added to word 1 of a record whose value stands in fragments. */
 const IN_FRAGMENTS = 0x4000_0000;
 
-/** The file offset of the record that an entry leads to. */
+/** The file offset of the record. */
 export function fileOffsetOf(entry: EntryWords): number {
   return (entry.word0 + ((entry.word1 >>> LENGTH_BITS) & HIGH_MASK) * TWO_32) * RECORD_ALIGNMENT;
 }
 
+/** Bytes of the record, without its padding. */
 export function lengthOf(entry: EntryWords): number {
   return entry.word1 & LENGTH_MASK;
 }

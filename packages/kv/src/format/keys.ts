@@ -1,8 +1,8 @@
 /**
- * Keys and values as they come from callers: strings become UTF-8, everything is checked before any
- * state changes, and a key's bytes lie at the start of a scratch array so that no view is made.
+ * Checks and encodes the keys and values that callers pass, before any state changes. Strings become UTF-8. The bytes
+ * of a key are copied to the start of a scratch array, so that no view is allocated.
  *
- * KEYS-1. What a caller gave is not looked at after the call: it may change, or be transferred away, as soon as the call
+ * KEYS-1. The memory of a caller is not read after the call. The caller may change or transfer it as soon as the call
  *     has returned.
  */
 import { isAnyArrayBuffer, isUint8Array } from 'node:util/types';
@@ -10,15 +10,15 @@ import { AiokvRangeError, AiokvTypeError } from '@aiokv/core';
 import { MAX_KEY_BYTES } from './record.ts';
 
 /**
- * A key or a value: text, or bytes. Bytes are any view (a Uint8Array, a Buffer, a DataView, …) or an ArrayBuffer, also
- * those of another realm, and also shared ones, which are copied during the call.
+ * A key or a value: a string or bytes. Bytes are any view (a Uint8Array, a Buffer, a DataView, …) or an ArrayBuffer,
+ * from any realm, shared memory included. They are copied during the call.
  */
 export type Bytes = string | ArrayBufferView | ArrayBufferLike;
 
-/** What `Bytes` are, for messages. */
+/** Describes `Bytes` in messages. */
 export const BYTES = 'a string or bytes (a Uint8Array or another view, or an ArrayBuffer)';
 
-/** Room for a key under test: UTF-8 takes up to three bytes for each unit of a string. */
+/** Room for a key of any string that passes the first check: UTF-8 takes up to three bytes per UTF-16 unit. */
 const SCRATCH_BYTES = MAX_KEY_BYTES * 3 + 3;
 const encoder = new TextEncoder();
 
@@ -31,10 +31,11 @@ export function isBytes(value: unknown): value is Bytes {
 }
 
 /**
- * Writes the key's bytes to the start of `scratch` and returns how many they are.
+ * Writes the bytes of the key to the start of `scratch`, which `createKeyScratch` made. Returns their number.
  *
- * @throws AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT for what is no `Bytes`, for a string that is not well-formed, and for
- *   bytes that were transferred away; AiokvRangeError ERR_AIOKV_KEY_TOO_LARGE above 4096 bytes
+ * @throws AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT if the key is not `Bytes`, is a string with a lone surrogate, or is
+ * a
+ *   detached buffer; AiokvRangeError ERR_AIOKV_KEY_TOO_LARGE above 4096 bytes
  */
 export function encodeKey(key: Bytes, scratch: Uint8Array): number {
   let length: number;
@@ -56,7 +57,7 @@ export function encodeKey(key: Bytes, scratch: Uint8Array): number {
   return length;
 }
 
-/** The common case, some 30 ns for 24 characters against 55 for `encodeInto`; -1 when it is another. */
+/** Encodes a short ASCII string; returns -1 for any other. 24 characters take 30 ns, with `encodeInto` 55 ns. */
 function encodeShortAscii(key: string, scratch: Uint8Array): number {
   const length = key.length;
   if (length > 64) return -1;
@@ -69,7 +70,8 @@ function encodeShortAscii(key: string, scratch: Uint8Array): number {
 }
 
 /**
- * The bytes of a value; the caller's own unless it is a string, so they are copied before the call returns.
+ * The bytes of a value. Unless it is a string they are the caller's memory, and must be copied before the public call
+ * returns (KEYS-1).
  *
  * @throws AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT as `encodeKey`
  */
@@ -79,9 +81,9 @@ export function encodeValue(value: Bytes): Uint8Array {
   return Buffer.from(value, 'utf8');
 }
 
-/** A Uint8Array over the caller's bytes. */
+/** A Uint8Array over the memory of the caller. */
 function bytesOf(value: Exclude<Bytes, string>, what: string): Uint8Array {
-  // The usual case, without an object. `instanceof` knows the classes of its own realm only.
+  // The usual case, which allocates nothing. Not `instanceof`, which knows only the classes of its own realm.
   if (isUint8Array(value)) {
     if (value.length === 0) requireAttached(value.buffer, what);
     return value;
@@ -95,11 +97,11 @@ function bytesOf(value: Exclude<Bytes, string>, what: string): Uint8Array {
   return new Uint8Array(value);
 }
 
-/** A buffer that was transferred away looks like an empty one. */
+/** A detached buffer looks like an empty one. */
 function requireAttached(buffer: ArrayBufferLike, what: string): void {
   if (buffer.byteLength > 0) return;
   try {
-    // Node.js 20 has no `detached`, but this refuses a buffer that is.
+    // Node.js 20 has no `detached` property, but this constructor throws for a detached buffer.
     void new Uint8Array(buffer);
   } catch (cause) {
     throw new AiokvTypeError(
@@ -111,17 +113,17 @@ function requireAttached(buffer: ArrayBufferLike, what: string): void {
 }
 
 function requireWellFormed(text: string, what: string): void {
-  // What two encodings of a lone surrogate have in common is that neither gives it back.
+  // An encoder replaces a lone surrogate, so the string could not be read back.
   if (/[\ud800-\udfff]/u.test(text)) {
     throw new AiokvTypeError(
       'ERR_AIOKV_INVALID_ARGUMENT',
-      `the ${what} is a string with a lone surrogate, which UTF-8 cannot hold: pass bytes`,
+      `the ${what} is a string with a lone surrogate, which UTF-8 cannot encode: pass bytes`,
     );
   }
 }
 
 function wrongType(value: unknown, what: string): AiokvTypeError {
-  return new AiokvTypeError('ERR_AIOKV_INVALID_ARGUMENT', `a ${what} is ${BYTES}, not ${nameOf(value)}`);
+  return new AiokvTypeError('ERR_AIOKV_INVALID_ARGUMENT', `a ${what} must be ${BYTES}, not ${nameOf(value)}`);
 }
 
 /** `null`, `a number`, `an array`, `an object (Date)`. */

@@ -7,15 +7,15 @@
  *   │ hash │ page id │ units │ checkpoint│ low words │ heap words │ low words │ heap words │ 0 to 8 bytes
  *   │ u64  │ u32     │ u32   │ sequence  │ u32       │ u32        │           │            │
  *   └──────┴─────────┴───────┴───────────┴───────────┴────────────┴───────────┴────────────┴───────────
- *   hash = XXH64 of everything behind it, without the padding
+ *   hash = XXH64 of everything after it, without the padding
  *
  *   node in memory, units x page bytes:  │ low words │   free   │ heap words │
  * ```
  *
- * PAGE-1. What leads to a page names the lowest 16 bits of its hash as well, so that a page which was never
- *     written, or elsewhere, is found out although the one in its place is whole.
+ * PAGE-1. The reference to a page includes a tag: the lowest 16 bits of its hash. It reveals a page that was never
+ *     written, or was written to another place, even if the old page in its place is intact.
  *
- * docs/format.md, "Index page". Pure encoding and decoding; nothing here knows of files or of trees.
+ * docs/format.md, "Index page". Pure encoding and decoding, no files and no trees.
  */
 import { alignUp, matchesXxh64, writeXxh64 } from '@aiokv/core';
 import { writeU53 } from './words.ts';
@@ -25,7 +25,7 @@ export const PAGE_HEADER_BYTES = 32;
 /** Images start and end on multiples of this. */
 const PAGE_ALIGNMENT = 8;
 
-/** The words of a node, and which of them hold something: the first `lowWords`, and those from `heapLow` on. */
+/** The words of a node. Only the first `lowWords` and those from `heapLow` on are in use. */
 export interface NodeWords {
   readonly words: Uint32Array;
   readonly base: number;
@@ -37,15 +37,16 @@ export interface NodeWords {
 export interface PageHeader {
   readonly pageId: number;
   readonly units: number;
-  /** The checkpoint that wrote it. */
+  /** Sequence of the checkpoint that wrote the page. */
   readonly checkpoint: number;
 }
 
+/** Bytes of the image of a node, padding included. */
 export function imageBytes({ capacityWords, lowWords, heapLow }: NodeWords): number {
   return alignUp(PAGE_HEADER_BYTES + 4 * (lowWords + capacityWords - heapLow), PAGE_ALIGNMENT);
 }
 
-/** Writes an image at `at`, a multiple of 8, into zeroed bytes; returns its tag. */
+/** Writes an image at `at`, a multiple of 8, to zeroed bytes. Returns its tag (PAGE-1). */
 export function encodePage(block: Block, at: number, header: PageHeader, node: NodeWords): number {
   const { bytes, view } = block;
   const { words, base, capacityWords, lowWords, heapLow } = node;
@@ -67,7 +68,7 @@ function tagOf({ view }: Block, at: number): number {
   return view.getUint16(at, true);
 }
 
-/** What is wrong with the image of `lengthBytes` at `at`, or null. */
+/** Says what is wrong with the image of `lengthBytes` bytes at `at`; null if nothing is. */
 export function pageFault(
   block: Block,
   at: number,
@@ -84,7 +85,7 @@ export function pageFault(
   return view.getUint32(at + 12, true) === expected.units ? null : 'units';
 }
 
-/** Unpacks an image without a fault into a node; false when it does not fit. */
+/** Copies an image without a fault to a node. Returns false if it does not fit. */
 export function decodePage(block: Block, at: number, words: Uint32Array, base: number, capacityWords: number): boolean {
   const { bytes, view } = block;
   const lowWords = view.getUint32(at + 24, true);

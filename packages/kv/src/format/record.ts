@@ -1,6 +1,6 @@
 /**
- * One write of one key, or a fragment of its value, as it stands in the log. A point read sees a record without the frame
- * around it, so a record carries a checksum of its own, and its key to be compared with the key asked for.
+ * A record of the log: one write of one key, or a fragment of its value. A point read sees a record without the frame
+ * around it. A record therefore has its own checksum, and its key to compare with the requested key.
  *
  * ```
  *   0        4     5      6          8            12             16         24
@@ -8,10 +8,10 @@
  *   │ check  │kind │flags │key bytes │value bytes │ expiry       │ sequence │ key │ value │ padding │
  *   │ u32    │u8   │u8    │u16       │u32         │ u32 s, 0 none│ u64      │     │       │ to 8    │
  *   └────────┴─────┴──────┴──────────┴────────────┴──────────────┴──────────┴─────┴───────┴─────────┘
- *   check = XXH32 of everything behind it, without the padding
+ *   check = XXH32 of everything after it, without the padding
  * ```
  *
- * docs/format.md, "Record". Pure encoding and decoding; nothing here knows of files.
+ * docs/format.md, "Record". Pure encoding and decoding, no files.
  */
 import { alignUp, xxh32 } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
@@ -19,34 +19,36 @@ import { readU53, writeU53 } from './words.ts';
 import type { Block } from './words.ts';
 
 export const RECORD_HEADER_BYTES = 24;
-/** Records start at multiples of this, so that an address needs three bits less. */
+/** Records start at multiples of this, which saves three bits per address. */
 export const RECORD_ALIGNMENT = 8;
 export const MAX_KEY_BYTES = 4096;
 
-/** What a record does to its key; 3 is kept for range deletes. A fragment of a value does nothing: see extent.ts. */
+/**
+ * What a record does to its key. A fragment of a value does nothing; see extent.ts. 3 is reserved for range deletes.
+ */
 export const RecordKind = { put: 1, del: 2, fragment: 4 } as const;
 export type RecordKind = (typeof RecordKind)[keyof typeof RecordKind];
 
-/** The batch goes on with the next record; a batch counts only when its last record is there. */
+/** The next record belongs to the same batch. A batch counts only if its last record is there. */
 export const FLAG_BATCH_CONTINUES = 1;
-/** What stands in place of the value of a put says where its fragments are: see extent.ts. */
+/** The put holds a table of the fragments of its value instead of the value; see extent.ts. */
 export const FLAG_EXTENT = 8;
-/** Kept for later versions: expiry 2, compressed 4. A reader refuses flags it does not know. */
+/** Reserved: expiry 2, compressed 4. A reader refuses flags that it does not know. */
 const KNOWN_FLAGS = FLAG_BATCH_CONTINUES | FLAG_EXTENT;
 
-/** Bytes of a record in a frame, without padding. */
+/** Bytes of a record, without its padding. */
 export function recordBytes(keyBytes: number, valueBytes: number): number {
   return RECORD_HEADER_BYTES + keyBytes + valueBytes;
 }
 
-/** Bytes that a record takes up in a frame. */
+/** Bytes of a record, with its padding. */
 export function paddedRecordBytes(keyBytes: number, valueBytes: number): number {
   return alignUp(recordBytes(keyBytes, valueBytes), RECORD_ALIGNMENT);
 }
 
 /**
- * Writes a record at `offset`, where `paddedRecordBytes` are free. `key` and `value` are copied; they
- * hold their bytes from index 0.
+ * Writes a record at `offset`, where `paddedRecordBytes` bytes must be free. Copies the first `keyBytes` bytes of
+ * `key` and all of `value`.
  */
 export function encodeRecord(
   target: Block,
@@ -73,7 +75,7 @@ export function encodeRecord(
   view.setUint32(offset, xxh32(bytes.subarray(offset + 4, end)), true);
 }
 
-/** What is wrong with the bytes at `offset`, or null when a whole, unharmed record of `lengthBytes` stands there. */
+/** Says what is wrong with the record of `lengthBytes` bytes at `offset`; null if it is whole and intact. */
 export function recordFault(source: Block, offset: number, lengthBytes: number): string | null {
   const { bytes, view } = source;
   if (lengthBytes < RECORD_HEADER_BYTES || offset + lengthBytes > bytes.length) return 'record length';
@@ -84,12 +86,12 @@ export function recordFault(source: Block, offset: number, lengthBytes: number):
   return null;
 }
 
-/** The record's checksum, which whoever leads to a record may keep to tell it from all others. */
+/** The checksum of the record. A reference to the record can keep it, to recognize the record. */
 export function checkOf(view: DataView, offset: number): number {
   return view.getUint32(offset, true);
 }
 
-/** Whether the record is a put whose value stands in fragments elsewhere. */
+/** Whether the record is a put whose value is in fragments elsewhere. */
 export function isExtent(view: DataView, offset: number): boolean {
   return (flagsOf(view, offset) & FLAG_EXTENT) !== 0;
 }
@@ -114,7 +116,7 @@ export function sequenceOf(view: DataView, offset: number): Sequence {
   return readU53(view, offset + 16) as Sequence;
 }
 
-/** Whether the record's key is the given one. */
+/** Whether the record has this key. */
 export function keyEquals(source: Block, offset: number, key: Uint8Array, keyBytes: number): boolean {
   if (keyBytesOf(source.view, offset) !== keyBytes) return false;
   const { bytes } = source;
@@ -123,14 +125,14 @@ export function keyEquals(source: Block, offset: number, key: Uint8Array, keyByt
   return true;
 }
 
-/** Up to here a loop costs less than a view and a copy. */
+/** Up to this many bytes a loop is faster than a view and a copy. */
 const LOOP_BYTES = 48;
 
 /**
- * A copy of the record's value, which belongs to the caller, and its memory to it alone. Memory that several values
- * share costs 0.3 µs less each (of the 8 to 10 that a get takes), but then one kept value keeps the others' memory, and
- * one that is transferred, to a worker or into a stream of bytes, empties the others: marking it as not transferable does
- * not stop a stream in Node.js 20.
+ * Copies the value of the record. The caller owns the copy, whose memory is not shared with other values. Shared memory
+ * would save 0.3 µs of the 8 to 10 that a get takes. But then keeping one value would keep the memory of the others,
+ * and transferring one, to a worker or into a byte stream, would empty the others. Marking the memory as untransferable
+ * does not stop a byte stream in Node.js 20.
  */
 export function copyValue(source: Block, offset: number): Buffer {
   const from = offset + RECORD_HEADER_BYTES + keyBytesOf(source.view, offset);
@@ -142,7 +144,7 @@ export function copyValue(source: Block, offset: number): Buffer {
   return value;
 }
 
-/** Whether this version understands the record's kind and flags. */
+/** Whether this version knows the kind and the flags of the record. */
 export function isKnownRecord(view: DataView, offset: number): boolean {
   const kind = kindOf(view, offset);
   if ((flagsOf(view, offset) & ~KNOWN_FLAGS) !== 0) return false;

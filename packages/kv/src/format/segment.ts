@@ -1,6 +1,6 @@
 /**
- * The header of a segment, in the first block of its slot. A segment is a run of frames in one slot of
- * the data file; slots are of one size and are used again, segment sequences only grow.
+ * The header of a segment, in the first block of its slot. A segment is a run of frames in one slot of the
+ * data file. Slots have one size and are reused; segment sequences only grow.
  *
  * ```
  *   0      8       12     16     32        40      48    52   56            64          68  72          80       128
@@ -12,9 +12,9 @@
  * ```
  *
  * HEADER-1. A segment continues the log only if its predecessor's sequence, last frame number and last hash
- *     are where the log stands. Number 0 with the header's own hash is a predecessor without frames.
+ *     match the end of the log. A predecessor without frames has frame number 0 and the hash of its header.
  *
- * docs/format.md, "Segment header". Pure encoding and decoding; nothing here knows of files.
+ * docs/format.md, "Segment header". Pure encoding and decoding, no files.
  */
 import { matchesXxh64, writeXxh64 } from '@aiokv/core';
 import { readU53, readU64, writeU53, writeU64 } from './words.ts';
@@ -23,20 +23,20 @@ import type { Block } from './words.ts';
 export const SEGMENT_HEADER_BYTES = 128;
 const SEGMENT_MAGIC = 0x47534b41; // 'AKSG'
 
-/** What a segment holds; 2 (survivors of cleaning) is kept for later versions. */
+/** What a segment holds. 2 is reserved for the records that cleaning keeps. */
 export const SegmentKind = { log: 1, index: 3 } as const;
 
-/** A place in the chain: behind this frame of this segment, whose hash the successor names. */
+/** A position in the chain: after this frame of this segment. The next frame or segment names its hash. */
 export interface ChainLink {
   readonly segmentSequence: number;
-  /** 0 for the segment's header itself. */
+  /** 0 for the header of the segment itself. */
   readonly frameNumber: number;
   readonly hash: bigint;
 }
 
 export interface SegmentHeader {
   readonly kind: number;
-  /** 16 bytes, of the store. */
+  /** 16 bytes, the same in all segments of a store. */
   readonly uuid: Uint8Array;
   readonly sequence: number;
   readonly epoch: number;
@@ -47,7 +47,7 @@ export interface SegmentHeader {
 /** The predecessor of a store's first segment. */
 export const NO_PREDECESSOR: ChainLink = { segmentSequence: 0, frameNumber: 0, hash: 0n };
 
-/** Writes the header into the first bytes of a zeroed block and returns its hash. */
+/** Writes the header to the start of a zeroed block. Returns its hash. */
 export function encodeSegmentHeader(block: Block, header: SegmentHeader): bigint {
   const { bytes, view } = block;
   view.setUint32(8, SEGMENT_MAGIC, true);
@@ -63,7 +63,7 @@ export function encodeSegmentHeader(block: Block, header: SegmentHeader): bigint
   return readU64(view, 0);
 }
 
-/** The header at the start of `block`, or null when no unharmed one stands there. */
+/** Reads the header at the start of `block`; null if there is no intact one. */
 export function readSegmentHeader(block: Block): SegmentHeader | null {
   const { bytes, view } = block;
   if (view.getUint32(8, true) !== SEGMENT_MAGIC) return null;
@@ -82,7 +82,7 @@ export function readSegmentHeader(block: Block): SegmentHeader | null {
   };
 }
 
-/** The hash by which the header's first frame names it. */
+/** The hash of the header, which the first frame of the segment names. */
 export function segmentHash(block: Block): bigint {
   return readU64(block.view, 0);
 }

@@ -1,7 +1,8 @@
 /**
- * What a store is and where its log begins and, after a clean close, ends. Four copies stand apart from
- * one another at the front of the data file; a new one is written to copies 0 and 1, flushed, then to 2
- * and 3, flushed. The highest sequence of which two valid copies exist counts.
+ * The superblock says what a store is, where its log begins and, after a clean close, where it ends. Four
+ * copies are at the front of the data file, at a distance from one another. A new superblock is written to
+ * copies 0 and 1, flushed, then written to copies 2 and 3, flushed. The one with the highest sequence that
+ * has two valid copies counts.
  *
  * ```
  *     0  magic "AIOKV\0SB"                 88  superblock sequence u64
@@ -26,13 +27,13 @@
  *   516  0                                       (both with FEATURE_COPY_NUMBERS)
  * ```
  *
- * The first 512 bytes are the same in all copies, and their hash is what a copy is counted by. The number says where a
- * copy belongs, so that one block which is read, or was written, at the place of another does not count twice.
+ * The first 512 bytes are the same in all copies; copies with the same hash count together. The number says where a
+ * copy belongs, so that a block that is read from, or was written to, the place of another copy does not count twice.
  *
- * SUPER-1. The log end, where it is known, is flushed: whatever a reader misses before it is rot, not a torn
- *     tail. Frames behind it may exist and count too.
+ * SUPER-1. A recorded log end has been flushed: if a reader misses anything before it, that is rot, not a torn
+ *     tail. There may be frames after it, and they count too.
  *
- * docs/format.md, "Superblock". Pure encoding and decoding; nothing here knows of files.
+ * docs/format.md, "Superblock". Pure encoding and decoding, no files.
  */
 import { matchesXxh64, writeXxh64 } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
@@ -43,11 +44,11 @@ import type { Block } from './words.ts';
 export const SUPERBLOCK_COPIES = 4;
 export const FORMAT_VERSION = 1;
 export const COMPARATOR_BYTEWISE = 1;
-/** Incompatible features: values may stand in fragments (extent.ts); ... */
+/** Incompatible features: values may be in fragments (extent.ts); ... */
 export const FEATURE_EXTENTS = 1n;
-/** ... there is a checkpoint, without which the log is not the whole store. */
+/** ... there is a checkpoint, so the log alone is not the whole store; ... */
 export const FEATURE_CHECKPOINT = 2n;
-/** ... each copy says which it is. Set by every writer; missing in what 0.1 wrote. */
+/** ... each copy has its number. Every writer sets this; stores of version 0.1 do not have it. */
 export const FEATURE_COPY_NUMBERS = 4n;
 export const KNOWN_FEATURES = FEATURE_EXTENTS | FEATURE_CHECKPOINT | FEATURE_COPY_NUMBERS;
 const MAGIC = 'AIOKV\0SB';
@@ -55,16 +56,16 @@ const HASH_AT = 504;
 const NUMBER_AT = 512;
 const NUMBER_HASH_AT = 520;
 
-/** Sizes fixed when the store was made. */
+/** Sizes in bytes, fixed when the store is created. */
 export interface Geometry {
   readonly pageBytes: number;
   readonly writeAlignment: number;
   readonly segmentBytes: number;
-  /** Where slot 0 starts; the copies of the superblock stand at quarters of it. */
+  /** File offset of slot 0. The copies of the superblock are at quarters of it. */
   readonly headerBytes: number;
 }
 
-/** Where a replay begins: at the first frame of a segment. */
+/** Where a replay starts: at the first frame of this segment. */
 export interface LogStart {
   readonly segmentSequence: number;
   readonly slot: number;
@@ -96,12 +97,12 @@ export interface Superblock {
   readonly logEnd: LogEnd | null;
 }
 
-/** Where copy `index` stands in the data file. */
+/** File offset of copy `index`. */
 export function superblockOffset(headerBytes: number, index: number): number {
   return (headerBytes / SUPERBLOCK_COPIES) * index;
 }
 
-/** Writes a copy of the superblock into a zeroed block and returns its hash, which is that of all copies. */
+/** Writes a copy of the superblock to a zeroed block. Returns its hash, which is the same for all copies. */
 export function encodeSuperblock(block: Block, superblock: Superblock, copy: number): bigint {
   const { bytes, view } = block;
   bytes.set(Buffer.from(MAGIC, 'latin1'), 0);
@@ -141,12 +142,12 @@ export function encodeSuperblock(block: Block, superblock: Superblock, copy: num
   return readU64(view, HASH_AT);
 }
 
-/** Whether the block starts like a superblock, harmed or not. */
+/** Whether the block starts like a superblock, intact or not. */
 export function hasSuperblockMagic(block: Block): boolean {
   return Buffer.from(block.bytes.subarray(0, MAGIC.length)).toString('latin1') === MAGIC;
 }
 
-/** The superblock in `block`, or null when no unharmed one stands there. */
+/** Reads the superblock in `block`; null if there is no intact one. */
 export function readSuperblock(block: Block): Superblock | null {
   const { bytes, view } = block;
   if (!hasSuperblockMagic(block) || !matchesXxh64(bytes.subarray(0, HASH_AT), view, HASH_AT)) return null;
@@ -184,7 +185,7 @@ export function readSuperblock(block: Block): Superblock | null {
   };
 }
 
-/** Whether a block that holds this superblock is the copy that belongs where it was read. */
+/** Whether the block, which holds this superblock, is the copy with this number. */
 export function isCopy({ bytes, view }: Block, { incompatibleFeatures }: Superblock, copy: number): boolean {
   if ((incompatibleFeatures & FEATURE_COPY_NUMBERS) === 0n) return true;
   return (
@@ -193,7 +194,7 @@ export function isCopy({ bytes, view }: Block, { incompatibleFeatures }: Superbl
   );
 }
 
-/** The hash by which the next superblock names this one. */
+/** The hash of the superblock in `block`. The next superblock names it. */
 export function superblockHash(block: Block): bigint {
   return readU64(block.view, HASH_AT);
 }

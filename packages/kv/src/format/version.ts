@@ -1,7 +1,7 @@
 /**
- * The version of a value, as the public interface knows it: it may be compared for equality, and handed back to
- * `ifVersion`. That it is the sequence number of the value's write is known here only, so that other engines behind the
- * same interface can have versions of their own.
+ * The version of a value in the public interface. Callers can compare it for equality and pass it to `ifVersion`. Only
+ * this file knows that it is the sequence number of the write, so other engines behind the same interface can have
+ * versions of another kind.
  */
 declare const versionBrand: unique symbol;
 
@@ -13,7 +13,7 @@ export function versionOf(sequence: number): Version {
   return sequence as unknown as Version;
 }
 
-/** The sequence number of a version, or null for what is no version. */
+/** The sequence number of a version; null if the value is not a version. */
 export function sequenceOfVersion(version: unknown): number | null {
   return Number.isSafeInteger(version) && (version as number) >= 1 ? (version as number) : null;
 }
