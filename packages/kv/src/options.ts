@@ -77,8 +77,8 @@ export interface StoreOptions {
 
 export interface WriteOptions extends ConditionOptions {
   /**
-   * When the write settles. `'flushed'`: it survives power loss. `'written'`: it survives kill -9. `'buffered'`: at once;
-   * it stays in memory for at most `flushIntervalMs`. Default: the `durability` of the store.
+   * When the write settles. `'flushed'`: it survives power loss. `'written'`: it survives kill -9. `'buffered'`: at
+   * once; it stays in memory for at most `flushIntervalMs`. Default: the `durability` of the store.
    */
   durability: Durability;
 }

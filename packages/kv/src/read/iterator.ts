@@ -1,18 +1,18 @@
 /**
- * An ordered walk over keys and values, as the store was when the walk was asked for. The values of the
- * next keys are read ahead, many at a time, so that a scan keeps the device busy.
+ * Walks over entries in key order, as they were when the iterator was created. Values are read ahead, many at a time,
+ * so that a scan keeps the device busy.
  *
  * ```
- *   next ─► entry that was read? ─ yes ─► answered
+ *   next ─► entry read already? ─ yes ─► answered
  *             └─ no: callers ─► load ─► cursor: keys, from the snapshot ─► values, all at once ─► callers in order
- *                                          └─ pinAhead, where a leaf is not in memory
+ *                                          └─ pinAhead, if a leaf is not in memory
  * ```
  *
- * ITERATOR-1. After its end it gives no entry: every `next` is answered with `done`, also one that was under way when
- *     `return` was called. The error of a read that failed is given once, and is an end.
- * ITERATOR-2. When the store is closed before the end, every `next` fails with ERR_AIOKV_CLOSED, also one under way:
- *     nobody takes half a range for the whole.
- * ITERATOR-3. What was read ahead fails nobody before its turn: the entries before one that cannot be read are given.
+ * ITERATOR-1. After the end every `next` is answered with `done`, also one that was pending when `return` was called. A
+ *     failed read rejects one `next` and ends the iterator.
+ * ITERATOR-2. If the store is closed before the end, every `next` fails with ERR_AIOKV_CLOSED, also a pending one: half
+ *     a range must not be taken for the whole.
+ * ITERATOR-3. A read ahead that failed is reported in its turn: the entries before it are returned first.
  */
 import { Fifo, MIB } from '@aiokv/core';
 import { valueBytesOfTable } from '../format/extent.ts';
@@ -22,60 +22,64 @@ import type { IndexCursor } from '../index/index-cursor.ts';
 import type { IndexSnapshot } from '../index/key-index.ts';
 import type { EncodedRange } from './range.ts';
 
-/** What an iterator needs of the part of the store that made it: see range-reads.ts. */
+/** What an iterator needs from its owner: see range-reads.ts. */
 export interface IteratorHost {
-  /** Reads the values at these entries; answers in their order, each a value or why it cannot be read. */
+  /** Reads the values of these entries. Returns, in order, the value or the error of each. */
   valuesAt(keys: readonly Buffer[], entries: readonly Entry[]): Promise<(Buffer | Error)[]>;
-  /** The iterator is at its end. */
+  /** The iterator has ended. */
   forget(iterator: StoreIterator): void;
 }
 
-/** The first batch is small, so that a look at a few entries reads few; later ones fill the queue. */
+/** Entries read ahead: few at first, for callers that take only a few, then twice as many each time. */
 const FIRST_AHEAD = 16;
 const MOST_AHEAD = 128;
-/** Leaves that are read together when the walk comes to one that is not in memory. */
+/** Leaves read together when the walk reaches one that is not in memory. */
 const LEAVES_AHEAD = 8;
-/** Values in fragments are read ahead up to about so many bytes, but one at least. */
+/** Values in fragments are read ahead up to about this many bytes, but always one. */
 const LONG_BYTES_AHEAD = 8 * MIB;
 
 type Row = [Buffer, Buffer];
 
-/** Entries that were read together, and why there are no more, if not because the range ends. */
+/** Entries that were read together, and the error that stopped the read after them, or null. */
 interface Batch {
   readonly rows: Row[];
   readonly failure: Error | null;
 }
 
-/** A `next` that is not answered yet. */
+/** A pending `next`. */
 interface Caller {
   resolve(answer: IteratorResult<Row>): void;
   reject(error: Error): void;
 }
 
+/**
+ * The entries of a range as `[key, value]`: see `Store.iterator`. Keys and values are copies that belong to the caller.
+ * Use `for await`, or end it with `return()`: until its end it keeps parts of the index in memory.
+ */
 export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposable {
   readonly #host: IteratorHost;
   readonly #snapshot: IndexSnapshot;
   readonly #range: EncodedRange;
   readonly #cursor: IndexCursor;
-  /** What the walk has to do for its next key. */
+  /** The move that leads to the next key. */
   #move: 'start' | 'next' | 'resume' | 'none' = 'start';
   #taken = 0;
   #ahead = FIRST_AHEAD;
-  /** Entries that were read, from `#head` on. */
+  /** Entries that were read. Those before `#head` have been returned. */
   #ready: Row[] = [];
   #head = 0;
-  /** The entries after those; null when nothing is being read. */
+  /** The read of the entries after `#ready`, or null. */
   #loading: Promise<Batch> | null = null;
-  /** Why the entry after those that are ready cannot be read, or null. */
+  /** Why the entry after `#ready` cannot be read, or null. */
   #failure: Error | null = null;
   readonly #callers = new Fifo<Caller>();
   #isAnswering = false;
-  /** See ITERATOR-1. */
+  /** ITERATOR-1. */
   #isOver = false;
-  /** Why it ended before the last entry, if the store was closed (ITERATOR-2). */
+  /** ITERATOR-2. Set if the store was closed before the end. */
   #closed: Error | null = null;
 
-  /** @internal Iterators are made by `Store.iterator`. */
+  /** @internal Use `Store.iterator`. */
   constructor(host: IteratorHost, snapshot: IndexSnapshot, range: EncodedRange) {
     this.#host = host;
     this.#snapshot = snapshot;
@@ -87,7 +91,12 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
     return this;
   }
 
-  /** The next entry. Calls that overlap are answered in their order. */
+  /**
+   * The next entry. Overlapping calls are answered in call order.
+   *
+   * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO, ERR_AIOKV_LATCHED if the entry cannot be read, which ends the
+   *   iterator; ERR_AIOKV_CLOSED if the store is closed before the end
+   */
   next(): Promise<IteratorResult<Row>> {
     const row = this.#callers.isEmpty ? this.#ready[this.#head] : undefined;
     if (row !== undefined) {
@@ -101,14 +110,14 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
     });
   }
 
-  /** Ends the walk; settles when nothing is read for it any more. */
+  /** Ends the iterator. Settles when none of its reads is in flight. */
   async return(value?: unknown): Promise<IteratorResult<Row>> {
     this.#end();
     await this.#loading;
     return { done: true, value: await value };
   }
 
-  /** Ends the walk, and fails with `error`. */
+  /** Ends the iterator and rejects with `error`. */
   async throw(error?: unknown): Promise<IteratorResult<Row>> {
     await this.return();
     throw error;
@@ -142,7 +151,7 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
     }
   }
 
-  /** Answers all who call, reading what is needed for it. */
+  /** Answers pending callers until none is left, and reads what they need. */
   async #answer(): Promise<void> {
     this.#isAnswering = true;
     while (!this.#callers.isEmpty) {
@@ -158,7 +167,7 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
         break;
       }
       const { rows, failure } = await (this.#loading ??= this.#load());
-      // Whoever ended the walk meanwhile has answered everybody.
+      // `#end` has answered all callers.
       if (this.#isOver) break;
       this.#ready = rows;
       this.#head = 0;
@@ -170,7 +179,7 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
     this.#isAnswering = false;
   }
 
-  /** Collects the next entries from the snapshot and reads their values, all at once. Never rejects. */
+  /** Collects the next entries from the snapshot and reads their values at once. Never rejects. */
   async #load(): Promise<Batch> {
     const keys: Buffer[] = [];
     const entries: Entry[] = [];
@@ -186,14 +195,14 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
     if (keys.length === 0 || this.#isOver) return { rows, failure };
     const values = await this.#host.valuesAt(keys, entries);
     for (const [i, value] of values.entries()) {
-      // See ITERATOR-3.
+      // ITERATOR-3.
       if (value instanceof Error) return { rows, failure: value };
       rows.push([keys[i] as Buffer, value]);
     }
     return { rows, failure };
   }
 
-  /** Fills in keys and entries of which the values are to be read next, also when it fails. */
+  /** Adds the next keys and entries. If it fails, those before the failure have been added. */
   async #collect(keys: Buffer[], entries: Entry[]): Promise<void> {
     const most = Math.min(this.#ahead, this.#range.limit - this.#taken);
     this.#ahead = Math.min(MOST_AHEAD, this.#ahead * 2);
@@ -208,7 +217,7 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
     this.#taken += keys.length;
   }
 
-  /** Goes to the next key within the range. Waits only where a leaf has to be read first. */
+  /** Moves to the next key in the range. Waits only if a leaf must be read. */
   #advance(): boolean | Promise<boolean> {
     const isOnKey = this.#makeMove();
     return this.#cursor.isBlocked && !isOnKey ? this.#advanceLater() : isOnKey && this.#isInRange();
@@ -247,7 +256,7 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
   }
 }
 
-/** In memory of its own, as values are: see `copyValue`. */
+/** A copy in memory of its own, like values: see `copyValue`. */
 function copyOfKey(bytes: Uint8Array, keyBytes: number): Buffer {
   const key = Buffer.allocUnsafeSlow(keyBytes);
   for (let i = 0; i < keyBytes; i++) key[i] = bytes[i] as number;

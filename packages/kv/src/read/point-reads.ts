@@ -1,15 +1,15 @@
 /**
- * Point reads: from a key to its value, as it is at the moment of the call.
+ * Point reads: from a key to its value at the moment of the call.
  *
  * ```
  *   key ─► index.find ─┬─► not there
- *                      ├─► index.findLater   (reads the leaf, if it is not in memory; then as below)
+ *                      ├─► index.findLater   (the leaf is not in memory: reads it, then as below)
  *                      └─► log.unwritten ─┬─► its record is not on the device yet: from memory
  *                                         └─► reader.readDevice   (one read of the record's sectors)
  * ```
  *
- * On this way the index and the log are asked once each. It does not know how a record or a leaf looks, and it does not
- * know whether the store is closed.
+ * A `get` enters the index and the log once each. This file knows neither the layout of records and leaves nor whether
+ * the store is closed.
  */
 import { Fifo, setImmediate } from '@aiokv/core';
 import type { TurnBudget } from '@aiokv/core';
@@ -31,18 +31,18 @@ export interface PointReadsParts {
   readonly budget: TurnBudget;
 }
 
-/** Keys that `getMany` looks up in one go; more are looked up in a snapshot, some each turn. */
+/** `getMany` looks up this many keys in one step. More are looked up in a snapshot, this many at a time. */
 const LOOKUPS_AT_ONCE = 1024;
-/** Gets that are settled in one turn after their own: whoever waits for them runs on in it. */
+/** Most delayed gets settled in one turn: their callers run on in the same turn. */
 const SETTLED_AT_ONCE = 256;
 
-/** The answer of a `get` that needs no device, and comes in a later turn all the same. */
+/** A `get` that needed no device but is answered in a later turn: see `#settled`. */
 interface Settled {
   readonly value: Buffer | undefined;
   resolve(value: Buffer | undefined): void;
 }
 
-/** A lookup that waits for its leaf. */
+/** A lookup that waits for its leaf. Its record is read next. */
 class LateLookup implements LateAnswer {
   readonly #reader: RecordReader;
   readonly #key: Uint8Array;
@@ -74,7 +74,7 @@ export class PointReads {
   readonly #log: UnwrittenRecords;
   readonly #reader: RecordReader;
   readonly #budget: TurnBudget;
-  /** The key of the call that runs, and its entry; of no use in a later step. */
+  /** Scratch for the key of the current call and its entry. Valid within one step. */
   readonly #key = createKeyScratch();
   readonly #entry = new Entry();
   readonly #settledLater = new Fifo<Settled>();
@@ -121,7 +121,7 @@ export class PointReads {
     return result.promise;
   }
 
-  /** @param requireOpen throws when the store was closed between two slices */
+  /** @param requireOpen throws if the store was closed between two slices */
   getMany(keys: readonly Bytes[], requireOpen: () => void): Promise<(Buffer | undefined)[]> {
     if (keys.length > LOOKUPS_AT_ONCE) return this.#getManySliced(keys, requireOpen);
     const result = new ManyResult(keys.length);
@@ -132,7 +132,7 @@ export class PointReads {
     return result.promise;
   }
 
-  /** The values at these entries of the index, in their order, or why they cannot be read. */
+  /** Reads the values of these index entries. Returns, in order, the value or the error of each. */
   valuesAt(keys: readonly Uint8Array[], entries: readonly Entry[]): Promise<(Buffer | Error)[]> {
     const result = new EachResult(keys.length);
     for (let i = 0; i < keys.length; i++) {
@@ -143,7 +143,7 @@ export class PointReads {
     return result.promise;
   }
 
-  /** What settles without the device must not starve timers and I/O: when the turn is used up it has to wait. */
+  /** Settled promises run on as microtasks and would starve timers and I/O: once the turn is spent, they wait. */
   #settled(value: Buffer | undefined): Promise<Buffer | undefined> {
     if (!this.#budget.isSpent()) return Promise.resolve(value);
     return new Promise((resolve) => {
@@ -161,14 +161,14 @@ export class PointReads {
     if (!this.#settledLater.isEmpty) setImmediate(this.#settleSome);
   };
 
-  /** Goes on with a `get` whose leaf is not in memory. */
+  /** Continues a `get` whose leaf is not in memory. */
   #getLater(leaf: AbsentLeaf, keyBytes: number): Promise<Buffer | undefined> {
     return new Promise((resolve, reject) => {
       this.#lookUp(leaf, new GetResult(resolve, reject), 0, this.#key, keyBytes);
     });
   }
 
-  /** Tells the result what a lookup leads to, whose entry, if it was found, is in `#entry`. The key is copied. */
+  /** Continues after a lookup; a found entry is in `#entry`. Copies the key if it is needed later. */
   #lookUp(outcome: Lookup, result: LookupResult, token: number, key: Uint8Array, keyBytes: number): void {
     if (outcome === FOUND) {
       this.#reader.read(fileOffsetOf(this.#entry), lengthOf(this.#entry), key, keyBytes, result, token);

@@ -1,6 +1,5 @@
 /**
- * The iterators of a store that are not at their end, and what they have in common: where their values come from, and
- * that they end with the store.
+ * The open iterators of a store. Supplies their values, and ends them when the store is closed.
  */
 import type { KeyIndex } from '../index/key-index.ts';
 import type { Entry } from '../tree/index.ts';
@@ -20,7 +19,7 @@ export class RangeReads implements IteratorHost {
     this.#points = points;
   }
 
-  /** Throws what is wrong with the options: see `encodeRange`. */
+  /** Throws as `encodeRange`. */
   iterator(options: Partial<RangeOptions> | undefined): StoreIterator {
     const range = encodeRange(options);
     const iterator = new StoreIterator(this, this.#index.snapshot(), range);
@@ -28,9 +27,9 @@ export class RangeReads implements IteratorHost {
     return iterator;
   }
 
-  /** Ends all iterators: the store is closed. */
+  /** Ends all iterators with this error: the store is closed. */
   close(error: Error): void {
-    // One that ends is forgotten, which a set allows while it is walked.
+    // Each call deletes its iterator from the set; that is allowed during the walk.
     for (const iterator of this.#open) iterator.close(error);
   }
 

@@ -1,22 +1,25 @@
-/** Which entries an iterator gives, and in which order: as callers say it, checked, and as the iterator needs it. */
+/** The range options of an iterator: checks them and encodes the bounds. */
 import { AiokvTypeError, boolean, instance, resolveOptions } from '@aiokv/core';
 import type { OptionShape } from '@aiokv/core';
 import { BYTES, createKeyScratch, encodeKey, isBytes } from '../format/keys.ts';
 import type { Bytes } from '../format/keys.ts';
 
 export interface RangeOptions {
-  /** Bounds, bytewise; a bound that is left out is no bound. */
+  /** Lower bound, without the key itself. Keys are compared bytewise. Default: none. */
   gt: Bytes | undefined;
+  /** Lower bound, with the key itself. Not beside `gt`. Default: none. */
   gte: Bytes | undefined;
+  /** Upper bound, without the key itself. Default: none. */
   lt: Bytes | undefined;
+  /** Upper bound, with the key itself. Not beside `lt`. Default: none. */
   lte: Bytes | undefined;
-  /** From the last key to the first; default false. */
+  /** True: from the last key to the first. Default false. */
   reverse: boolean;
   /** Most entries to return; default Infinity. */
   limit: number;
 }
 
-/** A range with its bounds as bytes; at most one of each pair is set. */
+/** A range with its bounds as bytes. Null: no bound. */
 export interface EncodedRange {
   readonly lower: { readonly key: Uint8Array; readonly inclusive: boolean } | null;
   readonly upper: { readonly key: Uint8Array; readonly inclusive: boolean } | null;
@@ -40,8 +43,8 @@ const rangeShape: OptionShape<RangeOptions> = {
 };
 
 /**
- * @throws AiokvTypeError ERR_AIOKV_INVALID_OPTION, ERR_AIOKV_INVALID_ARGUMENT for a bound that is no key; AiokvRangeError
- *   ERR_AIOKV_KEY_TOO_LARGE
+ * @throws AiokvTypeError ERR_AIOKV_INVALID_OPTION; ERR_AIOKV_INVALID_ARGUMENT, AiokvRangeError ERR_AIOKV_KEY_TOO_LARGE
+ *   for a bad bound
  */
 export function encodeRange(given: Partial<RangeOptions> | undefined): EncodedRange {
   const options = resolveOptions('iterator', rangeShape, given);

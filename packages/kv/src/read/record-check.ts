@@ -1,32 +1,33 @@
 /**
- * The checks that stand between the device and the caller of a read. docs/format.md says what each field is for.
+ * Checks each record that was read from the device before its value is returned. docs/format.md describes the fields.
  *
- * WHOLE-1. A record is taken only if it is whole, of the key that was asked for, and what was expected at its place:
- *     the put of a value, or the fragment that a table means.
+ * WHOLE-1. A record is accepted only if it is whole, has the expected key, and is what its place should hold: a put, or
+ *     the fragment that a table names.
  */
 import type { Fragment } from '../format/extent.ts';
 import { RecordKind, keyEquals, kindOf, recordFault } from '../format/record.ts';
 import type { Block } from '../format/words.ts';
 import { fragmentFault } from './value-assembly.ts';
 
-/** What a read of a record expects. */
+/** What a read expects. */
 export interface WantedRecord {
   readonly lengthBytes: number;
   readonly key: Uint8Array;
   readonly keyBytes: number;
-  /** What the record is to be a fragment of a value for, or null; and the sequence that it must have then. */
+  /** The table entry of the expected fragment, or null: a put is expected. */
   readonly fragment: Fragment | null;
+  /** Expected sequence of a fragment. */
   readonly sequence: number;
 }
 
-/** What the record at `at` is instead of what is wanted, in words that follow its name; or null (WHOLE-1). */
+/** WHOLE-1. What is wrong with the record at `at`, as words to follow its name; null if nothing is. */
 export function wrongRecord(block: Block, at: number, wanted: WantedRecord): string | null {
   const fault = recordFault(block, at, wanted.lengthBytes);
   if (fault !== null) return `is damaged (${fault})`;
   if (!keyEquals(block, at, wanted.key, wanted.keyBytes)) return 'is of another key';
   if (wanted.fragment === null) {
-    return kindOf(block.view, at) === RecordKind.put ? null : 'is not the write of a value';
+    return kindOf(block.view, at) === RecordKind.put ? null : 'is not a put';
   }
   const fragmentIs = fragmentFault(block, at, wanted.fragment, wanted.sequence);
-  return fragmentIs === null ? null : `is not the fragment of a value that is meant (${fragmentIs})`;
+  return fragmentIs === null ? null : `is not the expected fragment of its value (${fragmentIs})`;
 }

@@ -1,24 +1,23 @@
 /**
- * Reads records: the sectors that cover one, through the queue, into memory of a slot, and then the checks of
- * record-check.ts.
+ * Reads records: the sectors that cover a record go through the queue into the buffer of a slot, then record-check.ts
+ * checks the record.
  *
  * ```
  *   readDevice ─► slot ─► queue.submitRead ─► complete ─► wrongRecord? ─► result
  *        │          ▲                            │            └─ its value is in fragments ─► fragments, one slot each
- *        └► waits ──┘                            └─ not all of it, or wrong: once more
+ *        └► waits ──┘                            └─ short or wrong: once more
  *          (all slots are taken)
  *
  *   fragments ─► the next one ─┬─► log.unwritten   (not on the device yet: from memory)  ─► value whole? ─► result
  *                              └─► slot, as above
  * ```
  *
- * READ-1. A failed read fails its own key alone, after one more attempt.
- * READ-2. A few fragments are in flight at once, of all values together: as many bytes as keep the device busy.
- * READ-3. Every read ends with one call of its result: in the completion of its last transfer, or in `answer`. The queue
- *     completes each transfer that it accepted, and each completion hands its slot to the next read that waits.
+ * READ-1. A failed read is tried once more, then fails its own key only.
+ * READ-2. Few fragments are in flight at once, all values counted together: enough bytes to keep the device busy.
+ * READ-3. Every read ends with one call of its result, in the completion of its last transfer or in `answer`. The queue
+ *     completes every transfer that it accepts, and every completion passes its slot to the next waiting read.
  *
- * A read takes no object of its own before it fails, and no text. It does not know where the record of a key is; the
- * index does.
+ * A successful read allocates no object and builds no text. Where the record of a key is, the index knows.
  */
 import { Fifo, Waiters, queueMicrotask, setImmediate } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
@@ -35,15 +34,15 @@ import { Assembly } from './value-assembly.ts';
 import { WaitingReads } from './waiting-reads.ts';
 import type { ReadTaker } from './waiting-reads.ts';
 
-/** What is asked of the log. */
+/** What a read asks of the log. */
 export interface UnwrittenRecords {
   readonly latched: Error | null;
   readonly flushedThrough: number;
-  /** The frame that holds the byte at `fileOffset`, if it may not be on the device yet. */
+  /** The memory of the record at `fileOffset` if it may not be on the device yet, else null. */
   unwritten(fileOffset: number): { readonly block: Block; readonly offset: number } | null;
 }
 
-/** A value that is being put together, and for whom. */
+/** A value that is being assembled, and who waits for it. */
 interface LongRead {
   readonly assembly: Assembly;
   readonly result: ReadResult;
@@ -51,20 +50,20 @@ interface LongRead {
   isOver: boolean;
 }
 
-/** Slots own a buffer of this size; a longer record gets one of those for long records for its read. */
+/** Size of a slot's own buffer. A longer record borrows one of the long buffers. */
 const SLOT_BYTES = 8192;
-/** Beside a record, for the sectors that it begins and ends in. */
+/** Room for the rest of a record's first and last sector. */
 const SECTORS_BYTES = 8192;
-/** Buffers for long records that are kept. */
+/** Most long buffers kept for reuse. */
 const LONG_BUFFERS = 8;
-/** See READ-2. */
+/** READ-2. */
 const FRAGMENTS_IN_FLIGHT = 4;
-/** Fragments that are copied from memory before others have their turn. */
+/** Fragments copied from memory in one turn. */
 const FRAGMENTS_FROM_MEMORY = 8;
-/** Keys up to this long are kept in the slot. */
+/** Size of a slot's own key buffer. A longer key is allocated. */
 const SLOT_KEY_BYTES = 256;
 
-/** One read in flight. Made when first needed, used again. */
+/** One read in flight. Created on demand, reused. */
 class ReadSlot extends SectorRead implements WantedRecord {
   readonly own: AlignedBuffer;
   readonly shortKey = new Uint8Array(SLOT_KEY_BYTES);
@@ -72,7 +71,7 @@ class ReadSlot extends SectorRead implements WantedRecord {
   keyBytes = 0;
   result: ReadResult | null = null;
   token = 0;
-  /** The value that the record is a fragment of, or null; which fragment, and where it belongs. */
+  /** For a fragment: the value it is part of, and where in that value it belongs. Else null. */
   long: LongRead | null = null;
   fragment: Fragment | null = null;
   sequence = 0;
@@ -84,7 +83,6 @@ class ReadSlot extends SectorRead implements WantedRecord {
     this.own = own;
   }
 
-  /** Copies a key. */
   takeKey(source: Uint8Array, at: number, keyBytes: number): void {
     const key = keyBytes <= SLOT_KEY_BYTES ? this.shortKey : new Uint8Array(keyBytes);
     for (let i = 0; i < keyBytes; i++) key[i] = source[at + i] as number;
@@ -101,20 +99,20 @@ export class RecordReader implements CompletionHandler, ReadTaker {
   readonly #free: number[] = [];
   readonly #waiting = new WaitingReads();
   readonly #longBuffers: AlignedBuffer[] = [];
-  /** Values of which fragments are still to be asked for, the oldest first. */
+  /** Values with fragments still to be requested, oldest first. */
   readonly #longReads = new Fifo<LongRead>();
-  /** Values that are not whole yet. */
+  /** Values not complete yet. */
   #longReadsLeft = 0;
-  /** Of the buffers for long records. */
+  /** Size of a long buffer. */
   readonly #longBytes: number;
   readonly #mostFragments: number;
   #fragmentsInFlight = 0;
-  /** Woken by whatever ends the last read: the completion of a transfer, or the last fragment of a value. */
+  /** Woken when the last read ends: by the completion of a transfer, or by the last fragment of a value. */
   readonly #quietWaiters = new Waiters();
-  /** For reads while the thread waits: they are over when the call returns, so one is enough. */
+  /** One is enough for `readSync`, which has finished when it returns. */
   #syncSlot: ReadSlot | null = null;
 
-  /** @param longestBytes of a record */
+  /** @param longestBytes longest record */
   constructor(queue: Queue, file: DirectFile, log: UnwrittenRecords, longestBytes: number) {
     this.#longBytes = longestBytes + SECTORS_BYTES;
     this.#queue = queue;
@@ -123,7 +121,7 @@ export class RecordReader implements CompletionHandler, ReadTaker {
     this.#mostFragments = Math.min(FRAGMENTS_IN_FLIGHT, Math.ceil(queue.depth / 2));
   }
 
-  /** Hands the value of a record to the result: at once if it is not on the device yet, else in a later turn. */
+  /** Reads a record. The result is called at once if the record is in memory, else in a later turn. Copies the key. */
   read(
     fileOffset: number,
     lengthBytes: number,
@@ -137,7 +135,7 @@ export class RecordReader implements CompletionHandler, ReadTaker {
     else this.readDevice(fileOffset, lengthBytes, key, keyBytes, result, token);
   }
 
-  /** Reads a record that is on the device, as the log has just said. The key is copied. */
+  /** Reads a record that is on the device: `unwritten` has just returned null for it. Copies the key. */
   readDevice(
     fileOffset: number,
     lengthBytes: number,
@@ -150,7 +148,7 @@ export class RecordReader implements CompletionHandler, ReadTaker {
     else this.#waiting.push(fileOffset, lengthBytes, key, keyBytes, result, token);
   }
 
-  /** @internal A read that has waited has a slot. What was on the device then still is: the log is not asked again. */
+  /** @internal Starts a read that has waited for a slot. Its record was on the device then, and still is. */
   takeWaiting(
     fileOffset: number,
     lengthBytes: number,
@@ -164,7 +162,7 @@ export class RecordReader implements CompletionHandler, ReadTaker {
   }
 
   /**
-   * Reads a record while the thread waits.
+   * Reads a record and blocks the thread meanwhile.
    *
    * @throws AiokvError ERR_AIOKV_IO, ERR_AIOKV_CORRUPT, ERR_AIOKV_LATCHED
    */
@@ -182,7 +180,7 @@ export class RecordReader implements CompletionHandler, ReadTaker {
     return assembly.value;
   }
 
-  /** Hands out the value of a record that was checked, or goes for its fragments. */
+  /** Answers with the value of a record that was checked, or starts to read its fragments. */
   answer(block: Block, at: number, result: ReadResult, token: number): void {
     const version = sequenceOf(block.view, at);
     const refusal = this.#refusalOf(version);
@@ -216,7 +214,7 @@ export class RecordReader implements CompletionHandler, ReadTaker {
       return;
     }
     const failure = isGood ? null : this.#failureOf(slot, transferred, wrong);
-    // The buffer is not used again before the next read is started.
+    // The content of the buffer stays valid until the next read starts.
     this.#release(index, slot);
     if (long !== null) {
       this.#fragmentsInFlight--;
@@ -229,7 +227,7 @@ export class RecordReader implements CompletionHandler, ReadTaker {
     this.#reportQuiet();
   }
 
-  /** Settles when no read is in flight or waiting; the queue may be closed then. */
+  /** Settles when no read is in flight or waiting. Then the queue may be closed. */
   async quiet(): Promise<void> {
     while (!this.#isQuiet) await this.#quietWaiters.wait();
   }
@@ -238,7 +236,7 @@ export class RecordReader implements CompletionHandler, ReadTaker {
     return this.#free.length > 0 || this.#slots.length < this.#queue.depth;
   }
 
-  /** Takes a slot, which there is. */
+  /** Requires `#hasSlot`. */
   #takeSlot(): number {
     return this.#free.pop() ?? this.#slots.push(new ReadSlot()) - 1;
   }
@@ -285,7 +283,7 @@ export class RecordReader implements CompletionHandler, ReadTaker {
     this.#free.push(index);
   }
 
-  /** A record that was checked, in memory that is used again by the next call. */
+  /** Finds and checks a record. Its memory is valid until the next call. */
   #findSync(
     fileOffset: number,
     lengthBytes: number,
@@ -321,7 +319,7 @@ export class RecordReader implements CompletionHandler, ReadTaker {
     if (refusal !== null) throw refusal;
   }
 
-  /** Asks for fragments, of the oldest value first, as many as may be in flight. */
+  /** READ-2. Requests fragments, those of the oldest value first. */
   readonly #startFragments = (): void => {
     let fromMemory = 0;
     for (let long = this.#longReads.peek(); long !== undefined; long = this.#longReads.peek()) {
@@ -331,7 +329,7 @@ export class RecordReader implements CompletionHandler, ReadTaker {
         this.#longReads.shift();
         continue;
       }
-      // Asked for each fragment: frames go to the device while the others are read.
+      // The log is asked for each fragment: a frame may have been written while others were read.
       const place = this.#log.unwritten(fragment.fileOffset);
       if (place !== null) {
         if (fromMemory++ === FRAGMENTS_FROM_MEMORY) {
@@ -379,19 +377,19 @@ export class RecordReader implements CompletionHandler, ReadTaker {
     if (!this.#quietWaiters.isEmpty && this.#isQuiet) this.#quietWaiters.wakeAll();
   }
 
-  /** What was not flushed when the store failed may be gone after the next opening, and is not shown. */
+  /** The error for a record that was not flushed when the store failed, else null: it may not survive. */
   #refusalOf(sequence: number): Error | null {
     const { latched, flushedThrough } = this.#log;
     return latched !== null && sequence > flushedThrough ? latched : null;
   }
 
-  /** @param wrong what `wrongRecord` said, or null when not all bytes are there */
+  /** @param wrong from `wrongRecord`; null: the transfer failed or was short */
   #failureOf(slot: ReadSlot, transferred: number, wrong: string | null): Error {
     const where = `the record at byte ${slot.fileOffset} of ${this.#file.path}`;
     return wrong === null ? transferError(where, transferred) : corrupt(`${where} ${wrong}`);
   }
 
   #noTable(sequence: number): Error {
-    return corrupt(`the record ${sequence} of ${this.#file.path} does not say where the fragments of its value are`);
+    return corrupt(`the record ${sequence} of ${this.#file.path} has a damaged table of fragments`);
   }
 }

@@ -1,33 +1,31 @@
-/**
- * Where the answers of reads end up: the promises of the store's callers.
- */
+/** Receivers of the answers of reads: they settle the promises of the store's callers. */
 import { versionOf } from '../format/version.ts';
 import type { Version } from '../format/version.ts';
 
-/** Takes the answers of reads. One object may take those of many. */
+/** Receives the answers of one or many reads. The token says which read. */
 export interface ReadResult {
-  /** False: the version is enough, the value may be another then. Default true. */
+  /** False: only the version is needed, and the value may be wrong. Default true. */
   readonly needsValue?: boolean;
   /**
    * @param value a copy that belongs to the receiver
-   * @param version the sequence number of its record
+   * @param version sequence number of the record
    */
   found(token: number, value: Buffer, version: number): void;
   failed(token: number, error: Error): void;
 }
 
-/** Takes the answers of lookups, of which some find nothing. */
+/** Receives the answers of lookups, which may find nothing. */
 export interface LookupResult extends ReadResult {
   missing(token: number): void;
 }
 
-/** A value, and the version that its write gave it. */
+/** A value, which belongs to the caller, and the version that its write gave it. */
 export interface Versioned {
   readonly value: Buffer;
   readonly version: Version;
 }
 
-/** The answer of one `get`. */
+/** Settles one `get`. */
 export class GetResult implements LookupResult {
   readonly #resolve: (value: Buffer | undefined) => void;
   readonly #reject: (error: Error) => void;
@@ -50,7 +48,7 @@ export class GetResult implements LookupResult {
   }
 }
 
-/** The answers of many reads under one promise; the token is the index. */
+/** One promise for many reads: all values, or the first error once all reads have ended. The token is the index. */
 export class ManyResult implements LookupResult {
   readonly promise: Promise<(Buffer | undefined)[]>;
   readonly #values: (Buffer | undefined)[];
@@ -86,7 +84,7 @@ export class ManyResult implements LookupResult {
   }
 }
 
-/** The answers of many reads, each a value or the error of its own; the token is the index. */
+/** One promise for many reads: of each the value or its own error. The token is the index. */
 export class EachResult implements ReadResult {
   /** Never rejects. */
   readonly promise: Promise<(Buffer | Error)[]>;
@@ -117,14 +115,14 @@ export class EachResult implements ReadResult {
   }
 }
 
-/** The answer of one read that asks for the version, too. */
+/** Settles one read with value and version. */
 export class VersionedResult implements LookupResult {
   readonly needsValue: boolean;
   readonly promise: Promise<Versioned | undefined>;
   #resolve!: (found: Versioned | undefined) => void;
   #reject!: (error: Error) => void;
 
-  /** @param needsValue without it the answer may have another value */
+  /** @param needsValue false: the value of the answer may be wrong */
   constructor(needsValue = true) {
     this.needsValue = needsValue;
     this.promise = new Promise((resolve, reject) => {
@@ -146,7 +144,7 @@ export class VersionedResult implements LookupResult {
   }
 }
 
-/** The versions that many keys have, under one promise; 0 for a key that does not exist. The token is the index. */
+/** One promise for the versions of many keys; 0 for a key that does not exist. The token is the index. */
 export class VersionsResult implements LookupResult {
   readonly needsValue = false;
   readonly promise: Promise<Float64Array>;
@@ -163,7 +161,7 @@ export class VersionsResult implements LookupResult {
       this.#resolve = resolve;
       this.#reject = reject;
     });
-    // Whoever asked may look only when all reads were asked for.
+    // The caller awaits it only after all reads have been started; until then a rejection must not count as unhandled.
     this.promise.catch(() => undefined);
     if (count === 0) this.#resolve(this.#versions);
   }
@@ -172,7 +170,6 @@ export class VersionsResult implements LookupResult {
     this.exists(token, version);
   }
 
-  /** The key has this version. */
   exists(token: number, version: number): void {
     this.#versions[token] = version;
     this.missing();

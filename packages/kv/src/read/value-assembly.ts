@@ -1,7 +1,7 @@
 /**
- * One value that is put together from its fragments, wherever they come from. When each is read is record-reader.ts.
+ * Assembles one value from its fragments. record-reader.ts decides when each fragment is read.
  *
- * The value's memory is taken when its first fragment arrives, and is the only copy of it.
+ * The memory of the value is allocated when its first fragment arrives, and is its only copy.
  */
 import { readTable } from '../format/extent.ts';
 import type { Extent, Fragment } from '../format/extent.ts';
@@ -17,14 +17,14 @@ import {
 import type { Block } from '../format/words.ts';
 
 export class Assembly {
-  /** Of the write, which is that of the record with the table. */
+  /** Sequence of the put, whose record has the table. */
   readonly version: number;
   readonly key: Uint8Array;
   readonly #extent: Extent;
   #value: Buffer | null = null;
   #left: number;
   #next = 0;
-  /** Where the fragment that is asked for next begins in the value. */
+  /** Where the next fragment begins in the value. */
   #nextAt = 0;
 
   private constructor(version: number, key: Uint8Array, extent: Extent) {
@@ -34,7 +34,7 @@ export class Assembly {
     this.#left = extent.fragments.length;
   }
 
-  /** Of the record at `at`, which was checked; null when it has no table. */
+  /** For the record at `at`, which was checked. Null if its table is damaged. */
   static of({ bytes, view }: Block, at: number): Assembly | null {
     const keyBytes = keyBytesOf(view, at);
     const keyAt = at + RECORD_HEADER_BYTES;
@@ -43,12 +43,12 @@ export class Assembly {
     return new Assembly(sequenceOf(view, at), bytes.slice(keyAt, keyAt + keyBytes), extent);
   }
 
-  /** The fragment to be asked for, or null when all have been. */
+  /** The next fragment to request, or null. */
   get next(): Fragment | null {
     return this.#extent.fragments[this.#next] ?? null;
   }
 
-  /** Sequence of that fragment: those of the fragments are just before that of the put. */
+  /** Sequence of that fragment: fragments have the sequences just before the put's. */
   get nextSequence(): number {
     return this.version - this.#extent.fragments.length + this.#next;
   }
@@ -64,7 +64,7 @@ export class Assembly {
     this.#next++;
   }
 
-  /** Copies the fragment that stands at `at` to its place in the value; whether the value is whole. */
+  /** Copies the fragment at `at` to its place in the value. Returns whether the value is complete. */
   take({ bytes, view }: Block, at: number, placeInValue: number): boolean {
     this.#value ??= Buffer.allocUnsafeSlow(this.#extent.valueBytes);
     const from = at + RECORD_HEADER_BYTES + this.key.length;
@@ -73,13 +73,15 @@ export class Assembly {
     return this.#left === 0;
   }
 
-  /** Once it is whole. */
+  /** Valid once it is complete. */
   get value(): Buffer {
     return this.#value as Buffer;
   }
 }
 
-/** What is wrong with a record that was found whole and with the right key, or null when it is the fragment that is meant. */
+/**
+ * What is wrong with the record, which is whole and has the right key, if it is not the expected fragment; else null.
+ */
 export function fragmentFault({ view }: Block, at: number, fragment: Fragment, sequence: number): string | null {
   if (kindOf(view, at) !== RecordKind.fragment) return 'kind';
   if (checkOf(view, at) !== fragment.check) return 'another check';

@@ -1,9 +1,9 @@
 /**
- * Reads that wait for a slot, in the order of their calls. A hundred thousand may wait at once, so each takes some 60
- * bytes and its key, in arrays that many share, and what was taken is let go of at once, even if some always wait.
+ * Reads that wait for a slot, in call order. A hundred thousand may wait at once, so each takes some 60 bytes and its
+ * key, in arrays shared by many. A chunk is released when all its reads were taken, also while later ones wait.
  *
  * ```
- *   chunk │ offsets, lengths, results, ends of keys: 256 of each │ keys, one behind the other │ ─► next chunk
+ *   chunk │ offsets, lengths, results, ends of keys: 256 of each │ keys, packed │ ─► next chunk
  * ```
  */
 import { Fifo, KIB } from '@aiokv/core';
@@ -35,9 +35,9 @@ class Chunk {
   }
 }
 
-/** What takes a waiting read over. */
+/** Starts a read that has waited. */
 export interface ReadTaker {
-  /** The key is valid during the call. */
+  /** The key is valid only during the call. */
   takeWaiting(
     fileOffset: number,
     lengthBytes: number,
@@ -50,7 +50,7 @@ export interface ReadTaker {
 }
 
 export class WaitingReads {
-  /** The last one is filled, the first one emptied. */
+  /** Reads are added to the last chunk and taken from the first. */
   readonly #chunks = new Fifo<Chunk>();
   #last: Chunk | null = null;
   #spare: Chunk | null = null;
@@ -60,7 +60,7 @@ export class WaitingReads {
     return this.#length;
   }
 
-  /** The key is copied. */
+  /** Copies the key. */
   push(
     fileOffset: number,
     lengthBytes: number,
@@ -82,7 +82,7 @@ export class WaitingReads {
     this.#length++;
   }
 
-  /** Hands the read that has waited longest to `taker`; there must be one. */
+  /** Hands the oldest waiting read to `taker`. Requires one. */
   handOver(taker: ReadTaker): void {
     const chunk = this.#chunks.peek() as Chunk;
     const at = chunk.taken++;
@@ -112,7 +112,7 @@ export class WaitingReads {
     return chunk;
   }
 
-  /** The first chunk is empty. */
+  /** Releases the first chunk, whose reads have all been taken. */
   #retire(): void {
     const chunk = (this.#chunks.shift() as Chunk).reset();
     if (chunk === this.#last) this.#last = null;

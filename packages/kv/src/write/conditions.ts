@@ -59,8 +59,8 @@ export class Conditions {
   /**
    * Judges all conditions. Call it at the head of the queue.
    *
-   * @throws AiokvError ERR_AIOKV_CONDITION_FAILED if one does not hold; ERR_AIOKV_CORRUPT, ERR_AIOKV_IO if one cannot be
-   *   read
+   * @throws AiokvError ERR_AIOKV_CONDITION_FAILED if one does not hold; ERR_AIOKV_CORRUPT, ERR_AIOKV_IO if one cannot
+   *   be read
    */
   async judge(batch: WriteBatch): Promise<void> {
     const { budget } = this.#parts;

@@ -1,7 +1,7 @@
 /**
- * Many byte strings packed into chunks, without an object for each: the garbage collector is slow with millions of small
- * objects that live for a while. Chunks are reused: the first copy into fresh memory takes page faults, which cost
- * several times as much as the copy.
+ * Many byte strings packed into chunks, without an object for each: the garbage collector is slow with millions of
+ * small objects that live for a while. Chunks are reused: the first copy into fresh memory takes page faults, which
+ * cost several times as much as the copy.
  *
  * ```
  *   chunk │ string │ string │ ... │ left   chunk │ string │ ...        released ─► free ─► the next strings

@@ -57,8 +57,8 @@ interface WaitingBytes {
 const RECORDS_PER_WAITING_BYTES = 1024;
 
 /**
- * A place in the queue: a record, a batch, or a caller of `settled`, who has neither. One flat object, since there may be
- * a million of them.
+ * A place in the queue: a record, a batch, or a caller of `settled`, who has neither. One flat object, since there may
+ * be a million of them.
  */
 class QueuedWrite implements Waiter {
   kind: RecordKind = RecordKind.put;
