@@ -21,6 +21,24 @@ const LOOP_BYTES = 48;
 
 const freeChunks: Uint8Array[] = [];
 
+/** PACKED-1. A chunk for an owner, of `CHUNK_BYTES` or as many as are needed at least. */
+export function takeChunk(leastBytes: number): Uint8Array {
+  const free = leastBytes <= CHUNK_BYTES ? freeChunks.pop() : undefined;
+  return free ?? Buffer.allocUnsafeSlow(Math.max(leastBytes, CHUNK_BYTES));
+}
+
+/** PACKED-1. Nobody looks at it any more. */
+export function giveChunk(chunk: Uint8Array): void {
+  if (chunk.length === CHUNK_BYTES && freeChunks.length < MOST_FREE_CHUNKS) freeChunks.push(chunk);
+}
+
+/** Copies the first bytes of `source` to a place of `target`. */
+export function copyBytes(source: Uint8Array, lengthBytes: number, target: Uint8Array, at: number): void {
+  if (lengthBytes > LOOP_BYTES)
+    target.set(lengthBytes === source.length ? source : source.subarray(0, lengthBytes), at);
+  else for (let i = 0; i < lengthBytes; i++) target[at + i] = source[i] as number;
+}
+
 export class PackedBytes {
   readonly #chunks: Uint8Array[] = [];
   #usedBytes = 0;
@@ -35,8 +53,7 @@ export class PackedBytes {
     assert(!this.#isReleased, 'PACKED-1: a chunk has one owner until it is released');
     const chunk = this.#chunkFor(lengthBytes);
     const from = this.#usedBytes;
-    if (lengthBytes <= LOOP_BYTES) for (let i = 0; i < lengthBytes; i++) chunk[from + i] = source[i] as number;
-    else chunk.set(lengthBytes === source.length ? source : source.subarray(0, lengthBytes), from);
+    copyBytes(source, lengthBytes, chunk, from);
     this.#usedBytes += lengthBytes;
     this.#chunkOf.push(this.#chunks.length - 1);
     this.#from.push(from);
@@ -48,10 +65,6 @@ export class PackedBytes {
     assert(!this.#isReleased, 'PACKED-1: a chunk has one owner until it is released');
     const chunk = this.#chunks[this.#chunkOf[index] as number] as Uint8Array;
     return chunk.subarray(this.#from[index], this.#to[index]);
-  }
-
-  lengthOf(index: number): number {
-    return (this.#to[index] as number) - (this.#from[index] as number);
   }
 
   /** Copies a string to the start of `target` and returns its length. */
@@ -68,25 +81,17 @@ export class PackedBytes {
   /** PACKED-1. */
   release(): void {
     this.#isReleased = true;
-    for (const chunk of this.#chunks) {
-      if (chunk.length === CHUNK_BYTES && freeChunks.length < MOST_FREE_CHUNKS) freeChunks.push(chunk);
-    }
+    for (const chunk of this.#chunks) giveChunk(chunk);
     this.#chunks.length = 0;
   }
 
   #chunkFor(lengthBytes: number): Uint8Array {
     const last = this.#chunks.at(-1);
     if (last !== undefined && this.#usedBytes + lengthBytes <= last.length) return last;
-    const chunk = this.#newChunk(last === undefined ? SMALL_BYTES : CHUNK_BYTES, lengthBytes);
+    const isSmall = last === undefined && lengthBytes <= SMALL_BYTES;
+    const chunk = isSmall ? Buffer.allocUnsafeSlow(SMALL_BYTES) : takeChunk(lengthBytes);
     this.#chunks.push(chunk);
     this.#usedBytes = 0;
     return chunk;
-  }
-
-  #newChunk(usualBytes: number, leastBytes: number): Uint8Array {
-    // A string longer than a chunk gets memory of its own.
-    const bytes = leastBytes <= usualBytes ? usualBytes : Math.max(leastBytes, CHUNK_BYTES);
-    const free = bytes === CHUNK_BYTES ? freeChunks.pop() : undefined;
-    return free ?? Buffer.allocUnsafeSlow(bytes);
   }
 }

@@ -26,7 +26,7 @@
  * ```
  * Whatever becomes of the head, the next write follows.
  */
-import { Fifo, assert, nextTurn } from '@aiokv/core';
+import { Fifo, nextTurn } from '@aiokv/core';
 import type { TurnBudget, Waiter } from '@aiokv/core';
 import type { SlotUse } from '../file/slots.ts';
 import { maxRecordBytes } from '../format/extent.ts';
@@ -36,7 +36,7 @@ import { Entry, MISSING } from '../tree/index.ts';
 import { admit, admitInSlices } from './apply.ts';
 import type { AdmissionParts } from './apply.ts';
 import type { Conditions } from './conditions.ts';
-import { PackedBytes } from './packed-bytes.ts';
+import { copyBytes, giveChunk, takeChunk } from './packed-bytes.ts';
 import { NO_VALUE, WriteBatch, encodeBatch, requireValueFits } from './write-batch.ts';
 import type { BatchLimits, BatchOperation } from './write-batch.ts';
 
@@ -46,15 +46,13 @@ export interface WriteQueueParts extends AdmissionParts {
   readonly budget: TurnBudget;
 }
 
-/** Keys and values of many waiting writes. Released when the last of these writes has been admitted. */
+/** Keys and values of many waiting writes. Given back when the last of these writes has been admitted. */
 interface WaitingBytes {
-  readonly packed: PackedBytes;
-  records: number;
+  readonly chunk: Uint8Array;
+  usedBytes: number;
   /** Records not admitted yet. */
   left: number;
 }
-
-const RECORDS_PER_WAITING_BYTES = 1024;
 
 /**
  * A place in the queue: a record, a batch, or a caller of `settled`, who has neither. One flat object, since there may
@@ -62,9 +60,11 @@ const RECORDS_PER_WAITING_BYTES = 1024;
  */
 class QueuedWrite implements Waiter {
   kind: RecordKind = RecordKind.put;
-  /** Of a record: its key is string `2 * at` in it, its value the next string. */
+  /** Of a record: its key begins at `at` of the chunk, its value behind it. */
   bytes: WaitingBytes | null = null;
   at = 0;
+  keyBytes = 0;
+  valueBytes = 0;
   batch: WriteBatch | null = null;
   /** Settles when the versions for the batch's conditions have been read ahead. */
   ahead: Promise<void> | null = null;
@@ -83,8 +83,7 @@ class QueuedWrite implements Waiter {
   }
 
   get paddedBytes(): number {
-    assert(this.bytes !== null, 'a record has bytes');
-    return paddedRecordBytes(this.bytes.packed.lengthOf(2 * this.at), this.bytes.packed.lengthOf(2 * this.at + 1));
+    return paddedRecordBytes(this.keyBytes, this.valueBytes);
   }
 }
 
@@ -202,22 +201,26 @@ export class WriteQueue {
 
   /** BATCH-1, WQ-4. Copies the key, which is in the scratch, and the value. */
   #keep(write: QueuedWrite, keyBytes: number, value: Uint8Array): void {
+    const lengthBytes = keyBytes + value.length;
     let bytes = this.#waitingBytes;
-    if (bytes === null || bytes.records >= RECORDS_PER_WAITING_BYTES) {
-      bytes = { packed: new PackedBytes(), records: 0, left: 0 };
+    if (bytes === null || bytes.usedBytes + lengthBytes > bytes.chunk.length) {
+      bytes = { chunk: takeChunk(lengthBytes), usedBytes: 0, left: 0 };
       this.#waitingBytes = bytes;
     }
-    bytes.packed.add(this.#parts.key, keyBytes);
-    bytes.packed.add(value, value.length);
-    bytes.left++;
     write.bytes = bytes;
-    write.at = bytes.records++;
+    write.at = bytes.usedBytes;
+    write.keyBytes = keyBytes;
+    write.valueBytes = value.length;
+    copyBytes(this.#parts.key, keyBytes, bytes.chunk, bytes.usedBytes);
+    copyBytes(value, value.length, bytes.chunk, bytes.usedBytes + keyBytes);
+    bytes.usedBytes += lengthBytes;
+    bytes.left++;
   }
 
   #letGo({ batch, bytes }: QueuedWrite): void {
     batch?.release();
     if (bytes === null || --bytes.left > 0) return;
-    bytes.packed.release();
+    giveChunk(bytes.chunk);
     if (bytes === this.#waitingBytes) this.#waitingBytes = null;
   }
 
@@ -247,22 +250,24 @@ export class WriteQueue {
     if (batch !== null) return this.#admitBatch(batch, ahead, since);
     if (bytes === null) return null;
     this.#parts.gate.requireWritable();
-    return this.#tryAdmitWaiting(write, bytes.packed) ? null : this.#admitLater(write, bytes.packed);
+    return this.#tryAdmitWaiting(write, bytes.chunk) ? null : this.#admitLater(write, bytes.chunk);
   }
 
-  #tryAdmitWaiting({ kind, at }: QueuedWrite, packed: PackedBytes): boolean {
-    const keyBytes = packed.copy(2 * at, this.#parts.key);
-    return this.#tryAdmit(kind, keyBytes, kind === RecordKind.put ? packed.at(2 * at + 1) : NO_VALUE);
+  #tryAdmitWaiting({ kind, at, keyBytes, valueBytes }: QueuedWrite, chunk: Uint8Array): boolean {
+    const { key } = this.#parts;
+    for (let i = 0; i < keyBytes; i++) key[i] = chunk[at + i] as number;
+    const valueAt = at + keyBytes;
+    return this.#tryAdmit(kind, keyBytes, valueBytes === 0 ? NO_VALUE : chunk.subarray(valueAt, valueAt + valueBytes));
   }
 
   /** WQ-2. */
-  async #admitLater(write: QueuedWrite, packed: PackedBytes): Promise<void> {
+  async #admitLater(write: QueuedWrite, chunk: Uint8Array): Promise<void> {
     const { log, maintenance, gate } = this.#parts;
     do {
       if (!maintenance.hasRoomFor(1)) await maintenance.whenRoom();
       else await log.whenRoom([write.paddedBytes], useOf(write.kind), write.since);
       gate.requireWritable();
-    } while (!this.#tryAdmitWaiting(write, packed));
+    } while (!this.#tryAdmitWaiting(write, chunk));
   }
 
   async #admitBatch(batch: WriteBatch, ahead: Promise<void> | null, since: number): Promise<void> {
