@@ -25,12 +25,12 @@ const CAUSES: Readonly<Record<string, readonly [ErrorCode, RegExp]>> = {
   EDQUOT: ['ERR_AIOKV_NO_SPACE', /raise the quota/u],
   EFBIG: ['ERR_AIOKV_NO_SPACE', /raise the limit of the process \(ulimit -f\)/u],
   EROFS: ['ERR_AIOKV_READ_ONLY', /mount it for writing/u],
-  EACCES: ['ERR_AIOKV_PERMISSION', /give it the permission/u],
-  EPERM: ['ERR_AIOKV_PERMISSION', /give it the permission/u],
+  EACCES: ['ERR_AIOKV_PERMISSION', /grant it/u],
+  EPERM: ['ERR_AIOKV_PERMISSION', /grant it/u],
   EMFILE: ['ERR_AIOKV_TOO_MANY_FILES', /ulimit -n/u],
   ENFILE: ['ERR_AIOKV_TOO_MANY_FILES', /fs\.file-max/u],
   ENOTDIR: ['ERR_AIOKV_NOT_A_STORE', /open a directory/u],
-  ELOOP: ['ERR_AIOKV_NOT_A_STORE', /links lead in a circle/u],
+  ELOOP: ['ERR_AIOKV_NOT_A_STORE', /links form a loop/u],
   ENAMETOOLONG: ['ERR_AIOKV_NOT_A_STORE', /shorter path/u],
   ENOLCK: ['ERR_AIOKV_UNSUPPORTED', /ext4, xfs or btrfs/u],
   ENXIO: ['ERR_AIOKV_IO', /check the device/u],
@@ -138,13 +138,13 @@ test('paths that lead to no directory', (t) =>
     await symlink('nowhere', join(place, 'holder', 'data.aiokv'));
     await mkdir(join(place, 'folder', 'data.aiokv'), { recursive: true });
     const wrong: readonly (readonly [string, ErrorCode, RegExp])[] = [
-      ['file', 'ERR_AIOKV_NOT_A_STORE', /it is a file, or leads through one: open a directory/u],
-      ['file/store', 'ERR_AIOKV_NOT_A_STORE', /it is a file, or leads through one: open a directory/u],
-      ['circle', 'ERR_AIOKV_NOT_A_STORE', /circle: mend them/u],
+      ['file', 'ERR_AIOKV_NOT_A_STORE', /it is a file, or a part of the path is one: open a directory/u],
+      ['file/store', 'ERR_AIOKV_NOT_A_STORE', /it is a file, or a part of the path is one: open a directory/u],
+      ['circle', 'ERR_AIOKV_NOT_A_STORE', /loop: repair them/u],
       ['x'.repeat(300), 'ERR_AIOKV_NOT_A_STORE', /too long: open a directory with a shorter path/u],
       ['broken', 'ERR_AIOKV_NOT_A_STORE', /a broken link has that name: remove it/u],
-      ['holder', 'ERR_AIOKV_NOT_FOUND', /a link leads nowhere/u],
-      ['folder', 'ERR_AIOKV_NOT_A_STORE', /it is a directory, where a store has a file/u],
+      ['holder', 'ERR_AIOKV_NOT_FOUND', /a link is broken/u],
+      ['folder', 'ERR_AIOKV_NOT_A_STORE', /it is a directory, but must be a file/u],
     ];
     for (const [name, code, message] of wrong) {
       const error = await t.throwsAsync(open(join(place, name), OPENING), { code, message }, name);
@@ -199,7 +199,7 @@ const canMount = isRoot && spawnSync('unshare', ['--mount', 'true']).status === 
     await mkdir(join(place, 'theirs'));
     for (const name of ['new', 'mine', 'closed']) {
       const { said, stderr } = openBy(as, join(place, name));
-      t.regex(said, /^ERR_AIOKV_PERMISSION .*give it the permission/u, `${name}: ${stderr}`);
+      t.regex(said, /^ERR_AIOKV_PERMISSION .*grant it/u, `${name}: ${stderr}`);
       t.true(said.includes(join(place, name)), said);
     }
     await chmod(join(place, 'theirs'), 0o777);

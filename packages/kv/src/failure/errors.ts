@@ -1,7 +1,7 @@
-/** The failures that several parts of the store meet, worded once. */
+/** Errors that several parts of the store throw. */
 import { AiokvError, SystemCallError } from '@aiokv/core';
 
-/** Bytes that are not what was written: never returned as a value. */
+/** Bytes on the device are not what was written. */
 export function corrupt(what: string, cause?: unknown): AiokvError {
   return new AiokvError(
     'ERR_AIOKV_CORRUPT',
@@ -10,7 +10,11 @@ export function corrupt(what: string, cause?: unknown): AiokvError {
   );
 }
 
-/** Checks the result of a transfer that must not be short. */
+/**
+ * Checks the result of a transfer that must be complete.
+ *
+ * @throws SystemCallError for a negative result; AiokvError ERR_AIOKV_IO for a short transfer
+ */
 export function requireFull(syscall: string, result: number, expectedBytes: number, path: string): void {
   if (result < 0) throw new SystemCallError(syscall, result, path);
   if (result !== expectedBytes) {
@@ -18,24 +22,24 @@ export function requireFull(syscall: string, result: number, expectedBytes: numb
   }
 }
 
-/** The index has as many segments as the root of a checkpoint can name, or nearly. */
+/** The index has nearly as many segments as the root of a checkpoint can name (SLOTS-4). */
 export function indexTooLarge(path: string, segmentBytes: number): AiokvError {
   return new AiokvError(
     'ERR_AIOKV_STORE_TOO_LARGE',
     `${path} takes no more keys: its index is as large as segments of ${segmentBytes} bytes allow. Delete keys, or copy ` +
-      'the store into one that is made with larger segmentBytes; reads and deletions go on',
+      'the store to one with larger segmentBytes. Reads and deletes still work',
   );
 }
 
-/** The file is as large as the format allows. */
+/** The file is as large as the format allows (SLOTS-4). */
 export function fileTooLarge(path: string): AiokvError {
   return new AiokvError(
     'ERR_AIOKV_STORE_TOO_LARGE',
-    `${path} is as large as a store can be, 128 TiB: spread the keys over several stores; reads go on`,
+    `${path} has the largest size of a store, 128 TiB: spread the keys over several stores. Reads still work`,
   );
 }
 
-/** A place of the device that could not be read when the store was opened, though it may hold what was acknowledged. */
+/** A block could not be read during the opening of the store, and it may hold acknowledged data. */
 export function unreadable(path: string, fileOffset: number, cause: unknown): AiokvError {
   const reason = cause instanceof Error ? cause.message : String(cause);
   return new AiokvError(
@@ -45,11 +49,11 @@ export function unreadable(path: string, fileOffset: number, cause: unknown): Ai
   );
 }
 
-/** A place that was read twice. */
+/** Two reads of the same bytes during the opening of the store gave different results. */
 export function twoAnswers(path: string, fileOffset: number): AiokvError {
   return new AiokvError(
     'ERR_AIOKV_IO',
-    `byte ${fileOffset} of ${path} was read twice and differed: check the device, then open the store again`,
+    `two reads of ${path} at byte ${fileOffset} differ: check the device, then open the store again`,
   );
 }
 

@@ -1,5 +1,5 @@
 /**
- * Whether the store has failed, why, and what is still allowed: the one object that every path asks.
+ * Knows whether the store has failed, why, and what is still allowed. Every path asks this one object.
  *
  * ```
  *   healthy ──── a leaf that the index needs cannot be read ───► closed to writes
@@ -12,11 +12,11 @@
  *   log failed            no                 no                         yes                     no
  * ```
  *
- * GATE-1. The first failure of a kind counts and stays until the store is opened again: what a failed write or flush has
- *     left on the device is uncertain, and a flush that succeeds later proves nothing (Rebello et al., ATC '20).
+ * GATE-1. The first failure of a kind counts and stays until the store is opened again. After a failed write or flush
+ *     the content of the device is uncertain, and a later flush that succeeds proves nothing (Rebello et al., ATC '20).
  *
- * It tells nobody. The log writer settles its own waiters when it fails; every other waiting place looks here again
- * when it is woken.
+ * The gate notifies nobody. The log writer settles its own waiters when it fails. All other code that waits checks the
+ * gate again when it wakes up.
  */
 import { AiokvError } from '@aiokv/core';
 
@@ -24,32 +24,37 @@ export class FailureGate {
   #log: AiokvError | null = null;
   #writes: AiokvError | null = null;
 
-  /** Why nothing more goes to the device, or null. */
+  /** Why nothing more is written to the device; null while the log is healthy. */
   get log(): AiokvError | null {
     return this.#log;
   }
 
-  /** Why no write is admitted any more, or null. */
+  /** Why no more writes are admitted; null while they are. */
   get writes(): AiokvError | null {
     return this.#writes;
   }
 
-  /** @throws AiokvError ERR_AIOKV_LATCHED when the store takes no more writes */
+  /** @throws AiokvError ERR_AIOKV_LATCHED if no more writes are admitted */
   requireWritable(): void {
     if (this.#writes !== null) throw this.#writes;
   }
 
-  /** A write or a flush of the file has failed. Returns the error that everyone gets; false in `isFirst` after the first. */
+  /**
+   * Records that a write or a flush of the file failed. Returns the error for all callers, and whether it is the first.
+   */
   failLog(cause: unknown): { readonly error: AiokvError; readonly isFirst: boolean } {
     const isFirst = this.#log === null;
-    this.#log ??= latched('a write to the device failed, so what is on it is uncertain', cause);
+    this.#log ??= latched('a write or flush failed, so it is uncertain what is on the device', cause);
     this.#writes = this.#log;
     return { error: this.#log, isFirst };
   }
 
-  /** The index cannot take any more entries: a leaf that it needs for that cannot be read. */
+  /** Records that a leaf cannot be read, so that the index can take no more entries. */
   failIndex(cause: unknown): void {
-    this.#writes ??= latched('a part of the index cannot be read, so no more writes are taken; reads go on', cause);
+    this.#writes ??= latched(
+      'a part of the index cannot be read, so the store takes no more writes; reads still work',
+      cause,
+    );
   }
 }
 
@@ -57,7 +62,7 @@ function latched(what: string, cause: unknown): AiokvError {
   const why = cause instanceof Error ? ` (${cause.message})` : '';
   return new AiokvError(
     'ERR_AIOKV_LATCHED',
-    `${what}${why}: close the store, look at the device, open the store again`,
+    `${what}${why}: close the store, check the device, then open the store again`,
     { cause },
   );
 }

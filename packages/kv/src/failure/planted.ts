@@ -1,23 +1,23 @@
 /**
- * Defects that tests can switch on, to see whether the crash tests find them. Production code never sets one: `open`
- * hands down `NONE_PLANTED`.
+ * Defects that tests can switch on, to prove that the crash tests find them. Production code never sets one: `open`
+ * passes `NONE_PLANTED`.
  */
 export interface Planted {
   /** Acknowledges before the flush. */
   readonly earlyAcknowledgement?: boolean;
-  /** Gives the slots of the checkpoint before back before the superblock of the next is durable. */
+  /** Frees the slots of the previous checkpoint before the superblock of the next one is durable. */
   readonly earlyReuse?: boolean;
-  /** Takes a page for the one that is meant when it is whole. */
+  /** Accepts an intact page without comparing its tag. */
   readonly uncheckedTag?: boolean;
-  /** Lets the replay start behind what was flushed instead of behind the checkpoint, inside a batch perhaps. */
+  /** Starts the replay after the flushed records instead of after the checkpoint, possibly inside a batch. */
   readonly lateStart?: boolean;
-  /** Leaves the epoch out of what is hashed: it is always the same. */
+  /** Uses the same epoch at every opening. */
   readonly sameEpoch?: boolean;
   /** Replays the records of a batch that a crash cut off. */
   readonly tornBatches?: boolean;
-  /** Serves what recovery has accepted without writing it again. */
+  /** Does not write the unconfirmed tail again. */
   readonly unsecuredTail?: boolean;
-  /** Takes pages that changed after the cut of a checkpoint for what that checkpoint holds. */
+  /** Treats pages that changed after the cut of a checkpoint as part of that checkpoint. */
   readonly latePages?: boolean;
 }
 
