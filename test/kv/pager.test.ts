@@ -315,12 +315,12 @@ const damages: Record<string, { readonly damage: Damage; readonly code: string |
   'short, then the end of the file': {
     damage: ({ queue }) => queue.results.push(SECTOR_BYTES, 0),
     code: 'ERR_AIOKV_CORRUPT',
-    message: /behind the end of the file/,
+    message: /beyond the end of the file/,
   },
   'the end of the file': {
     damage: ({ queue }) => queue.results.push(0, 0),
     code: 'ERR_AIOKV_CORRUPT',
-    message: /behind the end of the file/,
+    message: /beyond the end of the file/,
   },
   'a flipped bit': {
     damage: ({ queue }, mapping, id) => (queue.bytes[mapping.fileOffsetOf(id) + 100]! ^= 1),

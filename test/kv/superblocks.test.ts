@@ -49,7 +49,7 @@ async function requireValue(t: ExecutionContext, store: Store): Promise<void> {
   await store.close();
 }
 
-test('SB1: up to two copies that cannot be read are survived, and written again', async (t) => {
+test('COPIES-1: up to two copies that cannot be read are survived, and written again', async (t) => {
   for (let copies = 1; copies < 16; copies++) {
     const disk = await makeDisk();
     const heal = unreadable(disk, copies);
@@ -66,14 +66,14 @@ test('SB1: up to two copies that cannot be read are survived, and written again'
   }
 });
 
-test('SB1: a file whose copies cannot be read is not called one of another kind', async (t) => {
+test('COPIES-1: a file whose copies cannot be read is not called one of another kind', async (t) => {
   const disk = await makeDisk();
   unreadable(disk, 15);
   const error = await t.throwsAsync(openOn(disk), { code: 'ERR_AIOKV_IO', message: /^4 of 4 superblocks/u });
   t.notRegex(error?.message ?? '', /backup/u);
 });
 
-test('SB2: a copy that is read from the place of another does not count twice', async (t) => {
+test('COPIES-2: a copy that is read from the place of another does not count twice', async (t) => {
   const disk = await makeDisk();
   const older = copyAt(disk, 0);
   await requireValue(t, await openOn(disk));
@@ -125,7 +125,7 @@ async function withPairs(
   await file.close();
 }
 
-test('SB3: the pair before must be the one that is named', (t) =>
+test('COPIES-3: the pair before must be the one that is named', (t) =>
   withPairs(async (write, read) => {
     await write('first', { sequence: 50 });
     const hash = await write('second', { sequence: 50 });

@@ -1,5 +1,5 @@
 /**
- * The data file of a store: found and locked, or made. docs/format.md, "The directory".
+ * Opens and locks the data file of a store, or creates it. docs/format.md, "The directory".
  *
  * ```
  *   list ─► data.aiokv there? ─yes─► open ─► lock ─► remove leftovers ─► done
@@ -7,20 +7,21 @@
  *    │             ▼
  *    │      remove abandoned ─► data.aiokv.new-<random>: make, lock, write, flush
  *    │                                     ▼
- *    └──── somebody was faster ◄─ link it to data.aiokv ─► flush directory ─► remove the temporary name ─► done
+ *    └──── another was faster ◄── link it to data.aiokv ─► flush directory ─► remove the temporary name ─► done
  * ```
  *
- * CREATE-1. Nothing is ever replaced: `linkTo` fails when data.aiokv is there. So what one opener has locked under this
- *     name is what every later one finds.
- * CREATE-2. Only its creator writes to a temporary file: its name is random and it is made exclusively.
- * CREATE-3. The creator locks the file before it has its name, and keeps it locked. Nobody gets between.
- * CREATE-4. A file has its name only when it is complete and flushed.
- * CREATE-5. The temporary name goes after the name of the store is durable. An opening that finds both has to flush the
- *     directory before it acknowledges anything.
+ * CREATE-1. Nothing is ever replaced: `linkTo` fails if data.aiokv exists. So the file that one opener has locked under
+ *     this name is the file that every later opener finds.
+ * CREATE-2. Only its creator writes to a temporary file: it has a random name and is created exclusively.
+ * CREATE-3. The creator locks the file before linking it to its final name, and keeps the lock. No other opener can
+ *     take it in between.
+ * CREATE-4. The file gets its final name only when it is complete and flushed.
+ * CREATE-5. The temporary name is removed only after the final name is durable. An opener that finds both must flush
+ *     the directory before it acknowledges anything.
  *
- * A creator that is killed leaves a temporary file. It is removed by the next opener that holds the store, or by
- * the next creator, when its lock is free. A live creator whose file was removed in the moment before it took the lock
- * begins again.
+ * A creator that is killed leaves a temporary file. The next opener that locks the store removes it, or the next
+ * creator if the lock of that file is free. A live creator starts again if its file was removed just before it took the
+ * lock.
  */
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
@@ -38,10 +39,10 @@ import { Flusher } from './flusher.ts';
 import { HEADER_BYTES, saveSuperblock } from './superblocks.ts';
 
 const DATA_FILE = 'data.aiokv';
-/** The name without digits is that of version 0.1, which renames the file over whatever is there. */
+/** Version 0.1 uses the name without digits and renames the file over whatever is there. */
 const TEMPORARY = /^data\.aiokv\.new(-[0-9a-f]{16})?$/u;
 const OLD_TEMPORARY = 'data.aiokv.new';
-/** Names that may stand in the directory of a store that is made: made by systems and by tools, for their own use. */
+/** Files that do not keep a store from being created in their directory: systems and tools make them for themselves. */
 const HARMLESS = new Set([
   'lost+found',
   '.gitkeep',
@@ -52,10 +53,10 @@ const HARMLESS = new Set([
   'desktop.ini',
   '.snapshot',
 ]);
-/** Files that are gone and still open on NFS; resource forks of macOS. */
+/** `.nfs`: removed files that are still open, on NFS. `._`: resource forks of macOS. */
 const HARMLESS_PREFIXES = ['.nfs', '._'];
 const MOST_NAMES_TOLD = 3;
-/** Each opener can make each other one begin again once, at worst. */
+/** In the worst case every opener makes every other opener start again once. */
 const MOST_ATTEMPTS = 20;
 const DEFAULT_PAGE_BYTES = 4096;
 
@@ -63,13 +64,14 @@ export interface CreationOptions {
   readonly platform: Platform;
   readonly createIfMissing: boolean;
   readonly errorIfExists: boolean;
-  /** 0: what is there, or the default. */
+  /** For a new store, a power of two from 4096 to 65536. 0: the default of 4096, or that of the existing store. */
   readonly pageBytes: number;
   readonly segmentBytes: number;
 }
 
 /**
- * Opens the data file of the store in `directory` and locks it; makes it first where the options want it.
+ * Opens and locks the data file of the store in `directory`. Creates the store first if it is missing and
+ * `createIfMissing` is set.
  *
  * @param directory an absolute path
  * @throws AiokvError ERR_AIOKV_LOCKED, ERR_AIOKV_NOT_FOUND, ERR_AIOKV_EXISTS, ERR_AIOKV_NOT_A_STORE,
@@ -88,18 +90,18 @@ export async function openDataFile(directory: string, options: CreationOptions):
     if (!options.createIfMissing) {
       throw new AiokvError('ERR_AIOKV_NOT_FOUND', `there is no store in ${directory}: open with createIfMissing`);
     }
-    // Once only, or two creators could remove each other's files for ever.
+    // Only once: otherwise two creators could remove each other's files forever.
     if (attempts === 0) await removeAbandoned(platform, directory, names ?? []);
     const file = await make(directory, options);
     if (file !== null) return file;
   }
   throw new AiokvError(
     'ERR_AIOKV_LOCKED',
-    `others are making or removing the store in ${directory} at this moment: open it once they are done`,
+    `other processes are creating or removing the store in ${directory}: open it once they are done`,
   );
 }
 
-/** Null when it went away meanwhile. */
+/** Opens and locks the file; null if it was removed meanwhile. */
 async function openExisting(
   directory: string,
   names: readonly string[],
@@ -109,14 +111,14 @@ async function openExisting(
   if (errorIfExists) {
     throw new AiokvError(
       'ERR_AIOKV_EXISTS',
-      `${directory} holds a store already: open another directory, or without errorIfExists`,
+      `${directory} already holds a store: open another directory, or open without errorIfExists`,
     );
   }
   let file: DirectFile;
   try {
     file = await attempt(`${path} cannot be opened`, () => platform.open(path));
   } catch (error) {
-    // A link to nowhere is not a file that went away.
+    // A broken link also gives ENOENT, but its name is still there.
     if (hasCode(error, 'ENOENT') && (await platform.list(directory))?.includes(DATA_FILE) !== true) return null;
     throw error;
   }
@@ -132,11 +134,11 @@ async function removeLeftovers(platform: Platform, directory: string, names: rea
   const leftovers = names.filter((name) => TEMPORARY.test(name));
   if (leftovers.length === 0) return;
   await attempt(`${directory} cannot be flushed`, () => platform.syncDirectory(directory));
-  // The store is locked: whoever has one of these open will find that data.aiokv is there.
+  // The store is locked by us: a creator that has one of these open will find that data.aiokv exists.
   for (const name of leftovers) await platform.remove(join(directory, name)).catch(() => undefined);
 }
 
-/** Removes the files of creators that are gone. The lock of the others is taken. */
+/** Removes the temporary files of dead creators. Live creators hold the lock of theirs. */
 async function removeAbandoned(platform: Platform, directory: string, names: readonly string[]): Promise<void> {
   for (const name of names) {
     if (!TEMPORARY.test(name)) continue;
@@ -157,22 +159,22 @@ async function removeAbandoned(platform: Platform, directory: string, names: rea
   }
 }
 
-/** A store without records under its name, locked. Null when somebody else was faster. */
+/** Creates an empty store and returns its file, locked. Returns null if another creator was faster. */
 async function make(directory: string, options: CreationOptions): Promise<DirectFile | null> {
   const { platform } = options;
-  await attempt(`${directory} cannot be made`, () => platform.makeDirectory(directory));
+  await attempt(`${directory} cannot be created`, () => platform.makeDirectory(directory));
   const temporary = join(directory, `${DATA_FILE}.new-${randomBytes(8).toString('hex')}`);
   let file: DirectFile;
   try {
-    file = await attempt(`a store cannot be made in ${directory}`, () =>
+    file = await attempt(`a store cannot be created in ${directory}`, () =>
       platform.open(temporary, { create: true, exclusive: true }),
     );
   } catch (error) {
-    // The directory was removed after it was made.
+    // The directory was removed after it was created.
     if (hasCode(error, 'ENOENT')) return null;
     throw error;
   }
-  // Where the name of the store is not durable the other one stays and says so (CREATE-5).
+  // If the final name may not be durable, keep the temporary name as a sign of that (CREATE-5).
   let isNamed = false;
   return orClose(file, async () => {
     try {
@@ -194,10 +196,10 @@ async function giveUp(file: DirectFile): Promise<null> {
   return null;
 }
 
-/** CREATE-1, CREATE-4: says whether the file is the store now. */
+/** CREATE-1, CREATE-4. Links the file to its final name. Returns false if another creator was faster. */
 async function nameStore(file: DirectFile, directory: string): Promise<boolean> {
   try {
-    await attempt(`a store cannot be made in ${directory}`, () => file.linkTo(join(directory, DATA_FILE)));
+    await attempt(`a store cannot be created in ${directory}`, () => file.linkTo(join(directory, DATA_FILE)));
     return true;
   } catch (error) {
     if (hasCode(error, 'EEXIST') || hasCode(error, 'ENOENT')) return false;
@@ -205,12 +207,12 @@ async function nameStore(file: DirectFile, directory: string): Promise<boolean> 
   }
 }
 
-/** Writes a store without records, and flushes it. */
+/** Writes an empty store and flushes it. */
 async function fill(file: DirectFile, directory: string, options: CreationOptions): Promise<void> {
   if (file.alignment.write > HEADER_BYTES / 4) {
     throw new AiokvError(
       'ERR_AIOKV_PAGE_SIZE',
-      `${directory} lies on a device with blocks of ${file.alignment.write} bytes, too large for a store`,
+      `${directory} is on a device with blocks of ${file.alignment.write} bytes, too large for a store: use another device`,
     );
   }
   const geometry: Geometry = {
@@ -268,7 +270,7 @@ function notAStore(directory: string, strangers: readonly string[]): AiokvError 
   if (strangers.length > MOST_NAMES_TOLD) told.push(`${strangers.length - MOST_NAMES_TOLD} more`);
   return new AiokvError(
     'ERR_AIOKV_NOT_A_STORE',
-    `${directory} holds no ${DATA_FILE}, and ${told.join(', ')}: open an empty directory, or a new one`,
+    `${directory} holds no ${DATA_FILE}, but ${told.join(', ')}: open an empty directory or a new one`,
   );
 }
 

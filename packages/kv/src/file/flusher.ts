@@ -7,24 +7,25 @@
  *     └─── completed ──────┘            completed: the next one begins ◄────┘
  * ```
  *
- * FLUSH-1. One flush of the file is under way at a time, whoever asked for it. The failure of one marks clean what
- *     another would cover, and the kernel tells only one of two that wait: the other would acknowledge what is lost.
- * FLUSH-2. A flush covers what was complete when it began. Who asks while one is under way is served by the next.
+ * FLUSH-1. At most one flush of the file is in progress. When a flush fails, the kernel marks the pages clean and
+ *     reports the error to only one of two concurrent flushes. The other would succeed, and acknowledge lost data.
+ * FLUSH-2. A flush covers the writes that were complete when it began. A request during a flush is served by the next
+ *     one.
  *
- * It does not know what is covered: whoever asks is told when its flush begins.
+ * The flusher does not know what a flush covers; it tells each client when its flush begins.
  */
 import { Fifo, SystemCallError, assert } from '@aiokv/core';
 import type { CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 
-/** Whoever asks for a flush; each is called once a request. */
+/** Requests flushes. Each method is called once per request. */
 export interface FlushClient {
-  /** The flush begins now: it covers what is complete at this moment. */
+  /** The flush begins now and covers the writes that are complete at this moment. */
   flushBegins(): void;
-  /** It is done, or has failed. */
+  /** The flush is done, or has failed. */
   flushEnded(error: Error | null): void;
 }
 
-/** A flush that someone waits for; what it covers is known to whoever waits. */
+/** A flush as a promise. */
 class FlushWaiter implements FlushClient {
   readonly promise: Promise<void>;
   #resolve!: () => void;
@@ -38,7 +39,7 @@ class FlushWaiter implements FlushClient {
   }
 
   flushBegins(): void {
-    // Everything that it waits for was written before it asked.
+    // The writes to be covered were complete before the request.
   }
 
   flushEnded(error: Error | null): void {
@@ -54,7 +55,7 @@ export class Flusher implements CompletionHandler {
   readonly #served = new Fifo<FlushClient>();
   #isFlushing = false;
 
-  /** Requests of the queue that are under way at once, at most. */
+  /** The most requests that it has in the queue at once. */
   static readonly mostRequests = 1;
 
   constructor(queue: Queue, file: DirectFile) {
@@ -66,14 +67,14 @@ export class Flusher implements CompletionHandler {
     return this.#isFlushing;
   }
 
-  /** Asks for a flush that begins in this call if none is under way, else when that one has ended. */
+  /** Requests a flush. It begins during this call or, if one is in progress, when that one has ended. */
   request(client: FlushClient): void {
     this.#waiting.push(client);
     if (!this.#isFlushing) this.#begin();
   }
 
   /**
-   * Settles when a flush that began after the call is done.
+   * Requests a flush; settles when it is done.
    *
    * @throws SystemCallError
    */

@@ -2,14 +2,14 @@
  * The slots that can be taken, lowest first, so that the file fills from the front. A binary heap:
  *
  * ```
- *          2               taking the lowest, and adding one, cost some 18 steps in a store of 200,000 slots
+ *          2               to take the lowest slot, or to add one, takes about 18 steps with 200,000 slots
  *        ┌─┴─┐
  *        3   9
  *       ┌┴┐ ┌┴
  *       7 4 12
  * ```
  *
- * READY-1. A slot is in it once.
+ * READY-1. A slot is in the heap at most once.
  */
 import { assert } from '@aiokv/core';
 
@@ -18,10 +18,10 @@ export class ReadySlots {
   /** 1 for slots that are in the heap. */
   #isReady: Uint8Array;
 
-  /** @param slotCount of the file, of which all are ready that are not in use */
+  /** @param slotCount slots of the file; all that are not in `usedSlots` are ready */
   constructor(slotCount: number, usedSlots: ReadonlySet<number>) {
     this.#isReady = new Uint8Array(slotCount);
-    // Ascending, which is a heap.
+    // Ascending order is a valid heap.
     for (let slot = 0; slot < slotCount; slot++) {
       if (usedSlots.has(slot)) continue;
       this.#heap.push(slot);
@@ -33,7 +33,7 @@ export class ReadySlots {
     return this.#heap.length;
   }
 
-  /** Takes the lowest, if there is one. */
+  /** Takes the lowest slot; undefined if none is ready. */
   take(): number | undefined {
     const heap = this.#heap;
     const [lowest] = heap;
@@ -61,7 +61,7 @@ export class ReadySlots {
     heap[at] = slot;
   }
 
-  /** Puts a slot into the place of the first, which was taken. */
+  /** Puts a slot at the root, which is free, and moves it down. */
   #sink(slot: number): void {
     const heap = this.#heap;
     let at = 0;

@@ -1,5 +1,5 @@
 /**
- * One read of the sectors that cover some bytes of the file. Records and index pages are read in this way.
+ * Reads the sectors that cover a range of bytes of the file. Records and index pages are read this way.
  *
  * ```
  *   start                fileOffset
@@ -8,22 +8,23 @@
  *   │◄──────── at ──────────►│◄─ lengthBytes ─►│ …      spanBytes: all of it
  * ```
  *
- * SECTOR-1. A read that failed is tried again once. One that came short goes on where it stopped; any other begins anew.
+ * SECTOR-1. A failed read is tried a second time. After a short read the second attempt continues where the first
+ *     stopped; otherwise it starts from the beginning.
  *
- * It does not know what the bytes mean, and makes no text of an error before the second attempt has failed.
+ * This file does not interpret the bytes. It builds no error message before the second attempt has failed.
  */
 import { AiokvError, SystemCallError, alignDown, alignUp, assert } from '@aiokv/core';
 import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 import { corrupt } from '../failure/errors.ts';
 
 export class SectorRead {
-  /** Where the bytes come to. */
+  /** The buffer to read into. */
   current: AlignedBuffer;
   fileOffset = 0;
   lengthBytes = 0;
   #start = 0;
   #spanBytes = 0;
-  /** Whole sectors that the first attempt has brought. */
+  /** Bytes of whole sectors that the first attempt has read. */
   #doneBytes = 0;
   #isSecond = false;
 
@@ -31,12 +32,12 @@ export class SectorRead {
     this.current = buffer;
   }
 
-  /** Where in the buffer the bytes begin. */
+  /** Offset of the bytes in the buffer. */
   get at(): number {
     return this.fileOffset - this.#start;
   }
 
-  /** Says what is read next; `current` is set afterwards, for it must have room for `spanBytes`. */
+  /** Sets the bytes to read. After it the caller sets `current`, which needs room for `spanBytes`. */
   aim(file: DirectFile, fileOffset: number, lengthBytes: number): void {
     const unit = file.alignment.offset;
     this.fileOffset = fileOffset;
@@ -51,7 +52,7 @@ export class SectorRead {
     return this.#spanBytes;
   }
 
-  /** The completion is told to `handler`. */
+  /** Submits the read; `handler` gets the completion. */
   submit(queue: Queue, file: DirectFile, handler: CompletionHandler, token: number): void {
     const done = this.#doneBytes;
     const accepted = queue.submitRead(
@@ -66,7 +67,7 @@ export class SectorRead {
     assert(accepted, 'the queue has room for as many reads as the store has slots for them');
   }
 
-  /** Bytes read, or a negative error number, as a completion has it. */
+  /** Reads synchronously. Returns the number of bytes or a negative error number, as a completion does. */
   transferSync(queue: Queue, file: DirectFile): number {
     const done = this.#doneBytes;
     try {
@@ -81,12 +82,12 @@ export class SectorRead {
     }
   }
 
-  /** Whether all that was asked for is there after a transfer with this result. */
+  /** Whether all bytes are there after a transfer with this result. */
   isThere(transferred: number): boolean {
     return transferred >= 0 && this.#doneBytes + transferred >= this.at + this.lengthBytes;
   }
 
-  /** Whether to submit it again after a transfer with this result, because something is wrong (SECTOR-1). */
+  /** Whether to submit the read again after a transfer with this result failed or was short (SECTOR-1). */
   mayRetry(file: DirectFile, transferred: number): boolean {
     if (this.#isSecond) return false;
     this.#isSecond = true;
@@ -96,10 +97,10 @@ export class SectorRead {
   }
 }
 
-/** The error of a second attempt that has not brought all bytes. */
+/** The error after the second attempt, which failed or was short. */
 export function transferError(where: string, transferred: number): Error {
-  if (transferred === 0) return corrupt(`${where} lies behind the end of the file`);
+  if (transferred === 0) return corrupt(`${where} is beyond the end of the file`);
   const cause = transferred < 0 ? new SystemCallError('read', transferred, where) : undefined;
-  const why = cause === undefined ? 'the device gives fewer bytes than asked for' : cause.message;
+  const why = cause === undefined ? 'the device returns fewer bytes than asked for' : cause.message;
   return new AiokvError('ERR_AIOKV_IO', `${where} cannot be read: ${why}`, { cause });
 }

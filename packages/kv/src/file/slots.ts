@@ -1,6 +1,6 @@
 /**
- * The slots of the data file: which are in use, which are ready to be written, and the growth of the
- * file ahead of need, so that no write ever waits for the file system to find blocks.
+ * The slots of the data file: which ones are in use and which are ready to be written. The file grows ahead
+ * of need, so that normally no write waits for the file system to allocate blocks.
  *
  * ```
  *   │ superblocks │ slot 0 │ slot 1 │ ... │ slot n-1 │       slot = segmentBytes, from headerBytes on
@@ -9,18 +9,18 @@
  *                 │◄────── the reserve ─────►│   few left: the file grows
  * ```
  *
- * SLOTS-1. While only the reserve is left there is no room for a put, not even in a segment that a deletion has begun. The
- *     reserve is 3 slots, or 2 % of all if that is more, or what a checkpoint needs and two, but at most half of all
- *     slots, so that a small store on a small device can be written to at all.
- * SLOTS-2. A deletion takes slots of the reserve, but leaves those that a checkpoint needs, as far as the reserve has them.
- *     A checkpoint takes any.
- * SLOTS-3. A failed growth answers whoever asked before it began, and nobody who asks later: many refused writes cost one
- *     attempt, and a write after space was freed finds it.
+ * SLOTS-1. While only the reserve is left, there is no room for a put, not even in a segment that a deletion has
+ *     started. The reserve is the largest of 3 slots, 2 % of all slots, and two more than a checkpoint needs. It is at
+ *     most half of all slots, so that a small store on a small device can be written to at all.
+ * SLOTS-2. A deletion may take slots of the reserve, but leaves those that a checkpoint needs, as far as the reserve
+ *     has them. A checkpoint may take any slot.
+ * SLOTS-3. A failed growth is the answer to the calls from before it began, and to no later call. Many refused writes
+ *     therefore cost one attempt, and a write after space was freed succeeds.
+ * SLOTS-4. There is no room for a put if the index has nearly as many segments as the root of a checkpoint can name.
+ *     Deletions and their checkpoints can then still continue. The file never grows beyond what an index entry can
+ *     address.
  *
- * SLOTS-4. There is no room for a put either when the index comes near to what the root of a checkpoint can name: deletions
- *     and their checkpoints still can go on then. The file never grows beyond what an index entry can lead to.
- *
- * It never reads or writes what is in a slot.
+ * This file never reads or writes the content of a slot.
  */
 import { MIB, assert } from '@aiokv/core';
 import type { DirectFile } from '@aiokv/aio';
@@ -31,39 +31,39 @@ import { MOST_FILE_BYTES } from '../format/index-entry.ts';
 import type { Geometry } from '../format/superblock.ts';
 import { ReadySlots } from './ready-slots.ts';
 
-/** What a slot is wanted for; see SLOTS-1 and SLOTS-2. */
+/** What a slot is needed for; see SLOTS-1 and SLOTS-2. */
 export type SlotUse = 'put' | 'delete' | 'checkpoint';
 
-/** What checkpoints may take of the file: upper bounds, which need not be tight. */
+/** The space that checkpoints may need, as upper bounds. */
 export interface CheckpointNeeds {
   /** Bytes of all pages of the index. */
   readonly indexBytes: number;
-  /** Bytes of pages that the next one, or what is left of the one under way, may write. */
+  /** Bytes of pages that the next checkpoint, or the rest of the current one, may write. */
   readonly nextBytes: number;
-  /** ... and of which no older ones are given back. */
+  /** The part of `nextBytes` that does not replace older pages, whose slots would become free. */
   readonly lastingBytes: number;
 }
 
-/** SLOTS-4. Puts end when so much of what the root can name is in use. */
+/** SLOTS-4. There is no room for puts above this part of the index segments that the root can name. */
 const FULL_INDEX_PART = 0.9;
-/** The file grows by a quarter of itself, but by at most this much at a time. */
+/** The file grows by a quarter of its size, but by at most this much at a time. */
 const MAX_GROWTH_BYTES = 64 * MIB;
 const LEAST_RESERVE = 3;
 const RESERVED_PART = 0.02;
-/** Of the reserve, for deletions. */
+/** Slots of the reserve for deletions. */
 const DELETION_SLOTS = 2;
 
 export class Slots {
   readonly #file: DirectFile;
   readonly #geometry: Geometry;
   #slotCount: number;
-  /** Slots with blocks behind them that hold nothing. */
+  /** Allocated slots that hold nothing. */
   readonly #ready: ReadySlots;
   #isReserveInUse = false;
   #growing: Promise<void> | null = null;
-  /** Attempts to grow the file that have begun. */
+  /** Number of attempts to grow the file. */
   #growths = 0;
-  /** How the attempt with this number failed. */
+  /** The last failed attempt, by number, and its error. */
   #growthFailure: { readonly growth: number; readonly error: Error } | null = null;
   #checkpoints: CheckpointNeeds = { indexBytes: 0, nextBytes: 0, lastingBytes: 0 };
 
@@ -83,28 +83,31 @@ export class Slots {
     return geometry.headerBytes + slot * geometry.segmentBytes;
   }
 
-  /** The slot in which a byte of the file lies. */
+  /** The slot that contains this byte of the file. */
   slotOf(fileOffset: number): number {
     return Math.floor((fileOffset - this.#geometry.headerBytes) / this.#geometry.segmentBytes);
   }
 
-  /** How often a growth has been tried; `prepare` is told what it was when a write was called. */
+  /** Number of attempts to grow the file. A write passes the number at its call to `prepare`. */
   get growths(): number {
     return this.#growths;
   }
 
-  /** Slots that can be taken for this use without waiting; below 0 when others have taken of what is kept from it. */
+  /** Slots that can be taken for this use at once. Below 0 if other uses have taken slots of the reserve. */
   availableFor(use: SlotUse): number {
     const available = this.#ready.count - this.#keptFrom(use, this.#slotCount);
     return use === 'put' && this.#isIndexFull ? Math.min(-1, available) : available;
   }
 
-  /** Whether slots of the reserve were in use when slots were last taken, given back or added; `availableFor` is exact. */
+  /**
+   * Whether slots of the reserve are in use, as of the last time when slots were taken, given back or added.
+   * `availableFor` is exact.
+   */
   get isReserveInUse(): boolean {
     return this.#isReserveInUse;
   }
 
-  /** Takes a slot; requires that one is available. Starts to grow the file when few are left. */
+  /** Takes a slot. One must be available. Starts to grow the file if few are left. */
   take(): number {
     const slot = this.#ready.take();
     assert(slot !== undefined, 'a slot is taken only when one is ready');
@@ -114,13 +117,13 @@ export class Slots {
     return slot;
   }
 
-  /** Slots hold nothing any more, and nothing on the device leads to them. */
+  /** Frees slots. Nothing on the device may refer to them any more. */
   giveBack(slots: Iterable<number>): void {
     for (const slot of slots) this.#ready.add(slot);
     this.#isReserveInUse = this.availableFor('put') < 0;
   }
 
-  /** SLOTS-1, SLOTS-2. Who is asked for the needs of checkpoints whenever slots are counted. */
+  /** SLOTS-1, SLOTS-2. Sets the source of the needs of checkpoints. It is read whenever slots are counted. */
   expectCheckpoints(needs: CheckpointNeeds): void {
     this.#checkpoints = needs;
   }
@@ -128,8 +131,8 @@ export class Slots {
   /**
    * Waits until at least `count` slots are available for this use.
    *
-   * @param since `growths` when the write was called
-   * @throws AiokvError when the file cannot grow: what `systemFailure` makes of the cause; ERR_AIOKV_STORE_TOO_LARGE
+   * @param since `growths` at the call of the write (SLOTS-3)
+   * @throws AiokvError the `systemFailure` of the cause if the file cannot grow; ERR_AIOKV_STORE_TOO_LARGE
    */
   async prepare(count: number, use: SlotUse, since = this.#growths): Promise<void> {
     while (this.availableFor(use) < count) {
@@ -141,12 +144,12 @@ export class Slots {
     }
   }
 
-  /** Waits for a growth under way, whatever comes of it; the file may be closed then. */
+  /** Waits until the current growth, if any, has ended. Never rejects. The file must not be closed before. */
   async settle(): Promise<void> {
     await this.#growing;
   }
 
-  /** SLOTS-1, SLOTS-2. Slots that must be left when one is taken for this use, of a file with so many slots. */
+  /** SLOTS-1, SLOTS-2. Slots of a file with `slotCount` slots that this use must leave. */
   #keptFrom(use: SlotUse, slotCount: number): number {
     if (use === 'checkpoint') return 0;
     const { nextBytes, lastingBytes } = this.#checkpoints;
@@ -157,7 +160,7 @@ export class Slots {
       next + this.indexSlotsOf(lastingBytes) + DELETION_SLOTS,
     );
     const reserve = Math.min(wanted, Math.floor(slotCount / 2));
-    // The last of a small reserve is for deletions: they are what makes room.
+    // Even a small reserve keeps its last slot for deletions, because they free space.
     return use === 'put' ? reserve : Math.max(0, Math.min(next, reserve - 1));
   }
 
@@ -166,13 +169,13 @@ export class Slots {
     return this.indexSlotsOf(this.#checkpoints.indexBytes) > FULL_INDEX_PART * mostIndexSlots(this.#geometry);
   }
 
-  /** Index segments for so many bytes of pages: a chunk of a segment ends where the next page does not fit. */
+  /** An upper bound for the index segments of so many bytes of pages. A chunk ends where the next page does not fit. */
   indexSlotsOf(pageBytes: number): number {
     const { segmentBytes, writeAlignment, pageBytes: largest } = this.#geometry;
     return Math.ceil(pageBytes / (segmentBytes - writeAlignment - largest * Math.ceil(segmentBytes / CHUNK_BYTES)));
   }
 
-  /** Never rejects: a failure is for those who asked before, and growth ahead of need has no caller. */
+  /** Never rejects: failures go to `prepare` (SLOTS-3), and growth ahead of need has no caller. */
   #startGrowth(): Promise<void> {
     this.#growing ??= this.#grow().finally(() => {
       this.#growing = null;
@@ -196,7 +199,7 @@ export class Slots {
         break;
       } catch (cause) {
         const error = systemFailure(`${this.#file.path} cannot grow by ${added * segmentBytes} bytes`, cause);
-        // A device that has no room for all of it may have room for less.
+        // The device may have room for fewer slots.
         if (added > 1 && error.code === 'ERR_AIOKV_NO_SPACE') {
           added = Math.floor(added / 2);
           continue;
@@ -210,7 +213,7 @@ export class Slots {
     this.#isReserveInUse = this.availableFor('put') < 0;
   }
 
-  /** A quarter of the file, and at least so many that a put can take one. */
+  /** A quarter of the slots, but at least enough for a put to take one. */
   #slotsToAdd(): number {
     const most = Math.max(1, Math.floor(MAX_GROWTH_BYTES / this.#geometry.segmentBytes));
     let added = Math.max(1, Math.floor(this.#slotCount / 4));

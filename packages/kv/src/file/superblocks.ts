@@ -1,11 +1,11 @@
 /**
- * The four copies of the superblock: reads the one that counts, writes the next. The bytes are
- * format/superblock.ts; what a reader checks is said in docs/format.md, "Superblock".
+ * Reads the superblock that counts from its four copies, and writes the next one. format/superblock.ts has the layout;
+ * docs/format.md, "Superblock", says what a reader checks.
  *
- * SB1. A copy that cannot be read is as good as a damaged one: the others decide.
- * SB2. Two equal copies, at places of their own, are needed for a superblock to count.
- * SB3. What counts names what was there before it. Two pairs that do not are of two histories: part of the file
- *      was restored, or copied from elsewhere.
+ * COPIES-1. A copy that cannot be read is treated like a damaged copy.
+ * COPIES-2. A superblock counts only if two copies of it are valid, each in its own place.
+ * COPIES-3. The superblock that counts names the hash of the one before it. If the pair before has another hash, the
+ *     file has two histories: part of it was restored, or copied from elsewhere.
  */
 import { AiokvError, MIB, SystemCallError, isPowerOfTwo } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
@@ -28,13 +28,13 @@ import type { Flusher } from './flusher.ts';
 import { corrupt, requireFull } from '../failure/errors.ts';
 import { attempt } from '../failure/system-failure.ts';
 
-/** Bytes in front of slot 0, the same in every store: a reader must find the copies before it knows anything. */
+/** Bytes before slot 0, the same in every store: a reader must find the copies before it knows anything. */
 export const HEADER_BYTES = 256 * 1024;
 
 export interface LoadedSuperblock {
   readonly superblock: Superblock;
   readonly hash: bigint;
-  /** Whether all copies are this one. */
+  /** Whether all four copies are valid and equal. */
   readonly isEverywhere: boolean;
 }
 
@@ -63,13 +63,13 @@ export async function loadSuperblock(queue: Queue, file: DirectFile): Promise<Lo
   }
   const { superblock, hash } = counting;
   requireKnownFormat(file, superblock);
-  if (!isSane(superblock)) throw corrupt(`the superblock of ${file.path} says what cannot be`);
+  if (!isSane(superblock)) throw corrupt(`the superblock of ${file.path} has impossible values`);
   for (const other of paired) {
     const isForeign =
       other.superblock.sequence === superblock.sequence
         ? other.hash !== hash
         : other.superblock.sequence === superblock.sequence - 1 && other.hash !== superblock.previousHash;
-    if (isForeign) throw corrupt(`the superblocks of ${file.path} are of two histories`);
+    if (isForeign) throw corrupt(`the superblocks of ${file.path} are from two histories`);
   }
   return { superblock, hash, isEverywhere: countOf(hash) === SUPERBLOCK_COPIES };
 }
@@ -78,12 +78,18 @@ function unreadable({ path }: DirectFile, failures: readonly Error[]): AiokvErro
   return new AiokvError(
     'ERR_AIOKV_IO',
     `${failures.length} of ${SUPERBLOCK_COPIES} superblocks of ${path} cannot be read, and the others do not say what ` +
-      'the store is: check the device; the kernel log says what is wrong with it',
+      'the store is: check the device. The kernel log says what is wrong with it',
     { cause: failures[0] },
   );
 }
 
-/** Writes a superblock to all copies, two at a time, so that a crash leaves the old one or the new one. */
+/**
+ * Writes a superblock to all copies, two at a time, so that a crash leaves the old one or the new one. It is durable
+ * when the call settles.
+ *
+ * @returns the hash of the superblock
+ * @throws AiokvError ERR_AIOKV_IO; SystemCallError
+ */
 export async function saveSuperblock(
   queue: Queue,
   file: DirectFile,
@@ -109,7 +115,7 @@ export async function saveSuperblock(
   return hash;
 }
 
-/** The superblock of an open store, and the one way to change it. */
+/** The superblock of an open store. All changes go through `save`. */
 export class SuperblockKeeper {
   readonly #queue: Queue;
   readonly #file: DirectFile;
@@ -117,7 +123,7 @@ export class SuperblockKeeper {
   #hash: bigint;
   #saving: Promise<unknown> = Promise.resolve();
   readonly #flusher: Flusher;
-  /** Whether all copies were the same when it was opened. */
+  /** Whether all copies were valid and equal when the store was opened. */
   readonly isEverywhere: boolean;
 
   constructor(queue: Queue, file: DirectFile, flusher: Flusher, { superblock, hash, isEverywhere }: LoadedSuperblock) {
@@ -133,7 +139,7 @@ export class SuperblockKeeper {
     return this.#current;
   }
 
-  /** Writes the current one with these changes, after whatever is being saved. Durable when it settles. */
+  /** Writes the superblock with these changes, after any save in progress. It is durable when the call settles. */
   save(changes: Partial<Superblock>): Promise<void> {
     const saved = this.#saving.then(async () => {
       const changed = { ...this.#current, ...changes };
@@ -151,7 +157,7 @@ export class SuperblockKeeper {
   }
 }
 
-/** The block of each copy, or null where it cannot be read (SB1). */
+/** The block of each copy; null if it cannot be read (COPIES-1). */
 async function readCopies(
   queue: Queue,
   file: DirectFile,
@@ -175,7 +181,7 @@ async function readCopies(
   return { blocks, failures };
 }
 
-/** Whether lengths and places are such that they can be used. Where they lead is looked at where they are followed. */
+/** Whether sizes and numbers are possible. The code that follows a reference checks what is there. */
 function isSane({ geometry, sequence, checkpointRoot, checkpointSequence, logStart, logEnd }: Superblock): boolean {
   const { pageBytes, writeAlignment, segmentBytes, headerBytes } = geometry;
   const numbers = [sequence, checkpointRoot, checkpointSequence, logStart.segmentSequence, logStart.lastSequenceBefore];
@@ -206,14 +212,14 @@ function requireKnownFormat(file: DirectFile, superblock: Superblock): void {
   if (comparator !== COMPARATOR_BYTEWISE) {
     throw new AiokvError(
       'ERR_AIOKV_FORMAT_NEWER',
-      `${file.path} orders its keys by comparator ${comparator}, unknown here`,
+      `${file.path} orders its keys by comparator ${comparator}, unknown here: open it with a newer aiokv`,
     );
   }
   if (file.alignment.offset > geometry.writeAlignment) {
     throw new AiokvError(
       'ERR_AIOKV_PAGE_SIZE',
-      `${file.path} was made for blocks of ${geometry.writeAlignment} bytes and now lies on a device of ` +
-        `${file.alignment.offset}: copy the store's contents into a new one`,
+      `${file.path} was created for blocks of ${geometry.writeAlignment} bytes, but its device has blocks of ` +
+        `${file.alignment.offset}: copy the contents of the store to a new one`,
     );
   }
 }
