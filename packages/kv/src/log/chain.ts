@@ -1,7 +1,7 @@
 /**
- * Where the log goes on: the segment, the offset of the next frame in it, and the link by which that frame will name
- * the one before it. It begins segments, and keeps slots for those that a long batch needs. It does no I/O, and knows
- * nothing of who waits for what (writer.ts).
+ * Where the log continues: the segment, the offset of the next frame in it, and the link to the frame before, which the
+ * next frame will contain. It starts segments, and reserves slots for a long batch. It does no I/O and has no waiters:
+ * those are in writer.ts.
  *
  * ```
  *   segment 7 │ header │ frame 1 │ frame 2 │ next frame                segment 8 │ header: behind 7, frame 2, hash │ ...
@@ -18,14 +18,14 @@ import type { Frame } from './frame-buffer.ts';
 import { Slots } from '../file/slots.ts';
 import type { SlotUse } from '../file/slots.ts';
 
-/** Where the log goes on after an opening. */
+/** Where the log continues after an opening. */
 export interface LogPosition {
   readonly link: ChainLink;
   readonly lastSequence: Sequence;
-  /** The segment to go on in, or null to start a new one. */
+  /** The segment to continue in, or null to start a new one. */
   readonly segment: { readonly slot: number; readonly nextOffset: number } | null;
   readonly nextSegmentSequence: number;
-  /** Segments of the log from the one at which a replay starts, oldest first. */
+  /** Segments of the log from the one where a replay starts, oldest first. */
   readonly segments: readonly LogStart[];
 }
 
@@ -45,9 +45,9 @@ export class Chain {
   #nextSegmentSequence: number;
   #frameNumber: number;
   #lastHash: bigint;
-  /** Oldest first; those before the last checkpoint's start are forgotten. */
+  /** Segments of the log, oldest first. Those before the start of the last checkpoint are dropped. */
   #starts: LogStart[];
-  /** Slots that are kept for the next segments, the next one first. */
+  /** Slots reserved for the next segments, in order. */
   readonly #reserved = new Fifo<number>();
 
   constructor(options: ChainOptions) {
@@ -62,17 +62,17 @@ export class Chain {
     this.#starts = [...position.segments];
   }
 
-  /** By which the next frame names its predecessor. */
+  /** The link of the next frame: it names the frame before. */
   get link(): ChainLink {
     return { segmentSequence: this.#segmentSequence, frameNumber: this.#frameNumber, hash: this.#lastHash };
   }
 
-  /** Of the next frame, in its segment; or of the one that was placed and is not sealed. */
+  /** Offset in its segment of the frame that is placed and not sealed, else of the next frame. */
   get nextOffset(): number {
     return this.#nextOffset;
   }
 
-  /** Gives an empty frame its place, in a new segment if the first record would not fit into this one. */
+  /** Gives an empty frame its place. Starts a new segment if the first record does not fit into this one. */
   place(frame: Frame, firstRecordBytes: number, lastSequenceBefore: Sequence): void {
     const { geometry } = this.#options;
     const needed = FRAME_HEADER_BYTES + firstRecordBytes;
@@ -83,7 +83,7 @@ export class Chain {
     assert(needed <= frame.capacityBytes, 'the first record fits');
   }
 
-  /** Writes the header of the frame that was placed last, which is the next of the chain; returns its bytes on the device. */
+  /** Writes the header of the frame that was placed last. Returns the frame's bytes on the device. */
   seal(frame: Frame, flushedThrough: Sequence): number {
     const { geometry, epoch } = this.#options;
     this.#lastHash = sealFrame(frame.block, {
@@ -105,43 +105,43 @@ export class Chain {
 
   /** See `LogWriter.startAfter`. */
   startAfter(sequence: Sequence, flushedThrough: Sequence): LogStart {
-    // A segment whose first frame is not flushed may not be there after a crash.
+    // After a crash a segment may be missing if its first frame was not flushed.
     const isThere = (start: LogStart): boolean =>
       start.lastSequenceBefore <= sequence && start.lastSequenceBefore < flushedThrough;
     let at = this.#starts.length - 1;
     while (at > 0 && !isThere(this.#starts[at] as LogStart)) at--;
     this.#starts = this.#starts.slice(Math.max(0, at));
     const [start] = this.#starts;
-    assert(start !== undefined && isThere(start), 'there is a segment for what is flushed');
+    assert(start !== undefined && isThere(start), 'a flushed segment starts at or before the sequence');
     return start;
   }
 
-  /** Slots that are kept for the segments that come next. */
+  /** How many slots are reserved for the next segments. */
   get reservedSlots(): number {
     return this.#reserved.length;
   }
 
-  /** Whether so many segments can be begun without waiting. */
+  /** Whether this many segments can start without waiting. */
   hasSlots(count: number, use: SlotUse): boolean {
     return count <= this.#reserved.length + this.#options.slots.availableFor(use);
   }
 
-  /** Keeps so many slots for the segments that come next; they are ready. */
+  /** Reserves this many slots for the next segments. Requires `hasSlots`. */
   reserveSlots(count: number): void {
     while (this.#reserved.length < count) this.#reserved.push(this.#options.slots.take());
   }
 
   /**
-   * Waits until there may be so many slots; ask `hasSlots` again.
+   * Waits until this many slots may be ready. Ask `hasSlots` again.
    *
-   * @param since `Slots.growths` when the write was called
+   * @param since `Slots.growths` at the time of the write's call
    * @throws AiokvError ERR_AIOKV_NO_SPACE
    */
   prepareSlots(count: number, use: SlotUse, since: number): Promise<void> {
     return this.#options.slots.prepare(count - this.#reserved.length, use, since);
   }
 
-  /** Lets go of the slots that are left of those that were kept. */
+  /** Gives back the reserved slots that were not used. */
   returnSlots(): void {
     this.#options.slots.giveBack(this.#reserved.drain());
   }

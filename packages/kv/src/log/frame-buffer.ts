@@ -1,7 +1,4 @@
-/**
- * The memory of one frame, from its opening until it is written, and whoever waits for it. What it goes through is
- * writer.ts.
- */
+/** The memory of one frame, and who waits for the frame. Its states are drawn in writer.ts. */
 import { Waiters } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
@@ -9,9 +6,9 @@ import type { AlignedBuffer } from '@aiokv/aio';
 import { MAX_FRAME_BYTES, windowOf } from '../format/frame.ts';
 import type { Block } from '../format/words.ts';
 
-/** A frame in memory, from its opening until it is written. The objects are made when first needed and used again. */
+/** A frame in memory, from its opening until it is written. Created on demand, reused. */
 export class Frame {
-  /** One block for a segment header that may stand in front, then the frame. */
+  /** Room for a segment header, then the frame. The header is written only if the frame starts a segment. */
   readonly buffer: AlignedBuffer;
   readonly header: Block;
   readonly block: Block;
@@ -36,7 +33,7 @@ export class Frame {
   }
 }
 
-/** Whether the byte of the file at `fileOffset` is one of its records'. */
+/** Whether the frame contains the byte of the file at `fileOffset`. */
 export function holds(frame: Frame, fileOffset: number): boolean {
   return fileOffset >= frame.fileOffset && fileOffset < frame.fileOffset + frame.usedBytes;
 }

@@ -1,11 +1,11 @@
 /**
- * The frames of the log that are in memory, and where each stands. What happens at each step is writer.ts.
+ * The frames of the log that are in memory, and the state of each. writer.ts decides when it changes.
  *
  * ```
  *   free ── begin ──► open ── seal ──► sealed, oldest first ── takeWritten: the oldest, once it is written ──► free
  * ```
  *
- * Frames are made when they are first needed and used again.
+ * Frames are created on demand and reused.
  */
 import { Fifo, assert } from '@aiokv/core';
 import { MAX_FRAME_BYTES } from '../format/frame.ts';
@@ -18,18 +18,18 @@ export class Frames {
   readonly #headerBytes: number;
   readonly #all: Frame[] = [];
   readonly #free: number[] = [];
-  /** In flight, or written out of order. */
+  /** In flight, or written while an older one is not. Oldest first. */
   readonly #sealed = new Fifo<number>();
   #newestSealed: Frame | null = null;
   #open: Frame | null = null;
   #openIndex = -1;
-  /** All frames in use lie between these bytes of the file, so that most reads need not look at each frame. */
+  /** Range of the file that contains all frames in use: most reads are outside and need not check each frame. */
   #from = Infinity;
   #to = 0;
 
   /**
    * @param writeBufferBytes memory for frames
-   * @param headerBytes of a segment header, which may stand in front of a frame
+   * @param headerBytes room for a segment header in front of a frame
    */
   constructor(writeBufferBytes: number, headerBytes: number) {
     this.limit = Frames.limitOf(writeBufferBytes);
@@ -40,7 +40,7 @@ export class Frames {
     return Math.max(LEAST_FRAMES, Math.floor(writeBufferBytes / MAX_FRAME_BYTES));
   }
 
-  /** Frames that can be begun now. */
+  /** Number of frames that can be opened now. */
   get free(): number {
     return this.#free.length + this.limit - this.#all.length;
   }
@@ -54,7 +54,7 @@ export class Frames {
     return this.#sealed.isEmpty;
   }
 
-  /** The frame with the latest record that is not written, or null. */
+  /** The frame with the latest record not written yet, or null. */
   get newest(): Frame | null {
     return this.#open ?? this.#newestSealed;
   }
@@ -69,7 +69,7 @@ export class Frames {
 
   /** @param place gives the frame its place in the file */
   begin(place: (frame: Frame) => void): Frame {
-    assert(this.#open === null && this.free > 0, 'LOG-5: a frame buffer is free, since hasRoom was asked');
+    assert(this.#open === null && this.free > 0, 'LOG-5: hasRoom has found a free frame');
     const index = this.#free.pop() ?? this.#all.push(new Frame(this.#headerBytes)) - 1;
     const frame = this.at(index);
     place(frame);
@@ -80,10 +80,10 @@ export class Frames {
     return frame;
   }
 
-  /** The open frame is on its way; returns its index. */
+  /** Marks the open frame as sealed. Returns its index. */
   seal(): number {
     const index = this.#openIndex;
-    assert(this.#open !== null, 'an open frame is sealed');
+    assert(this.#open !== null, 'there is an open frame to seal');
     this.#sealed.push(index);
     this.#newestSealed = this.#open;
     this.#open = null;
@@ -91,7 +91,7 @@ export class Frames {
     return index;
   }
 
-  /** LOG-2. Takes the oldest sealed frame if it is written, else null; its buffer is free from now on. */
+  /** LOG-2. Frees the oldest sealed frame and returns it, if it is written; else null. */
   takeWritten(): Frame | null {
     const index = this.#sealed.peek();
     if (index === undefined) return null;
@@ -107,7 +107,7 @@ export class Frames {
     return frame;
   }
 
-  /** The frame in use that holds this byte of the file, or null. */
+  /** The frame in use that contains this byte of the file, or null. */
   holding(fileOffset: number): Frame | null {
     if (fileOffset < this.#from || fileOffset >= this.#to) return null;
     if (this.#open !== null && holds(this.#open, fileOffset)) return this.#open;

@@ -1,15 +1,15 @@
 /**
- * Estimates the frames and slots that records would take if they were appended now, one record at a time. The result is
- * exact as long as nothing else is appended.
+ * Estimates how many frames and slots records would take if they were appended now. It is exact as long as nothing else
+ * is appended.
  */
 import { alignUp } from '@aiokv/core';
 import { FRAME_HEADER_BYTES, MAX_FRAME_BYTES } from '../format/frame.ts';
 import type { Geometry } from '../format/superblock.ts';
 
 export class SpaceEstimate {
-  /** Frames that are begun. */
+  /** Frames to be opened. */
   frames = 0;
-  /** Slots that are taken. */
+  /** Slots to be taken. */
   slots = 0;
   readonly #geometry: Geometry;
   #offset: number;
@@ -17,9 +17,9 @@ export class SpaceEstimate {
   #capacityBytes: number;
 
   /**
-   * @param offset in the segment, of the open frame or of the next
-   * @param usedBytes of the open frame; 0 when none is open
-   * @param capacityBytes of the open frame; 0 when none is open
+   * @param offset of the open frame in its segment, or of the next frame if none is open
+   * @param usedBytes of the open frame; 0 if none is open
+   * @param capacityBytes of the open frame; 0 if none is open
    */
   constructor(geometry: Geometry, offset: number, usedBytes: number, capacityBytes: number) {
     this.#geometry = geometry;
@@ -28,6 +28,7 @@ export class SpaceEstimate {
     this.#capacityBytes = capacityBytes;
   }
 
+  /** Adds the next record. */
   add(paddedBytes: number): void {
     if (this.#usedBytes + paddedBytes > this.#capacityBytes) {
       const { segmentBytes, writeAlignment } = this.#geometry;

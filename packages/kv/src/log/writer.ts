@@ -1,6 +1,6 @@
 /**
- * The writing end of the log. Records are appended to the open frame, frames go to the device, flushes make them
- * durable, and each waiter hears when what it wrote is as safe as it asked for.
+ * Writes the log. Appends records to the open frame, writes frames to the device, flushes them, and tells each waiter
+ * when its record is as safe as it asked for.
  *
  * ```
  *            append            seal                 write completes          fdatasync completes
@@ -12,26 +12,26 @@
  * Group commit needs no timer. A frame is sealed when it is full, or when someone waits for it and nothing is on its
  * way to the device. While one frame is written and flushed, the next one fills.
  *
- * LOG-1. Frames are chained in the order of their sequences, and each starts where the one before ended (chain.ts).
- * LOG-2. `writtenThrough` passes a frame only when it and all before it are written.
- * LOG-3. A flush covers only writes that had completed when it began, and acknowledges no more than that.
+ * LOG-1. Frames are chained in the order of their sequences. Each starts where the one before ended (chain.ts).
+ * LOG-2. `writtenThrough` passes a frame only when that frame and all before it are written.
+ * LOG-3. A flush covers and acknowledges only writes that had completed when it began.
  * LOG-4. After a failed write or flush nothing is written or acknowledged any more: a failed flush has marked pages
  *     clean (Rebello et al., ATC '20), and a frame written again elsewhere would fork the chain.
- * LOG-5. `append` is synchronous and cannot fail half-way: the caller has asked `hasRoom` in the same turn.
- * LOG-6. A long batch is appended bit by bit between `hold` and `release`. Slots for all of it are reserved before, so
- *     that it cannot run out of space. If it does not come to its end, the log fails: other records behind an unfinished
- *     batch would become part of it.
+ * LOG-5. `append` is synchronous and cannot fail half-way: the caller has called `hasRoom` in the same turn.
+ * LOG-6. A long batch is appended in slices between `hold` and `release`. Slots for all of it are reserved first, so
+ *     that it cannot run out of space. If it is not completed, the log fails: records behind an unfinished batch would
+ *     become part of it.
  *
  * Who wakes whom:
  * ```
  *   waits for          woken by                     when the log fails   when the store closes
- *   frame free         a frame that was written     fail                 the write queue is empty before
- *   written, flushed   that frame, that flush       fail                 close waits for a flush before
+ *   a free frame       a frame that was written     fail                 the write queue has run empty before
+ *   written, flushed   that frame, that flush       fail                 close has waited for a flush before
  *   slots              the end of a growth          the same             the same
  *   close              the last write and flush     the same             -
  * ```
  *
- * It does not know what the records mean. docs/durability.md says what each state survives.
+ * The log does not know what its records mean. docs/durability.md says what each state survives.
  */
 import { Fifo, Waiters, alignUp, assert, queueMicrotask } from '@aiokv/core';
 import type { AiokvError, Clock, Sequence, Waiter } from '@aiokv/core';
@@ -53,7 +53,7 @@ import { Frames } from './frames.ts';
 import { SpaceEstimate } from './space-estimate.ts';
 import type { Slots, SlotUse } from '../file/slots.ts';
 
-/** How safe a write is to be before it is acknowledged. */
+/** How safe a write must be before it settles: see `WriteOptions`. */
 export type Durability = 'flushed' | 'written' | 'buffered';
 
 export interface LogWriterOptions {
@@ -66,15 +66,15 @@ export interface LogWriterOptions {
   readonly uuid: Uint8Array;
   readonly epoch: number;
   readonly position: LogPosition;
-  /** Memory for frames that are not written yet. */
+  /** Memory for frames that are not written yet, in bytes. */
   readonly writeBufferBytes: number;
-  /** Longest time that a record stays in memory only. */
+  /** Longest time that a record stays in memory only, in milliseconds. */
   readonly flushIntervalMs: number;
   readonly clock: Clock;
   readonly planted: Planted;
 }
 
-/** Who waits for a flush that covers everything through a sequence. */
+/** Waiters for a flush of everything through a sequence. */
 interface FlushGroup {
   readonly through: Sequence;
   readonly waiters: Waiters;
@@ -84,7 +84,7 @@ export class LogWriter implements CompletionHandler, FlushClient {
   readonly #options: LogWriterOptions;
   readonly #gate: FailureGate;
   readonly #frames: Frames;
-  /** Writes of frames that have not completed. */
+  /** Frame writes in flight. */
   #writesInFlight = 0;
   readonly #chain: Chain;
   #appendedThrough: Sequence;
@@ -92,7 +92,7 @@ export class LogWriter implements CompletionHandler, FlushClient {
   #flushedThrough: Sequence;
   #writeTarget = 0;
   #flushTarget = 0;
-  /** A flush was asked for and has not ended. */
+  /** A flush was requested and has not ended. */
   #isFlushing = false;
   #flushCovers = 0 as Sequence;
   /** In the order of their sequences. */
@@ -102,7 +102,7 @@ export class LogWriter implements CompletionHandler, FlushClient {
   #pumpScheduled = false;
   #cancelInterval: (() => void) | null = null;
   #appendedBytes = 0;
-  /** A long batch is appended: frames are sealed when they are full. */
+  /** A long batch is being appended: a frame is sealed only when it is full. */
   #isHeld = false;
   #bytesBeforeBatch: number | null = null;
 
@@ -117,13 +117,13 @@ export class LogWriter implements CompletionHandler, FlushClient {
     this.#flushedThrough = position.lastSequence;
   }
 
-  /** The most bytes that the records of a batch may take that is appended in one step; see `paddedRecordBytes`. */
+  /** Most bytes of records, padded, that can be appended in one step. */
   static maxStepBytes(geometry: Geometry, writeBufferBytes: number): number {
-    // Frames may end up half full, and one more may be open when the batch comes.
+    // Frames may end up half full, and one more may be open when the batch begins.
     return (Math.floor(Frames.limitOf(writeBufferBytes) / 2) - 1) * maxRecordBytes(geometry);
   }
 
-  /** Requests of the queue that are under way at once, at most. */
+  /** Most requests that a log has in the queue at once. */
   static mostRequests(writeBufferBytes: number): number {
     return Frames.limitOf(writeBufferBytes);
   }
@@ -136,31 +136,31 @@ export class LogWriter implements CompletionHandler, FlushClient {
     return this.#flushedThrough;
   }
 
-  /** Bytes of records appended since the log was opened; a long batch counts when it is whole. */
+  /** Bytes of records appended since the opening. A long batch counts when it is complete. */
   get appendedBytes(): number {
     return this.#bytesBeforeBatch ?? this.#appendedBytes;
   }
 
-  /** Why what is in memory only may be lost, or null. */
+  /** Why records in memory may be lost, or null. */
   get latched(): AiokvError | null {
     return this.#gate.log;
   }
 
   /**
-   * Where a replay has to start to meet every record behind `sequence`, which must be flushed. Earlier starts are not
-   * asked for again.
+   * Where a replay must start to see every record after `sequence`, which must be flushed. Do not ask for a lower
+   * sequence later.
    */
   startAfter(sequence: Sequence): LogStart {
     assert(sequence <= this.#flushedThrough, 'a checkpoint covers what is flushed');
     return this.#chain.startAfter(sequence, this.#flushedThrough);
   }
 
-  /** Where the log stands; of use once everything is flushed. */
+  /** The end of the log. Meaningful once everything is flushed. */
   get end(): LogEnd {
     return { link: this.#chain.link, lastSequence: this.#appendedThrough };
   }
 
-  /** Whether a record of this padded size can be appended now. */
+  /** As `hasRoom`, for one record; faster. */
   hasRoomFor(paddedBytes: number, use: SlotUse): boolean {
     const { open } = this.#frames;
     const isKept = use === 'put' && this.#options.slots.isReserveInUse && this.#chain.reservedSlots === 0;
@@ -177,13 +177,13 @@ export class LogWriter implements CompletionHandler, FlushClient {
   #hasSlotsFor(count: number, use: SlotUse): boolean {
     const { slots } = this.#options;
     const { reservedSlots } = this.#chain;
-    // A long batch has its slots.
+    // A long batch uses the slots that it reserved.
     if (reservedSlots > 0) return count - reservedSlots <= Math.max(0, slots.availableFor(use));
-    // A deletion goes into what is begun, whatever is left; a put does not.
+    // SLOTS-1: a deletion may use the rest of a segment even while only the reserve is left; a put may not.
     return (count === 0 && use === 'delete') || count <= slots.availableFor(use);
   }
 
-  /** How often the file was tried to be made larger. */
+  /** How often a growth of the file was attempted. */
   get growths(): number {
     return this.#options.slots.growths;
   }
@@ -198,7 +198,6 @@ export class LogWriter implements CompletionHandler, FlushClient {
     );
   }
 
-  /** What appending these records would take. */
   #needs(paddedSizes: readonly number[]): SpaceEstimate {
     const estimate = this.#estimate();
     for (const bytes of paddedSizes) estimate.add(bytes);
@@ -206,9 +205,9 @@ export class LogWriter implements CompletionHandler, FlushClient {
   }
 
   /**
-   * Until `release` nothing but one long batch is appended, and a frame is sealed only when it is full: what the batch
-   * takes can be reckoned with the estimate, which stands where the log stands. Whoever waits for what was appended
-   * before is served at once, for that frame is sealed here.
+   * Begins a long batch. Until `release` nothing else is appended, and a frame is sealed only when it is full, so the
+   * returned estimate predicts exactly what the batch takes. The open frame is sealed now, so that its waiters need not
+   * wait for the batch.
    */
   hold(): SpaceEstimate {
     assert(!this.#isHeld, 'one long batch at a time');
@@ -218,7 +217,7 @@ export class LogWriter implements CompletionHandler, FlushClient {
     return this.#estimate();
   }
 
-  /** @param isOver nothing more of the batch will be appended */
+  /** @param isOver true: nothing more of the batch follows; false: its last record is next */
   release(isOver: boolean): void {
     this.#isHeld = false;
     if (isOver) this.#bytesBeforeBatch = null;
@@ -246,9 +245,9 @@ export class LogWriter implements CompletionHandler, FlushClient {
   }
 
   /**
-   * Waits for one of the things that `hasRoom` lacks. Ask `hasRoom` again: everything may have changed.
+   * Waits for one of the things that `hasRoom` lacks. Call `hasRoom` again: everything may have changed.
    *
-   * @param since `growths` when the write was called
+   * @param since `growths` at the time of the write's call
    * @throws AiokvError ERR_AIOKV_NO_SPACE, ERR_AIOKV_LATCHED; SystemCallError
    */
   whenRoom(paddedSizes: readonly number[], use: SlotUse, since: number): Promise<void> {
@@ -258,24 +257,23 @@ export class LogWriter implements CompletionHandler, FlushClient {
     if (!this.#hasSlotsFor(slots, use))
       return this.#options.slots.prepare(slots - this.#chain.reservedSlots, use, since);
     if (frames <= this.#frames.free) return Promise.resolve();
-    // The open frame may be what is in the way, with nobody waiting for it.
+    // The open frame may hold the buffer that is missing, and nobody may have asked to write it.
     this.#writeTarget = this.#appendedThrough;
     this.#schedulePump();
     return this.#frameWaiters.wait();
   }
 
-  /** As `append`, for a record by itself; returns -1 where there is no room for it now. */
+  /** As `append`, for a single record. Returns -1 if there is no room now. */
   tryAppend(kind: RecordKind, key: Uint8Array, keyBytes: number, value: Uint8Array, use: SlotUse): number {
     if (!this.hasRoomFor(paddedRecordBytes(keyBytes, value.length), use)) return -1;
     return this.append(kind, 0, key, keyBytes, value);
   }
 
   /**
-   * Appends a record under the next sequence and returns its offset in the file. Requires room.
-   * `key` and `value` are copied.
+   * Appends a record with the next sequence and returns its offset in the file. Requires room. Copies key and value.
    */
   append(kind: RecordKind, flags: number, key: Uint8Array, keyBytes: number, value: Uint8Array): number {
-    assert(this.#gate.log === null, 'LOG-4: nothing is appended to a log that has failed');
+    assert(this.#gate.log === null, 'LOG-4: nothing is appended after a failure');
     const bytes = paddedRecordBytes(keyBytes, value.length);
     let frame = this.#frames.open;
     if (frame === null || frame.usedBytes + bytes > frame.capacityBytes) {
@@ -289,18 +287,18 @@ export class LogWriter implements CompletionHandler, FlushClient {
     frame.usedBytes += bytes;
     this.#appendedBytes += bytes;
     this.#appendedThrough = sequence;
-    // Keeps the process alive until what is buffered is flushed.
+    // This timer keeps the process alive until buffered records are flushed.
     this.#cancelInterval ??= this.#options.clock.after(this.#options.flushIntervalMs, () => this.#onInterval());
     return frame.fileOffset + at;
   }
 
-  /** Settles when everything appended so far is as safe as said. */
+  /** Settles when everything appended so far has reached the level. Rejects with ERR_AIOKV_LATCHED. */
   durable(level: Durability): Promise<void> {
     if (this.#gate.log === null && this.#isDurable(level)) return Promise.resolve();
     return new Promise((resolve, reject) => this.whenDurable(level, { resolve, reject }));
   }
 
-  /** As `durable`, for a waiter that is there already. */
+  /** As `durable`, for an existing waiter. */
   whenDurable(level: Durability, waiter: Waiter): void {
     if (this.#gate.log !== null) {
       waiter.reject(this.#gate.log);
@@ -318,7 +316,7 @@ export class LogWriter implements CompletionHandler, FlushClient {
       if (frame !== null) frame.flushedWaiters.add(waiter);
       else this.#awaitFlush(through).add(waiter);
     } else {
-      assert(frame !== null, 'what is not written is in a frame');
+      assert(frame !== null, 'a record that is not written is in a frame');
       frame.writtenWaiters.add(waiter);
     }
     this.#schedulePump();
@@ -329,34 +327,34 @@ export class LogWriter implements CompletionHandler, FlushClient {
     return (level === 'flushed' ? this.#flushedThrough : this.#writtenThrough) >= this.#appendedThrough;
   }
 
-  /** The waiters for a flush through a sequence that is written, and not below that of those who wait already. */
+  /** The list for waiters for a flush through a written sequence. It must not be below those in the list. */
   #awaitFlush(through: Sequence): Waiters {
     const group = { through, waiters: new Waiters() };
     this.#awaitingFlush.push(group);
     return group.waiters;
   }
 
-  /** The frame that holds the byte at `fileOffset`, if it may not be on the device yet. */
+  /** The memory of the record at `fileOffset` if it may not be on the device yet, else null. */
   unwritten(fileOffset: number): { readonly block: Block; readonly offset: number } | null {
     const frame = this.#frames.holding(fileOffset);
     return frame === null ? null : { block: frame.block, offset: fileOffset - frame.fileOffset };
   }
 
-  /** Waits for what is in flight; nothing may be appended or asked for any more. Never rejects. */
+  /** Settles when nothing is in flight. Nothing may be called after it. Never rejects. */
   async close(): Promise<void> {
     this.#stopInterval();
     while (this.#writesInFlight > 0 || this.#isFlushing) await this.#quietWaiters.wait();
     await this.#options.slots.settle();
   }
 
-  /** LOG-4, for a failed write of another part of the store. Returns the error that every write gets from now on. */
+  /** LOG-4, also for failures of other parts of the store. Returns the error that every write gets from now on. */
   fail(cause: unknown): Error {
     const { error, isFirst } = this.#gate.failLog(cause);
     if (isFirst) this.#rejectWaiters(error);
     return error;
   }
 
-  /** @internal The write of a frame has completed. */
+  /** @internal A frame write has completed. */
   complete(frameIndex: number, result: number): void {
     this.#writesInFlight--;
     const frame = this.#frames.at(frameIndex);
@@ -384,17 +382,17 @@ export class LogWriter implements CompletionHandler, FlushClient {
     if (this.#frames.free > 0) this.#frameWaiters.wakeAll();
   }
 
-  /** LOG-3. */
+  /** @internal LOG-3. */
   flushBegins(): void {
     this.#flushCovers = this.#writtenThrough;
   }
 
-  /** @internal The flush that was asked for has ended. */
+  /** @internal The requested flush has ended. */
   flushEnded(error: Error | null): void {
     this.#isFlushing = false;
     if (error !== null) this.fail(error);
     if (this.#gate.log === null) {
-      assert(this.#flushCovers >= this.#flushedThrough, 'flushes do not go back');
+      assert(this.#flushCovers >= this.#flushedThrough, 'flushedThrough never goes back');
       this.#flushedThrough = this.#flushCovers;
       for (let group = this.#awaitingFlush.peek(); group !== undefined; group = this.#awaitingFlush.peek()) {
         if (group.through > this.#flushedThrough) break;
@@ -408,7 +406,7 @@ export class LogWriter implements CompletionHandler, FlushClient {
 
   readonly #runPump = (): void => this.#pump();
 
-  /** Does what is due: seals the open frame if it is waited for, flushes what is written. */
+  /** Seals the open frame if someone waits for it, and requests a flush if one is due. */
   #pump(): void {
     this.#pumpScheduled = false;
     if (this.#gate.log !== null) return;
@@ -426,7 +424,7 @@ export class LogWriter implements CompletionHandler, FlushClient {
   #schedulePump(): void {
     if (this.#pumpScheduled) return;
     this.#pumpScheduled = true;
-    // After the microtasks: whoever was acknowledged just now may write again, and joins the next frame.
+    // After the microtasks, so that writers that were just acknowledged can add to this frame.
     queueMicrotask(this.#afterMicrotasks);
   }
 
@@ -447,10 +445,10 @@ export class LogWriter implements CompletionHandler, FlushClient {
     return frame;
   }
 
-  /** Closes the open frame and sends it to the device. */
+  /** Seals the open frame and submits its write. */
   #seal(): void {
     const frame = this.#frames.open;
-    assert(frame !== null && frame.recordCount > 0, 'only a frame with records is sealed');
+    assert(frame !== null && frame.recordCount > 0, 'a frame has records when it is sealed');
     const { geometry, file, queue } = this.#options;
     const frameBytes = this.#chain.seal(frame, this.#flushedThrough);
     const index = this.#frames.seal();
@@ -465,7 +463,7 @@ export class LogWriter implements CompletionHandler, FlushClient {
       this,
       index,
     );
-    assert(accepted, 'the queue has room for all frames: see mostRequests');
+    assert(accepted, 'the queue has room for all frames (mostRequests)');
   }
 
   #transferBytes(frame: Frame): number {
@@ -478,7 +476,7 @@ export class LogWriter implements CompletionHandler, FlushClient {
     this.#cancelInterval = null;
   }
 
-  /** Everyone who waits is told; what is in flight still completes and is ignored. */
+  /** Fails all waiters. Requests in flight still complete and are ignored. */
   #rejectWaiters(error: Error): void {
     this.#stopInterval();
     this.#frameWaiters.failAll(error);

@@ -1,22 +1,21 @@
 /**
- * The background work of a store: merges of full memtables, and checkpoints between them. It is the one owner of both,
- * and asks downwards when it is time.
+ * The background work of a store: merges full memtables, and writes checkpoints in between. It alone starts both.
  *
  * ```
- *   memtable full, or a checkpoint asked for ─► merge ─► the tree is exact at sequence S ─► checkpoint due? ─► write it
- *            ▲                                                                                                   │
- *            └── admitted ── the next memtable is merged while a checkpoint is written, unless memory is short ◄─┘
+ *   memtable full, or checkpoint requested ─► merge ─► the tree is exact at sequence S ─► checkpoint due? ─► write it
+ *            ▲                                                                                                 │
+ *            └── admitted ── the next memtable is merged while a checkpoint is written, unless memory is short ◄┘
  * ```
  *
- * MAINT-1. A checkpoint begins only where the tree is what the first S writes have left behind, and nothing is merged.
- *     S, and the bytes of the log that it covers, are those of the moment at which the memtable became immutable.
- * MAINT-2. After `stop` nothing begins any more. It settles when what was under way has ended.
+ * MAINT-1. A checkpoint begins only when the tree holds exactly the first S writes and no merge is under way. S, and
+ *     the log bytes that the checkpoint covers, are taken when the memtable becomes immutable.
+ * MAINT-2. After `stop` nothing begins. It settles when everything under way has ended.
  *
  * Who wakes whom:
  * ```
  *   waits for          woken by                                 merge fails   log fails                  stop
- *   room (memtable)    a merge that begins or ends,             fail          fail when what is under    fail
- *                      the end of a checkpoint                                way has ended
+ *   room (memtable)    a merge that begins or ends,             fail          fail, when the work        fail
+ *                      the end of a checkpoint                                under way has ended
  *   a checkpoint       its end; fails with it                   fail          the same                   fail
  * ```
  */
@@ -36,12 +35,12 @@ export interface MaintenanceParts {
   readonly gate: FailureGate;
 }
 
-/** Who waits for a checkpoint of what was written before the call. */
+/** Waits for a checkpoint that covers everything through a sequence. */
 interface CheckpointWaiter extends Waiter {
   readonly through: Sequence;
 }
 
-/** A moment of the log at which a memtable ended. */
+/** The position of the log when a memtable became immutable (MAINT-1). */
 interface LogMoment {
   readonly sequence: Sequence;
   readonly logBytes: number;
@@ -50,11 +49,11 @@ interface LogMoment {
 export class Maintenance {
   readonly #parts: MaintenanceParts;
   readonly #roomWaiters = new Waiters();
-  /** In the order of their sequences. */
+  /** In sequence order. */
   readonly #checkpointWaiters = new Fifo<CheckpointWaiter>();
   #working: Promise<void> | null = null;
   #checkpoint: Promise<void> | null = null;
-  /** The tree should become exact, even if the memtable is not full. */
+  /** Merge even if the memtable is not full. */
   #isExactWanted = false;
   #isStopped = false;
 
@@ -62,21 +61,21 @@ export class Maintenance {
     this.#parts = parts;
   }
 
-  /** Begins with what an opening has left to do. */
+  /** Starts the work that the opening has left over. */
   start(): void {
-    // What was replayed may fill the memory.
+    // Replayed entries may fill the memory.
     this.#isExactWanted = this.#parts.checkpointer.isMemoryShort;
     this.#look();
   }
 
-  /** Must be called in the step in which the last entry of a batch was admitted. */
+  /** Call it in the step that admits the last entry of a batch. */
   admitted(through: Sequence): void {
     const { index } = this.#parts;
     index.admitted(through);
     if (index.isFull) this.#look();
   }
 
-  /** As `admitted`, for the entries of a long batch, which become visible in this call. No merge may be under way. */
+  /** As `admitted`, for a long batch: its entries become visible in this call. No merge may be under way. */
   admitStaged(stage: Tree, through: Sequence): void {
     const { index } = this.#parts;
     if (index.memtableSize > 0) this.#begin();
@@ -84,7 +83,7 @@ export class Maintenance {
     this.admitted(through);
   }
 
-  /** Whether a memtable is being merged; `whenRoom` is woken when that ends. */
+  /** Whether a merge is under way. Its end wakes `whenRoom`. */
   get isMerging(): boolean {
     return this.#working !== null;
   }
@@ -96,7 +95,7 @@ export class Maintenance {
   }
 
   /**
-   * Settles when there may be room. Ask `hasRoomFor` again: everything may have changed.
+   * Settles when there may be room. Call `hasRoomFor` again: everything may have changed.
    *
    * @throws AiokvError ERR_AIOKV_LATCHED
    */
@@ -106,9 +105,10 @@ export class Maintenance {
   }
 
   /**
-   * Writes a checkpoint of what was written so far. Settles when it is durable.
+   * Writes a checkpoint of everything admitted so far. Settles when it is durable.
    *
-   * @throws AiokvError ERR_AIOKV_NO_SPACE, ERR_AIOKV_LATCHED, ERR_AIOKV_CLOSED; SystemCallError: the one before it stands
+   * @throws AiokvError ERR_AIOKV_NO_SPACE, ERR_AIOKV_LATCHED, ERR_AIOKV_CLOSED; SystemCallError. The last checkpoint
+   *   stays valid
    */
   checkpoint(): Promise<void> {
     const { index, gate } = this.#parts;
@@ -136,7 +136,7 @@ export class Maintenance {
     await this.#checkpoint;
   }
 
-  /** Not while a checkpoint is written and memory is short: what changes could not leave it. */
+  /** Not while a checkpoint is written and memory is short: pages changed by a merge could not be evicted. */
   get #mayMerge(): boolean {
     return this.#checkpoint === null || !this.#parts.checkpointer.isMemoryShort;
   }
@@ -150,7 +150,7 @@ export class Maintenance {
     return this.#checkpoint === null && (this.#isExactWanted || !this.#checkpointWaiters.isEmpty);
   }
 
-  /** Begins what is due, unless it is under way. After a failure nothing will be: whoever waits is told. */
+  /** Starts what is due, unless it is under way. After a failure fails all waiters. */
   #look(): void {
     if (this.#parts.gate.writes !== null) this.#fail();
     else if (this.#isMergeDue || this.#isCheckpointWanted) this.#begin();
@@ -165,13 +165,13 @@ export class Maintenance {
       })
       .finally(() => {
         this.#working = null;
-        // Something may have become due since it was looked at last.
+        // Something may have become due meanwhile.
         this.#look();
         this.#roomWaiters.wakeAll();
       });
   }
 
-  /** Runs up to its first wait in the step of the call: the memtable is immutable then. */
+  /** Makes the memtable immutable within the call, before its first wait. */
   async #work(): Promise<void> {
     const { index, log } = this.#parts;
     do {
@@ -202,7 +202,7 @@ export class Maintenance {
       served.push(waiter);
       this.#checkpointWaiters.shift();
     }
-    // Before the first write there is nothing that a checkpoint could hold, nor a log that it could lead to.
+    // Before the first write there is nothing to hold, and no log to lead to.
     if (sequence === 0) {
       for (const waiter of served) waiter.resolve();
       return;
@@ -226,7 +226,7 @@ export class Maintenance {
       });
   }
 
-  /** Nothing is merged or written any more; everyone who waits is told. */
+  /** Fails all waiters if the store takes no more writes. */
   #fail(): void {
     const { writes } = this.#parts.gate;
     if (writes === null) return;
