@@ -1,11 +1,11 @@
 /**
- * Reads the index of a checkpoint back: root, mapping, the inner pages level by level, and as many leaves as there
- * is memory for, several megabytes under way at a time. The other leaves are read when they are needed (pager.ts).
+ * Loads the index of a checkpoint: the root, the mapping, the inner pages level by level, and as many leaves as fit
+ * into memory, with several megabytes of reads at a time. The pager (index/pager.ts) reads the other leaves on demand.
  *
- * LOADER-1. What stands between images is not needed: where a run of images cannot be read, each is read by itself.
+ * LOADER-1. The bytes between images are not needed. If a run of images cannot be read, each image is read by itself.
  *
- * Whatever is not what was written fails with ERR_AIOKV_CORRUPT; it never goes on with a part of an index. What
- * cannot be read fails with ERR_AIOKV_IO and the byte.
+ * Damaged data fails with ERR_AIOKV_CORRUPT; the loader never continues with part of an index. Data that cannot be read
+ * fails with ERR_AIOKV_IO and the byte.
  */
 import { MIB, alignDown, alignUp } from '@aiokv/core';
 import type { AiokvError } from '@aiokv/core';
@@ -33,22 +33,22 @@ export interface LoadedIndex {
   readonly keys: number;
 }
 
-/** Leaves are read until so much of the memory is used. */
+/** Leaves are read until this part of the memory is used. */
 const FILLED_PART = 0.9;
-/** Images that lie side by side are read together, up to so many bytes. */
+/** Images next to each other are read together, up to so many bytes. */
 const READ_BYTES = 512 * 1024;
 const READS_AT_ONCE = 8;
-/** Leaves are sorted by their place in portions that lie within so many sectors. */
+/** Leaves are grouped by regions of the file of so many sectors. */
 const SEGMENT_UNITS = 8192;
 
-/** Of arenas below this size there is little to touch. */
+/** Smaller arenas are not worth touching ahead. */
 const TOUCHED_BYTES = 4 * MIB;
 
-/** Has memory touched by a thread before it is needed: to copy a page into memory that nobody has touched yet takes several times as long. */
+/** Has a thread touch memory before it is needed: copying a page to untouched memory takes several times as long. */
 function touchAhead(memory: NodeMemory): void {
   for (let part = memory.untouchedAhead(); part !== null; part = memory.untouchedAhead()) {
     if (part.arena.byteLength < TOUCHED_BYTES) continue;
-    // Without it the opening takes longer, and nothing else: no reason for a rejection that nobody handles.
+    // Best effort: without it the opening only takes longer.
     prefault(part.arena, part.fromByte, part.lengthBytes).catch(() => undefined);
   }
 }
@@ -59,7 +59,7 @@ export class IndexLoader {
   readonly #budget: TurnBudget;
   readonly #progress: ProgressReporter;
   readonly #planted: Planted;
-  /** Of the reads of pages; fresh memory for each would cost more than the read. */
+  /** Buffers for reads of pages, by reader. New memory for each read would cost more than the read. */
   readonly #rooms: AlignedBuffer[] = [];
   #fileBytes = 0;
 
@@ -72,10 +72,10 @@ export class IndexLoader {
   }
 
   /**
-   * Fills an empty memory with the pages that the superblock leads to.
+   * Fills an empty memory with the pages of the checkpoint that the superblock names.
    *
-   * @param limitBytes of nodes; inner pages are read even if they are more
-   * @throws AiokvError ERR_AIOKV_CORRUPT; SystemCallError
+   * @param limitBytes of memory for nodes; inner pages are read even if they exceed it
+   * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO; SystemCallError
    */
   async load(superblock: Superblock, memory: NodeMemory, limitBytes: number): Promise<LoadedIndex> {
     this.#fileBytes = await this.#file.sizeBytes();
@@ -109,10 +109,10 @@ export class IndexLoader {
     const mapping = new Mapping();
     let free = 1;
     for (const part of parts) {
-      if (!isPossiblePart(part, this.#fileBytes)) throw this.#damaged('root', 'place of the mapping');
+      if (!isPossiblePart(part, this.#fileBytes)) throw this.#damaged('root', 'position of the mapping');
       const { buffer, at } = await this.#read(part.fileOffset, part.bytes);
       for (const entry of this.#entriesOf(part, buffer, at)) {
-        // Ascending.
+        // Page ids must ascend.
         if (entry.pageId < free || !isPossibleEntry(entry, this.#fileBytes)) throw this.#damaged('mapping', 'entry');
         free = entry.pageId + 1;
         mapping.set(entry);
@@ -128,10 +128,10 @@ export class IndexLoader {
     for (let i = 0; i < entries; i++) yield readEntry(buffer, at + PART_HEADER_BYTES + i * ENTRY_BYTES);
   }
 
-  /** Reads all but the leaves, and returns those. Every child is there, and each page is led to once. */
+  /** Reads the inner pages and returns the leaves. Checks that every child exists and every page has one parent. */
   async #readInner({ rootPage }: CheckpointRoot, mapping: Mapping, memory: NodeMemory): Promise<number[]> {
     if (rootPage === 0) {
-      if (mapping.count > 0) throw this.#damaged('index', 'pages that nothing leads to');
+      if (mapping.count > 0) throw this.#damaged('index', 'pages without a parent');
       return [];
     }
     if (!mapping.has(rootPage)) throw this.#damaged('root', 'its page is missing');
@@ -149,15 +149,15 @@ export class IndexLoader {
       }
       for (const id of children) if (!mapping.has(id)) throw this.#damaged(`page ${id}`, 'missing');
       seen += children.length;
-      if (seen > mapping.count) throw this.#damaged('index', 'pages that are led to twice');
+      if (seen > mapping.count) throw this.#damaged('index', 'pages with two parents');
       if (level > 1) await this.#readPages(children, mapping, memory);
       ids = children;
     }
-    if (seen !== mapping.count) throw this.#damaged('index', 'pages that nothing leads to');
+    if (seen !== mapping.count) throw this.#damaged('index', 'pages without a parent');
     return ids;
   }
 
-  /** Those in the first segments, so that they are read in few long runs. */
+  /** Reads leaves region by region, so that the reads are few and long, until the limit is reached. */
   async #readLeaves(
     leaves: readonly number[],
     mapping: Mapping,
@@ -184,7 +184,7 @@ export class IndexLoader {
     }
   }
 
-  /** Reads absent pages into memory. */
+  /** Reads absent pages, several runs of neighbouring images at a time. */
   async #readPages(ids: readonly number[], mapping: Mapping, memory: NodeMemory): Promise<void> {
     const byPlace = [...ids].sort((a, b) => mapping.fileOffsetOf(a) - mapping.fileOffsetOf(b));
     let next = 0;
@@ -208,7 +208,7 @@ export class IndexLoader {
     await Promise.all(Array.from({ length: Math.min(READS_AT_ONCE, ids.length) }, reader));
   }
 
-  /** The memory for the reads of a reader. */
+  /** The buffer of a reader, with at least so many bytes. */
   #roomOf(reader: number, leastBytes: number): AlignedBuffer {
     const room = this.#rooms[reader];
     if (room !== undefined && room.byteLength >= leastBytes) return room;
@@ -243,7 +243,7 @@ export class IndexLoader {
       if (fault !== null && !(fault === 'tag' && this.#planted.uncheckedTag === true)) {
         throw this.#damaged(`page ${id}`, fault);
       }
-      if (memory.isResident(id)) throw this.#damaged(`page ${id}`, 'led to twice');
+      if (memory.isResident(id)) throw this.#damaged(`page ${id}`, 'two parents');
       memory.admit(id);
       touchAhead(memory);
       const capacity = entry.units * memory.unitWords;
@@ -257,9 +257,9 @@ export class IndexLoader {
   }
 
   /**
-   * Bytes of the file, and where they begin in the buffer: reads cover whole sectors.
+   * Reads the sectors that cover a range of the file. Returns a buffer and the offset of the range in it.
    *
-   * @param room is used when it is long enough
+   * @param room the buffer to use if it is large enough
    */
   async #read(
     fileOffset: number,
@@ -269,7 +269,7 @@ export class IndexLoader {
     const unit = this.#file.alignment.offset;
     const offset = alignDown(fileOffset, unit);
     const length = alignUp(fileOffset + lengthBytes, unit) - offset;
-    if (offset + length > this.#fileBytes) throw this.#damaged('index', 'behind the end of the file');
+    if (offset + length > this.#fileBytes) throw this.#damaged('index', 'beyond the end of the file');
     const buffer = room !== undefined && length <= room.byteLength ? room : allocateAligned(length);
     const cause = await readOrCause(this.#queue, this.#file, buffer, { offset, bufferOffset: 0, length });
     if (cause !== null) throw unreadable(this.#file.path, offset, cause);

@@ -1,6 +1,6 @@
 /**
- * The records of a batch that a replay has met, until it meets the last one: what to do to which key, packed, for a batch
- * may have millions of them.
+ * Collects the records of a batch during a replay until the last one is there: what to do with which key. The records
+ * are packed, because a batch may have millions of them.
  *
  * ```
  *   0      4           12           16
@@ -22,12 +22,12 @@ interface Chunk {
 }
 
 const HEADER_BYTES = 16;
-/** The first chunk, of which most batches do not fill the half; later ones are longer. */
+/** Most batches fill less than half of the first chunk. Later chunks are larger. */
 const FIRST_CHUNK_BYTES = 16 * KIB;
 const CHUNK_BYTES = 1024 * KIB;
 
 export class PendingBatch {
-  /** The first is kept for the next batch. */
+  /** The first chunk is kept for the next batch. */
   readonly #chunks: Chunk[] = [chunkOf(FIRST_CHUNK_BYTES)];
 
   get isEmpty(): boolean {
@@ -48,13 +48,13 @@ export class PendingBatch {
     this.put(bytes, keyAt, keyBytes, 0, 0);
   }
 
-  /** Forgets the batch. */
+  /** Drops the batch. */
   drop(): void {
     this.#chunks.length = 1;
     (this.#chunks[0] as Chunk).usedBytes = 0;
   }
 
-  /** Tells the batch to the target, in its order, and forgets it. */
+  /** Applies the batch to the target in order, then drops it. */
   async apply(target: ReplayTarget, budget: TurnBudget): Promise<void> {
     for (const { bytes, view, usedBytes } of this.#chunks) {
       for (let at = 0; at < usedBytes;) {

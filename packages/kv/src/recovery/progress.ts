@@ -1,14 +1,14 @@
 /**
- * How far an opening is, for whoever waits for a long one: told when a phase begins and ends, and a few times a second
- * between. What the listener throws is thrown on, and ends the opening; it is the one way to call a long one off.
+ * Reports the progress of an opening: when a phase begins and ends, and up to 5 times a second in between. If the
+ * listener throws, the opening fails with that error. This is the only way to cancel a long opening.
  */
 import type { Clock } from '@aiokv/core';
 
 export interface OpenProgress {
-  /** `'index'`: the index of the last checkpoint is read. `'log'`: what was written after it is replayed. */
+  /** `'index'`: reading the index of the last checkpoint. `'log'`: replaying the writes after it. */
   readonly phase: 'index' | 'log';
   readonly doneBytes: number;
-  /** Of the log, the most that there may be to replay: the phase can end before. */
+  /** For the log, an upper bound: the phase can end earlier. The last call of a phase has the exact number. */
   readonly totalBytes: number;
 }
 

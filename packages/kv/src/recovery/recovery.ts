@@ -1,19 +1,19 @@
 /**
- * Finds the end of the log and replays it: from the segment that the superblock names, frame by frame
- * along the chain, to the first frame that is not there.
+ * Replays the log and finds its end. Recovery starts at the segment that the superblock names and follows the chain,
+ * frame by frame, to the first frame that is missing.
  *
  * ```
  *   header ─► frame 1 ─► frame 2 ─► … ─► frame n ─► header of the successor ─► frame 1 ─► … ─► end
  *     each link: the hash of what is before it, and sequences without a gap
  *
- *   scan: which segments are there ─► replay: along the chain ─► tail: has it ended? ─► write what is unconfirmed again
+ *   scan: which segments exist? ─► replay: along the chain ─► tail: is this the end? ─► rewrite the unconfirmed tail
  * ```
  *
- * RECOVERY-1. A log of which nothing is there begins where the superblock says, whatever later segments of it a failed write
- *     has left: the next opening looks there.
+ * RECOVERY-1. If the first segment of the log is missing, the log begins where the superblock says, even if a failed
+ *     write has left later segments. The next opening looks there.
  *
- * It writes nothing but what it has accepted,
- * again (unconfirmed-tail.ts). docs/durability.md tells the cases apart for users.
+ * Recovery writes only the unconfirmed tail, with the same bytes (unconfirmed-tail.ts). docs/durability.md describes
+ * the cases for users.
  */
 import type { TurnBudget } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
@@ -34,11 +34,11 @@ export interface Recovered {
   readonly position: LogPosition;
   readonly usedSlots: ReadonlySet<number>;
   readonly slotCount: number;
-  /** Bytes of records that the checkpoint does not cover. */
+  /** Bytes of replayed records, which the checkpoint does not cover. */
   readonly replayedBytes: number;
 }
 
-/** Where the log goes on, and whether that segment has places that cannot be read. */
+/** Where the log continues, and whether that segment has unreadable blocks. */
 interface LogEndPlace {
   readonly slot: number;
   readonly offset: number;
@@ -54,9 +54,9 @@ export class Recovery {
   readonly #scan: SlotScan;
   readonly #replay: Replay;
   readonly #tail: LogTail;
-  /** A whole segment; the next one is read while this one is replayed. */
+  /** One segment each: the next segment is read while the current one is replayed. */
   readonly #buffers: [AlignedBuffer, AlignedBuffer];
-  /** Segments that were replayed, oldest first. */
+  /** The replayed segments, oldest first. */
   readonly #replayed: LogStart[] = [];
 
   constructor(
@@ -85,9 +85,9 @@ export class Recovery {
   /**
    * Replays the log.
    *
-   * @throws AiokvError ERR_AIOKV_CORRUPT when something that had been flushed is missing or damaged,
-   *   ERR_AIOKV_FORMAT_NEWER for records of a kind this version does not know, ERR_AIOKV_IO for what it needs and
-   *   cannot read; SystemCallError
+   * @throws AiokvError ERR_AIOKV_CORRUPT if flushed data is missing or damaged, ERR_AIOKV_FORMAT_NEWER for records of
+   * an
+   *   unknown kind, ERR_AIOKV_IO if needed data cannot be read; SystemCallError
    */
   async run(): Promise<Recovered> {
     const { geometry, logStart } = this.#superblock;
@@ -101,7 +101,7 @@ export class Recovery {
     this.#scan.requireNoHiddenSegment(this.#replayed.at(-1)?.segmentSequence ?? 0);
     this.#requireCheckpointed();
     const usedSlots = new Set(this.#replayed.map((segment) => segment.slot));
-    // What lies before the start is not replayed, and holds records all the same.
+    // Segments before the start are not replayed, but they hold records.
     for (const before of this.#scan.slotsBeforeStart) usedSlots.add(before);
     for (const spared of this.#scan.slotsToSpare()) usedSlots.add(spared);
     if (this.#isNothingThere) usedSlots.delete(logStart.slot);
@@ -109,7 +109,7 @@ export class Recovery {
   }
 
   /**
-   * Makes sure that what was accepted is not lost to a second crash.
+   * Makes everything that was accepted durable, so that a second crash cannot lose it.
    *
    * @throws AiokvError ERR_AIOKV_IO; SystemCallError
    */
@@ -120,7 +120,7 @@ export class Recovery {
     await this.#queue.fdatasync(this.#file);
   }
 
-  /** Replays one segment after the other; returns where the log goes on. */
+  /** Replays one segment after the other. Returns where the log continues. */
   async #followChain(): Promise<LogEndPlace> {
     let current = this.#scan.start ?? undefined;
     let offset = this.#superblock.geometry.segmentBytes;
@@ -139,7 +139,7 @@ export class Recovery {
       ({ hasHoles } = loaded);
       const likely = this.#scan.likelySuccessor(sequence);
       loading = likely === undefined ? null : this.#reader.read(likely.slot, other);
-      // An error is met where the segment is needed, if it is.
+      // The error is thrown when the segment is needed, if it is.
       loading?.catch(() => undefined);
       offset = await this.#replay.segment(loaded, current);
       this.#progress.advance(offset);
@@ -173,7 +173,7 @@ export class Recovery {
 
   #position({ slot, offset, hasHoles }: LogEndPlace): LogPosition {
     const { logStart } = this.#superblock;
-    // What cannot be read is not written to either: the log goes on in another segment.
+    // A segment with unreadable blocks is not written to: the log continues in another one.
     const resumable = this.#replay.isClean && this.#replay.link.segmentSequence !== 0 && !hasHoles;
     return {
       link: this.#replay.link,

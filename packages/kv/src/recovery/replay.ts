@@ -1,16 +1,15 @@
 /**
- * Replays frames along the chain, from a segment's first to the last one that is there, and tells the index what its
- * records say.
+ * Replays the frames of a segment along the chain and applies their records to the index.
  *
- * REPLAY-1. What is replayed is a prefix of what was written, in the order of the sequences.
- * REPLAY-2. The records of a batch are applied together, at its last record, or not at all. A batch that a
- *     crash cut off is dropped when a frame of another epoch follows, or the log ends.
+ * REPLAY-1. The replayed records are a prefix of the written ones, in the order of their sequences.
+ * REPLAY-2. The records of a batch are applied together, when its last record is there, or not at all. A batch that a
+ *     crash cut off is dropped when a frame of another epoch follows or the log ends.
  * REPLAY-3. Records that the checkpoint covers are not replayed, but they must be there: a checkpoint never ends
- *     inside a batch, and never covers what is not flushed.
- * REPLAY-4. A segment that continues the log from a link proves that it went on there: what follows the link in its own
- *     segment is what a failed write has left, even if it looks whole.
+ *     inside a batch and covers only flushed records.
+ * REPLAY-4. A segment that continues the log from a link proves that the log left the previous segment there. Frames
+ *     after the link in the previous segment are left from a failed write, even if they look intact.
  *
- * It reads nothing from the device.
+ * Replay reads nothing from the device.
  */
 import { AiokvError, alignUp, nextTurn } from '@aiokv/core';
 import type { Sequence, TurnBudget } from '@aiokv/core';
@@ -62,7 +61,7 @@ export class Replay {
   #epoch = 0;
   readonly #pending = new PendingBatch();
   #passedEnd: boolean;
-  /** Bytes of records that the checkpoint does not cover. */
+  /** Bytes of replayed records, which the checkpoint does not cover. */
   replayedBytes = 0;
 
   constructor(options: ReplayOptions) {
@@ -72,7 +71,7 @@ export class Replay {
     this.#passedEnd = logEnd === null || logEnd.lastSequence === 0;
   }
 
-  /** The place in the chain behind what was replayed. */
+  /** The position in the chain after the last replayed frame. */
   get link(): ChainLink {
     return this.#link;
   }
@@ -81,7 +80,7 @@ export class Replay {
     return this.#lastSequence;
   }
 
-  /** Whether the end that the last close recorded was met, if there is one. */
+  /** Whether the replay has reached the end that the last close recorded; true if none is recorded. */
   get passedEnd(): boolean {
     return this.#passedEnd;
   }
@@ -93,7 +92,9 @@ export class Replay {
     return sameLink(end.link, this.#link) && end.lastSequence === this.#lastSequence;
   }
 
-  /** Replays the frames of a segment that continue the chain; returns the offset behind the last one. */
+  /**
+   * Replays the frames of a segment that continue the chain. Returns the offset after the last one, within the segment.
+   */
   async segment(loaded: LoadedSlot, segment: FoundSegment): Promise<number> {
     const { superblock, target, budget, scan } = this.#options;
     const { geometry } = superblock;
@@ -136,7 +137,7 @@ export class Replay {
     return offset;
   }
 
-  /** SCAN-3. Where the log ends no frame of it may stand of which a part could not be read. */
+  /** SCAN-3. Throws if an unreadable block may be part of the frame that continues the log here. */
   #requireNoHole(loaded: LoadedSlot, offset: number, frame: Block): void {
     if (!loaded.hasHoles) return;
     loaded.requireReadable(offset, FRAME_HEADER_BYTES);
@@ -177,7 +178,7 @@ export class Replay {
           `${path} holds records of kind ${kindOf(view, at)}, flags ${flagsOf(view, at)}: open it with a newer aiokv`,
         );
       }
-      // The index has what the checkpoint covers, which never ends inside a batch. A fragment of a value counts by the put.
+      // REPLAY-3. Fragments of a value count with their put.
       const isCovered = header.firstSequence + records <= superblock.checkpointSequence;
       if (!isCovered && kindOf(view, at) !== RecordKind.fragment) {
         const keyAt = at + RECORD_HEADER_BYTES;

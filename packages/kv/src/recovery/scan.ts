@@ -1,28 +1,28 @@
 /**
- * Looks at the headers of all slots: which hold segments of the log, which may hold one although their header is harmed.
+ * Reads the headers of all slots, and finds the slots that hold a segment of the log or may hold one whose header is
+ * damaged.
  *
  * ```
- *   slot │ header of the log, from before the start │   used; of no interest to the replay
- *        │ header of the log, from the start on     │   by the segment before it: what the chain is looked up in
- *        │ any other header of this store           │   an index segment, or free: its root knows
- *        │ none, zeros or harmed                    │   the first frame behind it says which segment this may be
+ *   slot │ header of the log, from before the start │   in use; not needed for the replay
+ *        │ header of the log, from the start on     │   kept by predecessor, for the lookup along the chain
+ *        │ any other header of this store           │   an index segment or free; the root of the checkpoint knows
+ *        │ no header, zeros or damaged              │   the first frame after it says which segment this may be
  * ```
  *
- * SCAN-1. A read that went wrong looks like a free slot. So slots that seem to hold nothing are read twice; two answers
- *     that differ are an error.
- * SCAN-2. A slot whose header is harmed may be a segment all the same: its frames count as proof (TAIL-1), and it is not
- *     written over when they may be records from before the start. A segment that belongs elsewhere is never free space.
+ * SCAN-1. A wrong read looks like a free slot. So slots that seem to hold nothing are read twice. If the results
+ *     differ, that is an error.
+ * SCAN-2. A slot with a damaged header may still be a segment. Its frames count as proof (TAIL-1), and it is not
+ *     overwritten if they may be records from before the start. A segment that belongs elsewhere is never free space.
+ * SCAN-3. Data that cannot be read in two attempts is treated like data with a wrong checksum wherever recovery can do
+ *     without it: the header of a slot that is not needed, data after the end of the log, a missing proof. Such a slot
+ *     is not used until the next opening. It is an error, with the byte, if the data may have been acknowledged: a
+ *     frame that would be the next of the log (replay.ts), or a slot without a readable header whose first frame either
+ *     belongs to a segment after the end of the log or cannot be read. A segment header and its first frame reach the
+ *     device in one write, so without a frame after the header nothing in the slot was acknowledged.
  *
- * SCAN-3. What cannot be read, in two attempts, is taken for what has a wrong checksum where that would be survived: the
- *     header of a slot that is not needed, what stands behind the end of the log, a proof that is missing. Such a slot is
- *     not used before the next opening. It is an error, with the byte, where it may hold what was acknowledged: a frame
- *     that would be the next of the log (replay.ts), and a slot without a readable header whose first frame says that it
- *     goes on behind the end of the log, or cannot be read either. A segment and its first frame come to the device in
- *     one write, so where no frame stands behind the header nothing of the log was acknowledged.
- *
- * It does not read what stands behind the headers, but for the first frame of a slot without one. A store may have
- * hundreds of thousands of slots: a slot costs a few bytes of memory here and one or two reads, an object only where a
- * replay may need it.
+ * The scan reads only the headers, and the first frame of slots without a header. A store may have hundreds of
+ * thousands of slots. A slot therefore costs one or two reads and a few bytes of memory; only slots that a replay may
+ * need get an object.
  */
 import { alignDown, alignUp, xxh32 } from '@aiokv/core';
 import type { AiokvError } from '@aiokv/core';
@@ -37,7 +37,7 @@ import type { Superblock } from '../format/superblock.ts';
 import { readOrCause } from './segment-reader.ts';
 import type { SegmentReader } from './segment-reader.ts';
 
-/** A segment of the log from the start of the replay on. */
+/** A segment of the log, from the start of the replay on. */
 export interface FoundSegment {
   readonly slot: number;
   readonly sequence: number;
@@ -45,26 +45,26 @@ export interface FoundSegment {
   readonly hash: bigint;
 }
 
-/** A slot, or its beginning, in which frames may stand that prove something. */
+/** A slot, or the start of one, whose frames may prove that data was flushed (TAIL-1). */
 export interface ProofPlace {
   readonly slot: number;
   readonly lengthBytes: number;
 }
 
-/** Why a slot cannot be read, and where. */
+/** Where a slot cannot be read, and why. */
 interface Unreadable {
   readonly fileOffset: number;
   readonly cause: Error;
-  /** Whether the first frame cannot be read, or not either. */
+  /** Whether the first frame cannot be read. */
   isFrameUnreadable: boolean;
 }
 
 const READS_AT_ONCE = 64;
 
-/** Told what stands there, or why that cannot be read. */
+/** Gets the bytes of a slot, or the cause why they cannot be read. */
 type Visit = (slot: number, block: AlignedBuffer, cause: Error | null) => void;
 
-/** What the header of a slot says. */
+/** What a slot holds, according to its header. */
 const Holds = { nothingYet: 0, logSegment: 1, otherSegment: 2, zeros: 3, noHeader: 4, unreadable: 5 } as const;
 
 export class SlotScan {
@@ -73,23 +73,23 @@ export class SlotScan {
   readonly #indexSlots: ReadonlySet<number>;
   /** `Holds`, by slot. */
   #holds = new Uint8Array(0);
-  /** SCAN-1. XXH32 of what was read of headers that are not of the log, by slot. */
+  /** SCAN-1. XXH32 of the bytes of headers that are not of the log, by slot. */
   #sums = new Uint32Array(0);
-  /** Slots without a header, each with the segment that its first frame names, or null. */
+  /** Slots without a header, with the segment that the first frame names; null if there is no frame. */
   readonly #headless = new Map<number, number | null>();
-  /** SCAN-3. Slots of which the header, or the first frame in place of one, cannot be read, each with the first cause. */
+  /** SCAN-3. Slots whose header, or first frame if there is no header, cannot be read, with the first cause. */
   readonly #unreadable = new Map<number, Unreadable>();
   /** Slots of log segments from before the start. */
   readonly #before: number[] = [];
-  /** Log segments from the start on, by the sequence of the segment that each continues. */
+  /** Log segments from the start on, by the sequence of their predecessor. */
   readonly #successors = new Map<number, FoundSegment[]>();
   #start: FoundSegment | null = null;
   #countFromStart = 0;
   #highestSequence = 0;
-  /** What the file has of a slot at its end. */
+  /** The part of a slot at the end of the file, if any. */
   #partial: ProofPlace | null = null;
 
-  /** @param indexSlots slots that the checkpoint needs: nobody needs their headers */
+  /** @param indexSlots slots of the checkpoint; their headers need not be readable */
   constructor(reader: SegmentReader, superblock: Superblock, indexSlots: ReadonlySet<number>) {
     this.#reader = reader;
     this.#superblock = superblock;
@@ -100,31 +100,32 @@ export class SlotScan {
     return this.#holds.length;
   }
 
-  /** Log segments from the start on. */
+  /** Number of log segments from the start on. */
   get countFromStart(): number {
     return this.#countFromStart;
   }
 
   /** A sequence that no segment of the log has. */
   get unusedSequence(): number {
-    // SCAN-3. Those that cannot be read today have sequences near these, and may be read at the next opening.
+    // SCAN-3. Unreadable segments have sequences near these, and may be readable at the next opening.
     return this.#highestSequence + 1 + (this.#unreadable.size === 0 ? 0 : this.slotCount);
   }
 
-  /** The segment that the superblock names, if it is there. */
+  /** The segment that the superblock names as the start of the log; null if it is missing. */
   get start(): FoundSegment | null {
     return this.#start;
   }
 
-  /** Slots of log segments from before the start: not replayed, but they hold records all the same. */
+  /** Slots of log segments from before the start. They are not replayed, but hold records. */
   get slotsBeforeStart(): readonly number[] {
     return this.#before;
   }
 
   /**
-   * Looks at all slots.
+   * Scans all slots.
    *
-   * @param scratch a whole segment of memory
+   * @param scratch memory of one segment; its content is overwritten
+   * @throws AiokvError ERR_AIOKV_CORRUPT if a segment is displaced or cut off, ERR_AIOKV_IO; SystemCallError
    */
   async run(scratch: AlignedBuffer): Promise<void> {
     const fileBytes = await this.#reader.file.sizeBytes();
@@ -136,12 +137,12 @@ export class SlotScan {
       if (cause === null) this.#noteHeader(slot, block);
       else this.#noteUnreadable(slot, 0, cause);
     });
-    // In the order of the slots, whatever the order in which the reads were done.
+    // The reads complete in any order; this makes the result independent of it.
     for (const segments of this.#successors.values()) segments.sort(newestFirst);
     await this.#lookBehindHeaders();
   }
 
-  /** SCAN-1. */
+  /** SCAN-1. @throws AiokvError ERR_AIOKV_IO if a second read of a header differs from the first */
   async lookAgain(): Promise<void> {
     await this.#readHeaders(this.slotCount, (slot, block, cause) => {
       if (cause !== null) this.#noteUnreadable(slot, 0, cause);
@@ -153,14 +154,14 @@ export class SlotScan {
   }
 
   /**
-   * SCAN-3. Makes sure that no slot that cannot be read may be a segment behind the end of the log.
+   * SCAN-3. Makes sure that no unreadable slot can be a segment after the end of the log.
    *
-   * @param lastSegmentSequence of the log as far as it is there, 0 when nothing of it is
+   * @param lastSegmentSequence the last replayed segment; 0 if there is none
    * @throws AiokvError ERR_AIOKV_IO
    */
   requireNoHiddenSegment(lastSegmentSequence: number): void {
     for (const [slot, { fileOffset, cause, isFrameUnreadable }] of this.#unreadable) {
-      // The header could be read, and was none.
+      // The header could be read, and is not one of the log.
       if (this.#holds[slot] !== Holds.unreadable || this.#indexSlots.has(slot)) continue;
       const named = this.#headless.get(slot) ?? null;
       const mayGoOn = isFrameUnreadable || (named !== null && !(named <= lastSegmentSequence));
@@ -169,12 +170,12 @@ export class SlotScan {
     }
   }
 
-  /** The segment that most likely continues a segment, before it is known where that one ends. */
+  /** The most likely successor of a segment, before the end of that segment is known. */
   likelySuccessor(segmentSequence: number): FoundSegment | undefined {
     return this.#successors.get(segmentSequence)?.[0];
   }
 
-  /** The segment that continues the log from here; asked for every frame. */
+  /** The segment that continues the log from this link. Called for every frame. */
   successorOf(link: ChainLink): FoundSegment | undefined {
     const segments = this.#successors.get(link.segmentSequence);
     if (segments === undefined) return undefined;
@@ -182,7 +183,7 @@ export class SlotScan {
     return undefined;
   }
 
-  /** Places behind the end of the log in which frames may stand that prove something. */
+  /** Places after the end of the log whose frames may prove that data was flushed (TAIL-1). */
   *placesToProve(lastSegmentSequence: number): Generator<ProofPlace> {
     const lengthBytes = this.#superblock.geometry.segmentBytes;
     for (const segments of this.#successors.values()) {
@@ -192,7 +193,7 @@ export class SlotScan {
     if (this.#partial !== null) yield this.#partial;
   }
 
-  /** SCAN-2, SCAN-3. Slots that are not to be used: records may lie there that the index leads to, or they cannot be read. */
+  /** SCAN-2, SCAN-3. Slots that must not be reused: they may hold records of the index, or cannot be read. */
   *slotsToSpare(): Generator<number> {
     const { segmentSequence } = this.#superblock.logStart;
     yield* this.#unreadable.keys();
@@ -210,7 +211,7 @@ export class SlotScan {
       const fileOffset = Slots.offsetOf(this.#superblock.geometry, slot) + offset;
       this.#unreadable.set(slot, { fileOffset, cause, isFrameUnreadable });
     }
-    // A header that was read once is known to be one.
+    // In both cases it is known already what the slot holds.
     if (isFrameUnreadable || this.#holds[slot] === Holds.otherSegment) return;
     this.#holds[slot] = Holds.unreadable;
     if (!this.#headless.has(slot)) this.#headless.set(slot, null);
@@ -247,7 +248,7 @@ export class SlotScan {
     else others.push(found);
   }
 
-  /** Reads the headers of all slots that are not known to hold a segment of the log. */
+  /** Reads the headers of all slots, except those that are known to hold a segment of the log. */
   async #readHeaders(slotCount: number, visit: Visit): Promise<void> {
     const slots = function* (holds: Uint8Array): Generator<number> {
       for (let slot = 0; slot < slotCount; slot++) if (holds[slot] !== Holds.logSegment) yield slot;
@@ -255,7 +256,7 @@ export class SlotScan {
     await this.#readOfEach(slots(this.#holds), 0, SEGMENT_HEADER_BYTES, visit);
   }
 
-  /** SCAN-2. */
+  /** SCAN-2. Reads the first frames of the slots without a header. */
   async #lookBehindHeaders(): Promise<void> {
     const { writeAlignment } = this.#superblock.geometry;
     await this.#readOfEach(this.#headless.keys(), writeAlignment, FRAME_HEADER_BYTES, (slot, block, cause) => {
@@ -264,7 +265,7 @@ export class SlotScan {
     });
   }
 
-  /** Reads a few bytes of each of these slots, many reads at a time, in no order. */
+  /** Reads `leastBytes` bytes or more at `offset` of each of these slots, many reads at a time, in any order. */
   async #readOfEach(slots: Iterable<number>, offset: number, leastBytes: number, visit: Visit): Promise<void> {
     const { queue, file } = this.#reader;
     const { geometry } = this.#superblock;
@@ -288,8 +289,8 @@ export class SlotScan {
   }
 
   /**
-   * SCAN-2. Part of a slot at the end of the file is what a growth that failed or a power cut has left, and is of no use, or
-   * the file was cut off.
+   * SCAN-2. A partial slot at the end of the file is left from a failed growth or a power cut and holds nothing, or the
+   * file was cut off. Throws ERR_AIOKV_CORRUPT in the second case.
    */
   async #requireUncut(slotCount: number, fileBytes: number, scratch: AlignedBuffer): Promise<void> {
     const { geometry, logStart } = this.#superblock;
@@ -305,7 +306,7 @@ export class SlotScan {
     }
   }
 
-  /** SCAN-2. Its records would be taken for those that were there, if they are of the same keys. */
+  /** SCAN-2. Records of the same keys in such a segment could be mistaken for those that belong there. */
   #displaced(slot: number): AiokvError {
     return corrupt(`slot ${slot} of ${this.#reader.file.path} holds a segment of another slot or another store`);
   }
@@ -315,7 +316,10 @@ export function sameLink(a: ChainLink, b: ChainLink): boolean {
   return a.segmentSequence === b.segmentSequence && a.frameNumber === b.frameNumber && a.hash === b.hash;
 }
 
-/** Of segments that continue the same link all but the newest are of an abandoned line: it was written without seeing them. */
+/**
+ * If several segments continue the same link, only the newest counts. Its writer did not see the others, which are
+ * abandoned.
+ */
 function newestFirst(a: FoundSegment, b: FoundSegment): number {
   return b.sequence - a.sequence || a.slot - b.slot;
 }

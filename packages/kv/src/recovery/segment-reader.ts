@@ -1,12 +1,12 @@
 /**
- * Reads slots of the data file, whole or in part, several reads under way at a time. What is in them is for others.
+ * Reads slots of the data file, whole or in part, with several reads at a time. It does not interpret their content.
  *
  * ```
  *   slot │ header │ frame │ frame │  hole  │ … │          a hole: could not be read in two attempts, reads as zeros
  * ```
  *
- * HOLE-1. A read that fails is tried once more, then block by block, so that a bad sector does not hide its
- *     neighbours. Whoever needs what stands in a hole fails with the byte and the cause; nobody else does (SCAN-3).
+ * HOLE-1. A failed read is tried a second time, then block by block, so that a bad sector does not hide its
+ *     neighbours. Only code that needs the content of a hole fails, with the byte and the cause (SCAN-3).
  */
 import { SystemCallError } from '@aiokv/core';
 import type { AiokvError } from '@aiokv/core';
@@ -17,14 +17,14 @@ import type { Geometry } from '../format/superblock.ts';
 
 const READ_BYTES = 256 * 1024;
 
-/** Where a read of a file begins, how long it is, and where in the buffer it ends up. */
+/** A range of the file, in bytes, and its place in the buffer. */
 interface Range {
   readonly offset: number;
   readonly bufferOffset: number;
   readonly length: number;
 }
 
-/** Reads, and tries once more when that fails; returns why the second attempt failed, or null. */
+/** Reads a range, in up to two attempts. Returns why the second attempt failed, or null. */
 export async function readOrCause(
   queue: Queue,
   file: DirectFile,
@@ -46,12 +46,12 @@ export async function readOrCause(
 }
 
 interface Hole {
-  /** Within the slot. */
+  /** Offset within the slot. */
   readonly offset: number;
   readonly cause: Error;
 }
 
-/** A slot in memory. */
+/** A slot, or its start, in memory. */
 export class LoadedSlot {
   readonly path: string;
   readonly slot: number;
@@ -70,7 +70,7 @@ export class LoadedSlot {
     return this.#holes.length > 0;
   }
 
-  /** A block could not be read. */
+  /** Records that the block at this offset could not be read. */
   addHole(offset: number, cause: Error): void {
     this.#holes.push({ offset, cause });
   }
@@ -79,7 +79,7 @@ export class LoadedSlot {
     return this.#holes.some((hole) => hole.offset === offset);
   }
 
-  /** @throws AiokvError ERR_AIOKV_IO when a part of these bytes of the slot could not be read */
+  /** @throws AiokvError ERR_AIOKV_IO if any of these bytes of the slot could not be read */
   requireReadable(offset: number, lengthBytes: number): void {
     if (this.#holes.length === 0) return;
     const hole = this.#holes.find(
@@ -101,7 +101,9 @@ export class SegmentReader {
     this.#geometry = geometry;
   }
 
-  /** Reads a slot, or its beginning, into the beginning of `buffer`; the rest of that becomes zeros. */
+  /**
+   * Reads a slot, or its first `lengthBytes` bytes, to the start of `buffer`. Fills the rest of `buffer` with zeros.
+   */
   async read(slot: number, buffer: AlignedBuffer, lengthBytes = this.#geometry.segmentBytes): Promise<LoadedSlot> {
     const loaded = new LoadedSlot(this.file.path, this.#geometry, slot, buffer);
     buffer.bytes.fill(0, lengthBytes);

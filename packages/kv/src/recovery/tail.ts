@@ -1,12 +1,12 @@
 /**
- * The end of the log: whether it is a torn tail, which is normal after a crash, or rot, which is not.
+ * Decides whether the end of the log is a torn tail, which is normal after a crash, or rot, which is an error.
  *
- * TAIL-1. A chain that breaks before something which is known to have been flushed is rot, not a torn tail:
- *     the clean end in the superblock knows it, and so does a later frame's `flushedThrough`. A frame of
- *     an abandoned line of history accuses nobody falsely: it names only what had been flushed before a
- *     recovery, which no recovery goes back behind, and the sequences of a dropped batch stay taken.
- * TAIL-2. A read that went wrong looks like a torn tail. So where the log seems to end is read twice; two answers that
- *     differ are an error, not an end.
+ * TAIL-1. If the chain breaks before data that is known to have been flushed, that is rot, not a torn tail. The proof
+ *     is the clean end in the superblock, or `flushedThrough` of a later frame. A frame of an abandoned line of history
+ *     never causes a false alarm: it names only data that was flushed before a recovery, and no recovery goes back
+ *     before that. The sequences of a dropped batch are not used again.
+ * TAIL-2. A wrong read looks like a torn tail. So the place where the log seems to end is read twice. If the results
+ *     differ, that is an error, not an end.
  */
 import { nextTurn } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
@@ -19,9 +19,9 @@ import type { Replay } from './replay.ts';
 import type { SlotScan } from './scan.ts';
 import type { LoadedSlot, SegmentReader } from './segment-reader.ts';
 
-/** Where the chain has ended. */
+/** Where the chain ends. */
 export interface ChainEnd {
-  /** The segment, as it was read. */
+  /** The segment as it was read. */
   readonly loaded: LoadedSlot;
   readonly offset: number;
   readonly segmentSequence: number;
@@ -39,11 +39,11 @@ export class LogTail {
   }
 
   /**
-   * TAIL-1, TAIL-2. Makes sure that nothing behind the end of the chain says that it should not have ended. What cannot be read
-   * says nothing, but for what may be the next frame (SCAN-3).
+   * TAIL-1, TAIL-2. Makes sure that nothing after the end of the chain proves that the log continued. Unreadable blocks
+   * prove nothing, except a block that may hold the next frame (SCAN-3).
    *
-   * @param end null when nothing of the log is there
-   * @param scratch a whole segment of memory
+   * @param end null if the first segment of the log is missing
+   * @param scratch memory of one segment; its content is overwritten
    * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO
    */
   async requireTorn({ lastSequence, passedEnd }: Replay, end: ChainEnd | null, scratch: AlignedBuffer): Promise<void> {
@@ -64,7 +64,7 @@ export class LogTail {
     if (end !== null) await this.#readAgain(end, scratch);
   }
 
-  /** TAIL-2. Compares the place of the frame that is not there, block by block but for those that cannot be read. */
+  /** TAIL-2. Reads the place of the missing frame again and compares it, except for unreadable blocks. */
   async #readAgain({ loaded, offset }: ChainEnd, scratch: AlignedBuffer): Promise<void> {
     const { segmentBytes, writeAlignment } = this.#geometry;
     const end = Math.min(offset + MAX_FRAME_BYTES, segmentBytes);
@@ -81,7 +81,7 @@ export class LogTail {
     }
   }
 
-  /** Whether a frame from `offset` on says that the record at which the chain broke had been flushed. */
+  /** Whether a frame from `offset` on proves that a record after `lastSequence` had been flushed. */
   #provesFlush(buffer: AlignedBuffer, offset: number, lastSequence: Sequence): boolean {
     const { segmentBytes, writeAlignment } = this.#geometry;
     for (let at = offset; at + FRAME_HEADER_BYTES <= segmentBytes; at += writeAlignment) {

@@ -1,19 +1,19 @@
 /**
- * The end of the log that nothing proves to have been flushed, and how an opening makes it safe: it is written again,
- * byte by byte the same, in its place.
+ * The unconfirmed tail is the end of the log that nothing proves to have been flushed. An opening makes it durable by
+ * writing the same bytes again in the same place.
  *
- * A flush alone is not enough. After a write or a flush has failed, what is read may come from a cache that no later
- * flush covers (Rebello et al., "Can Applications Recover from fsync Failures?", ATC '20), and is gone after a power
- * cut. What is written anew is covered by the next flush.
+ * A flush alone is not enough. After a failed write or flush a read may return data from a cache that no later flush
+ * covers (Rebello et al., "Can Applications Recover from fsync Failures?", ATC '20) and that a power cut loses. Data
+ * that is written again is covered by the next flush.
  *
  * ```
  *   │ … frame │ frame │ … │ frame │ end           proof: a later frame's flushedThrough, a checkpoint,
  *     confirmed ───────►│◄ unconfirmed ►│          the end that a clean close has recorded
  * ```
  *
- * CONFIRM-1. A place that is written again gets the bytes that recovery has accepted, so a write that is torn does no harm.
+ * CONFIRM-1. Only the bytes that recovery has accepted are written again, so a torn write does no harm.
  *
- * It decides nothing about what belongs to the log: recovery does.
+ * Recovery decides what belongs to the log, not this file.
  */
 import { Fifo } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
@@ -24,12 +24,12 @@ import { frameHash, readFrame, windowOf } from '../format/frame.ts';
 import { readSegmentHeader, segmentHash } from '../format/segment.ts';
 import { readOrCause } from './segment-reader.ts';
 
-/** A frame as recovery has accepted it. */
+/** A frame that recovery has accepted. */
 export interface AcceptedFrame {
-  /** Where its write began, and how long it was: the header of the segment is in front of the first frame. */
+  /** The range of its write in the file. The write of a first frame starts with the header of the segment. */
   readonly fileOffset: number;
   readonly lengthBytes: number;
-  /** Bytes of the write in front of the frame. */
+  /** Bytes of the write before the frame: 0, or those of the header. */
   readonly frameAt: number;
   readonly lastSequence: Sequence;
   readonly hash: bigint;
@@ -40,12 +40,12 @@ const WRITES_AT_ONCE = 4;
 export class UnconfirmedTail {
   readonly #frames = new Fifo<AcceptedFrame>();
 
-  /** Frames come in the order of their sequences. */
+  /** Adds a frame. Frames must be added in the order of their sequences. */
   accept(frame: AcceptedFrame): void {
     this.#frames.push(frame);
   }
 
-  /** Everything through `sequence` was flushed. */
+  /** Drops the frames up to `sequence`, which were flushed. */
   confirm(sequence: Sequence): void {
     for (let first = this.#frames.peek(); first !== undefined; first = this.#frames.peek()) {
       if (first.lastSequence > sequence) return;
@@ -54,7 +54,7 @@ export class UnconfirmedTail {
   }
 
   /**
-   * Writes what is unconfirmed again; the flush is the caller's.
+   * Writes the unconfirmed frames again. The caller must flush afterwards.
    *
    * @throws AiokvError ERR_AIOKV_IO; SystemCallError
    */
@@ -80,6 +80,6 @@ function isSame(buffer: AlignedBuffer, { frameAt, hash }: AcceptedFrame): boolea
   const frame = windowOf(buffer, frameAt);
   const header = readFrame(frame);
   if (header === null || frameHash(frame) !== hash) return false;
-  // The first frame of a segment names the header that is written with it.
+  // The header of the segment is written with the first frame, which names its hash.
   return frameAt === 0 || (readSegmentHeader(buffer) !== null && segmentHash(buffer) === header.previousHash);
 }
