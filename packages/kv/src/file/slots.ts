@@ -67,7 +67,7 @@ export class Slots {
   #growthFailure: { readonly growth: number; readonly error: Error } | null = null;
   #checkpoints: CheckpointNeeds = { indexBytes: 0, nextBytes: 0, lastingBytes: 0 };
 
-  /** @param usedSlots slots that hold segments of the log */
+  /** @param usedSlots slots that are in use, in a file of `slotCount` slots */
   constructor(file: DirectFile, geometry: Geometry, slotCount: number, usedSlots: ReadonlySet<number>) {
     this.#file = file;
     this.#geometry = geometry;

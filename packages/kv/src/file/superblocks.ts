@@ -59,7 +59,7 @@ export async function loadSuperblock(queue: Queue, file: DirectFile): Promise<Lo
     if (!blocks.some((block) => block !== null && hasSuperblockMagic(block))) {
       throw new AiokvError('ERR_AIOKV_NOT_A_STORE', `${file.path} is not an aiokv store: open another directory`);
     }
-    throw corrupt(`no superblock of ${file.path} has two valid copies, of ${SUPERBLOCK_COPIES}`);
+    throw corrupt(`fewer than two of the ${SUPERBLOCK_COPIES} superblocks of ${file.path} are valid and equal`);
   }
   const { superblock, hash } = counting;
   requireKnownFormat(file, superblock);

@@ -26,7 +26,7 @@ const LENGTH_MASK = 2 ** LENGTH_BITS - 1;
 /** Word 1 of a deletion; its word 0 is 0. */
 export const DELETED = 0x8000_0000;
 const HIGH_MASK = 0xfff;
-/** Added to word 1 of a record whose value stands in fragments. */
+/** Added to word 1 of a record whose value is in fragments. */
 const IN_FRAGMENTS = 0x4000_0000;
 
 /** The file offset of the record. */
@@ -39,12 +39,12 @@ export function lengthOf(entry: EntryWords): number {
   return entry.word1 & LENGTH_MASK;
 }
 
-/** Whether the record says where the fragments of its value are. */
+/** Whether the value of the record is in fragments: the record then holds a table of them. */
 export function isInFragments(entry: EntryWords): boolean {
   return (entry.word1 & IN_FRAGMENTS) !== 0;
 }
 
-/** The length of a record, and whether its value stands in fragments, as word 1 has them. */
+/** The part of word 1 with the length of the record and whether its value is in fragments. */
 export function lengthWordOf(lengthBytes: number, inFragments: boolean): number {
   assert(lengthBytes <= LENGTH_MASK, 'an index entry holds 18 bits of length');
   return inFragments ? lengthBytes + IN_FRAGMENTS : lengthBytes;

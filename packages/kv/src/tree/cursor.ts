@@ -62,7 +62,7 @@ export class Cursor {
     }
   }
 
-  /** Whether the cursor stands at a key. */
+  /** Whether the cursor is at a key. */
   get valid(): boolean {
     return this.#valid;
   }
@@ -83,7 +83,7 @@ export class Cursor {
     return this.#valid && this.#moveTo((this.#index[0] as number) - 1);
   }
 
-  /** Goes to the key that `mode` says; false when there is none. */
+  /** Goes to the first or last key that `mode` allows. Returns false if there is none, or if the move is blocked. */
   seek(key: Uint8Array, keyLength: number, mode: SeekMode): boolean {
     this.#checkOpen();
     if (this.#top < 0) return false;
