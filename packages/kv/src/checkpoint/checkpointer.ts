@@ -1,25 +1,25 @@
 /**
- * Checkpoints: the index as it was at one sequence, on the device, so that an opening need not replay the log from its
- * beginning. Pages that did not change since the last one stay where they are.
+ * Writes checkpoints: the index as it was at one sequence, so that an opening replays only the log behind it. Pages
+ * that have not changed since the last checkpoint stay where they are.
  *
  * ```
  *   tree frozen at S ─► changed pages ─► mapping ─► root ─► flush ─► superblock ─► slots of the old one are free
- *                       (and those of segments that hold little else)
+ *                       (and unchanged ones in segments that hold little else)
  * ```
  *
- * CHECK-1. A checkpoint holds exactly what the first S writes left behind, and S never lies inside a batch.
- * CHECK-2. Everything that it leads to is flushed before the superblock names it: pages, mapping, root, and the log
- *     through S.
- * CHECK-3. A slot that the checkpoint before it leads to is used again only when the superblock of this one is durable.
- * CHECK-4. The work is done in slices; what is frozen is not changed by writes meanwhile.
- * CHECK-5. A checkpoint that fails leaves the one before it as it was. If the superblock or a flush fails, so does the
- *     store.
- * CHECK-6. While only the reserve is left, a checkpoint empties as many old segments as its slots can take, so that the
- *     index ends in as few as it can, and the next checkpoint has room again.
- * CHECK-7. Pages that are not in memory are as the one before has them; they are read only to be moved.
+ * CHECK-1. A checkpoint holds exactly the first S writes. S never lies inside a batch.
+ * CHECK-2. Everything that a checkpoint needs is flushed before the superblock names it: pages, mapping, root, and the
+ *     log through S.
+ * CHECK-3. Slots of the previous checkpoint are reused only when the superblock of the new one is durable.
+ * CHECK-4. The work is done in slices. Writes do not change the frozen tree meanwhile.
+ * CHECK-5. A checkpoint that fails leaves the previous one as it was. If the superblock or a flush fails, the store
+ *     fails.
+ * CHECK-6. While only the reserve is left, a checkpoint empties as many old segments as its slots can take. The index
+ *     then takes as few segments as possible, and the next checkpoint has room.
+ * CHECK-7. A page that is not in memory is as the previous checkpoint has it. It is read only to be moved.
  *
- * It is told when to write one (maintenance.ts), and says when one is due: after enough bytes of the log, or when
- * changed pages fill a quarter of the memory.
+ * A checkpoint is due after enough log bytes, or when memory is short and changed pages fill a quarter of it.
+ * maintenance.ts asks, and decides when to write one.
  */
 import { MIB } from '@aiokv/core';
 import type { Clock, Sequence } from '@aiokv/core';
@@ -67,42 +67,47 @@ export interface CheckpointerOptions {
   readonly clock: Clock;
   readonly superblocks: SuperblockKeeper;
   readonly index: KeyIndex;
-  /** So many bytes of the log at least are behind a checkpoint before the next is written; more with a larger index. */
+  /** Least log bytes between two checkpoints: see `StoreOptions`. */
   readonly checkpointBytes: number;
   readonly planted: Planted;
 }
 
-/** The checkpoint that the device has. */
+/** The current checkpoint on the device. */
 export interface Standing {
   readonly mapping: Mapping;
-  /** Index segments that it needs. */
+  /** Slots of its index segments. */
   readonly slots: ReadonlySet<number>;
 }
 
-/** What it takes of a turn of the event loop. */
+/** Time that a checkpoint takes of each turn of the event loop. */
 const SLICE_MS = 0.5;
 /**
- * Writes in random order change nearly all pages from one checkpoint to the next. So the next is due when the log has
- * this many times the bytes of the last behind it, but no more than what is replayed in a second or two, or as many.
+ * Random writes change nearly all pages between two checkpoints, so that each costs the whole index. A checkpoint is
+ * therefore due after SPACING times the bytes of the last one, but at most MOST_SPACING_BYTES, which a recovery replays
+ * in a second or two, or the bytes of the last one if that is more.
  */
 const SPACING = 3;
 const MOST_SPACING_BYTES = 384 * MIB;
-/** Index segments may take this many times the bytes that live in them before some are written anew. */
+/** Index segments may take this many times their live bytes before the emptiest are rewritten. */
 const GARBAGE_FACTOR = 2;
-/** So many segments are left alone whatever they hold. */
+/** With this many index segments or fewer, none is rewritten for its garbage. */
 const SPARE_SEGMENTS = 2;
 
 export class Checkpointer implements CheckpointNeeds {
   readonly #options: CheckpointerOptions;
-  /** Its own, for writers would leave it a page a turn. */
+  /** Not the store's budget: busy writers would leave a checkpoint one page each turn. */
   readonly #budget: TurnBudget;
   #standing: Standing;
-  /** Bytes of the log, as `LogWriter.appendedBytes` counts them, that the standing checkpoint covers; below 0: replayed. */
+  /**
+   * `LogWriter.appendedBytes` that the current checkpoint covers. Below 0: it does not even cover what was replayed.
+   */
   #coveredBytes: number;
-  /** By the checkpoint that is written. */
+  /** Slots taken by the checkpoint under way. */
   #slotsTaken: readonly number[] = [];
 
-  /** @param replayedBytes bytes of records that an opening has replayed: the standing checkpoint does not cover them */
+  /**
+   * @param replayedBytes bytes of records that the opening has replayed, which the current checkpoint does not cover
+   */
   constructor(options: CheckpointerOptions, standing: Standing, replayedBytes: number) {
     this.#options = options;
     this.#coveredBytes = -replayedBytes;
@@ -111,7 +116,7 @@ export class Checkpointer implements CheckpointNeeds {
     options.slots.expectCheckpoints(this);
   }
 
-  /** @internal For the reserve of slots: as if all pages had changed. */
+  /** @internal For the reserve of slots: an upper bound, as if all pages had changed. */
   get indexBytes(): number {
     const { memoryBytes, pager } = this.#options.index;
     return Math.max(memoryBytes, this.#standing.mapping.bytes + pager.changedBytes);
@@ -127,12 +132,12 @@ export class Checkpointer implements CheckpointNeeds {
     return Math.max(0, this.nextBytes - this.#standing.slots.size * this.#options.geometry.segmentBytes);
   }
 
-  /** Bytes of records in the log that an opening would have to replay. */
+  /** Bytes of records that an opening would have to replay. */
   get uncoveredBytes(): number {
     return this.#options.log.appendedBytes - this.#coveredBytes;
   }
 
-  /** Memory is short because of pages that changed since the last cut: only a checkpoint makes them clean. */
+  /** See `Pager.needsCheckpoint`. */
   get isMemoryShort(): boolean {
     return this.#options.index.pager.needsCheckpoint;
   }
@@ -145,11 +150,11 @@ export class Checkpointer implements CheckpointNeeds {
   }
 
   /**
-   * Writes a checkpoint of the tree as it is now. Called when no other is being written.
+   * Writes a checkpoint of the tree as it is now. No other may be under way.
    *
-   * @param sequence what the tree holds: exactly what the first so many writes left behind
+   * @param sequence the tree holds exactly the writes through it
    * @param logBytes `LogWriter.appendedBytes` at that sequence
-   * @throws AiokvError ERR_AIOKV_NO_SPACE, ERR_AIOKV_LATCHED; SystemCallError: the one before it stands
+   * @throws AiokvError ERR_AIOKV_NO_SPACE, ERR_AIOKV_LATCHED; SystemCallError. The previous checkpoint stays valid
    */
   async write(sequence: Sequence, logBytes: number): Promise<void> {
     const { index, checkpointBytes } = this.#options;
@@ -161,7 +166,7 @@ export class Checkpointer implements CheckpointNeeds {
       this.#coveredBytes = logBytes;
     } catch (error) {
       tree.keepDirty(changedBytes);
-      // Tried again when half as much was written again; a device that is full would be asked all the time.
+      // Try again after half of `checkpointBytes`: on a full device each attempt would fail at once.
       this.#coveredBytes = Math.max(this.#coveredBytes, logBytes - checkpointBytes / 2);
       throw error;
     } finally {
@@ -203,7 +208,7 @@ export class Checkpointer implements CheckpointNeeds {
       await loadsDone;
       if (planted.earlyReuse !== true) slots.giveBack(unneeded);
     } catch (error) {
-      // CHECK-5. Writes under way still go to these slots, so they are given back after them.
+      // CHECK-5. Writes in flight still go to these slots, so they end before the slots are given back.
       await writer.finish().catch(() => undefined);
       if (gate.log === null) slots.giveBack(writer.slots);
       throw error;
@@ -212,7 +217,7 @@ export class Checkpointer implements CheckpointNeeds {
     }
   }
 
-  /** All pages, those that others lead to behind them, and the old index segments that are to be emptied. */
+  /** Lists all pages, parents before children, and the old index segments to be emptied. */
   async #plan(tree: Tree, snapshot: TreeSnapshot): Promise<{ ids: number[]; victims: ReadonlySet<number> }> {
     const { memory, root } = snapshot;
     const { slots, geometry } = this.#options;
@@ -296,7 +301,7 @@ export class Checkpointer implements CheckpointNeeds {
     return parts;
   }
 
-  /** @returns where it is in the file */
+  /** @returns the file offset of the root */
   async #writeRoot(
     snapshot: TreeSnapshot,
     mapping: Mapping,
@@ -305,7 +310,7 @@ export class Checkpointer implements CheckpointNeeds {
     writer: SegmentWriter,
     sequence: Sequence,
   ): Promise<number> {
-    // The root may begin a segment of its own; it names that one, too.
+    // The root may start a segment of its own, which it has to name, too.
     const slotsAtMost = new Set([...kept, ...writer.slots]).size + 1;
     const length = Math.ceil(rootBytes(parts.length, slotsAtMost) / 8) * 8;
     if (length > mostImageBytes(this.#options.geometry)) {
@@ -318,7 +323,7 @@ export class Checkpointer implements CheckpointNeeds {
     return fileOffset;
   }
 
-  /** CHECK-5. What the device holds is uncertain when this fails. */
+  /** CHECK-5. A failure leaves the content of the device uncertain. */
   async #orFail(work: Promise<unknown>): Promise<void> {
     try {
       await work;
@@ -328,7 +333,7 @@ export class Checkpointer implements CheckpointNeeds {
   }
 }
 
-/** Writes a page that stays in memory meanwhile; where it is then. */
+/** Writes a page, which must stay in memory meanwhile. Returns its new place. */
 async function writePage(
   memory: NodeMemory,
   id: number,

@@ -1,13 +1,14 @@
 /**
- * Writes pages one behind the other into fresh index segments. Nothing that it writes counts before a
- * superblock leads to it, so there is no chain and no order.
+ * Writes pages one behind the other into new index segments. Nothing of it counts before a superblock leads to it, so
+ * the segments are not chained and the order of the writes does not matter.
  *
  * ```
  *   slot │ header │ image image image … 0 │ image image … 0 │ …          a chunk is one write
  * ```
  *
  * SEGW-1. A chunk lies in one segment, and an image in one chunk.
- * SEGW-2. The slots it took are its own until the checkpoint is durable: whoever gives up gives them back.
+ * SEGW-2. The writer owns its slots until the checkpoint is durable. If the checkpoint fails, its caller gives them
+ *     back.
  */
 import { alignUp, assert } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
@@ -25,7 +26,7 @@ export interface SegmentWriterOptions {
   readonly geometry: Geometry;
   readonly uuid: Uint8Array;
   readonly epoch: number;
-  /** The checkpoint that is written. */
+  /** Sequence of the checkpoint. */
   readonly sequence: number;
 }
 
@@ -45,9 +46,9 @@ export class SegmentWriter {
   #which = 0;
   #used = 0;
   #capacity = 0;
-  /** Where the open chunk starts in the file. */
+  /** File offset of the open chunk. */
   #chunkOffset = 0;
-  /** Bytes of the current segment that are taken. */
+  /** Bytes used in the current segment. */
   #segmentUsed: number;
 
   constructor(options: SegmentWriterOptions) {
@@ -59,7 +60,7 @@ export class SegmentWriter {
   }
 
   /**
-   * A zeroed place for so many bytes, a multiple of 8; to be filled before the next call.
+   * Returns a zeroed place for this many bytes, a multiple of 8. Fill it before the next call.
    *
    * @throws AiokvError ERR_AIOKV_NO_SPACE; SystemCallError of an earlier write
    */
@@ -74,7 +75,7 @@ export class SegmentWriter {
     return { block: this.#buffers[this.#which] as AlignedBuffer, at, fileOffset: this.#chunkOffset + at };
   }
 
-  /** Sends what is left and waits for all writes; a flush is the caller's. */
+  /** Sends the open chunk and waits for all writes. The caller flushes. */
   async finish(): Promise<void> {
     this.#send();
     const results = await Promise.allSettled(this.#writes);
@@ -84,13 +85,13 @@ export class SegmentWriter {
   async #openChunk(firstBytes: number): Promise<void> {
     const { geometry, slots, uuid, epoch, sequence } = this.#options;
     this.#which = 1 - this.#which;
-    // Its buffer may still be on its way.
+    // The buffer may still be in flight.
     await this.#writes[this.#which];
     const buffer = this.#buffers[this.#which] as AlignedBuffer;
     buffer.bytes.fill(0);
     this.#used = 0;
     if (this.#segmentUsed + firstBytes > geometry.segmentBytes) {
-      // Between the answer and this turn a deletion may have taken the slot.
+      // A deletion may have taken the slot since `prepare` settled.
       while (slots.availableFor('checkpoint') === 0) await slots.prepare(1, 'checkpoint');
       const slot = slots.take();
       this.slots.push(slot);
@@ -112,7 +113,7 @@ export class SegmentWriter {
     const write = queue.write(file, buffer, { offset: this.#chunkOffset, length }).then((result) => {
       requireFull('write', result, length, file.path);
     });
-    // It is met where its buffer is needed next, or by `finish`.
+    // A rejection is handled when the buffer is needed next, or in `finish`.
     write.catch(() => undefined);
     this.#writes[this.#which] = write;
     this.#segmentUsed += length;

@@ -1,21 +1,20 @@
 /**
- * One ordered walk over the layers of an index snapshot: the newest layer that knows a key decides, and
- * a deletion hides the key.
+ * One ordered walk over the layers of an index snapshot. The newest layer with a key decides; a deletion hides the key.
  *
  * ```
- *   overlay   ──b────d†──────►
- *   draining  ───────d──e────►      walk: a b c e      († a deletion)
- *   tree      ─a──b──c──d────►
+ *   memtable             ──b────d†──────►
+ *   immutable memtable   ───────d──e────►      walk: a b c e      († a deletion)
+ *   tree                 ─a──b──c──d────►
  * ```
  *
- * A move that comes to a leaf of the tree which is not in memory stops there: the cursor is blocked. `pinAhead` reads the
- * leaf, and the move goes on with `resume`, or with another `start` if it was that.
+ * A move stops at a leaf that is not in memory: the cursor is blocked. `pinAhead` reads the leaf. Then `resume`
+ * continues a blocked `next`; a blocked `start` is called again.
  */
 import type { Cursor, Entry } from '../tree/index.ts';
 import { isDeletion } from '../format/index-entry.ts';
 import type { Pager } from './pager.ts';
 
-/** Where a walk starts: at a key, just behind it, or at the end from which it comes. */
+/** Where a walk starts: at this key, or just behind it. */
 export interface CursorStart {
   readonly key: Uint8Array;
   readonly inclusive: boolean;
@@ -36,7 +35,7 @@ export class IndexCursor {
     this.#pager = pager;
   }
 
-  /** The key at which the walk stands is the first `keyLength` bytes. Valid until the next move. */
+  /** The current key is the first `keyLength` bytes. Valid until the next move. */
   get key(): Uint8Array {
     return this.#at().keyBytes;
   }
@@ -45,16 +44,17 @@ export class IndexCursor {
     return this.#at().keyLength;
   }
 
-  /** Whether the last move could not be made because a leaf is not in memory. */
+  /** Whether the last move stopped at a leaf that is not in memory. */
   get isBlocked(): boolean {
     return this.#blocked !== null;
   }
 
   /**
-   * Reads that leaf, and others that the walk will come to, at most `most` together. They stay until `unpin`.
+   * Reads the leaf that blocks the cursor, and the next ones of the walk: at most `most` leaves. They stay in memory
+   * until `unpin`.
    *
-   * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO when that leaf cannot be read; the others are tried again when the
-   *   walk comes to them
+   * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO if the first leaf cannot be read; the others are tried again
+   *   when the walk reaches them
    */
   async pinAhead(most: number): Promise<void> {
     const pages = this.#blocked?.absentAhead(!this.#reverse, most) ?? [];
@@ -62,7 +62,7 @@ export class IndexCursor {
     for (const [i, outcome] of outcomes.entries()) {
       if (outcome.status === 'fulfilled') this.#pinned.push(pages[i] as number);
     }
-    // The first is the one that the move needs.
+    // The first leaf is the one that blocks the move.
     if (outcomes[0]?.status === 'rejected') throw outcomes[0].reason;
   }
 
@@ -75,7 +75,7 @@ export class IndexCursor {
     return this.#at().entry;
   }
 
-  /** Goes to the first key of the walk; false when there is none, or it is blocked. */
+  /** Moves to the first key; null starts at the end of the order. False: there is no key, or the move is blocked. */
   start(from: CursorStart | null): boolean {
     this.#blocked = null;
     for (const layer of this.#layers) {
@@ -94,13 +94,13 @@ export class IndexCursor {
     return this.#settle();
   }
 
-  /** Goes to the next key of the walk; false when there is none, or it is blocked. */
+  /** Moves to the next key. False: there is none, or the move is blocked. */
   next(): boolean {
     this.#step(this.#at());
     return this.#settle();
   }
 
-  /** Goes on with a blocked `next`. */
+  /** Continues a blocked `next`. */
   resume(): boolean {
     const layer = this.#blocked;
     this.#blocked = null;
@@ -108,7 +108,7 @@ export class IndexCursor {
     return this.#settle();
   }
 
-  /** Finds the layer with the nearest key, moving the older ones off that key and skipping what is deleted. */
+  /** Finds the layer with the nearest key. Moves older layers off the same key, and skips deleted keys. */
   #settle(): boolean {
     for (;;) {
       if (this.#blocked !== null) return false;

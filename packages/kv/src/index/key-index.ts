@@ -1,21 +1,21 @@
 /**
- * Where the record of each key is: the tree, and in front of it the memtable, which takes every write at once. A full
- * memtable becomes immutable and is merged into the tree in the background, sorted, many entries to a leaf.
+ * Maps each key to the place of its record. The memtable takes every write at once; the tree is behind it. A full
+ * memtable becomes immutable and is merged into the tree in the background, in key order, many entries to a leaf.
  *
  * ```
  *   admit ─► memtable ──full──► immutable ──slices, sorted──► tree ◄── pager: leaves from the device, and out again
- *   find  ─► memtable, then immutable, then tree; the first that knows the key decides
+ *   find  ─► memtable, then immutable, then tree; the first with the key decides
  * ```
  *
- * INDEX-1. What was admitted is seen by every lookup from then on, whatever a merge does.
- * INDEX-2. The immutable memtable does not change; an entry that is in it and in the tree already is the same.
+ * INDEX-1. Every lookup sees what was admitted before it, also during a merge.
+ * INDEX-2. The immutable memtable does not change. An entry that is both in it and in the tree is the same in both.
  * INDEX-3. A snapshot sees the index as it was when it was taken.
- * INDEX-4. A memtable ends where a batch ends; when it was merged, the tree is what all writes up to there left behind.
- * INDEX-5. A lookup whose leaf is not in memory is answered later, as of the moment at which it was called: newer
- *     entries for its key are in a memtable then, and the leaf is looked into before it can change (pager.ts).
+ * INDEX-4. A memtable ends at the end of a batch. After its merge the tree holds exactly the writes up to there.
+ * INDEX-5. A lookup whose leaf is not in memory is answered later, with the state at its call: newer entries for its
+ *     key go to a memtable, and the lookup is answered from the leaf before the leaf can change (pager.ts).
  *
- * A memtable holds deletions as entries of their own; the tree holds only keys that exist. What an entry says is
- * format/index-entry.ts. When a merge is due is decided above: it is asked for with `merge`.
+ * A memtable holds deletions as entries; the tree holds only keys that exist. format/index-entry.ts describes entries.
+ * The caller decides when to `merge`.
  */
 import { assert, nextTurn } from '@aiokv/core';
 import type { Clock, Sequence } from '@aiokv/core';
@@ -31,39 +31,39 @@ import type { ReplayTarget } from './replay-target.ts';
 import { Entry, FOUND, MISSING, NodeMemory, Probe, Tree, lookInLeaf, pageOf } from '../tree/index.ts';
 import type { AbsentLeaf, Lookup, TreeSnapshot } from '../tree/index.ts';
 
-/** Entries of a memtable before it is merged, at most. */
+/** A memtable is full with this many entries, or fewer if the memory for the index is small: see MERGED_PART. */
 const MEMTABLE_ENTRIES = 4096;
-/** The memtable may have this many times the entries of a full one before writers wait for the merge. */
+/** Writers wait for the merge when the memtable has this many times the entries of a full one. */
 const MEMTABLE_LIMIT = 4;
-/** More nodes than a merged memtable has; they are given back at once. */
+/** More nodes than a merged memtable has, so that all of them are freed at once. */
 const MEMTABLE_NODES = 512;
-/** A merge changes at most this part of the memory for nodes, if each of its entries meets another leaf. */
+/** A merge changes at most one in this many nodes of the memory, even if every entry is in another leaf. */
 const MERGED_PART = 8;
 const MEMTABLE_ENTRIES_LEAST = 16;
-/** A slice of a merge takes about this long at most. */
+/** Length of a slice of a merge, about. */
 const SLICE_MS = 0.5;
 
 export interface KeyIndexOptions {
   readonly clock: Clock;
   readonly queue: Queue;
   readonly file: DirectFile;
-  /** Size of a node. */
+  /** Size of a node in bytes. */
   readonly pageBytes: number;
-  /** Memory for nodes. Inner nodes, and what is not on the device yet, may go beyond it. */
+  /** Memory for nodes, in bytes. Inner nodes and changed nodes may exceed it. */
   readonly indexBytes: number;
   readonly planted: Planted;
 }
 
-/** Told once what a lookup has come to whose leaf had to be read. */
+/** Receives the answer of a lookup whose leaf had to be read, once. */
 export interface LateAnswer {
-  /** @param entry valid during the call */
+  /** @param entry valid only during the call */
   foundLate(entry: Entry): void;
   missingLate(): void;
   /** The leaf cannot be read. */
   failedLate(error: Error): void;
 }
 
-/** The key of the answer that is looked up in its leaf, and what it leads to: used within one step. */
+/** Scratch for a lookup in one leaf. Valid within one step. */
 const leafProbe = new Probe(MAX_KEY_BYTES);
 const leafEntry = new Entry();
 
@@ -88,7 +88,7 @@ class LeafLookup implements PageWaiter {
   }
 }
 
-/** The index at one moment. Must be released. */
+/** The index at one moment. The owner must release it. */
 export class IndexSnapshot {
   readonly #layers: TreeSnapshot[];
   readonly #pager: Pager;
@@ -106,7 +106,7 @@ export class IndexSnapshot {
     );
   }
 
-  /** As `KeyIndex.find`, at the moment of the snapshot. */
+  /** As `KeyIndex.find`, in the snapshot. */
   find(key: Uint8Array, keyBytes: number, into: Entry): Lookup {
     for (const layer of this.#layers) {
       const outcome = layer.get(key, keyBytes, into);
@@ -123,7 +123,7 @@ export class IndexSnapshot {
 
 export class KeyIndex implements ReplayTarget {
   readonly pager: Pager;
-  /** For the checkpointer and tests: what the merged writes have left behind. */
+  /** For the checkpointer and tests: the merged writes. */
   readonly tree: Tree;
   readonly #memory: NodeMemory;
   readonly #memtableMemory: NodeMemory;
@@ -132,7 +132,7 @@ export class KeyIndex implements ReplayTarget {
   #immutable: Tree | null = null;
   #admittedThrough = 0 as Sequence;
   readonly #clock: Clock;
-  /** Where a replay puts the key of a record. */
+  /** Scratch for the key of a replayed record. */
   readonly #key = new Uint8Array(MAX_KEY_BYTES);
   #isClosed = false;
 
@@ -147,7 +147,7 @@ export class KeyIndex implements ReplayTarget {
     this.pager = new Pager({ queue, file, memory: this.#memory, tree: this.tree, limitBytes: indexBytes, planted });
   }
 
-  /** @internal Makes the tree that of a checkpoint; `fill` puts its nodes into the memory. */
+  /** @internal Makes the tree that of a checkpoint, whose nodes `fill` loads into the memory. */
   async restore<T>(
     fill: (memory: NodeMemory) => Promise<{ readonly rootPage: number; readonly keys: number; readonly standing: T }>,
   ): Promise<T> {
@@ -156,16 +156,16 @@ export class KeyIndex implements ReplayTarget {
     return standing;
   }
 
-  /** Memory that the index takes up, in bytes. */
+  /** Memory that the index takes, in bytes. */
   get memoryBytes(): number {
     return this.#memory.bytesUsed + this.#memtableMemory.bytesUsed;
   }
 
   /**
-   * Finds the record of a key. The key is at the start of `key`.
+   * Finds the record of a key, which is the first `keyBytes` of `key`.
    *
-   * @returns `FOUND`, and `into` says where; `MISSING`; or a leaf that must be read to know: ask `findLater` in the
-   *   same step, or `findSync`
+   * @returns `FOUND`: `into` has the entry; `MISSING`; or the leaf that must be read first: call `findLater` or
+   *   `findSync` in the same step
    */
   find(key: Uint8Array, keyBytes: number, into: Entry): Lookup {
     if (this.#memtable.get(key, keyBytes, into) === FOUND) return isDeletion(into) ? MISSING : FOUND;
@@ -175,13 +175,13 @@ export class KeyIndex implements ReplayTarget {
     return this.tree.get(key, keyBytes, into);
   }
 
-  /** INDEX-5. Goes on with a lookup that has come to an absent leaf. The key must not change until it is answered. */
+  /** INDEX-5. Continues a lookup that stopped at an absent leaf. The key must not change until the answer. */
   findLater(leaf: AbsentLeaf, key: Uint8Array, answer: LateAnswer): void {
     this.pager.whenLoaded(pageOf(leaf), new LeafLookup(key, answer));
   }
 
   /**
-   * As `findLater`, while the thread waits for the device.
+   * As `findLater`, but blocks the thread until the device has answered. Returns whether the key exists.
    *
    * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO
    */
@@ -192,7 +192,7 @@ export class KeyIndex implements ReplayTarget {
   }
 
   /**
-   * Brings a leaf into memory, where it stays until `unpin`.
+   * Loads a leaf into memory, where it stays until `unpin`.
    *
    * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO
    */
@@ -204,27 +204,26 @@ export class KeyIndex implements ReplayTarget {
     this.pager.unpin(leaves.map(pageOf));
   }
 
-  /** Pages that were read because they were not in memory. */
+  /** Pages read since the opening because they were not in memory. */
   get pageReads(): number {
     return this.pager.pageReads;
   }
 
-  /** Settles when no page is being read. */
+  /** Settles when no page read is in flight. */
   quiet(): Promise<void> {
     return this.pager.quiet();
   }
 
-  /** Entries of the memtable. */
   get memtableSize(): number {
     return this.#memtable.size;
   }
 
-  /** The memtable should be merged. */
+  /** Whether the memtable should be merged. */
   get isFull(): boolean {
     return this.#memtable.size >= this.#memtableEntries;
   }
 
-  /** Whether `count` more entries fit into the memtable while it cannot be merged. A batch of any size finds room in an empty one. */
+  /** Whether `count` more entries fit into the memtable while it cannot be merged. Any batch fits into an empty one. */
   hasRoomFor(count: number): boolean {
     const { size } = this.#memtable;
     return size === 0 || size + count <= MEMTABLE_LIMIT * this.#memtableEntries;
@@ -232,7 +231,7 @@ export class KeyIndex implements ReplayTarget {
 
   /**
    * @param lengthWord see `lengthWordOf`
-   * @param into what `stage` gave, or the memtable
+   * @param into a stage; default: the memtable
    */
   admitPut(key: Uint8Array, keyBytes: number, fileOffset: number, lengthWord: number, into = this.#memtable): void {
     into.set(key, keyBytes, lowWordOf(fileOffset), highWordOf(fileOffset, lengthWord));
@@ -242,7 +241,7 @@ export class KeyIndex implements ReplayTarget {
     into.set(key, keyBytes, 0, DELETED);
   }
 
-  /** For a batch that is admitted bit by bit: its entries, which nobody sees until `useStage`. */
+  /** Takes the entries of a batch that is admitted in slices. They are invisible until `useStage`. */
   stage(): Tree {
     return new Tree(this.#memtableMemory);
   }
@@ -251,18 +250,18 @@ export class KeyIndex implements ReplayTarget {
     return this.#immutable !== null;
   }
 
-  /** Makes a stage the memtable, in front of all that was admitted before it. The memtable must be empty. */
+  /** Makes a stage the memtable. The current memtable must be empty. */
   useStage(stage: Tree): void {
-    assert(this.#memtable.size === 0, 'a stage does not hide entries of a memtable');
+    assert(this.#memtable.size === 0, 'a stage replaces an empty memtable only');
     this.#memtable = stage;
   }
 
-  /** The last write that every lookup sees. */
+  /** The latest write that lookups see. */
   get admittedThrough(): Sequence {
     return this.#admittedThrough;
   }
 
-  /** INDEX-4. Must be called after the last entry of a batch was admitted. */
+  /** INDEX-4. Call it after the last entry of a batch was admitted. */
   admitted(through: Sequence): void {
     this.#admittedThrough = through;
   }
@@ -280,12 +279,12 @@ export class KeyIndex implements ReplayTarget {
   }
 
   /**
-   * INDEX-4. Merges the memtable as it is now into the tree, in slices; it is immutable when the call returns, and an
-   * empty one is in its place. Until the next call the tree stays what the writes admitted so far have left behind.
+   * INDEX-4. Merges the current memtable into the tree, in slices. When the call returns the memtable is immutable and
+   * an empty one has replaced it. Once merged, the tree does not change until the next call.
    *
-   * @returns false when the index was closed meanwhile
-   * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO when a leaf that is needed cannot be read. The immutable memtable
-   *   stays where lookups find it (INDEX-1), and no merge may be asked for any more.
+   * @returns false if the index was closed meanwhile
+   * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO if a leaf cannot be read. Lookups still see the immutable
+   *   memtable (INDEX-1). Do not call `merge` again.
    */
   async merge(): Promise<boolean> {
     assert(this.#immutable === null, 'one memtable is merged at a time');
@@ -320,7 +319,7 @@ export class KeyIndex implements ReplayTarget {
     return new IndexSnapshot(layers, this.pager);
   }
 
-  /** @internal Throws when an invariant of the trees or of their memories does not hold. Slow: for tests. */
+  /** @internal Throws if an invariant of the trees or their memories does not hold. Slow: for tests. */
   verify(): void {
     const reachable = new Set<number>();
     this.tree.verify(reachable);
@@ -331,7 +330,7 @@ export class KeyIndex implements ReplayTarget {
     this.#memtableMemory.verify(inMemtables);
   }
 
-  /** Ends a merge under way; nothing may be asked any more. */
+  /** Ends a merge under way. Nothing may be called after it. */
   close(): void {
     this.#isClosed = true;
   }

@@ -1,28 +1,28 @@
 /**
- * Where the image of each page of a checkpoint is, by page id: some 20 bytes of memory for a page of 4 KiB.
- * A mapping is filled once and does not change; the next checkpoint makes another.
+ * Where the image of each page of a checkpoint is, by page id. Takes some 20 bytes of memory for each page of 4 KiB. A
+ * mapping is filled once and then does not change; the next checkpoint has its own.
  */
 import type { MappingEntry } from '../format/checkpoint.ts';
 
 export class Mapping {
   #offsets = new Float64Array(1024);
-  /** Image bytes, 24 bits, and units, 8 bits; 0 where there is no page. */
+  /** Low 24 bits: image bytes / 8. High 8 bits: units. 0: no such page. */
   #sizes = new Uint32Array(1024);
   #tags = new Uint16Array(1024);
   #count = 0;
   #bytes = 0;
 
-  /** Bytes of all images. */
+  /** Total bytes of all images. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** How many pages it has. */
+  /** Number of pages. */
   get count(): number {
     return this.#count;
   }
 
-  /** Ids of pages from `from` on, ascending, at most `most`. */
+  /** Page ids from `from` on, ascending, at most `most` of them. */
   idsFrom(from: number, most: number): number[] {
     const ids: number[] = [];
     for (let id = from; id < this.#sizes.length && ids.length < most; id++) if (this.#sizes[id] !== 0) ids.push(id);

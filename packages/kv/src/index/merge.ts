@@ -1,21 +1,22 @@
 /**
- * Takes the entries of an immutable memtable into the tree, in their order, so that each leaf is met once. Where a leaf
- * is not in memory it stops, and the leaves that the next entries need are read at once.
+ * Merges an immutable memtable into the tree, in key order, so that each leaf is visited once. It stops at a leaf that
+ * is not in memory; then the leaves of the next entries are read together.
  *
  * ```
  *   run ──► done
  *    │ ▲
  *    ▼ └────────────────┐
- *   blocked ─► readAhead┘      leaves that were read stay pinned until the next readAhead, or the end
+ *   blocked ─► readAhead┘      the leaves stay pinned until the next readAhead, or the end
  * ```
  */
 import type { Cursor, Tree, TreeSnapshot } from '../tree/index.ts';
 import { isDeletion } from '../format/index-entry.ts';
 import type { Pager } from './pager.ts';
 
-/** Leaves that are read at once, at most, and the part of the memory that they may take. */
+/** Most leaves read at once: this many, and no more than one in AHEAD_PART of the nodes that fit into memory. */
 const LEAVES_AHEAD = 64;
 const AHEAD_PART = 16;
+/** Entries merged between two calls of `isLong`. */
 const ENTRIES_PER_QUESTION = 64;
 
 export class Merge {
@@ -24,7 +25,6 @@ export class Merge {
   readonly #tree: Tree;
   readonly #pager: Pager;
   #hasMore: boolean;
-  /** Leaves that were read for the entries that come next. */
   #pinned: number[] = [];
 
   constructor(memtable: Tree, tree: Tree, pager: Pager) {
@@ -36,9 +36,9 @@ export class Merge {
   }
 
   /**
-   * Takes entries over until there are none, the next one's leaf is not in memory, or it has taken long enough.
+   * Merges entries until all are done, the next leaf is not in memory, or the slice is over.
    *
-   * @param isLong asked now and then
+   * @param isLong whether the slice is over
    */
   run(isLong: () => boolean): 'done' | 'blocked' | 'more' {
     let taken = 0;

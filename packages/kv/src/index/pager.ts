@@ -1,27 +1,26 @@
 /**
- * Keeps the index within its memory: evicts leaves that are on the device as they are, and reads them back
- * through the queue when somebody needs them.
+ * Keeps the index within its memory: evicts leaves that are unchanged on the device, and reads them back when needed.
  *
  * ```
  *                    pin, whenLoaded                image whole, tag right
  *   absent ─────────────────────────────► loading ─────────────────────────► resident
  *      ▲                                                                     │
  *      └────── a sweep over all ids, like the hand of a clock: clean, ◄──────┘
- *              not used since the hand came by, pinned by nobody
+ *              not used since the last sweep, not pinned
  * ```
  *
- * PAGER-1. Only leaves below the root that are clean, that is, as the standing checkpoint has them, are evicted. What
- *     changed after the cut of a checkpoint is not clean when that checkpoint becomes the standing one.
- * PAGER-2. What only snapshots need any more stays in memory: no later checkpoint would hold it.
- * PAGER-3. Whoever waits for a page hears of it in the step in which it comes into memory, in the order in which they
- *     came, before anything can change it: a lookup is answered as of the moment at which it began to wait.
- * PAGER-4. A page is taken only if its image is whole, and is the one that the mapping means.
- * PAGER-5. Slots that the checkpoint before led to are used again only when the loads that began under it are done.
- * PAGER-6. Every load ends, and tells all its waiters: in the completion of its last transfer. The queue completes each
- *     transfer that it accepted, and each completion starts the next load that waits.
+ * PAGER-1. Only clean leaves below the root are evicted: those that the current checkpoint has as they are. A leaf that
+ *     changed after the cut of a checkpoint is not clean when that checkpoint becomes the current one.
+ * PAGER-2. A page that only snapshots need stays in memory, since no later checkpoint would hold it.
+ * PAGER-3. The waiters of a page are told in the step in which it comes into memory, in call order, before it can
+ *     change: a lookup is answered with the state at the time when it began to wait.
+ * PAGER-4. A page is accepted only if its image is whole and is the one that the mapping names.
+ * PAGER-5. Slots of the previous checkpoint are reused only when the loads that began under it have ended.
+ * PAGER-6. Every load ends, and tells all its waiters, in the completion of its last transfer. The queue completes
+ *     every transfer that it accepts, and every completion starts the next waiting load.
  *
- * It never writes, and does not know keys. Clock eviction after Corbató, "A Paging Experiment with the Multics
- * System" (1968).
+ * The pager never writes, and does not know keys. The eviction is that of Corbató, "A Paging Experiment with the
+ * Multics System" (1968).
  */
 import { Fifo, Waiters, alignUp, assert } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
@@ -34,9 +33,9 @@ import { MARK_RETIRED, MARK_USED, node } from '../tree/index.ts';
 import type { NodeMemory, Tree } from '../tree/index.ts';
 import { Mapping } from './mapping.ts';
 
-/** Told of a page, once. */
+/** Waits for a page. One of the two is called, once. */
 export interface PageWaiter {
-  /** The words of the leaf begin at `base`; they may be read during the call. */
+  /** The leaf begins at `words[base]`, and may be read only during the call. */
   pageLoaded(words: Uint32Array, base: number): void;
   pageFailed(error: Error): void;
 }
@@ -46,26 +45,28 @@ export interface PagerOptions {
   readonly file: DirectFile;
   readonly memory: NodeMemory;
   readonly tree: Tree;
-  /** Bytes of nodes in memory beyond which leaves are evicted. */
+  /** Leaves are evicted while nodes take more than this many bytes. */
   readonly limitBytes: number;
   readonly planted: Planted;
 }
 
-/** Reads under way at once, beside those of records. */
+/** Most page reads in flight, besides reads of records. */
 const READS_AT_ONCE = 64;
-/** Memory is scarce when nodes take this part of the limit, and what changed since the last cut takes that part. */
+/** A checkpoint is needed when nodes take CROWDED_PART of the limit, and changed nodes CHANGED_PART of it. */
 const CROWDED_PART = 0.75;
 const CHANGED_PART = 0.25;
-/** Ids that one sweep looks at, at most. */
+/** Most ids that one sweep visits. */
 const SWEEP_IDS = 2048;
 
-/** A page that is being read, or is to be. */
+/** A page that is being read, or waits for a free read. */
 interface Load {
   readonly pageId: number;
   readonly waiters: PageWaiter[];
 }
 
-/** One read of a page, used again. What the page must be is kept as the mapping has it when the read begins. */
+/**
+ * One page read, reused. Keeps what the mapping says of the page at the start: the mapping may be replaced meanwhile.
+ */
 class PageRead extends SectorRead {
   readonly own: AlignedBuffer;
   load: Load | null = null;
@@ -80,7 +81,7 @@ class PageRead extends SectorRead {
   }
 
   aimAt(file: DirectFile, pageId: number, mapping: Mapping): void {
-    assert(mapping.has(pageId), 'a page that is absent is in the checkpoint');
+    assert(mapping.has(pageId), 'an absent page is in the checkpoint');
     this.aim(file, mapping.fileOffsetOf(pageId), mapping.imageBytesOf(pageId));
     this.pageId = pageId;
     this.units = mapping.unitsOf(pageId);
@@ -90,22 +91,21 @@ class PageRead extends SectorRead {
 }
 
 export class Pager implements CompletionHandler {
-  /** Pages that were read since the store was opened. */
+  /** Pages read since the opening. */
   pageReads = 0;
   readonly #options: PagerOptions;
-  /** Where the pages of the standing checkpoint are. */
+  /** Of the current checkpoint. */
   #mapping = new Mapping();
   readonly #loads = new Map<number, Load>();
-  /** Loads that wait until another is done. */
+  /** Loads that wait for a free read. */
   readonly #waiting = new Fifo<Load>();
   readonly #slots: PageRead[] = [];
   readonly #free: number[] = [];
-  /** How many times each page is pinned; a pinned page is not evicted. */
+  /** Pin count of each pinned page. A pinned page is not evicted. */
   readonly #pins = new Map<number, number>();
-  /** Woken by the completion that ends the last load. */
   readonly #idleWaiters = new Waiters();
   #hand = 1;
-  /** For the page that the thread waits for, if it is on its way already; valid until the next such call. */
+  /** Takes the page of `loadSync` if a load of the same page is under way. Valid until the next call. */
   #scratch: Uint32Array | null = null;
   #syncRead: PageRead | null = null;
 
@@ -117,36 +117,36 @@ export class Pager implements CompletionHandler {
     return this.#options.limitBytes;
   }
 
-  /** Bytes of nodes that changed since the last cut. */
+  /** Bytes of nodes changed since the last cut. */
   get changedBytes(): number {
     return this.#options.tree.changedBytes;
   }
 
-  /** Whether memory gets scarce because of nodes that changed since the last cut: only a checkpoint makes them clean. */
+  /** Whether changed nodes make memory short. Only a checkpoint makes them clean, and so evictable. */
   get needsCheckpoint(): boolean {
     const { memory, tree, limitBytes } = this.#options;
     return memory.bytesUsed >= limitBytes * CROWDED_PART && tree.changedBytes >= limitBytes * CHANGED_PART;
   }
 
-  /** A checkpoint stands: from now on pages come from where it has them. */
+  /** Makes a checkpoint the current one: pages are read from its places from now on. */
   use(mapping: Mapping): void {
     this.#mapping = mapping;
   }
 
-  /** Settles when the loads that are under way now are done, whatever comes of them (PAGER-5). */
+  /** PAGER-5. Settles when the loads now under way have ended, successfully or not. */
   async loadsDone(): Promise<void> {
     await Promise.all([...this.#loads.values()].map((load) => ended(load).catch(() => undefined)));
   }
 
-  /** Settles when nothing is being read; the queue may be closed then. */
+  /** Settles when no load is under way. Then the queue may be closed. */
   async quiet(): Promise<void> {
     while (this.#loads.size > 0) await this.#idleWaiters.wait();
   }
 
-  /** Tells the waiter when an absent page is in memory, in a later turn (PAGER-3). */
+  /** PAGER-3. Loads an absent page and tells the waiter, in a later turn. */
   whenLoaded(pageId: number, waiter: PageWaiter): void {
     const { memory } = this.#options;
-    assert(memory.units(pageId) !== 0 && !memory.isResident(pageId), 'what is waited for is absent');
+    assert(memory.units(pageId) !== 0 && !memory.isResident(pageId), 'only an absent page is loaded');
     const load = this.#loads.get(pageId);
     if (load !== undefined) {
       load.waiters.push(waiter);
@@ -158,9 +158,9 @@ export class Pager implements CompletionHandler {
   }
 
   /**
-   * Brings pages into memory, where they stay until `unpin`.
+   * Loads pages into memory, where they stay until `unpin`.
    *
-   * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO; none of them is pinned then
+   * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO; then none of them is pinned
    */
   async pin(pageIds: readonly number[]): Promise<void> {
     for (const id of pageIds) this.#pins.set(id, (this.#pins.get(id) ?? 0) + 1);
@@ -177,14 +177,14 @@ export class Pager implements CompletionHandler {
   unpin(pageIds: readonly number[]): void {
     for (const id of pageIds) {
       const pins = this.#pins.get(id) ?? 0;
-      assert(pins > 0, 'what is unpinned was pinned');
+      assert(pins > 0, 'only a pinned page is unpinned');
       if (pins === 1) this.#pins.delete(id);
       else this.#pins.set(id, pins - 1);
     }
   }
 
   /**
-   * Reads an absent page while the thread waits. The words are valid until the next call.
+   * Reads an absent page and blocks the thread meanwhile. The words are valid until the next call.
    *
    * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO
    */
@@ -199,7 +199,7 @@ export class Pager implements CompletionHandler {
       if (!read.mayRetry(file, transferred)) throw this.#failureOf(read, transferred, wrong);
     }
     this.pageReads++;
-    // One that is on its way already is left to those who wait for it.
+    // PAGER-3: a page with a load under way must enter memory in that load's completion.
     if (this.#loads.has(pageId)) {
       const capacity = memory.units(pageId) * memory.unitWords;
       if (this.#scratch === null || this.#scratch.length < capacity) this.#scratch = new Uint32Array(capacity);
@@ -211,7 +211,7 @@ export class Pager implements CompletionHandler {
     return { words: memory.words(pageId), base: memory.base(pageId) };
   }
 
-  /** Evicts leaves while the nodes in memory are above the limit, as far as one sweep comes. */
+  /** Evicts leaves, except page `except`, until the nodes are within the limit or one sweep is over. */
   makeRoom(except = 0): void {
     const { memory, limitBytes } = this.#options;
     for (let looks = SWEEP_IDS; looks > 0 && memory.bytesUsed > limitBytes; looks--) {
@@ -234,7 +234,7 @@ export class Pager implements CompletionHandler {
       return;
     }
     const { load } = read;
-    assert(load !== null, 'a read in flight is of a page');
+    assert(load !== null, 'a read in flight has a load');
     this.#loads.delete(load.pageId);
     this.pageReads++;
     if (isGood) this.#tellLoaded(load, read);
@@ -250,7 +250,7 @@ export class Pager implements CompletionHandler {
     if (this.#loads.size === 0) this.#idleWaiters.wakeAll();
   }
 
-  /** Tells all of them, before anything else happens (PAGER-3). */
+  /** PAGER-3. */
   #tellLoaded(load: Load, read: PageRead): void {
     const { memory } = this.#options;
     this.#install(read);
@@ -260,14 +260,14 @@ export class Pager implements CompletionHandler {
     this.makeRoom(load.pageId);
   }
 
-  /** Whether it may be evicted (PAGER-1, PAGER-2). */
+  /** PAGER-1, PAGER-2. */
   #isEvictable(id: number): boolean {
     const { memory, tree } = this.#options;
     if (node.level(memory.words(id), memory.base(id)) !== 0 || tree.isRoot(id)) return false;
     return this.#mapping.has(id) && !tree.isDirty(id) && (memory.marks(id) & MARK_RETIRED) === 0 && !this.#pins.has(id);
   }
 
-  /** Settles with the load of a page, which begins if it is not under way. */
+  /** Settles with the load of a page. Starts it if none is under way. */
   #load(pageId: number): Promise<void> {
     const load = this.#loads.get(pageId);
     if (load !== undefined) return ended(load);
@@ -278,11 +278,11 @@ export class Pager implements CompletionHandler {
 
   #newRead(): PageRead {
     const { file, memory } = this.#options;
-    // A page of one unit and what its image adds, not aligned.
+    // Fits the image of a page of one unit, at any offset.
     return new PageRead(alignUp(memory.nodeBytes + 64, file.alignment.offset) + file.alignment.offset);
   }
 
-  /** False when as many reads as may be are under way. */
+  /** Returns false if all reads are in use. */
   #start(load: Load): boolean {
     const { queue, file } = this.#options;
     if (this.#free.length === 0 && this.#slots.length < READS_AT_ONCE) {
@@ -297,14 +297,14 @@ export class Pager implements CompletionHandler {
     return true;
   }
 
-  /** What is wrong with the image that was read, or null; also null when not all of it is there (PAGER-4). */
+  /** PAGER-4. What is wrong with the image; null if nothing is, or if the transfer failed or was short. */
   #wrongPage(read: PageRead, transferred: number): string | null {
     if (!read.isThere(transferred)) return null;
     const fault = pageFault(read.current, read.at, read.lengthBytes, read);
     return fault === 'tag' && this.#options.planted.uncheckedTag === true ? null : fault;
   }
 
-  /** @param wrong what `#wrongPage` said */
+  /** @param wrong from `#wrongPage` */
   #failureOf(read: PageRead, transferred: number, wrong: string | null): Error {
     const where = `the index page at byte ${read.fileOffset} of ${this.#options.file.path}`;
     return wrong === null ? transferError(where, transferred) : corrupt(`${where} is damaged (${wrong})`);
@@ -321,12 +321,11 @@ export class Pager implements CompletionHandler {
     const { memory } = this.#options;
     const capacity = memory.units(read.pageId) * memory.unitWords;
     const fits = decodePage(read.current, read.at, words, base, capacity);
-    assert(fits && node.level(words, base) === 0, 'a whole image of a leaf is one');
+    assert(fits && node.level(words, base) === 0, 'the image of a leaf holds a leaf');
     node.setBirth(words, base, 0);
   }
 }
 
-/** Settles with the load. */
 function ended(load: Load): Promise<void> {
   return new Promise((resolve, reject) => load.waiters.push({ pageLoaded: () => resolve(), pageFailed: reject }));
 }

@@ -1,17 +1,17 @@
 /**
- * What a replay of the log needs of the index. It stands here because recovery is built on the index, not the other way
- * round.
+ * What a replay of the log needs from the index. It is in this folder because recovery builds on the index, not the
+ * other way round.
  */
 import type { Sequence } from '@aiokv/core';
 
-/** What the records that count are told to; the key is `bytes[keyAt]` and on, valid during the call. */
+/** Receives the replayed records. A key starts at `bytes[keyAt]` and is valid only during the call. */
 export interface ReplayTarget {
   /** @param lengthWord see `lengthWordOf` */
   replayPut(bytes: Uint8Array, keyAt: number, keyBytes: number, fileOffset: number, lengthWord: number): void;
   replayDelete(bytes: Uint8Array, keyAt: number, keyBytes: number): void;
-  /** All records through `sequence`, which does not lie inside a batch, were told. */
+  /** All records through `sequence`, the end of a batch, have been replayed. */
   admitted(sequence: Sequence): void;
-  /** It should merge what it was told before it is told more. */
+  /** True: call `merge` before the next record. */
   readonly isFull: boolean;
   merge(): Promise<boolean>;
 }
