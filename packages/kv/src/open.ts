@@ -119,7 +119,8 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
     },
   );
   const usedSlots = new Set([...recovered.usedSlots, ...standing.slots]);
-  if ([...usedSlots].some((slot) => slot >= recovered.slotCount)) throw corrupt(`${file.path} is truncated: it has lost segments`);
+  if ([...usedSlots].some((slot) => slot >= recovered.slotCount))
+    throw corrupt(`${file.path} is truncated: it has lost segments`);
   const slots = new Slots(file, geometry, recovered.slotCount, usedSlots);
   const epoch = planted.sameEpoch === true ? 0 : randomBytes(6).readUIntLE(0, 6);
   const log = new LogWriter({

@@ -75,8 +75,8 @@ export interface StoreParts {
 const REPLAY_BYTES_AFTER_CLOSE = 4 * MIB;
 
 /**
- * An open store. Keys and values are strings, stored as UTF-8, or bytes, and are copied before a call returns. What is
- * wrong with a call rejects its promise; `getSync` and `iterator` throw.
+ * An open store. Keys and values are strings, stored as UTF-8, or bytes, and are copied before a call returns. An
+ * invalid call rejects its promise; `getSync` and `iterator` throw.
  */
 export class Store implements AsyncDisposable {
   readonly #parts: StoreParts;

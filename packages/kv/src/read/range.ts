@@ -7,11 +7,11 @@ import type { Bytes } from '../format/keys.ts';
 export interface RangeOptions {
   /** Lower bound, without the key itself. Keys are compared bytewise. Default: none. */
   gt: Bytes | undefined;
-  /** Lower bound, with the key itself. Not beside `gt`. Default: none. */
+  /** Lower bound, with the key itself. Not together with `gt`. Default: none. */
   gte: Bytes | undefined;
   /** Upper bound, without the key itself. Default: none. */
   lt: Bytes | undefined;
-  /** Upper bound, with the key itself. Not beside `lt`. Default: none. */
+  /** Upper bound, with the key itself. Not together with `lt`. Default: none. */
   lte: Bytes | undefined;
   /** True: from the last key to the first. Default false. */
   reverse: boolean;

@@ -17,7 +17,7 @@
  * READ-3. Every read ends with one call of its result, in the completion of its last transfer or in `answer`. The queue
  *     completes every transfer that it accepts, and every completion passes its slot to the next waiting read.
  *
- * A successful read allocates no object and builds no text. Where the record of a key is, the index knows.
+ * A successful read allocates no object and builds no text. The index knows where the record of a key is.
  */
 import { Fifo, Waiters, queueMicrotask, setImmediate } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';

@@ -84,7 +84,7 @@ export class ManyResult implements LookupResult {
   }
 }
 
-/** One promise for many reads: of each the value or its own error. The token is the index. */
+/** One promise for many reads: the value or the error of each. The token is the index. */
 export class EachResult implements ReadResult {
   /** Never rejects. */
   readonly promise: Promise<(Buffer | Error)[]>;

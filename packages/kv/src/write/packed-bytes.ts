@@ -7,7 +7,7 @@
  *   chunk │ string │ string │ ... │ left   chunk │ string │ ...        released ─► free ─► the next strings
  * ```
  *
- * PACKED-1. A chunk has one owner until `release`. After it, views that `at` returned must not be used.
+ * PACKED-1. A chunk has one owner until it is released. After that, views that `at` returned must not be used.
  */
 import { KIB, assert } from '@aiokv/core';
 
@@ -21,18 +21,18 @@ const LOOP_BYTES = 48;
 
 const freeChunks: Uint8Array[] = [];
 
-/** PACKED-1. A chunk for an owner, of `CHUNK_BYTES` or as many as are needed at least. */
+/** PACKED-1. Returns a chunk of `CHUNK_BYTES`, or of `leastBytes` if that is more. */
 export function takeChunk(leastBytes: number): Uint8Array {
   const free = leastBytes <= CHUNK_BYTES ? freeChunks.pop() : undefined;
   return free ?? Buffer.allocUnsafeSlow(Math.max(leastBytes, CHUNK_BYTES));
 }
 
-/** PACKED-1. Nobody looks at it any more. */
+/** PACKED-1. Takes a chunk back for reuse. Its owner must not use it any more. */
 export function giveChunk(chunk: Uint8Array): void {
   if (chunk.length === CHUNK_BYTES && freeChunks.length < MOST_FREE_CHUNKS) freeChunks.push(chunk);
 }
 
-/** Copies the first bytes of `source` to a place of `target`. */
+/** Copies the first `lengthBytes` of `source` to `target[at]`. */
 export function copyBytes(source: Uint8Array, lengthBytes: number, target: Uint8Array, at: number): void {
   if (lengthBytes > LOOP_BYTES)
     target.set(lengthBytes === source.length ? source : source.subarray(0, lengthBytes), at);

@@ -141,8 +141,8 @@ const OPERATION_NAMES = { type: true, key: true, value: true, ifAbsent: true, if
  * Checks and encodes the operations of a batch.
  *
  * @param scratch for one key
- * @throws AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT; AiokvRangeError ERR_AIOKV_KEY_TOO_LARGE,
- *   ERR_AIOKV_RECORD_TOO_LARGE, ERR_AIOKV_BATCH_TOO_LARGE
+ * @throws AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT, ERR_AIOKV_INVALID_OPTION; AiokvRangeError
+ *   ERR_AIOKV_KEY_TOO_LARGE, ERR_AIOKV_RECORD_TOO_LARGE, ERR_AIOKV_BATCH_TOO_LARGE
  */
 export function encodeBatch(
   operations: readonly BatchOperation[],
@@ -212,7 +212,7 @@ export function conditionOf(options: ConditionOptions | undefined): number | nul
   if (ifAbsent === true || sequence === null) {
     throw new AiokvTypeError(
       'ERR_AIOKV_INVALID_OPTION',
-      'ifVersion must be a version from getVersioned, and excludes ifAbsent',
+      'ifVersion must be a version from getVersioned, without ifAbsent',
     );
   }
   return sequence;

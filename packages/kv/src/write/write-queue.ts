@@ -46,7 +46,7 @@ export interface WriteQueueParts extends AdmissionParts {
   readonly budget: TurnBudget;
 }
 
-/** Keys and values of many waiting writes. Given back when the last of these writes has been admitted. */
+/** Keys and values of many waiting writes. Given back when the last of these writes has been admitted or refused. */
 interface WaitingBytes {
   readonly chunk: Uint8Array;
   usedBytes: number;
@@ -60,7 +60,7 @@ interface WaitingBytes {
  */
 class QueuedWrite implements Waiter {
   kind: RecordKind = RecordKind.put;
-  /** Of a record: its key begins at `at` of the chunk, its value behind it. */
+  /** Of a record: offset in the chunk of its key, which its value follows. */
   bytes: WaitingBytes | null = null;
   at = 0;
   keyBytes = 0;
@@ -276,7 +276,7 @@ export class WriteQueue {
     if (ahead !== null) await ahead;
     if (batch.conditions.length > 0) await conditions.judge(batch);
     if (batch.isLong) {
-      // The caller's turn has already paid for the copy.
+      // This turn may have spent its time on the copy.
       await nextTurn();
       await admitInSlices(this.#parts, batch, { use, since });
       // This turn has had the last slice; the caller may start the next batch when it is told.
@@ -302,7 +302,7 @@ function useOf(kind: RecordKind): SlotUse {
   return kind === RecordKind.put ? 'put' : 'delete';
 }
 
-/** A batch of deletions only may use the reserve for deletions: SLOTS-1. */
+/** A batch without a put counts as a deletion: SLOTS-2. */
 function useOfAll(kinds: readonly RecordKind[]): SlotUse {
   return kinds.includes(RecordKind.put) ? 'put' : 'delete';
 }
