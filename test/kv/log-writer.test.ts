@@ -1,6 +1,6 @@
 /**
  * The log writer on fakes of the floor below: when there is room, what a write without room waits for, and who wakes it.
- * LOG-1 to LOG-6 are those of packages/kv/src/log/writer.ts, FLUSH-1 those of file/flusher.ts.
+ * LOG-1 to LOG-6 are those of packages/kv/src/log/writer.ts, FLUSH-1 to FLUSH-3 those of file/flusher.ts.
  */
 import test from 'ava';
 import { KIB, ManualClock } from '@aiokv/core';
@@ -127,7 +127,7 @@ function makeBench(slotCount: number): Bench {
   const log = new LogWriter({
     queue: queue as unknown as Queue,
     file,
-    flusher: new Flusher(queue as unknown as Queue, file),
+    flusher: new Flusher(queue as unknown as Queue, file, gate),
     gate,
     slots: slots as unknown as Slots,
     geometry: GEOMETRY,
@@ -288,7 +288,7 @@ test('what is buffered is flushed when the interval is over', async (t) => {
 
 test('FLUSH-1: one flush at a time, whoever asks; who asks meanwhile has the next', async (t) => {
   const queue = new FakeQueue();
-  const flusher = new Flusher(queue as unknown as Queue, { path: 'file' } as DirectFile);
+  const flusher = new Flusher(queue as unknown as Queue, { path: 'file' } as DirectFile, new FailureGate());
   const told: string[] = [];
   const note =
     (name: string): ((outcome: unknown) => void) =>
@@ -299,12 +299,25 @@ test('FLUSH-1: one flush at a time, whoever asks; who asks meanwhile has the nex
   void flusher.flush().then(note('second'), note('second'));
   void flusher.flush().then(note('third'), note('third'));
   t.is(queue.requests.length, 1);
-  queue.completeNext(EIO);
-  await turns(1);
-  t.deepEqual(told, ['first failed']);
-  t.is(queue.requests.length, 1);
   queue.completeNext(0);
   await turns(1);
-  t.deepEqual(told, ['first failed', 'second done', 'third done']);
+  t.deepEqual(told, ['first done']);
+  t.is(queue.requests.length, 1);
+  void flusher.flush().then(note('fourth'), note('fourth'));
+  queue.completeNext(EIO);
+  await turns(1);
+  t.deepEqual(told, ['first done', 'second failed', 'third failed', 'fourth failed']);
+  // FLUSH-3.
+  await t.throwsAsync(flusher.flush(), { code: 'EIO' });
+  t.is(queue.requests.length, 0);
   t.false(flusher.isFlushing);
+});
+
+test('FLUSH-3: no flush begins after the log has failed', async (t) => {
+  const queue = new FakeQueue();
+  const gate = new FailureGate();
+  const flusher = new Flusher(queue as unknown as Queue, { path: 'file' } as DirectFile, gate);
+  gate.failLog(new Error('a write failed'));
+  await t.throwsAsync(flusher.flush(), { code: 'ERR_AIOKV_LATCHED' });
+  t.is(queue.requests.length, 0);
 });

@@ -7,6 +7,7 @@ import { Queue, SimulatedDisk } from '@aiokv/aio';
 import type { DirectFile } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
 import type { Store } from '@aiokv/kv';
+import { FailureGate } from '../../packages/kv/src/failure/failure-gate.ts';
 import { Flusher } from '../../packages/kv/src/file/flusher.ts';
 import { loadSuperblock, saveSuperblock } from '../../packages/kv/src/file/superblocks.ts';
 import type { Superblock } from '../../packages/kv/src/format/superblock.ts';
@@ -82,7 +83,7 @@ test('COPIES-2: a copy that is read from the place of another does not count twi
   // One newer copy, twice; the older one, of which each copy stands where it belongs, is what counts.
   const file = await disk.open(PATH);
   const queue = new Queue(disk, { depth: 4 });
-  const flusher = new Flusher(queue, file);
+  const flusher = new Flusher(queue, file, new FailureGate());
   const old = superblockOf(older);
   await saveSuperblock(queue, file, old, flusher);
   disk.writeRaw(PATH, 0, newer);
@@ -109,7 +110,7 @@ async function withPairs(
   const disk = await makeDisk();
   const file: DirectFile = await disk.open(PATH);
   const queue = new Queue(disk, { depth: 4 });
-  const flusher = new Flusher(queue, file);
+  const flusher = new Flusher(queue, file, new FailureGate());
   const { superblock } = await loadSuperblock(queue, file);
   await use(
     async (pair, changes) => {

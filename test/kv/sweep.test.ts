@@ -55,3 +55,19 @@ test('an acknowledgement before the flush is found, and shrunk', async (t) => {
   t.regex(violation, /again: AIOKV_SWEEP_SEED=\d+ AIOKV_SWEEP_FAULT=\S+ AIOKV_SWEEP_STEPS=[\d,]* npm test/);
   t.log(`found after ${cases} cases: ${violation}`);
 });
+
+/** What a sweep over all cases has found once: two superblocks of one sequence, and the pair that was safe written over. */
+const FOUND = [
+  [507, '47:short:sticky', [1]],
+  [519, '47:flush-failure:sticky', [2, 3]],
+  [4, '40:flush-failure:sticky', [2]],
+  [70, '52:EIO:sticky', [0]],
+  [70, '52:short:sticky', [0]],
+] as const;
+
+for (const [seed, fault, kept] of FOUND) {
+  test(`COPIES-4, COPIES-5: seed ${seed}, fault ${fault}`, async (t) => {
+    const { violation } = await runCase(withSteps(await historyOf(seed), kept), parseFault(fault));
+    t.is(violation, null);
+  });
+}

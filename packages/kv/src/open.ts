@@ -108,8 +108,8 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
   });
   const budget = new TurnBudget(options.clock);
   const progress = new ProgressReporter(options.onProgress, options.clock);
-  const flusher = new Flusher(queue, file);
   const gate = new FailureGate();
+  const flusher = new Flusher(queue, file, gate);
   const superblocks = new SuperblockKeeper(queue, file, flusher, loaded);
   const { standing, recovered } = await recover(file, queue, superblocks, index, budget, progress, planted).catch(
     async (error: unknown) => {
@@ -197,7 +197,7 @@ async function recover(
   const recovered = await recovery.run();
   if (planted.unsecuredTail !== true) await recovery.secure();
   // All copies must be current before slots are reused that an older copy still leads to.
-  if (!superblocks.isEverywhere) await superblocks.save({});
+  await superblocks.confirm();
   return { standing, recovered };
 }
 

@@ -328,6 +328,7 @@ export class Store implements AsyncDisposable {
     }
     // First: a checkpoint that ends later would clear `logEnd` again.
     await maintenance.stop();
+    if (gate.log !== null) throw gate.log;
     if (log.appendedThrough === superblocks.current.logEnd?.lastSequence) return;
     try {
       await superblocks.save({ logEnd: log.end });

@@ -35,6 +35,7 @@ import { MAX_KEY_BYTES } from '../format/record.ts';
 import { COMPARATOR_BYTEWISE, FEATURE_COPY_NUMBERS, FEATURE_EXTENTS, FORMAT_VERSION } from '../format/superblock.ts';
 import type { Geometry, Superblock } from '../format/superblock.ts';
 import { attempt, hasCode } from '../failure/system-failure.ts';
+import { FailureGate } from '../failure/failure-gate.ts';
 import { Flusher } from './flusher.ts';
 import { HEADER_BYTES, saveSuperblock } from './superblocks.ts';
 
@@ -227,7 +228,7 @@ async function fill(file: DirectFile, directory: string, options: CreationOption
   const queue = new Queue(options.platform, { depth: 4 });
   try {
     await attempt(`a store cannot be written to ${directory}`, () =>
-      saveSuperblock(queue, file, firstSuperblock(geometry), new Flusher(queue, file)),
+      saveSuperblock(queue, file, firstSuperblock(geometry), new Flusher(queue, file, new FailureGate())),
     );
   } finally {
     await queue.close();

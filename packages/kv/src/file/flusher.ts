@@ -11,10 +11,12 @@
  *     reports the error to only one of two concurrent flushes. The other would succeed, and acknowledge lost data.
  * FLUSH-2. A flush covers the writes that were complete when it began. A request during a flush is served by the next
  *     one.
+ * FLUSH-3. No flush begins after one has failed, or after the log has failed. It might succeed, and prove nothing.
  *
  * The flusher does not know what a flush covers; it tells each client when its flush begins.
  */
 import { Fifo, SystemCallError, assert } from '@aiokv/core';
+import type { FailureGate } from '../failure/failure-gate.ts';
 import type { CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 
 /** Requests flushes. Each method is called once per request. */
@@ -53,12 +55,16 @@ export class Flusher implements CompletionHandler {
   readonly #file: DirectFile;
   readonly #waiting = new Fifo<FlushClient>();
   readonly #served = new Fifo<FlushClient>();
+  readonly #gate: FailureGate;
   #isFlushing = false;
+  /** How a flush failed, or null. */
+  #failure: Error | null = null;
 
   /** The most requests that it has in the queue at once. */
   static readonly mostRequests = 1;
 
-  constructor(queue: Queue, file: DirectFile) {
+  constructor(queue: Queue, file: DirectFile, gate: FailureGate) {
+    this.#gate = gate;
     this.#queue = queue;
     this.#file = file;
   }
@@ -67,10 +73,13 @@ export class Flusher implements CompletionHandler {
     return this.#isFlushing;
   }
 
-  /** Requests a flush. It begins during this call or, if one is in progress, when that one has ended. */
+  /**
+   * Requests a flush. It begins during this call or, if one is in progress, when that one has ended. After a failure the
+   * client is told during this call.
+   */
   request(client: FlushClient): void {
     this.#waiting.push(client);
-    if (!this.#isFlushing) this.#begin();
+    if (!this.#isFlushing) this.#next();
   }
 
   /**
@@ -88,8 +97,16 @@ export class Flusher implements CompletionHandler {
   complete(_token: number, result: number): void {
     this.#isFlushing = false;
     const error = result < 0 ? new SystemCallError('fdatasync', result, this.#file.path) : null;
+    this.#failure ??= error;
     for (const client of this.#served.drain()) client.flushEnded(error);
-    if (!this.#waiting.isEmpty && !this.#isFlushing) this.#begin();
+    if (!this.#isFlushing) this.#next();
+  }
+
+  #next(): void {
+    // FLUSH-3.
+    const failure = this.#failure ?? this.#gate.log;
+    if (failure !== null) for (const client of this.#waiting.drain()) client.flushEnded(failure);
+    else if (!this.#waiting.isEmpty) this.#begin();
   }
 
   #begin(): void {

@@ -6,8 +6,13 @@
  * COPIES-2. A superblock counts only if two copies of it are valid, each in its own place.
  * COPIES-3. The superblock that counts names the hash of the one before it. If the pair before has another hash, the
  *     file has two histories: part of it was restored, or copied from elsewhere.
+ * COPIES-4. After a save that failed nothing is saved any more: which copies hold what is uncertain, and another superblock
+ *     of the same sequence over some of them could leave no two that are equal. The next opening decides.
+ * COPIES-5. An opening writes the superblock that counts again, byte by byte the same, before it writes another. After a
+ *     failed flush what is read may come from a cache; the pair that is on the device may be the first or the second. The
+ *     first is written and flushed, then the second: whichever was safe stays so.
  */
-import { AiokvError, MIB, SystemCallError, isPowerOfTwo } from '@aiokv/core';
+import { AiokvError, MIB, SystemCallError, assert, isPowerOfTwo } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
 import {
@@ -34,8 +39,6 @@ export const HEADER_BYTES = 256 * 1024;
 export interface LoadedSuperblock {
   readonly superblock: Superblock;
   readonly hash: bigint;
-  /** Whether all four copies are valid and equal. */
-  readonly isEverywhere: boolean;
 }
 
 /**
@@ -71,7 +74,7 @@ export async function loadSuperblock(queue: Queue, file: DirectFile): Promise<Lo
         : other.superblock.sequence === superblock.sequence - 1 && other.hash !== superblock.previousHash;
     if (isForeign) throw corrupt(`the superblocks of ${file.path} are from two histories`);
   }
-  return { superblock, hash, isEverywhere: countOf(hash) === SUPERBLOCK_COPIES };
+  return { superblock, hash };
 }
 
 function unreadable({ path }: DirectFile, failures: readonly Error[]): AiokvError {
@@ -122,16 +125,14 @@ export class SuperblockKeeper {
   #current: Superblock;
   #hash: bigint;
   #saving: Promise<unknown> = Promise.resolve();
+  /** How a save failed (COPIES-4), or null. */
+  #failure: Error | null = null;
   readonly #flusher: Flusher;
-  /** Whether all copies were valid and equal when the store was opened. */
-  readonly isEverywhere: boolean;
-
-  constructor(queue: Queue, file: DirectFile, flusher: Flusher, { superblock, hash, isEverywhere }: LoadedSuperblock) {
+  constructor(queue: Queue, file: DirectFile, flusher: Flusher, { superblock, hash }: LoadedSuperblock) {
     this.#queue = queue;
     this.#file = file;
     this.#current = superblock;
     this.#hash = hash;
-    this.isEverywhere = isEverywhere;
     this.#flusher = flusher;
   }
 
@@ -139,9 +140,16 @@ export class SuperblockKeeper {
     return this.#current;
   }
 
+  /** COPIES-5. */
+  async confirm(): Promise<void> {
+    const hash = await saveSuperblock(this.#queue, this.#file, this.#current, this.#flusher);
+    assert(hash === this.#hash, 'what is written again is the same');
+  }
+
   /** Writes the superblock with these changes, after any save in progress. It is durable when the call settles. */
   save(changes: Partial<Superblock>): Promise<void> {
     const saved = this.#saving.then(async () => {
+      if (this.#failure !== null) throw this.#failure;
       const changed = { ...this.#current, ...changes };
       const next: Superblock = {
         ...changed,
@@ -149,7 +157,12 @@ export class SuperblockKeeper {
         sequence: this.#current.sequence + 1,
         previousHash: this.#hash,
       };
-      this.#hash = await saveSuperblock(this.#queue, this.#file, next, this.#flusher);
+      try {
+        this.#hash = await saveSuperblock(this.#queue, this.#file, next, this.#flusher);
+      } catch (error) {
+        this.#failure = error as Error;
+        throw error;
+      }
       this.#current = next;
     });
     this.#saving = saved.catch(() => undefined);
