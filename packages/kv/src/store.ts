@@ -91,8 +91,8 @@ export class Store implements AsyncDisposable {
   constructor(parts: StoreParts) {
     this.#parts = parts;
     const { geometry, options, queue, file, log, index, maintenance, gate, budget } = parts;
-    this.#reader = new RecordReader(queue, file, log, maxRecordBytes(geometry));
-    this.#points = new PointReads({ index, log, reader: this.#reader, budget });
+    this.#reader = new RecordReader(queue, file, log, gate, maxRecordBytes(geometry));
+    this.#points = new PointReads({ index, log, gate, reader: this.#reader, budget });
     this.#ranges = new RangeReads(index, this.#points);
     this.#writes = new WriteQueue({
       log,

@@ -34,7 +34,7 @@
  * The log does not know what its records mean. docs/durability.md says what each state survives.
  */
 import { Fifo, Waiters, alignUp, assert, queueMicrotask } from '@aiokv/core';
-import type { AiokvError, Clock, Sequence, Waiter } from '@aiokv/core';
+import type { Clock, Sequence, Waiter } from '@aiokv/core';
 import type { CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 import { maxRecordBytes } from '../format/extent.ts';
 import { FRAME_HEADER_BYTES } from '../format/frame.ts';
@@ -75,7 +75,7 @@ export interface LogWriterOptions {
 }
 
 /** Waiters for a flush of everything through a sequence. */
-interface FlushGroup {
+interface FlushWaiters {
   readonly through: Sequence;
   readonly waiters: Waiters;
 }
@@ -96,7 +96,7 @@ export class LogWriter implements CompletionHandler, FlushClient {
   #isFlushing = false;
   #flushCovers = 0 as Sequence;
   /** In the order of their sequences. */
-  readonly #awaitingFlush = new Fifo<FlushGroup>();
+  readonly #awaitingFlush = new Fifo<FlushWaiters>();
   readonly #frameWaiters = new Waiters();
   readonly #quietWaiters = new Waiters();
   #pumpScheduled = false;
@@ -139,11 +139,6 @@ export class LogWriter implements CompletionHandler, FlushClient {
   /** Bytes of records appended since the opening. A long batch counts when it is complete. */
   get appendedBytes(): number {
     return this.#bytesBeforeBatch ?? this.#appendedBytes;
-  }
-
-  /** Why records in memory may be lost, or null. */
-  get latched(): AiokvError | null {
-    return this.#gate.log;
   }
 
   /**
@@ -329,9 +324,9 @@ export class LogWriter implements CompletionHandler, FlushClient {
 
   /** The list for waiters for a flush through a written sequence. It must not be below those in the list. */
   #awaitFlush(through: Sequence): Waiters {
-    const group = { through, waiters: new Waiters() };
-    this.#awaitingFlush.push(group);
-    return group.waiters;
+    const waiters = new Waiters();
+    this.#awaitingFlush.push({ through, waiters });
+    return waiters;
   }
 
   /** The memory of the record at `fileOffset` if it may not be on the device yet, else null. */
@@ -394,10 +389,10 @@ export class LogWriter implements CompletionHandler, FlushClient {
     if (this.#gate.log === null) {
       assert(this.#flushCovers >= this.#flushedThrough, 'flushedThrough never goes back');
       this.#flushedThrough = this.#flushCovers;
-      for (let group = this.#awaitingFlush.peek(); group !== undefined; group = this.#awaitingFlush.peek()) {
-        if (group.through > this.#flushedThrough) break;
+      for (let next = this.#awaitingFlush.peek(); next !== undefined; next = this.#awaitingFlush.peek()) {
+        if (next.through > this.#flushedThrough) break;
         this.#awaitingFlush.shift();
-        group.waiters.wakeAll();
+        next.waiters.wakeAll();
       }
     }
     this.#schedulePump();

@@ -13,6 +13,7 @@
  */
 import { Fifo, setImmediate } from '@aiokv/core';
 import type { TurnBudget } from '@aiokv/core';
+import type { FailureGate } from '../failure/failure-gate.ts';
 import { fileOffsetOf, lengthOf } from '../format/index-entry.ts';
 import { createKeyScratch, encodeKey } from '../format/keys.ts';
 import type { Bytes } from '../format/keys.ts';
@@ -27,6 +28,7 @@ import type { LookupResult, Versioned } from './results.ts';
 export interface PointReadsParts {
   readonly index: KeyIndex;
   readonly log: UnwrittenRecords;
+  readonly gate: FailureGate;
   readonly reader: RecordReader;
   readonly budget: TurnBudget;
 }
@@ -72,6 +74,7 @@ class LateLookup implements LateAnswer {
 export class PointReads {
   readonly #index: KeyIndex;
   readonly #log: UnwrittenRecords;
+  readonly #gate: FailureGate;
   readonly #reader: RecordReader;
   readonly #budget: TurnBudget;
   /** Scratch for the key of the current call and its entry. Valid within one step. */
@@ -79,9 +82,10 @@ export class PointReads {
   readonly #entry = new Entry();
   readonly #settledLater = new Fifo<Settled>();
 
-  constructor({ index, log, reader, budget }: PointReadsParts) {
+  constructor({ index, log, gate, reader, budget }: PointReadsParts) {
     this.#index = index;
     this.#log = log;
+    this.#gate = gate;
     this.#reader = reader;
     this.#budget = budget;
   }
@@ -95,7 +99,7 @@ export class PointReads {
     const fileOffset = fileOffsetOf(entry);
     const place = this.#log.unwritten(fileOffset);
     if (place !== null && !isExtent(place.block.view, place.offset)) {
-      if (this.#log.latched !== null) throw this.#log.latched;
+      if (this.#gate.log !== null) throw this.#gate.log;
       return this.#settled(copyValue(place.block, place.offset));
     }
     return new Promise((resolve, reject) => {

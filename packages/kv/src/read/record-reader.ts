@@ -25,6 +25,7 @@ import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv
 import type { Fragment } from '../format/extent.ts';
 import { copyValue, isExtent, sequenceOf } from '../format/record.ts';
 import type { Block } from '../format/words.ts';
+import type { FailureGate } from '../failure/failure-gate.ts';
 import { corrupt } from '../failure/errors.ts';
 import { SectorRead, transferError } from '../file/sector-read.ts';
 import { wrongRecord } from './record-check.ts';
@@ -36,7 +37,6 @@ import type { ReadTaker } from './waiting-reads.ts';
 
 /** What a read asks of the log. */
 export interface UnwrittenRecords {
-  readonly latched: Error | null;
   readonly flushedThrough: number;
   /** The memory of the record at `fileOffset` if it may not be on the device yet, else null. */
   unwritten(fileOffset: number): { readonly block: Block; readonly offset: number } | null;
@@ -95,6 +95,7 @@ export class RecordReader implements CompletionHandler, ReadTaker {
   readonly #queue: Queue;
   readonly #file: DirectFile;
   readonly #log: UnwrittenRecords;
+  readonly #gate: FailureGate;
   readonly #slots: ReadSlot[] = [];
   readonly #free: number[] = [];
   readonly #waiting = new WaitingReads();
@@ -113,7 +114,8 @@ export class RecordReader implements CompletionHandler, ReadTaker {
   #syncSlot: ReadSlot | null = null;
 
   /** @param longestBytes longest record */
-  constructor(queue: Queue, file: DirectFile, log: UnwrittenRecords, longestBytes: number) {
+  constructor(queue: Queue, file: DirectFile, log: UnwrittenRecords, gate: FailureGate, longestBytes: number) {
+    this.#gate = gate;
     this.#longBytes = longestBytes + SECTORS_BYTES;
     this.#queue = queue;
     this.#file = file;
@@ -379,8 +381,8 @@ export class RecordReader implements CompletionHandler, ReadTaker {
 
   /** The error for a record that was not flushed when the store failed, else null: it may not survive. */
   #refusalOf(sequence: number): Error | null {
-    const { latched, flushedThrough } = this.#log;
-    return latched !== null && sequence > flushedThrough ? latched : null;
+    const failure = this.#gate.log;
+    return failure !== null && sequence > this.#log.flushedThrough ? failure : null;
   }
 
   /** @param wrong from `wrongRecord`; null: the transfer failed or was short */
