@@ -48,28 +48,25 @@ export class GetResult implements LookupResult {
   }
 }
 
-/** One promise for many reads: all values, or the first error once all reads have ended. The token is the index. */
-export class ManyResult implements LookupResult {
-  readonly promise: Promise<(Buffer | undefined)[]>;
-  readonly #values: (Buffer | undefined)[];
+/** One promise for the answers of many reads, or for the first error once all reads have ended. The token is the index. */
+abstract class AllAnswers<T> {
+  readonly promise: Promise<T>;
+  protected readonly answers: T;
   #left: number;
   #failure: Error | null = null;
-  #resolve!: (values: (Buffer | undefined)[]) => void;
+  #resolve!: (answers: T) => void;
   #reject!: (error: Error) => void;
 
-  constructor(count: number) {
-    this.#values = new Array<Buffer | undefined>(count).fill(undefined);
+  constructor(count: number, answers: T) {
+    this.answers = answers;
     this.#left = count;
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
     });
-    if (count === 0) this.#resolve([]);
-  }
-
-  found(token: number, value: Buffer): void {
-    this.#values[token] = value;
-    this.missing();
+    // The caller may await it only after all reads have been started; until then a rejection must not count as unhandled.
+    this.promise.catch(() => undefined);
+    if (count === 0) this.#resolve(answers);
   }
 
   failed(_token: number, error: Error): void {
@@ -79,8 +76,20 @@ export class ManyResult implements LookupResult {
 
   missing(): void {
     if (--this.#left > 0) return;
-    if (this.#failure === null) this.#resolve(this.#values);
+    if (this.#failure === null) this.#resolve(this.answers);
     else this.#reject(this.#failure);
+  }
+}
+
+/** The values of many keys. */
+export class ManyResult extends AllAnswers<(Buffer | undefined)[]> implements LookupResult {
+  constructor(count: number) {
+    super(count, new Array<Buffer | undefined>(count).fill(undefined));
+  }
+
+  found(token: number, value: Buffer): void {
+    this.answers[token] = value;
+    this.missing();
   }
 }
 
@@ -144,26 +153,12 @@ export class VersionedResult implements LookupResult {
   }
 }
 
-/** One promise for the versions of many keys; 0 for a key that does not exist. The token is the index. */
-export class VersionsResult implements LookupResult {
+/** The versions of many keys; 0 for a key that does not exist. */
+export class VersionsResult extends AllAnswers<Float64Array> implements LookupResult {
   readonly needsValue = false;
-  readonly promise: Promise<Float64Array>;
-  readonly #versions: Float64Array;
-  #left: number;
-  #failure: Error | null = null;
-  #resolve!: (versions: Float64Array) => void;
-  #reject!: (error: Error) => void;
 
   constructor(count: number) {
-    this.#versions = new Float64Array(count);
-    this.#left = count;
-    this.promise = new Promise((resolve, reject) => {
-      this.#resolve = resolve;
-      this.#reject = reject;
-    });
-    // The caller awaits it only after all reads have been started; until then a rejection must not count as unhandled.
-    this.promise.catch(() => undefined);
-    if (count === 0) this.#resolve(this.#versions);
+    super(count, new Float64Array(count));
   }
 
   found(token: number, _value: Buffer, version: number): void {
@@ -171,18 +166,7 @@ export class VersionsResult implements LookupResult {
   }
 
   exists(token: number, version: number): void {
-    this.#versions[token] = version;
+    this.answers[token] = version;
     this.missing();
-  }
-
-  failed(_token: number, error: Error): void {
-    this.#failure ??= error;
-    this.missing();
-  }
-
-  missing(): void {
-    if (--this.#left > 0) return;
-    if (this.#failure === null) this.#resolve(this.#versions);
-    else this.#reject(this.#failure);
   }
 }
