@@ -14,7 +14,6 @@ import { Queue } from '@aiokv/aio';
 import type { DirectFile, Platform } from '@aiokv/aio';
 import { maxValueBytes } from './format/extent.ts';
 import { FEATURE_EXTENTS } from './format/superblock.ts';
-import type { Superblock } from './format/superblock.ts';
 import { corrupt } from './failure/errors.ts';
 import { FailureGate } from './failure/failure-gate.ts';
 import { NONE_PLANTED } from './failure/planted.ts';
@@ -88,110 +87,67 @@ export async function openPlanted(
   }
 }
 
+/** What an opening has when the superblock is read. */
+interface Opening {
+  readonly file: DirectFile;
+  readonly queue: Queue;
+  readonly options: ResolvedOptions;
+  readonly planted: Planted;
+  readonly gate: FailureGate;
+  readonly flusher: Flusher;
+  readonly superblocks: SuperblockKeeper;
+  readonly index: KeyIndex;
+  readonly budget: TurnBudget;
+  readonly progress: ProgressReporter;
+}
+
+/** What it has found on the device. */
+interface Found {
+  readonly standing: Standing;
+  readonly recovered: Recovered;
+}
+
 async function openStore(file: DirectFile, queue: Queue, options: ResolvedOptions, planted: Planted): Promise<Store> {
   const loaded = await loadSuperblock(queue, file);
-  const { superblock } = loaded;
-  const { geometry } = superblock;
-  if (options.pageBytes !== 0 && options.pageBytes !== geometry.pageBytes) {
+  const { pageBytes } = loaded.superblock.geometry;
+  if (options.pageBytes !== 0 && options.pageBytes !== pageBytes) {
     throw new AiokvError(
       'ERR_AIOKV_PAGE_SIZE',
-      `the store in ${file.path} has pages of ${geometry.pageBytes} bytes, not ${options.pageBytes}: leave pageBytes out`,
+      `the store in ${file.path} has pages of ${pageBytes} bytes, not ${options.pageBytes}: leave pageBytes out`,
     );
   }
-  const index = new KeyIndex({
-    clock: options.clock,
-    queue,
-    file,
-    pageBytes: geometry.pageBytes,
-    indexBytes: options.indexBytes,
-    planted,
-  });
-  const budget = new TurnBudget(options.clock);
-  const progress = new ProgressReporter(options.onProgress, options.clock);
+  const { clock, indexBytes } = options;
   const gate = new FailureGate();
   const flusher = new Flusher(queue, file, gate);
-  const superblocks = new SuperblockKeeper(queue, file, flusher, loaded);
-  const { standing, recovered } = await recover(file, queue, superblocks, index, budget, progress, planted).catch(
-    async (error: unknown) => {
-      index.close();
-      await index.quiet();
-      throw error;
-    },
-  );
-  const usedSlots = new Set([...recovered.usedSlots, ...standing.slots]);
-  if ([...usedSlots].some((slot) => slot >= recovered.slotCount))
-    throw corrupt(`${file.path} is truncated: it has lost segments`);
-  const slots = new Slots(file, geometry, recovered.slotCount, usedSlots);
-  const epoch = planted.sameEpoch === true ? 0 : randomBytes(6).readUIntLE(0, 6);
-  const log = new LogWriter({
-    queue,
+  const opening: Opening = {
     file,
-    flusher,
-    gate,
-    slots,
-    geometry,
-    uuid: superblock.uuid,
-    epoch,
-    position: recovered.position,
-    writeBufferBytes: options.writeBufferBytes,
-    flushIntervalMs: options.flushIntervalMs,
-    clock: options.clock,
-    planted,
-  });
-  index.admitted(log.appendedThrough);
-  if ((superblock.incompatibleFeatures & FEATURE_EXTENTS) === 0n) {
-    // The flag keeps older versions out: they would return the table of a long value as the value.
-    const incompatibleFeatures = superblock.incompatibleFeatures | FEATURE_EXTENTS;
-    await superblocks.save({ incompatibleFeatures, maxValueBytes: maxValueBytes(geometry) });
-  }
-  const checkpointer = new Checkpointer(
-    {
-      queue,
-      file,
-      slots,
-      geometry,
-      epoch,
-      log,
-      gate,
-      flusher,
-      clock: options.clock,
-      superblocks,
-      index,
-      checkpointBytes: options.checkpointBytes,
-      planted,
-    },
-    standing,
-    recovered.replayedBytes,
-  );
-  const maintenance = new Maintenance({ index, log, checkpointer, gate });
-  maintenance.start();
-  return new Store({
+    queue,
     options,
-    geometry,
-    file,
-    queue,
-    log,
-    index,
-    budget,
-    superblocks,
-    checkpointer,
-    maintenance,
+    planted,
     gate,
-  });
+    flusher,
+    superblocks: new SuperblockKeeper(queue, file, flusher, loaded),
+    index: new KeyIndex({ clock, queue, file, pageBytes, indexBytes, planted }),
+    budget: new TurnBudget(clock),
+    progress: new ProgressReporter(options.onProgress, clock),
+  };
+  try {
+    return await makeStore(opening, await recover(opening));
+  } catch (error) {
+    opening.index.close();
+    await opening.index.quiet();
+    throw error;
+  }
 }
 
 /** Fills the index from the last checkpoint and from the log behind it. */
-async function recover(
-  file: DirectFile,
-  queue: Queue,
-  superblocks: SuperblockKeeper,
-  index: KeyIndex,
-  budget: TurnBudget,
-  progress: ProgressReporter,
-  planted: Planted,
-): Promise<{ standing: Standing; recovered: Recovered }> {
+async function recover({ file, queue, superblocks, index, budget, progress, planted }: Opening): Promise<Found> {
   const superblock = superblocks.current;
-  const standing = await loadIndex(file, queue, superblock, index, budget, progress, planted);
+  let standing: Standing = { mapping: new Mapping(), slots: new Set() };
+  if (superblock.checkpointRoot !== 0) {
+    const loader = new IndexLoader(queue, file, budget, progress, planted);
+    standing = await index.restore((memory) => loader.load(superblock, memory, index.pager.limitBytes));
+  }
   index.pager.use(standing.mapping);
   const recovery = new Recovery(queue, file, superblock, index, budget, progress, planted, standing.slots);
   const recovered = await recovery.run();
@@ -201,17 +157,31 @@ async function recover(
   return { standing, recovered };
 }
 
-/** Reads the index of the checkpoint, if the superblock names one. */
-async function loadIndex(
-  file: DirectFile,
-  queue: Queue,
-  superblock: Superblock,
-  index: KeyIndex,
-  budget: TurnBudget,
-  progress: ProgressReporter,
-  planted: Planted,
-): Promise<Standing> {
-  if (superblock.checkpointRoot === 0) return { mapping: new Mapping(), slots: new Set() };
-  const loader = new IndexLoader(queue, file, budget, progress, planted);
-  return index.restore((memory) => loader.load(superblock, memory, index.pager.limitBytes));
+/** Adds the parts that write. */
+async function makeStore(opening: Opening, { standing, recovered }: Found): Promise<Store> {
+  const { file, queue, options, planted, gate, flusher, superblocks, index, budget } = opening;
+  const { geometry, uuid, incompatibleFeatures } = superblocks.current;
+  const { clock, writeBufferBytes, flushIntervalMs, checkpointBytes } = options;
+  const usedSlots = new Set([...recovered.usedSlots, ...standing.slots]);
+  if ([...usedSlots].some((slot) => slot >= recovered.slotCount))
+    throw corrupt(`${file.path} is truncated: it has lost segments`);
+  const slots = new Slots(file, geometry, recovered.slotCount, usedSlots);
+  const epoch = planted.sameEpoch === true ? 0 : randomBytes(6).readUIntLE(0, 6);
+  const shared = { queue, file, flusher, gate, slots, geometry, epoch, clock, planted };
+  const { position } = recovered;
+  const log = new LogWriter({ ...shared, uuid, position, writeBufferBytes, flushIntervalMs });
+  index.admitted(log.appendedThrough);
+  if ((incompatibleFeatures & FEATURE_EXTENTS) === 0n) {
+    // The flag keeps older versions out: they would return the table of a long value as the value.
+    await superblocks.save({
+      incompatibleFeatures: incompatibleFeatures | FEATURE_EXTENTS,
+      maxValueBytes: maxValueBytes(geometry),
+    });
+  }
+  const checkpointerOptions = { ...shared, log, superblocks, index, checkpointBytes };
+  const checkpointer = new Checkpointer(checkpointerOptions, standing, recovered.replayedBytes);
+  const maintenance = new Maintenance({ index, log, checkpointer, gate });
+  maintenance.start();
+  const parts = { options, geometry, file, queue, log, index, budget, superblocks, checkpointer, maintenance, gate };
+  return new Store(parts);
 }
