@@ -123,7 +123,7 @@ export class Store implements AsyncDisposable {
    */
   get(key: Bytes): Promise<Buffer | undefined> {
     try {
-      this.#requireOpen();
+      this.#parts.gate.requireOpen();
       return this.#points.get(key);
     } catch (error) {
       return Promise.reject(error);
@@ -132,7 +132,7 @@ export class Store implements AsyncDisposable {
 
   /** As `get`, but blocks the thread, and with it the event loop, until the device has answered. Throws as `get`. */
   getSync(key: Bytes): Buffer | undefined {
-    this.#requireOpen();
+    this.#parts.gate.requireOpen();
     return this.#points.getSync(key);
   }
 
@@ -141,7 +141,7 @@ export class Store implements AsyncDisposable {
    * two for equality, or pass one to `ifVersion`.
    */
   async getVersioned(key: Bytes): Promise<Versioned | undefined> {
-    this.#requireOpen();
+    this.#parts.gate.requireOpen();
     return this.#points.getVersioned(key);
   }
 
@@ -152,11 +152,11 @@ export class Store implements AsyncDisposable {
    * @throws as `get`, if any of the keys fails
    */
   async getMany(keys: readonly Bytes[]): Promise<(Buffer | undefined)[]> {
-    this.#requireOpen();
+    this.#parts.gate.requireOpen();
     if (!Array.isArray(keys)) {
       throw new AiokvTypeError('ERR_AIOKV_INVALID_ARGUMENT', 'getMany takes an array of keys');
     }
-    return this.#points.getMany(keys, this.#requireOpen);
+    return this.#points.getMany(keys);
   }
 
   /**
@@ -227,7 +227,7 @@ export class Store implements AsyncDisposable {
    *   ERR_AIOKV_KEY_TOO_LARGE for a bad bound; AiokvError ERR_AIOKV_CLOSED
    */
   iterator(options?: Partial<RangeOptions>): StoreIterator {
-    this.#requireOpen();
+    this.#parts.gate.requireOpen();
     return this.#ranges.iterator(options);
   }
 
@@ -237,7 +237,7 @@ export class Store implements AsyncDisposable {
    * @throws AiokvError ERR_AIOKV_LATCHED, ERR_AIOKV_CLOSED
    */
   async flush(): Promise<void> {
-    this.#requireOpen();
+    this.#parts.gate.requireOpen();
     await this.#writes.settled();
     await this.#parts.log.durable('flushed');
   }
@@ -251,7 +251,7 @@ export class Store implements AsyncDisposable {
    *   stays valid
    */
   async checkpoint(): Promise<void> {
-    this.#requireOpen();
+    this.#parts.gate.requireOpen();
     await this.#writes.settled();
     await this.#parts.maintenance.checkpoint();
   }
@@ -288,12 +288,9 @@ export class Store implements AsyncDisposable {
     this.#parts.index.verify();
   }
 
-  readonly #requireOpen = (): void => {
-    if (this.#closing !== null) throw closed();
-  };
-
   async #close(): Promise<void> {
     const { log, queue, file, index, maintenance, gate } = this.#parts;
+    gate.close();
     this.#ranges.close(closed());
     try {
       await this.#writes.settled();
@@ -338,7 +335,7 @@ export class Store implements AsyncDisposable {
   }
 
   #levelOf(call: string, options: Partial<WriteOptions> | undefined): Durability {
-    this.#requireOpen();
+    this.#parts.gate.requireOpen();
     this.#parts.gate.requireWritable();
     if (options === undefined) return this.#parts.options.durability;
     refuseUnknown(call, WRITE_OPTION_NAMES, options);

@@ -1,5 +1,5 @@
 /**
- * Knows whether the store has failed, why, and what is still allowed. Every path asks this one object.
+ * Knows whether the store has failed or was closed, why, and what is still allowed. Every path asks this one object.
  *
  * ```
  *   healthy ──── a leaf that the index needs cannot be read ───► closed to writes
@@ -19,10 +19,22 @@
  * gate again when it wakes up.
  */
 import { AiokvError } from '@aiokv/core';
+import { closed } from './errors.ts';
 
 export class FailureGate {
   #log: AiokvError | null = null;
   #writes: AiokvError | null = null;
+  #isClosed = false;
+
+  /** Refuses every call from now on. What was called before goes on. */
+  close(): void {
+    this.#isClosed = true;
+  }
+
+  /** @throws AiokvError ERR_AIOKV_CLOSED */
+  requireOpen(): void {
+    if (this.#isClosed) throw closed();
+  }
 
   /** Why nothing more is written to the device; null while the log is healthy. */
   get log(): AiokvError | null {

@@ -125,9 +125,8 @@ export class PointReads {
     return result.promise;
   }
 
-  /** @param requireOpen throws if the store was closed between two slices */
-  getMany(keys: readonly Bytes[], requireOpen: () => void): Promise<(Buffer | undefined)[]> {
-    if (keys.length > LOOKUPS_AT_ONCE) return this.#getManySliced(keys, requireOpen);
+  getMany(keys: readonly Bytes[]): Promise<(Buffer | undefined)[]> {
+    if (keys.length > LOOKUPS_AT_ONCE) return this.#getManySliced(keys);
     const result = new ManyResult(keys.length);
     for (let i = 0; i < keys.length; i++) {
       const keyBytes = encodeKey(keys[i] as Bytes, this.#key);
@@ -183,7 +182,7 @@ export class PointReads {
     }
   }
 
-  async #getManySliced(keys: readonly Bytes[], requireOpen: () => void): Promise<(Buffer | undefined)[]> {
+  async #getManySliced(keys: readonly Bytes[]): Promise<(Buffer | undefined)[]> {
     const encoded = keys.map((key) => this.#key.slice(0, encodeKey(key, this.#key)));
     const snapshot = this.#index.snapshot();
     const values: (Buffer | undefined)[] = [];
@@ -195,7 +194,7 @@ export class PointReads {
           this.#lookUp(snapshot.find(key, key.length, this.#entry), result, i, key, key.length);
         });
         for (const value of await result.promise) values.push(value);
-        requireOpen();
+        this.#gate.requireOpen();
       }
     } finally {
       snapshot.release();
