@@ -37,8 +37,11 @@ export class MortalProcess implements Platform {
   async open(path: string, options?: OpenFileOptions): Promise<DirectFile> {
     const file = await this.#alive(() => this.#disk.open(path, options));
     this.#files.add(file);
+    const { handle } = file;
     return new Proxy(file, {
       get: (target, name) => {
+        // The dead are not told that their files were closed.
+        if (name === 'handle' && this.#isDead) return handle;
         const value: unknown = Reflect.get(target, name, target);
         if (typeof value !== 'function') return value;
         return (...given: unknown[]) => {
