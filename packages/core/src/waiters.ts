@@ -41,7 +41,9 @@ export class Waiters {
 
   /** Wakes all that wait now, but not those that begin to wait meanwhile. */
   wakeAll(): void {
-    for (const waiter of this.#waiters.drain()) waiter.resolve();
+    const waiters = this.#waiters;
+    // A loop, not `drain`: this is called for every write and flush, mostly with nobody waiting.
+    for (let left = waiters.length; left > 0 && !waiters.isEmpty; left--) waiters.shift()?.resolve();
   }
 
   /** As `wakeAll`, with an error. */

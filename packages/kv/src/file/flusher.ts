@@ -98,7 +98,7 @@ export class Flusher implements CompletionHandler {
     this.#isFlushing = false;
     const error = result < 0 ? new SystemCallError('fdatasync', result, this.#file.path) : null;
     this.#failure ??= error;
-    for (const client of this.#served.drain()) client.flushEnded(error);
+    for (let left = this.#served.length; left > 0; left--) this.#served.shift()?.flushEnded(error);
     if (!this.#isFlushing) this.#next();
   }
 
@@ -112,7 +112,7 @@ export class Flusher implements CompletionHandler {
   #begin(): void {
     assert(!this.#isFlushing, 'FLUSH-1: one flush at a time');
     this.#isFlushing = true;
-    for (const client of this.#waiting.drain()) {
+    for (let client = this.#waiting.shift(); client !== undefined; client = this.#waiting.shift()) {
       this.#served.push(client);
       client.flushBegins();
     }
