@@ -60,6 +60,8 @@ test.serial('mocked timers do not stop a store', async (t) => {
   const mock = (): unknown => ({ unref: () => undefined, ref: () => undefined });
   for (const name of TIMERS)
     Object.defineProperty(globalThis, name, { value: mock, writable: true, configurable: true });
+  const realNextTick = Reflect.get(process, 'nextTick') as unknown;
+  Object.defineProperty(process, 'nextTick', { value: mock, writable: true, configurable: true });
   const operations = Array.from({ length: 600 }, (_, n) => ({ type: 'put' as const, key: `key${n}`, value: 'x' }));
   let isDone = false;
   const work = async (): Promise<void> => {
@@ -72,6 +74,7 @@ test.serial('mocked timers do not stop a store', async (t) => {
     void work();
     for (let turn = 0; turn < 5000 && !isDone; turn++) await new Promise<void>((resolved) => wait(resolved));
   } finally {
+    Object.defineProperty(process, 'nextTick', { value: realNextTick, writable: true, configurable: true });
     for (const [name, value] of Object.entries(real)) {
       Object.defineProperty(globalThis, name, { value, writable: true, configurable: true });
     }

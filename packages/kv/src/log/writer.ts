@@ -33,7 +33,7 @@
  *
  * The log does not know what its records mean. docs/durability.md says what each state survives.
  */
-import { Fifo, Waiters, alignUp, assert, queueMicrotask } from '@aiokv/core';
+import { Fifo, Waiters, alignUp, assert, nextTick, queueMicrotask } from '@aiokv/core';
 import type { Clock, Sequence, Waiter } from '@aiokv/core';
 import type { CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 import { maxRecordBytes } from '../format/extent.ts';
@@ -423,7 +423,7 @@ export class LogWriter implements CompletionHandler, FlushClient {
     queueMicrotask(this.#afterMicrotasks);
   }
 
-  readonly #afterMicrotasks = (): void => process.nextTick(this.#runPump);
+  readonly #afterMicrotasks = (): void => nextTick(this.#runPump);
 
   #onInterval(): void {
     this.#cancelInterval = null;

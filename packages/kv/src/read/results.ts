@@ -126,14 +126,11 @@ export class EachResult implements ReadResult {
 
 /** Settles one read with value and version. */
 export class VersionedResult implements LookupResult {
-  readonly needsValue: boolean;
   readonly promise: Promise<Versioned | undefined>;
   #resolve!: (found: Versioned | undefined) => void;
   #reject!: (error: Error) => void;
 
-  /** @param needsValue false: the value of the answer may be wrong */
-  constructor(needsValue = true) {
-    this.needsValue = needsValue;
+  constructor() {
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
