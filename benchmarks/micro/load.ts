@@ -39,10 +39,10 @@ try {
   );
   await store.flush();
   const seconds = (performance.now() - startMs) / 1000;
-  const { indexBytes } = store.statistics();
+  const { memtableBytes, pageBytes } = store.statistics().memory;
   console.log(
     `${count} records, ${writers} writers, ${durability}: ${Math.round(count / seconds)} records/s, ` +
-      `peak RSS ${Math.round(peakRssBytes / 2 ** 20)} MiB, index ${Math.round(indexBytes / 2 ** 20)} MiB, ` +
+      `peak RSS ${Math.round(peakRssBytes / 2 ** 20)} MiB, index ${Math.round((memtableBytes + pageBytes) / 2 ** 20)} MiB, ` +
       `longest timer drift ${maxDriftMs.toFixed(1)} ms`,
   );
   await store.close();

@@ -13,7 +13,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { Random } from '@aiokv/core';
+import { MIB, Random } from '@aiokv/core';
 import { open } from '@aiokv/kv';
 import type { Store } from '@aiokv/kv';
 
@@ -21,6 +21,8 @@ const [keyCount = '1000000', valueBytes = '100', parent = '.', mode = ''] = proc
 const keys = Number(keyCount);
 const value = Buffer.alloc(Number(valueBytes), 'v');
 const GETS = 100_000;
+/** What buffers take at most, with the default options. */
+const BUFFER_BYTES = 8.3 * MIB;
 
 function keyOf(number: number): string {
   const spread = (Math.imul(number, 0x9e3779b1) >>> 0).toString().padStart(10, '0');
@@ -65,6 +67,16 @@ function say(what: string, sinceMs: number, more = ''): void {
   console.log(`${what.padEnd(44)} ${((performance.now() - sinceMs) / 1000).toFixed(2).padStart(8)} s  ${more}`);
 }
 
+function indexBytesOf(store: Store): number {
+  const { memtableBytes, pageBytes } = store.statistics().memory;
+  return memtableBytes + pageBytes;
+}
+
+/** A budget of which nodes have so much: see packages/kv/src/memory/budget.ts. */
+function memoryForNodes(bytes: number): number {
+  return Math.floor(Math.min(2 * bytes, ((bytes + BUFFER_BYTES) * 16) / 15));
+}
+
 async function loadAndReopen(directory: string): Promise<void> {
   let drift = new Drift();
   let startMs = performance.now();
@@ -77,12 +89,12 @@ async function loadAndReopen(directory: string): Promise<void> {
   drift = new Drift();
   startMs = performance.now();
   store = await open(directory);
-  const { indexBytes } = store.statistics();
+  const indexBytes = indexBytesOf(store);
   say('open', startMs, `${(indexBytes / keys).toFixed(1)} bytes of index a key; ${drift.end()}`);
   await store.close();
 
   startMs = performance.now();
-  store = await open(directory, { indexBytes: Math.floor(indexBytes / 10) });
+  store = await open(directory, { memoryBytes: memoryForNodes(indexBytes / 10) });
   say('open with memory for a tenth of the index', startMs);
   await store.checkpoint();
   const before = store.statistics();
@@ -93,12 +105,12 @@ async function loadAndReopen(directory: string): Promise<void> {
     const values = await store.getMany(wanted);
     if (values.some((got) => got?.equals(value) !== true)) throw new Error('a get returned something else');
   }
-  const { queue, pageReads, indexBytes: used } = store.statistics();
+  const { queue, pageReads } = store.statistics();
   const reads = (queue.accepted - before.queue.accepted) / (Math.ceil(GETS / 128) * 128);
   say(
     `${GETS} gets, 128 at a time`,
     startMs,
-    `${reads.toFixed(2)} reads a get, ${pageReads} of pages; index ${used} bytes`,
+    `${reads.toFixed(2)} reads a get, ${pageReads} of pages; index ${indexBytesOf(store)} bytes`,
   );
   await store.close();
 }

@@ -11,7 +11,7 @@ import type { Store, StoreOptions } from '@aiokv/kv';
 import { GEOMETRY as TEST_GEOMETRY } from './crash/explorer.ts';
 
 /** Memory for all of the index, so that checkpoints are written when the test says so. */
-const GEOMETRY = { ...TEST_GEOMETRY, indexBytes: 16 * 1024 * 1024 };
+const GEOMETRY = { ...TEST_GEOMETRY, memoryBytes: 32 * 1024 * 1024 };
 
 interface Place {
   readonly open: (options?: Partial<StoreOptions>) => Promise<Store>;

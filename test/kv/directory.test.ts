@@ -16,7 +16,7 @@ import {
 import { open } from '@aiokv/kv';
 import type { StoreOptions } from '@aiokv/kv';
 
-const OPENING = { segmentBytes: 64 * 1024, queueDepth: 16, indexBytes: 1024 * 1024 };
+const OPENING = { segmentBytes: 64 * 1024, queueDepth: 16, memoryBytes: 2 * 1024 * 1024 };
 
 /** In a working directory with the directories `here` and `there`, in `here`. */
 async function inPlace(t: ExecutionContext, use: (place: string) => Promise<void>): Promise<void> {

@@ -14,8 +14,11 @@ import type { Store, StoreOptions } from '@aiokv/kv';
 import { fragmentValueBytes, maxRecordBytes } from '../../packages/kv/src/format/extent.ts';
 import { encodeSuperblock, readSuperblock } from '../../packages/kv/src/format/superblock.ts';
 import { windowOf } from '../../packages/kv/src/format/frame.ts';
-import { GEOMETRY } from './crash/explorer.ts';
+import { GEOMETRY as TEST_GEOMETRY } from './crash/explorer.ts';
 import { version } from './version.ts';
+
+/** Of a budget that allows batches of 16 MiB. */
+const GEOMETRY = { ...TEST_GEOMETRY, memoryBytes: 64 * MIB };
 
 interface Place {
   readonly platform: Platform;
@@ -206,7 +209,7 @@ for (const [name, at] of Object.entries(places)) {
 test.serial('linux: 64 MiB in one batch, and in one value, with the default geometry', (t) =>
   places.linux(async ({ open: openStore }) => {
     t.timeout(540_000);
-    const defaults = { segmentBytes: 4 * MIB, writeBufferBytes: 4 * MIB, queueDepth: 128 };
+    const defaults = { segmentBytes: 4 * MIB, writeBufferBytes: 4 * MIB, queueDepth: 128, memoryBytes: 1024 * MIB };
     let store = await openStore(defaults);
     const operations = putsOf(64_000, 1000);
     const value = bytesOf(5, 64 * MIB);

@@ -38,7 +38,7 @@ test('MAINT-1: what is written while a memtable is merged is not covered by its 
   const file = await disk.open('/store/data.aiokv');
   await file.preallocate(0, 64 * MIB);
   await file.close();
-  const store = await openOn(disk, { indexBytes: 256 * MIB, writeBufferBytes: 64 * MIB });
+  const store = await openOn(disk, { memoryBytes: 512 * MIB, writeBufferBytes: 64 * MIB });
   for (let n = 0; n < 4000; n++) await store.put(`before${n}`, 'x', { durability: 'buffered' });
   const checkpoint = store.checkpoint();
   // The merge has begun and needs more than one slice.
@@ -55,7 +55,7 @@ test('what an opening has replayed counts as not covered', async (t) => {
   const disk = new SimulatedDisk({ seed: 2 });
   const value = Buffer.alloc(8 * KIB, 'x');
   for (let session = 0; session < 4; session++) {
-    const store = await openOn(disk, { indexBytes: 64 * MIB });
+    const store = await openOn(disk, { memoryBytes: 128 * MIB });
     for (let n = 0; n < 300; n++) await store.put(`key${n}`, value, { durability: 'buffered' });
     await store.close();
   }

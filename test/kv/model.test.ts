@@ -12,7 +12,7 @@ import { seedOf } from '../helpers/seed.ts';
 const RUNS = Number(process.env['AIOKV_MODEL_RUNS'] ?? 2000);
 const SEED = seedOf('AIOKV_MODEL_SEED');
 /** The long keys take more leaves than there is memory for. */
-const GEOMETRY = { segmentBytes: 64 * 1024, writeBufferBytes: 1024 * 1024, queueDepth: 8, indexBytes: 16 * 1024 };
+const GEOMETRY = { segmentBytes: 64 * 1024, writeBufferBytes: 1024 * 1024, queueDepth: 8, memoryBytes: 32 * 1024 };
 
 const key = fc.oneof(
   fc.constantFrom('', 'a', 'b', 'ab', 'abc', 'b\0', 'user1', 'user10', 'user2'),

@@ -64,7 +64,7 @@ test('an epoch that is left out of the hash of frames is found', async (t) => {
  */
 async function loseAPageWrite(planted: Planted, seed: number): Promise<string> {
   const disk = new SimulatedDisk({ seed });
-  const options = { ...GEOMETRY, indexBytes: 1024 * 1024, platform: disk };
+  const options = { ...GEOMETRY, memoryBytes: 2 * 1024 * 1024, platform: disk };
   const store = await openPlanted('/store', options, planted);
   const keyOf = (n: number): string => `key${String(n).padStart(20, '0')}`;
   const versions = 6;

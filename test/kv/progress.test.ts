@@ -8,7 +8,7 @@ import type { OpenProgress } from '@aiokv/kv';
 import { GEOMETRY as TEST_GEOMETRY } from './crash/explorer.ts';
 
 /** Memory for all of the index. */
-const GEOMETRY = { ...TEST_GEOMETRY, indexBytes: 16 * 1024 * 1024 };
+const GEOMETRY = { ...TEST_GEOMETRY, memoryBytes: 32 * 1024 * 1024 };
 const KEYS = 4000;
 
 /** A store with a checkpoint of many pages and several segments of log behind it, as a power cut leaves it. */

@@ -37,7 +37,7 @@ interface Thing {
   readonly reads: number;
   readonly read: number;
   readonly name: RegExp;
-  readonly indexBytes?: number;
+  readonly memoryBytes?: number;
 }
 
 const things: Record<string, Thing> = {
@@ -72,14 +72,14 @@ const things: Record<string, Thing> = {
     reads: 2,
     read: 0,
     name: /the index page at byte \d+ of \/store\/data\.aiokv/,
-    indexBytes: 16 * 1024,
+    memoryBytes: 32 * 1024,
   },
 };
 
 async function prepare(thing: string): Promise<Case> {
-  const { fill, keys, reads: count, read, indexBytes } = things[thing] as Thing;
+  const { fill, keys, reads: count, read, memoryBytes } = things[thing] as Thing;
   const disk = new SimulatedDisk({ seed: 7 });
-  const options = { platform: disk, segmentBytes: 256 * 1024, queueDepth: 16, ...(indexBytes && { indexBytes }) };
+  const options = { platform: disk, segmentBytes: 256 * 1024, queueDepth: 16, ...(memoryBytes && { memoryBytes }) };
   const filling = await open('/store', options);
   await fill(filling);
   await filling.checkpoint();

@@ -47,7 +47,7 @@ test('WQ-2: a log that fails while the file grows leaves nobody waiting', async 
 
 test('as many frames as the write buffer has may be on their way', async (t) => {
   const disk = new SimulatedDisk({ seed: 5 });
-  const options = { queueDepth: 1, writeBufferBytes: 300 * MIB, indexBytes: 256 * MIB };
+  const options = { queueDepth: 1, writeBufferBytes: 300 * MIB, memoryBytes: 1280 * MIB };
   const store = await openRoomy(disk, 100 * MIB, options);
   const value = Buffer.alloc(55 * KIB, 'x');
   const calls: Promise<unknown>[] = [];

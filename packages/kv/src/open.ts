@@ -12,20 +12,27 @@ import { randomBytes } from 'node:crypto';
 import { AiokvError, resolvePath } from '@aiokv/core';
 import { Queue } from '@aiokv/aio';
 import type { DirectFile, Platform } from '@aiokv/aio';
-import { maxValueBytes } from './format/extent.ts';
+import { maxRecordBytes, maxValueBytes } from './format/extent.ts';
 import { FEATURE_EXTENTS } from './format/superblock.ts';
+import type { Geometry } from './format/superblock.ts';
 import { corrupt } from './failure/errors.ts';
 import { FailureGate } from './failure/failure-gate.ts';
 import { NONE_PLANTED } from './failure/planted.ts';
 import type { Planted } from './failure/planted.ts';
 import { Flusher } from './file/flusher.ts';
 import { KeyIndex } from './index/key-index.ts';
+import { Pager } from './index/pager.ts';
+import { Frames } from './log/frames.ts';
 import { LogWriter } from './log/writer.ts';
+import { divideMemory } from './memory/budget.ts';
+import type { BufferNeeds } from './memory/budget.ts';
+import { RecordReader } from './read/record-reader.ts';
 import { Slots } from './file/slots.ts';
 import { resolveStoreOptions } from './options.ts';
 import type { StoreOptions } from './options.ts';
 import { Checkpointer } from './checkpoint/checkpointer.ts';
 import type { Standing } from './checkpoint/checkpointer.ts';
+import { SegmentWriter } from './checkpoint/segment-writer.ts';
 import { IndexLoader } from './recovery/index-loader.ts';
 import { Maintenance } from './maintenance/maintenance.ts';
 import { Mapping } from './index/mapping.ts';
@@ -116,7 +123,8 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
       `the store in ${file.path} has pages of ${pageBytes} bytes, not ${options.pageBytes}: leave pageBytes out`,
     );
   }
-  const { clock, indexBytes } = options;
+  const { clock, memoryBytes } = options;
+  const { nodesBytes: indexBytes } = divideMemory(memoryBytes, bufferNeeds(file, options, loaded.superblock.geometry));
   const gate = new FailureGate();
   const flusher = new Flusher(queue, file, gate);
   const opening: Opening = {
@@ -138,6 +146,20 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
     await opening.index.quiet();
     throw error;
   }
+}
+
+/** What the buffers of all parts take at most. */
+function bufferNeeds(
+  file: DirectFile,
+  { queueDepth, writeBufferBytes }: ResolvedOptions,
+  geometry: Geometry,
+): BufferNeeds {
+  return {
+    writeBufferBytes: Frames.mostBytes(writeBufferBytes, geometry.writeAlignment) + SegmentWriter.bufferBytes(geometry),
+    readBufferBytes:
+      RecordReader.mostBufferBytes(queueDepth, maxRecordBytes(geometry)) +
+      Pager.mostBufferBytes(file, geometry.pageBytes),
+  };
 }
 
 /** Fills the index from the last checkpoint and from the log behind it. */

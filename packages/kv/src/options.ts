@@ -1,4 +1,5 @@
 /** The options of `open` and of writes, with units, limits and defaults. */
+import { totalmem } from 'node:os';
 import {
   AiokvTypeError,
   GIB,
@@ -18,6 +19,7 @@ import type { Platform } from '@aiokv/aio';
 import { MAX_FRAME_BYTES } from './format/frame.ts';
 import type { ConditionOptions } from './write/write-batch.ts';
 import type { Durability } from './log/writer.ts';
+import { MEMORY_BYTES_LEAST, MEMORY_BYTES_MOST, defaultMemoryBytes, mostWriteBytes } from './memory/budget.ts';
 import type { OpenProgress } from './recovery/progress.ts';
 
 export interface StoreOptions {
@@ -32,13 +34,13 @@ export interface StoreOptions {
   /** Longest time that a buffered write stays in memory only, in milliseconds, 1 to 3,600,000; default 1000. */
   flushIntervalMs: number;
   /**
-   * Memory for writes on their way to the device, in bytes, 1 MiB to 1 GiB; default 4 MiB, which is 16 device writes of
-   * 256 KiB. Writes wait when it is full.
+   * Memory for writes on their way to the device, in bytes, 1 MiB to 1 GiB, at most a quarter of `memoryBytes` or 1 MiB.
+   * Default 4 MiB, which is 16 device writes of 256 KiB, or the most allowed. Writes wait when it is full.
    */
   writeBufferBytes: number;
   /**
-   * Largest batch in bytes, 64 KiB to 1 GiB: 24 for each operation, and its key and value. Default 64 MiB. A batch that
-   * waits is copied, so this bounds memory.
+   * Largest batch in bytes, 64 KiB to 1 GiB, at most a quarter of `memoryBytes` or 1 MiB: 24 for each operation, and its
+   * key and value. Default 64 MiB, or the most allowed. A batch that waits is copied, so this bounds memory.
    */
   maxBatchBytes: number;
   /**
@@ -59,11 +61,13 @@ export interface StoreOptions {
    */
   checkpointBytes: number;
   /**
-   * Memory for the index in bytes, from 16 KiB; default 1 GiB, enough for some 25 million keys of 24 bytes. Leaves that
-   * do not fit are read when needed: a get then takes two reads instead of one. Inner nodes, about a hundredth of the
-   * index, and pages that no checkpoint has yet stay in memory and may exceed the limit.
+   * The one memory budget of the store in bytes, 32 KiB to 1 TiB: for the index, for new writes that are not merged
+   * into it yet, and for buffers. Default: a quarter of the memory that the process may use, at most 4 GiB. 1 GiB holds
+   * the index of some 20 million keys of 24 bytes. Leaves that do not fit are read when needed: a get then takes two
+   * reads instead of one. Inner nodes, about a hundredth of the index, and pages that no checkpoint has yet stay in
+   * memory and may exceed it. Budgets below 16 MiB are for tests: the buffers alone take several MiB.
    */
-  indexBytes: number;
+  memoryBytes: number;
   /**
    * Called during an opening with its progress: when a phase begins and ends, and at most five times a second between.
    * If it throws, `open` fails with that error and the store stays as it was. Default null: no calls.
@@ -88,18 +92,21 @@ export const DURABILITIES = ['flushed', 'written', 'buffered'] as const;
 /** Options of `put`, `del` and `batch`. */
 export const WRITE_OPTION_NAMES = { durability: true, ifAbsent: true, ifVersion: true };
 
+/** Stands for a default that depends on the machine or on other options. No such option may be 0. */
+const LATER = 0;
+
 const storeShape: OptionShape<StoreOptions> = {
   createIfMissing: boolean(true),
   errorIfExists: boolean(false),
   queueDepth: integer(1, 2048, 128),
   durability: oneOf(DURABILITIES, 'flushed'),
   flushIntervalMs: integer(1, 3_600_000, 1000),
-  writeBufferBytes: integer(4 * MAX_FRAME_BYTES, 1024 * MIB, 4 * MIB),
-  maxBatchBytes: integer(64 * KIB, GIB, 64 * MIB),
+  writeBufferBytes: integer(4 * MAX_FRAME_BYTES, GIB, LATER),
+  maxBatchBytes: integer(64 * KIB, GIB, LATER),
   segmentBytes: powerOfTwo(64 * KIB, 32 * MIB, 4 * MIB),
   pageBytes: instance('0 or a power of two from 4096 to 65536', 0, isPageSize),
   checkpointBytes: integer(4 * KIB, 1024 * GIB, 64 * MIB),
-  indexBytes: integer(16 * KIB, 1024 * GIB, 1 * GIB),
+  memoryBytes: integer(MEMORY_BYTES_LEAST, MEMORY_BYTES_MOST, LATER),
   onProgress: instance<StoreOptions['onProgress']>(
     'a function',
     null,
@@ -117,7 +124,29 @@ export function resolveStoreOptions(options: Partial<StoreOptions> | undefined):
       `open: segmentBytes must be at least twice pageBytes, ${2 * resolved.pageBytes}, not ${resolved.segmentBytes}`,
     );
   }
-  return { ...resolved, platform: resolved.platform ?? linuxPlatform() };
+  const memoryBytes = resolved.memoryBytes || defaultMemoryBytes(totalmem(), process.constrainedMemory());
+  const writeBufferBytes = withinMemory('writeBufferBytes', resolved, memoryBytes, 4 * MIB);
+  const maxBatchBytes = withinMemory('maxBatchBytes', resolved, memoryBytes, 64 * MIB);
+  const platform = resolved.platform ?? linuxPlatform();
+  return { ...resolved, memoryBytes, writeBufferBytes, maxBatchBytes, platform };
+}
+
+/** An option that the budget bounds: as it was given, else the default or less. */
+function withinMemory(
+  name: 'writeBufferBytes' | 'maxBatchBytes',
+  { [name]: given }: StoreOptions,
+  memoryBytes: number,
+  fallback: number,
+): number {
+  const most = mostWriteBytes(memoryBytes);
+  if (given > most) {
+    throw new AiokvTypeError(
+      'ERR_AIOKV_INVALID_OPTION',
+      `open: ${name} must be at most a quarter of memoryBytes, ${most} of ${memoryBytes}, not ${given}: ` +
+        `raise memoryBytes to ${4 * given}, or lower ${name}`,
+    );
+  }
+  return given === LATER ? Math.min(fallback, most) : given;
 }
 
 function isPageSize(value: unknown): boolean {

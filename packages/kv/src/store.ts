@@ -50,11 +50,25 @@ export interface StoreStatistics {
   readonly checkpointSequence: number;
   /** Everything up to this sequence is flushed. */
   readonly flushedThrough: number;
-  /** Memory that the index takes, in bytes. */
-  readonly indexBytes: number;
+  /** What `memoryBytes` is spent on. */
+  readonly memory: MemoryStatistics;
   /** Index pages read since the opening because they were not in memory. */
   readonly pageReads: number;
   readonly queue: QueueStatistics;
+}
+
+/** All in bytes, as allocated. */
+export interface MemoryStatistics {
+  /** The budget: `memoryBytes`. */
+  readonly limitBytes: number;
+  /** Index entries of new writes that are not merged into the pages yet. */
+  readonly memtableBytes: number;
+  /** Pages of the index. */
+  readonly pageBytes: number;
+  /** Buffers for writes on their way to the log. */
+  readonly writeBufferBytes: number;
+  /** Buffers for reads of records and of index pages. */
+  readonly readBufferBytes: number;
 }
 
 export interface StoreParts {
@@ -257,12 +271,18 @@ export class Store implements AsyncDisposable {
   }
 
   statistics(): StoreStatistics {
-    const { log, index, queue, superblocks } = this.#parts;
+    const { log, index, options, queue, superblocks } = this.#parts;
     return {
       checkpointSequence: superblocks.current.checkpointSequence,
       sequence: index.admittedThrough,
       flushedThrough: log.flushedThrough,
-      indexBytes: index.memoryBytes,
+      memory: {
+        limitBytes: options.memoryBytes,
+        memtableBytes: index.memtableBytes,
+        pageBytes: index.pageBytes,
+        writeBufferBytes: log.bufferBytes,
+        readBufferBytes: this.#reader.bufferBytes + index.pager.bufferBytes,
+      },
       pageReads: index.pageReads,
       queue: queue.statistics(),
     };

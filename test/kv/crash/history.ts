@@ -44,7 +44,7 @@ export const GEOMETRY = {
   segmentBytes: 64 * 1024,
   writeBufferBytes: 1024 * 1024,
   queueDepth: 8,
-  indexBytes: 16 * 1024,
+  memoryBytes: 32 * 1024,
 };
 const LOG_GEOMETRY = { pageBytes: 4096, writeAlignment: 4096, segmentBytes: GEOMETRY.segmentBytes, headerBytes: 0 };
 /** Of the groups, so many take more than the store admits in one step. */

@@ -9,7 +9,7 @@ import type { Store } from '@aiokv/kv';
 import { counting } from './steps.ts';
 
 /** Small, so that many can be made. */
-export const OPENING = { segmentBytes: 64 * 1024, queueDepth: 16, indexBytes: 1024 * 1024 };
+export const OPENING = { segmentBytes: 64 * 1024, queueDepth: 16, memoryBytes: 2 * 1024 * 1024 };
 
 export interface Report {
   /** Of the error, or null when it has the store. */

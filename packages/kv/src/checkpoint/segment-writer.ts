@@ -53,10 +53,14 @@ export class SegmentWriter {
 
   constructor(options: SegmentWriterOptions) {
     this.#options = options;
-    const { segmentBytes } = options.geometry;
-    const chunkBytes = Math.min(CHUNK_BYTES, segmentBytes);
+    const chunkBytes = SegmentWriter.bufferBytes(options.geometry) / 2;
     this.#buffers = [allocateAligned(chunkBytes), allocateAligned(chunkBytes)];
-    this.#segmentUsed = segmentBytes;
+    this.#segmentUsed = options.geometry.segmentBytes;
+  }
+
+  /** Memory of the chunks, in bytes. */
+  static bufferBytes({ segmentBytes }: Geometry): number {
+    return 2 * Math.min(CHUNK_BYTES, segmentBytes);
   }
 
   /**

@@ -161,6 +161,15 @@ export class KeyIndex implements ReplayTarget {
     return this.#memory.bytesUsed + this.#memtableMemory.bytesUsed;
   }
 
+  /** What of it the memtables take, and what the pages take. */
+  get memtableBytes(): number {
+    return this.#memtableMemory.bytesUsed;
+  }
+
+  get pageBytes(): number {
+    return this.#memory.bytesUsed;
+  }
+
   /**
    * Finds the record of a key, which is the first `keyBytes` of `key`.
    *

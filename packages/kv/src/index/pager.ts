@@ -113,6 +113,18 @@ export class Pager implements CompletionHandler {
     this.#options = options;
   }
 
+  /** Most memory that the buffers for reads take, in bytes, when pages have one unit. */
+  static mostBufferBytes(file: DirectFile, nodeBytes: number): number {
+    return (READS_AT_ONCE + 1) * readBytes(file, nodeBytes);
+  }
+
+  /** Memory of the buffers for reads, in bytes. */
+  get bufferBytes(): number {
+    const { file, memory } = this.#options;
+    const reads = this.#slots.length + (this.#syncRead === null ? 0 : 1);
+    return reads * readBytes(file, memory.nodeBytes) + (this.#scratch?.byteLength ?? 0);
+  }
+
   get limitBytes(): number {
     return this.#options.limitBytes;
   }
@@ -278,8 +290,7 @@ export class Pager implements CompletionHandler {
 
   #newRead(): PageRead {
     const { file, memory } = this.#options;
-    // Fits the image of a page of one unit, at any offset.
-    return new PageRead(alignUp(memory.nodeBytes + 64, file.alignment.offset) + file.alignment.offset);
+    return new PageRead(readBytes(file, memory.nodeBytes));
   }
 
   /** Returns false if all reads are in use. */
@@ -324,6 +335,11 @@ export class Pager implements CompletionHandler {
     assert(fits && node.level(words, base) === 0, 'the image of a leaf holds a leaf');
     node.setBirth(words, base, 0);
   }
+}
+
+/** Fits the image of a page of one unit, at any offset. */
+function readBytes({ alignment }: DirectFile, nodeBytes: number): number {
+  return alignUp(nodeBytes + 64, alignment.offset) + alignment.offset;
 }
 
 function ended(load: Load): Promise<void> {

@@ -23,9 +23,13 @@ export class Frame {
   flushedWaiters = new Waiters();
 
   constructor(headerBytes: number) {
-    this.buffer = allocateAligned(headerBytes + MAX_FRAME_BYTES);
+    this.buffer = allocateAligned(Frame.bytesWith(headerBytes));
     this.header = windowOf(this.buffer, 0, headerBytes);
     this.block = windowOf(this.buffer, headerBytes);
+  }
+
+  static bytesWith(headerBytes: number): number {
+    return headerBytes + MAX_FRAME_BYTES;
   }
 
   get lastSequence(): Sequence {

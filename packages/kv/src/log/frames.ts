@@ -40,6 +40,16 @@ export class Frames {
     return Math.max(LEAST_FRAMES, Math.floor(writeBufferBytes / MAX_FRAME_BYTES));
   }
 
+  /** Most memory that frames take, in bytes. */
+  static mostBytes(writeBufferBytes: number, headerBytes: number): number {
+    return Frames.limitOf(writeBufferBytes) * Frame.bytesWith(headerBytes);
+  }
+
+  /** Memory of all frames so far, in bytes. */
+  get bytes(): number {
+    return this.#all.length * Frame.bytesWith(this.#headerBytes);
+  }
+
   /** Number of frames that can be opened now. */
   get free(): number {
     return this.#free.length + this.limit - this.#all.length;

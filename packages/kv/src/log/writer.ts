@@ -137,6 +137,10 @@ export class LogWriter implements CompletionHandler, FlushClient {
   }
 
   /** Bytes of records appended since the opening. A long batch counts when it is complete. */
+  get bufferBytes(): number {
+    return this.#frames.bytes;
+  }
+
   get appendedBytes(): number {
     return this.#bytesBeforeBatch ?? this.#appendedBytes;
   }

@@ -83,6 +83,10 @@ class ReadSlot extends SectorRead implements WantedRecord {
     this.own = own;
   }
 
+  get bufferBytes(): number {
+    return SLOT_BYTES + (this.current === this.own ? 0 : this.current.byteLength);
+  }
+
   takeKey(source: Uint8Array, at: number, keyBytes: number): void {
     const key = keyBytes <= SLOT_KEY_BYTES ? this.shortKey : new Uint8Array(keyBytes);
     for (let i = 0; i < keyBytes; i++) key[i] = source[at + i] as number;
@@ -116,11 +120,27 @@ export class RecordReader implements CompletionHandler, ReadTaker {
   /** @param longestBytes longest record */
   constructor(queue: Queue, file: DirectFile, log: UnwrittenRecords, gate: FailureGate, longestBytes: number) {
     this.#gate = gate;
-    this.#longBytes = longestBytes + SECTORS_BYTES;
+    this.#longBytes = longBufferBytes(longestBytes);
     this.#queue = queue;
     this.#file = file;
     this.#log = log;
     this.#mostFragments = Math.min(FRAGMENTS_IN_FLIGHT, Math.ceil(queue.depth / 2));
+  }
+
+  /**
+   * Most memory that the buffers take, in bytes, but for long records in flight beyond those whose buffers are kept.
+   *
+   * @param longestBytes longest record
+   */
+  static mostBufferBytes(queueDepth: number, longestBytes: number): number {
+    return (queueDepth + 1) * SLOT_BYTES + LONG_BUFFERS * longBufferBytes(longestBytes);
+  }
+
+  /** Memory of the buffers, in bytes. */
+  get bufferBytes(): number {
+    let bytes = this.#longBuffers.length * this.#longBytes;
+    for (const slot of this.#slots) bytes += slot.bufferBytes;
+    return bytes + (this.#syncSlot?.bufferBytes ?? 0);
   }
 
   /** Reads a record. The result is called at once if the record is in memory, else in a later turn. Copies the key. */
@@ -394,4 +414,9 @@ export class RecordReader implements CompletionHandler, ReadTaker {
   #noTable(sequence: number): Error {
     return corrupt(`the record ${sequence} of ${this.#file.path} has a damaged table of fragments`);
   }
+}
+
+/** With room for the rest of the first and last sector. */
+function longBufferBytes(longestBytes: number): number {
+  return longestBytes + SECTORS_BYTES;
 }
