@@ -5,18 +5,17 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import test from 'ava';
+import type { ExecutionContext } from 'ava';
 import type { Sequence } from '@aiokv/core';
+import { partBytes, readEntry, readPart, sealPart, writeEntry } from '../../packages/kv/src/format/checkpoint.ts';
 import {
+  encodeOldRoot,
   encodeRoot,
-  partBytes,
-  readEntry,
-  readPart,
+  oldRootBytes,
   readRoot,
   rootBytes,
   rootLength,
-  sealPart,
-  writeEntry,
-} from '../../packages/kv/src/format/checkpoint.ts';
+} from '../../packages/kv/src/format/checkpoint-root.ts';
 import {
   MAX_VALUE_BYTES,
   encodeTable,
@@ -48,6 +47,15 @@ import {
   readSegmentHeader,
   segmentHash,
 } from '../../packages/kv/src/format/segment.ts';
+import {
+  isPossibleSegmentEntry,
+  mostTableEntries,
+  readSegmentEntry,
+  readTablePart,
+  sealTablePart,
+  tablePartBytes,
+  writeSegmentEntry,
+} from '../../packages/kv/src/format/segment-table.ts';
 import { encodeSuperblock, isCopy, readSuperblock, superblockHash } from '../../packages/kv/src/format/superblock.ts';
 import type { Superblock } from '../../packages/kv/src/format/superblock.ts';
 import type { Block } from '../../packages/kv/src/format/words.ts';
@@ -280,25 +288,146 @@ test('mapping', (t) => {
   }
 });
 
-test('checkpoint root', (t) => {
-  const root = {
-    sequence: 2 ** 40,
-    rootPage: 12,
-    pages: 3,
-    keys: 2 ** 35,
-    parts: [{ fileOffset: 2 ** 41, bytes: 72, tag: 0xffff_ffff }],
-    slots: [3, 0, 70_000],
+test('segment table', (t) => {
+  const target = block(8 + tablePartBytes(2));
+  const entries = [
+    {
+      slot: 3,
+      kind: SegmentKind.log,
+      sequence: 2 ** 40 + 1,
+      liveBytes: 4096,
+      liveRecords: 100,
+      usedBytes: 2 ** 25 - 4096,
+      firstSequence: 2 ** 36,
+      lastSequence: 2 ** 36 + 16_384,
+      bornMs: 1_790_000_000_000,
+    },
+    {
+      slot: 2 ** 31,
+      kind: SegmentKind.index,
+      sequence: 2 ** 53 - 1,
+      liveBytes: 0,
+      liveRecords: 0,
+      usedBytes: 88,
+      firstSequence: 0,
+      lastSequence: 0,
+      bornMs: 0,
+    },
+  ];
+  for (const [i, entry] of entries.entries()) writeSegmentEntry(target, 8 + tablePartBytes(i), entry);
+  const tag = sealTablePart(target, 8, 2, 99);
+  t.is(golden('segment-table', target.bytes.subarray(8)), dump(target.bytes.subarray(8)));
+  const reference = { fileOffset: 0, bytes: tablePartBytes(2), tag };
+  t.is(readTablePart(target, 8, reference), 2);
+  t.deepEqual(
+    entries.map((_, i) => readSegmentEntry(target, 8 + tablePartBytes(i))),
+    entries,
+  );
+  t.is(readTablePart(target, 8, { ...reference, tag: tag + 1 }), null);
+  t.is(readTablePart(target, 8, { ...reference, bytes: tablePartBytes(1) }), null);
+  t.is(readPart(target, 8, reference), null, 'no part of the mapping');
+  for (let at = 8; at < target.bytes.length; at++) {
+    const byte = target.bytes[at] as number;
+    target.bytes[at] = byte ^ 1;
+    t.is(readTablePart(target, 8, reference), null, `byte ${at}`);
+    target.bytes[at] = byte;
+  }
+});
+
+test('segment table: entries that cannot be', (t) => {
+  const entry = {
+    slot: 9,
+    kind: SegmentKind.log,
+    sequence: 1,
+    liveBytes: 65_536,
+    liveRecords: 8192,
+    usedBytes: 65_536,
+    firstSequence: 5,
+    lastSequence: 5,
+    bornMs: 0,
   };
-  const length = rootBytes(1, 3);
-  const target = block(16 + length);
-  encodeRoot(target, 16, root);
-  t.is(golden('checkpoint-root', target.bytes.subarray(16)), dump(target.bytes.subarray(16)));
-  t.is(rootLength(target, 16), length);
-  t.deepEqual(readRoot(target, 16), root);
+  const isPossible = (changes: Partial<typeof entry> | { readonly kind: number }): boolean =>
+    isPossibleSegmentEntry({ ...entry, ...changes }, 65_536, 10);
+  t.true(isPossible({}));
+  t.true(isPossible({ liveBytes: 0, liveRecords: 0, usedBytes: 0, firstSequence: 0, lastSequence: 0 }));
+  for (const changes of [
+    { slot: 10 },
+    { kind: 0 },
+    { kind: 4 },
+    { sequence: Number.NaN },
+    { liveBytes: 65_544 },
+    { usedBytes: 65_544 },
+    { liveRecords: 8193 },
+    { liveRecords: 0 },
+    { liveBytes: 0 },
+    { firstSequence: 6 },
+    { lastSequence: 4 },
+    { lastSequence: Number.NaN },
+    { bornMs: Number.NaN },
+  ]) {
+    t.false(isPossible(changes), JSON.stringify(changes));
+  }
+});
+
+test('a part of the segment table has at most 64 KiB, and is full in every geometry', (t) => {
+  for (let segmentBytes = 65_536; segmentBytes <= 32 * 1024 * 1024; segmentBytes *= 2) {
+    for (const writeAlignment of [4096, 16_384]) {
+      const entries = mostTableEntries({ pageBytes: 4096, writeAlignment, segmentBytes, headerBytes: 262_144 });
+      const most = Math.min(65_536, segmentBytes - writeAlignment);
+      t.true(tablePartBytes(entries) <= most && tablePartBytes(entries + 1) > most, `${segmentBytes}`);
+    }
+  }
+});
+
+/** Each byte of the root at 16, changed, has to be noticed. */
+function refusesChanges(t: ExecutionContext, target: Block): void {
   for (let at = 16; at < target.bytes.length; at++) {
     const byte = target.bytes[at] as number;
     target.bytes[at] = byte ^ 1;
     t.is(readRoot(target, 16), null, `byte ${at}`);
     target.bytes[at] = byte;
   }
+}
+
+test('checkpoint root', (t) => {
+  const root = {
+    sequence: 2 ** 40,
+    rootPage: 12,
+    pages: 3,
+    keys: 2 ** 35,
+    mappingParts: [{ fileOffset: 2 ** 41, bytes: 72, tag: 0xffff_ffff }],
+    tableParts: [
+      { fileOffset: 2 ** 42, bytes: 65_472, tag: 7 },
+      { fileOffset: 2 ** 33, bytes: 96, tag: 0x8000_0000 },
+    ],
+  };
+  const length = rootBytes(1, 2);
+  const target = block(16 + length);
+  encodeRoot(target, 16, root);
+  t.is(golden('checkpoint-root', target.bytes.subarray(16)), dump(target.bytes.subarray(16)));
+  t.is(rootLength(target, 16), length);
+  t.deepEqual(readRoot(target, 16), { ...root, slots: null });
+  refusesChanges(t, target);
+  const empty = { sequence: 5, rootPage: 0, pages: 0, keys: 0, mappingParts: [], tableParts: [] };
+  const small = block(rootBytes(0, 0));
+  encodeRoot(small, 0, empty);
+  t.deepEqual(readRoot(small, 0), { ...empty, slots: null });
+});
+
+test('checkpoint root of version 0.1', (t) => {
+  const root = {
+    sequence: 2 ** 40,
+    rootPage: 12,
+    pages: 3,
+    keys: 2 ** 35,
+    mappingParts: [{ fileOffset: 2 ** 41, bytes: 72, tag: 0xffff_ffff }],
+    slots: [3, 0, 70_000],
+  };
+  const length = oldRootBytes(1, 3);
+  const target = block(16 + length);
+  encodeOldRoot(target, 16, root);
+  t.is(golden('checkpoint-root-0.1', target.bytes.subarray(16)), dump(target.bytes.subarray(16)));
+  t.is(rootLength(target, 16), length);
+  t.deepEqual(readRoot(target, 16), { ...root, tableParts: null });
+  refusesChanges(t, target);
 });

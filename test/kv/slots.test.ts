@@ -7,7 +7,8 @@ import { constants } from 'node:os';
 import { ReadySlots } from '../../packages/kv/src/file/ready-slots.ts';
 import { Slots } from '../../packages/kv/src/file/slots.ts';
 import type { CheckpointNeeds, SlotUse } from '../../packages/kv/src/file/slots.ts';
-import { mostImageBytes, mostIndexSlots, rootBytes } from '../../packages/kv/src/format/checkpoint.ts';
+import { mostImageBytes } from '../../packages/kv/src/format/checkpoint.ts';
+import { mostIndexSlots, mostParts, partsOf, rootBytes } from '../../packages/kv/src/format/checkpoint-root.ts';
 import { MOST_FILE_BYTES } from '../../packages/kv/src/format/index-entry.ts';
 import type { Geometry } from '../../packages/kv/src/format/superblock.ts';
 
@@ -144,7 +145,7 @@ test('growth begins ahead of need, once, and `settle` waits for it', async (t) =
   t.is(slots.take(), 96, 'the lowest first');
 });
 
-test('SLOTS-4: near the most that a root can name puts end, deletions and checkpoints go on', async (t) => {
+test('SLOTS-4: near the most that a root can lead to puts end, deletions and checkpoints go on', async (t) => {
   const file = new FakeFile();
   const most = mostIndexSlots(GEOMETRY);
   const needs = { indexBytes: 0.85 * most * SLOT_PAGES, nextBytes: 0, lastingBytes: 0 };
@@ -172,6 +173,28 @@ test('SLOTS-4: near the most that a root can name puts end, deletions and checkp
   await slots.prepare(1, 'put');
 });
 
+test('SLOTS-4: segments of the log take their share of the root', async (t) => {
+  // Without an index, so many segments fill the parts of the table.
+  const most = mostParts(GEOMETRY) / partsOf(GEOMETRY, 0, 1);
+  const used = { has: () => true } as unknown as ReadonlySet<number>;
+  const slotsWith = (share: number, indexSlots: number): Slots => {
+    const slots = new Slots(new FakeFile() as unknown as DirectFile, GEOMETRY, Math.floor(share * most), used);
+    slots.expectCheckpoints({ indexBytes: indexSlots * SLOT_PAGES, nextBytes: 0, lastingBytes: 0 });
+    return slots;
+  };
+  await slotsWith(0.89, 0).prepare(1, 'put');
+  const full = slotsWith(0.91, 0);
+  await t.throwsAsync(full.prepare(1, 'put'), {
+    code: 'ERR_AIOKV_STORE_TOO_LARGE',
+    message: /segments of 65536 bytes/,
+  });
+  await full.prepare(1, 'delete');
+  // Half for each.
+  const half = mostParts(GEOMETRY) / (2 * partsOf(GEOMETRY, 1, 0));
+  await slotsWith(0.39, half).prepare(1, 'put');
+  await t.throwsAsync(slotsWith(0.41, half).prepare(1, 'put'), { code: 'ERR_AIOKV_STORE_TOO_LARGE' });
+});
+
 test('SLOTS-4: the file never grows beyond what an index entry can lead to', async (t) => {
   const file = new FakeFile();
   const geometry = { ...GEOMETRY, segmentBytes: 32 * 1024 * 1024 };
@@ -195,9 +218,11 @@ test('a root with so many index segments, and images of 1 KiB, fits into one ima
       const most = mostIndexSlots(geometry);
       const largest = mostImageBytes(geometry);
       const pages = most * (segmentBytes / 1024);
-      const parts = Math.ceil(pages / Math.min(4096, Math.floor((largest - 24) / 16)));
-      t.true(rootBytes(parts, most) <= largest, `${segmentBytes}`);
-      t.true(rootBytes(parts, most) > 0.99 * largest, `${segmentBytes}: no more is given away than must be`);
+      const mappingParts = Math.ceil(pages / Math.min(4096, Math.floor((largest - 24) / 16)));
+      const tableParts = Math.ceil(most / Math.floor((Math.min(65536, largest) - 24) / 72));
+      const bytes = rootBytes(mappingParts, tableParts);
+      t.true(bytes <= largest, `${segmentBytes}`);
+      t.true(bytes > 0.99 * largest, `${segmentBytes}: no more is given away than must be`);
     }
   }
 });

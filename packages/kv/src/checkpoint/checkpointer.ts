@@ -28,15 +28,13 @@ import {
   ENTRY_BYTES,
   PART_HEADER_BYTES,
   PART_ENTRIES,
-  encodeRoot,
   mostImageBytes,
-  mostIndexSlots,
   partBytes,
-  rootBytes,
   sealPart,
   writeEntry,
 } from '../format/checkpoint.ts';
 import type { MappingEntry, PartReference } from '../format/checkpoint.ts';
+import { encodeOldRoot, mostIndexSlots, oldRootBytes } from '../format/checkpoint-root.ts';
 import { encodePage, imageBytes } from '../format/page.ts';
 import type { NodeWords } from '../format/page.ts';
 import { FEATURE_CHECKPOINT } from '../format/superblock.ts';
@@ -312,14 +310,14 @@ export class Checkpointer implements CheckpointNeeds {
   ): Promise<number> {
     // The root may start a segment of its own, which it has to name, too.
     const slotsAtMost = new Set([...kept, ...writer.slots]).size + 1;
-    const length = Math.ceil(rootBytes(parts.length, slotsAtMost) / 8) * 8;
+    const length = Math.ceil(oldRootBytes(parts.length, slotsAtMost) / 8) * 8;
     if (length > mostImageBytes(this.#options.geometry)) {
       throw indexTooLarge(this.#options.file.path, this.#options.geometry.segmentBytes);
     }
     const { block, at, fileOffset } = await writer.place(length);
     const slots = [...new Set([...kept, ...writer.slots])];
     const { root: rootPage, size: keys } = snapshot;
-    encodeRoot(block, at, { sequence, rootPage, pages: mapping.count, keys, parts, slots });
+    encodeOldRoot(block, at, { sequence, rootPage, pages: mapping.count, keys, mappingParts: parts, slots });
     return fileOffset;
   }
 

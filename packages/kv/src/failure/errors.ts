@@ -22,11 +22,11 @@ export function requireFull(syscall: string, result: number, expectedBytes: numb
   }
 }
 
-/** The index has nearly as many segments as the root of a checkpoint can name (SLOTS-4). */
+/** Index and segments are nearly as many as the root of a checkpoint can lead to (SLOTS-4). */
 export function indexTooLarge(path: string, segmentBytes: number): AiokvError {
   return new AiokvError(
     'ERR_AIOKV_STORE_TOO_LARGE',
-    `${path} takes no more keys: its index is as large as segments of ${segmentBytes} bytes allow. Delete keys, or copy ` +
+    `${path} takes no more keys: it is as large as segments of ${segmentBytes} bytes allow. Delete keys, or copy ` +
       'the store to one with larger segmentBytes. Reads and deletes still work',
   );
 }

@@ -16,9 +16,9 @@
  *     has them. A checkpoint may take any slot.
  * SLOTS-3. A failed growth is the answer to the calls from before it began, and to no later call. Many refused writes
  *     therefore cost one attempt, and a write after space was freed succeeds.
- * SLOTS-4. There is no room for a put if the index has nearly as many segments as the root of a checkpoint can name.
- *     Deletions and their checkpoints can then still continue. The file never grows beyond what an index entry can
- *     address.
+ * SLOTS-4. There is no room for a put if index and segments take nearly as many parts as the root of a checkpoint can
+ *     reference. Deletions and their checkpoints can then still continue. The file never grows beyond what an index
+ *     entry can address.
  *
  * This file never reads or writes the content of a slot.
  */
@@ -26,7 +26,8 @@ import { MIB, assert } from '@aiokv/core';
 import type { DirectFile } from '@aiokv/aio';
 import { fileTooLarge, indexTooLarge } from '../failure/errors.ts';
 import { systemFailure } from '../failure/system-failure.ts';
-import { CHUNK_BYTES, mostIndexSlots } from '../format/checkpoint.ts';
+import { CHUNK_BYTES } from '../format/checkpoint.ts';
+import { mostParts, partsOf } from '../format/checkpoint-root.ts';
 import { MOST_FILE_BYTES } from '../format/index-entry.ts';
 import type { Geometry } from '../format/superblock.ts';
 import { ReadySlots } from './ready-slots.ts';
@@ -44,8 +45,8 @@ export interface CheckpointNeeds {
   readonly lastingBytes: number;
 }
 
-/** SLOTS-4. There is no room for puts above this part of the index segments that the root can name. */
-const FULL_INDEX_PART = 0.9;
+/** SLOTS-4. There is no room for puts above this share of the parts that the root can reference. */
+const FULL_ROOT_SHARE = 0.9;
 /** The file grows by a quarter of its size, but by at most this much at a time. */
 const MAX_GROWTH_BYTES = 64 * MIB;
 const LEAST_RESERVE = 3;
@@ -96,7 +97,7 @@ export class Slots {
   /** Slots that can be taken for this use at once. Below 0 if other uses have taken slots of the reserve. */
   availableFor(use: SlotUse): number {
     const available = this.#ready.count - this.#keptFrom(use, this.#slotCount);
-    return use === 'put' && this.#isIndexFull ? Math.min(-1, available) : available;
+    return use === 'put' && this.#isRootFull ? Math.min(-1, available) : available;
   }
 
   /**
@@ -137,7 +138,7 @@ export class Slots {
   async prepare(count: number, use: SlotUse, since = this.#growths): Promise<void> {
     while (this.availableFor(use) < count) {
       // SLOTS-4.
-      if (use === 'put' && this.#isIndexFull) throw indexTooLarge(this.#file.path, this.#geometry.segmentBytes);
+      if (use === 'put' && this.#isRootFull) throw indexTooLarge(this.#file.path, this.#geometry.segmentBytes);
       // SLOTS-3.
       if (this.#growthFailure !== null && this.#growthFailure.growth > since) throw this.#growthFailure.error;
       await this.#startGrowth();
@@ -165,8 +166,11 @@ export class Slots {
   }
 
   /** SLOTS-4. */
-  get #isIndexFull(): boolean {
-    return this.indexSlotsOf(this.#checkpoints.indexBytes) > FULL_INDEX_PART * mostIndexSlots(this.#geometry);
+  get #isRootFull(): boolean {
+    const indexSlots = this.indexSlotsOf(this.#checkpoints.indexBytes);
+    const usedSlots = this.#slotCount - this.#ready.count;
+    const parts = partsOf(this.#geometry, indexSlots, Math.max(indexSlots, usedSlots));
+    return parts > FULL_ROOT_SHARE * mostParts(this.#geometry);
   }
 
   /** An upper bound for the index segments of so many bytes of pages. A chunk ends where the next page does not fit. */

@@ -3,11 +3,11 @@
  * around it. A record therefore has its own checksum, and its key to compare with the requested key.
  *
  * ```
- *   0        4     5      6          8            12             16         24
- *   ├────────┼─────┼──────┼──────────┼────────────┼──────────────┼──────────┼─────┬───────┬─────────┐
- *   │ check  │kind │flags │key bytes │value bytes │ expiry       │ sequence │ key │ value │ padding │
- *   │ u32    │u8   │u8    │u16       │u32         │ u32 s, 0 none│ u64      │     │       │ to 8    │
- *   └────────┴─────┴──────┴──────────┴────────────┴──────────────┴──────────┴─────┴───────┴─────────┘
+ *   0        4     5      6          8            12    16         24
+ *   ├────────┼─────┼──────┼──────────┼────────────┼─────┼──────────┼─────┬───────┬─────────┐
+ *   │ check  │kind │flags │key bytes │value bytes │ 0   │ sequence │ key │ value │ padding │
+ *   │ u32    │u8   │u8    │u16       │u32         │ u32 │ u64      │     │       │ to 8    │
+ *   └────────┴─────┴──────┴──────────┴────────────┴─────┴──────────┴─────┴───────┴─────────┘
  *   check = XXH32 of everything after it, without the padding
  * ```
  *
@@ -33,7 +33,7 @@ export type RecordKind = (typeof RecordKind)[keyof typeof RecordKind];
 export const FLAG_BATCH_CONTINUES = 1;
 /** The put holds a table of the fragments of its value instead of the value; see extent.ts. */
 export const FLAG_EXTENT = 8;
-/** Reserved: expiry 2, compressed 4. A reader refuses flags that it does not know. */
+/** Reserved: expiry 2 (docs/format.md, "Room for expiry"), compressed 4. A reader refuses flags that it does not know. */
 const KNOWN_FLAGS = FLAG_BATCH_CONTINUES | FLAG_EXTENT;
 
 /** Bytes of a record, without its padding. */

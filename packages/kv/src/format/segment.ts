@@ -25,6 +25,8 @@ const SEGMENT_MAGIC = 0x47534b41; // 'AKSG'
 
 /** What a segment holds. 2 is reserved for the records that cleaning keeps. */
 export const SegmentKind = { log: 1, index: 3 } as const;
+/** The highest kind. */
+export const LAST_KIND = SegmentKind.index;
 
 /** A position in the chain: after this frame of this segment. The next frame or segment names its hash. */
 export interface ChainLink {

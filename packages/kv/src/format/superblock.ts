@@ -48,9 +48,11 @@ export const COMPARATOR_BYTEWISE = 1;
 export const FEATURE_EXTENTS = 1n;
 /** ... there is a checkpoint, so the log alone is not the whole store; ... */
 export const FEATURE_CHECKPOINT = 2n;
-/** ... each copy has its number. Every writer sets this; stores of version 0.1 do not have it. */
+/** ... each copy has its number. Every writer sets this; stores of version 0.1 do not have it; ... */
 export const FEATURE_COPY_NUMBERS = 4n;
-export const KNOWN_FEATURES = FEATURE_EXTENTS | FEATURE_CHECKPOINT | FEATURE_COPY_NUMBERS;
+/** ... the checkpoint names a segment table. A slot that neither the table names nor the replay meets is free. */
+export const FEATURE_SEGMENT_TABLE = 8n;
+export const KNOWN_FEATURES = FEATURE_EXTENTS | FEATURE_CHECKPOINT | FEATURE_COPY_NUMBERS | FEATURE_SEGMENT_TABLE;
 const MAGIC = 'AIOKV\0SB';
 const HASH_AT = 504;
 const NUMBER_AT = 512;

@@ -13,8 +13,10 @@ import { allocateAligned, prefault } from '@aiokv/aio';
 import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
 import { corrupt, unreadable } from '../failure/errors.ts';
 import type { Planted } from '../failure/planted.ts';
-import { isPossibleEntry, isPossiblePart, readEntry, readPart, readRoot, rootLength } from '../format/checkpoint.ts';
-import type { CheckpointRoot, MappingEntry, PartReference } from '../format/checkpoint.ts';
+import { isPossibleEntry, isPossiblePart, readEntry, readPart } from '../format/checkpoint.ts';
+import type { MappingEntry, PartReference } from '../format/checkpoint.ts';
+import { readRoot, rootLength } from '../format/checkpoint-root.ts';
+import type { CheckpointRoot } from '../format/checkpoint-root.ts';
 import { PART_HEADER_BYTES, ENTRY_BYTES } from '../format/checkpoint.ts';
 import { decodePage, pageFault } from '../format/page.ts';
 import type { Superblock } from '../format/superblock.ts';
@@ -80,6 +82,8 @@ export class IndexLoader {
   async load(superblock: Superblock, memory: NodeMemory, limitBytes: number): Promise<LoadedIndex> {
     this.#fileBytes = await this.#file.sizeBytes();
     const root = await this.#readRoot(superblock);
+    // Nothing writes such a root yet.
+    if (root.slots === null) throw this.#damaged('root', 'it names a segment table');
     const mapping = await this.#readMapping(root);
     const ids = mapping.idsFrom(0, Infinity);
     if (ids.length !== root.pages) throw this.#damaged('mapping', 'a page is missing');
@@ -105,10 +109,10 @@ export class IndexLoader {
     return root;
   }
 
-  async #readMapping({ parts }: CheckpointRoot): Promise<Mapping> {
+  async #readMapping({ mappingParts }: CheckpointRoot): Promise<Mapping> {
     const mapping = new Mapping();
     let free = 1;
-    for (const part of parts) {
+    for (const part of mappingParts) {
       if (!isPossiblePart(part, this.#fileBytes)) throw this.#damaged('root', 'position of the mapping');
       const { buffer, at } = await this.#read(part.fileOffset, part.bytes);
       for (const entry of this.#entriesOf(part, buffer, at)) {
