@@ -5,9 +5,20 @@ import { SystemCallError } from '@aiokv/core';
 import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 import { encodePage, imageBytes } from '../../packages/kv/src/format/page.ts';
 import type { NodeWords } from '../../packages/kv/src/format/page.ts';
+import type { AbsentLeaf } from '../../packages/kv/src/tree/index.ts';
 import { Mapping } from '../../packages/kv/src/index/mapping.ts';
 import { Pager } from '../../packages/kv/src/index/pager.ts';
-import { Entry, FOUND, NodeMemory, Tree, node } from '../../packages/kv/src/tree/index.ts';
+import {
+  Entry,
+  FOUND,
+  MARK_FRESH,
+  MARK_SEALED,
+  MARK_STORED,
+  NodeMemory,
+  Tree,
+  node,
+  pageOf,
+} from '../../packages/kv/src/tree/index.ts';
 
 const PAGE_BYTES = 4096;
 const SECTOR_BYTES = 512;
@@ -89,10 +100,10 @@ function wordsOf(memory: NodeMemory, id: number): NodeWords {
 class Bench {
   readonly queue = new FakeQueue();
   readonly memory = new NodeMemory({ nodeBytes: PAGE_BYTES });
-  readonly tree = new Tree(this.memory);
+  readonly tree = new Tree(this.memory, true);
+  readonly mapping = new Mapping();
   readonly pager: Pager;
   #end = 100;
-  #checkpoint = 0;
   /** What the waiters were told, in its order. */
   readonly told: string[] = [];
 
@@ -103,6 +114,7 @@ class Bench {
       file,
       memory: this.memory,
       tree: this.tree,
+      mapping: this.mapping,
       limitBytes,
       planted: {},
     });
@@ -124,30 +136,22 @@ class Bench {
     return ids;
   }
 
-  /** Writes all leaves that are in memory and dirty, as a checkpoint does, and makes it the standing one. */
-  checkpoint(old = new Mapping()): Mapping {
-    const cut = this.tree.cut();
-    const mapping = new Mapping();
-    this.#checkpoint++;
+  /** Saves all leaves that are fresh. */
+  save(): void {
     for (const id of this.leaves) {
-      if (!this.memory.isResident(id)) {
-        mapping.set(old.entryOf(id));
-        continue;
-      }
+      if (!this.tree.isFresh(id)) continue;
       const words = wordsOf(this.memory, id);
       const bytes = imageBytes(words);
       const at = Math.ceil(this.#end / 8) * 8;
       const view = new DataView(this.queue.bytes.buffer);
       const block = { bytes: this.queue.bytes, view };
       const units = this.memory.units(id);
-      const tag = encodePage(block, at, { pageId: id, units, checkpoint: this.#checkpoint }, words);
-      mapping.set({ pageId: id, fileOffset: at, imageBytes: bytes, units, tag });
+      const tag = encodePage(block, at, { pageId: id, units, checkpoint: 1 }, words);
+      this.mapping.set({ pageId: id, fileOffset: at, imageBytes: bytes, units, tag });
+      this.memory.unmark(id, MARK_FRESH);
+      this.memory.mark(id, MARK_SEALED | MARK_STORED);
       this.#end = at + bytes;
     }
-    this.pager.use(mapping);
-    this.tree.markClean(cut);
-    cut.release();
-    return mapping;
   }
 
   /** As many sweeps as it takes for nothing to change any more. */
@@ -176,64 +180,70 @@ function keyOf(number: number): [Uint8Array, number] {
 function evicted(leaves = 4): { bench: Bench; mapping: Mapping; ids: number[] } {
   const bench = new Bench();
   bench.put(0, leaves * 400);
-  const mapping = bench.checkpoint();
+  bench.save();
   bench.sweep();
-  return { bench, mapping, ids: bench.absent };
+  return { bench, mapping: bench.mapping, ids: bench.absent };
 }
 
-test('what is clean is evicted, and only that (PAGER-1)', (t) => {
+test('what has its image on the device is evicted, and only that (PAGER-1)', (t) => {
   const bench = new Bench();
   bench.put(0, 2000);
   t.true(bench.leaves.length > 4);
   bench.sweep();
   t.deepEqual(bench.absent, [], 'nothing is on the device yet');
-  bench.checkpoint();
+  bench.save();
   const [first] = bench.leaves as [number];
-  // A key of the first leaf changes after the cut.
+  // A key of the first leaf changes: it becomes another page (SNAP-5).
   bench.put(0, 1, 2);
-  t.true(bench.tree.isDirty(first));
+  t.is(bench.memory.units(first), 0);
+  const fresh = bench.leaves.filter((id) => bench.tree.isFresh(id));
+  t.is(fresh.length, 1);
   bench.sweep();
   t.deepEqual(
     bench.absent,
-    bench.leaves.filter((id) => id !== first),
+    bench.leaves.filter((id) => !fresh.includes(id)),
   );
   bench.tree.verify();
 });
 
-test('what changed after the cut of a checkpoint stays when that checkpoint stands (PAGER-1)', (t) => {
+test('what only a snapshot needs is evicted too, and read again as it was', (t) => {
   const bench = new Bench();
   bench.put(0, 2000);
-  const cut = bench.tree.cut();
-  bench.put(1000, 1001, 2);
-  const changed = bench.leaves.filter((id) => bench.memory.isResident(id) && bench.tree.isDirty(id));
-  t.true(changed.length > 0);
-  bench.pager.use(new Mapping());
-  bench.tree.markClean(cut);
-  cut.release();
-  bench.sweep();
-  t.deepEqual(bench.absent, [], 'a mapping that does not have them lets none go');
-});
-
-test('what only a snapshot needs stays (PAGER-2)', (t) => {
-  const bench = new Bench();
-  bench.put(0, 2000);
-  const mapping = bench.checkpoint();
+  bench.save();
   const snapshot = bench.tree.snapshot();
   const before = bench.leaves;
   bench.put(0, 2000, 2);
   bench.sweep();
-  t.deepEqual(bench.absent, []);
+  t.deepEqual(bench.absent, before);
   const entry = new Entry();
+  const leaf = snapshot.get(...keyOf(7), entry);
+  t.not(leaf, FOUND);
+  bench.pager.loadSync(pageOf(leaf as AbsentLeaf));
   t.is(snapshot.get(...keyOf(7), entry), FOUND);
   t.is(entry.word1, 1, 'as it was');
-  t.true(before.some((id) => mapping.has(id)));
+  bench.tree.verify();
   snapshot.release();
+  bench.memory.reclaimSome(Infinity);
+  for (const id of before) t.is(bench.memory.units(id), 0, 'nobody needs it any more');
+});
+
+test('as memory fills, the pager is asked at every write and sweeps now and then', (t) => {
+  const bench = new Bench(20 * PAGE_BYTES);
+  bench.put(0, 8000);
+  bench.save();
+  bench.pager.keepWithin();
+  for (let from = 8000; from < 24_000; from += 200) {
+    bench.put(from, from + 200);
+    bench.save();
+    bench.pager.keepWithin();
+  }
+  t.true(bench.memory.bytesUsed <= 20 * PAGE_BYTES + 128 * 1024, `${bench.memory.bytesUsed}`);
 });
 
 test('what is used stays for one more round, and what is pinned until it is unpinned', async (t) => {
   const bench = new Bench();
   bench.put(0, 2000);
-  bench.checkpoint();
+  bench.save();
   const [first, second, third] = bench.leaves as [number, number, number];
   await bench.pager.pin([first, second]);
   await bench.pager.pin([first]);
@@ -422,7 +432,7 @@ test('a page that the thread waits for while it is on its way is left to those w
   t.true(bench.memory.isResident(first));
 });
 
-test('loads that began under a mapping end with it, and are waited for (PAGER-5)', async (t) => {
+test('loads that began before a page was moved are waited for (PAGER-5)', async (t) => {
   const { bench, mapping, ids } = evicted();
   const [first, second] = ids as [number, number];
   bench.wait(first);
@@ -430,14 +440,11 @@ test('loads that began under a mapping end with it, and are waited for (PAGER-5)
   const loadsDone = bench.pager.loadsDone();
   let isDone = false;
   void loadsDone.then(() => (isDone = true));
-  // The next checkpoint has the page elsewhere.
-  const next = new Mapping();
-  for (const id of ids) next.set(mapping.entryOf(id));
+  // The page is moved meanwhile.
   const bytes = mapping.imageBytesOf(first);
   const from = mapping.fileOffsetOf(first);
   bench.queue.bytes.copyWithin(512 * 1024, from, from + bytes);
-  next.set({ ...mapping.entryOf(first), fileOffset: 512 * 1024 });
-  bench.pager.use(next);
+  mapping.set({ ...mapping.entryOf(first), fileOffset: 512 * 1024 });
   bench.wait(second);
   await new Promise((resolve) => setImmediate(resolve));
   t.false(isDone);
@@ -457,14 +464,4 @@ test('a load that fails does not keep a checkpoint waiting (PAGER-6)', async (t)
   bench.queue.completeAll();
   await Promise.all([loadsDone, quiet]);
   t.deepEqual(bench.told, [`${ids[0]}: ERR_AIOKV_IO`]);
-});
-
-test('memory is scarce when it is crowded with what changed', (t) => {
-  const bench = new Bench(20 * PAGE_BYTES);
-  t.false(bench.pager.needsCheckpoint);
-  bench.put(0, 8000);
-  t.true(bench.memory.bytesUsed > 15 * PAGE_BYTES);
-  t.true(bench.pager.needsCheckpoint);
-  bench.checkpoint();
-  t.false(bench.pager.needsCheckpoint, 'nothing has changed since');
 });

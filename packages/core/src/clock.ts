@@ -6,14 +6,19 @@ import { clearTimeout, nowMs, setTimeout } from './timers.ts';
 export interface Clock {
   /** Monotonic milliseconds, with a fraction; the zero is arbitrary. */
   nowMs(): number;
-  /** Calls back once after `delayMs`, and keeps the process alive until then. Returns a function that cancels. */
-  after(delayMs: number, callback: () => void): () => void;
+  /**
+   * Calls back once after `delayMs`. Returns a function that cancels.
+   *
+   * @param keepsAlive whether the process stays alive until then; default true
+   */
+  after(delayMs: number, callback: () => void, keepsAlive?: boolean): () => void;
 }
 
 export const systemClock: Clock = {
   nowMs,
-  after(delayMs, callback) {
+  after(delayMs, callback, keepsAlive = true) {
     const timer = setTimeout(callback, delayMs);
+    if (!keepsAlive) timer.unref();
     return () => clearTimeout(timer);
   },
 };

@@ -35,7 +35,6 @@ import type { Standing } from './checkpoint/checkpointer.ts';
 import { SegmentWriter } from './checkpoint/segment-writer.ts';
 import { IndexLoader } from './recovery/index-loader.ts';
 import { Maintenance } from './maintenance/maintenance.ts';
-import { Mapping } from './index/mapping.ts';
 import { ProgressReporter } from './recovery/progress.ts';
 import { Recovery } from './recovery/recovery.ts';
 import type { Recovered } from './recovery/recovery.ts';
@@ -135,7 +134,7 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
     gate,
     flusher,
     superblocks: new SuperblockKeeper(queue, file, flusher, loaded),
-    index: new KeyIndex({ clock, queue, file, pageBytes, indexBytes, planted }),
+    index: new KeyIndex({ queue, file, pageBytes, nodesBytes: indexBytes, memtableBytes: indexBytes / 4, planted }),
     budget: new TurnBudget(clock),
     progress: new ProgressReporter(options.onProgress, clock),
   };
@@ -165,12 +164,13 @@ function bufferNeeds(
 /** Fills the index from the last checkpoint and from the log behind it. */
 async function recover({ file, queue, superblocks, index, budget, progress, planted }: Opening): Promise<Found> {
   const superblock = superblocks.current;
-  let standing: Standing = { mapping: new Mapping(), slots: new Set() };
+  let standing: Standing = { slots: new Set(), imagesBytes: 0 };
   if (superblock.checkpointRoot !== 0) {
     const loader = new IndexLoader(queue, file, budget, progress, planted);
-    standing = await index.restore((memory) => loader.load(superblock, memory, index.pager.limitBytes));
+    standing = await index.restore((memory, mapping) =>
+      loader.load(superblock, memory, mapping, index.pager.limitBytes),
+    );
   }
-  index.pager.use(standing.mapping);
   const recovery = new Recovery(queue, file, superblock, index, budget, progress, planted, standing.slots);
   const recovered = await recovery.run();
   if (planted.unsecuredTail !== true) await recovery.secure();
@@ -202,7 +202,7 @@ async function makeStore(opening: Opening, { standing, recovered }: Found): Prom
   }
   const checkpointerOptions = { ...shared, log, superblocks, index, checkpointBytes };
   const checkpointer = new Checkpointer(checkpointerOptions, standing, recovered.replayedBytes);
-  const maintenance = new Maintenance({ index, log, checkpointer, gate });
+  const maintenance = new Maintenance({ index, log, checkpointer, gate, clock });
   maintenance.start();
   const parts = { options, geometry, file, queue, log, index, budget, superblocks, checkpointer, maintenance, gate };
   return new Store(parts);

@@ -128,8 +128,6 @@ export class SyntheticLog {
       replayPut: () => void records++,
       replayDelete: () => undefined,
       admitted: () => undefined,
-      isFull: false,
-      merge: () => Promise.resolve(true),
     };
     const read = async (
       _: DirectFile,

@@ -1,27 +1,28 @@
 /**
- * Writes checkpoints: the index as it was at one sequence, so that an opening replays only the log behind it. Pages
- * that have not changed since the last checkpoint stay where they are.
+ * Writes checkpoints: the index as it was at one sequence, so that an opening replays only the log behind it. A
+ * checkpoint is the other end of a merge: leaves are saved behind it, and the rest when it has ended. Pages that have
+ * not changed stay where they are.
  *
  * ```
- *   tree frozen at S ─► changed pages ─► mapping ─► root ─► flush ─► superblock ─► slots of the old one are free
- *                       (and unchanged ones in segments that hold little else)
+ *   begin ─► saveLeaves, saveLeaves, … ─► commit: inner pages ─► mapping ─► root ─► flush ─► superblock ─► free slots
+ *            (behind the merge)                   (and pages in segments that hold little else)
  * ```
  *
  * CHECK-1. A checkpoint holds exactly the first S writes. S never lies inside a batch.
  * CHECK-2. Everything that a checkpoint needs is flushed before the superblock names it: pages, mapping, root, and the
  *     log through S.
- * CHECK-3. Slots of the previous checkpoint are reused only when the superblock of the new one is durable.
- * CHECK-4. The work is done in slices. Writes do not change the frozen tree meanwhile.
- * CHECK-5. A checkpoint that fails leaves the previous one as it was. If the superblock or a flush fails, the store
- *     fails.
+ * CHECK-3. A slot of the index is reused only when no page has its image there, and the current superblock, which is
+ *     durable, does not need it.
+ * CHECK-4. The work is done in slices. Nothing merges meanwhile.
+ * CHECK-5. A step that finds no space changes nothing, and is made again when there is space. If a write, a flush or
+ *     the superblock fails, the log fails. The previous checkpoint stays valid.
  * CHECK-6. While only the reserve is left, a checkpoint empties as many old segments as its slots can take. The index
  *     then takes as few segments as possible, and the next checkpoint has room.
- * CHECK-7. A page that is not in memory is as the previous checkpoint has it. It is read only to be moved.
+ * CHECK-7. A page that is not in memory has its image on the device. It is read only to be moved.
  *
- * A checkpoint is due after enough log bytes, or when memory is short and changed pages fill a quarter of it.
- * maintenance.ts asks, and decides when to write one.
+ * maintenance.ts decides when a merge and its checkpoint begin.
  */
-import { MIB } from '@aiokv/core';
+import { TurnBudget, assert, nextTurn } from '@aiokv/core';
 import type { Clock, Sequence } from '@aiokv/core';
 import type { DirectFile, Queue } from '@aiokv/aio';
 import {
@@ -33,24 +34,21 @@ import {
   sealPart,
   writeEntry,
 } from '../format/checkpoint.ts';
-import type { MappingEntry, PartReference } from '../format/checkpoint.ts';
+import type { PartReference } from '../format/checkpoint.ts';
 import { encodeOldRoot, mostIndexSlots, oldRootBytes } from '../format/checkpoint-root.ts';
-import { encodePage, imageBytes } from '../format/page.ts';
-import type { NodeWords } from '../format/page.ts';
 import { FEATURE_CHECKPOINT } from '../format/superblock.ts';
 import type { Geometry } from '../format/superblock.ts';
 import { indexTooLarge } from '../failure/errors.ts';
 import type { FailureGate } from '../failure/failure-gate.ts';
 import type { Planted } from '../failure/planted.ts';
 import type { Flusher } from '../file/flusher.ts';
-import type { KeyIndex } from '../index/key-index.ts';
+import type { KeyIndex, TreeVersion } from '../index/key-index.ts';
 import type { LogWriter } from '../log/writer.ts';
 import type { CheckpointNeeds, Slots } from '../file/slots.ts';
 import type { SuperblockKeeper } from '../file/superblocks.ts';
-import { node } from '../tree/index.ts';
-import type { NodeMemory, Tree, TreeSnapshot } from '../tree/index.ts';
-import { TurnBudget, nextTurn } from '@aiokv/core';
-import { Mapping } from '../index/mapping.ts';
+import { MARK_RETIRED, MARK_SEALED } from '../tree/index.ts';
+import type { TreeSnapshot } from '../tree/index.ts';
+import { PageWriter } from './page-writer.ts';
 import { SegmentWriter } from './segment-writer.ts';
 
 export interface CheckpointerOptions {
@@ -65,43 +63,51 @@ export interface CheckpointerOptions {
   readonly clock: Clock;
   readonly superblocks: SuperblockKeeper;
   readonly index: KeyIndex;
-  /** Least log bytes between two checkpoints: see `StoreOptions`. */
+  /** Bytes of the log after which a checkpoint is due: see `StoreOptions`. */
   readonly checkpointBytes: number;
   readonly planted: Planted;
 }
 
 /** The current checkpoint on the device. */
 export interface Standing {
-  readonly mapping: Mapping;
   /** Slots of its index segments. */
   readonly slots: ReadonlySet<number>;
+  /** Bytes of the images of its pages. */
+  readonly imagesBytes: number;
 }
 
 /** Time that a checkpoint takes of each turn of the event loop. */
 const SLICE_MS = 0.5;
-/**
- * Random writes change nearly all pages between two checkpoints, so that each costs the whole index. A checkpoint is
- * therefore due after SPACING times the bytes of the last one, but at most MOST_SPACING_BYTES, which a recovery replays
- * in a second or two, or the bytes of the last one if that is more.
- */
-const SPACING = 3;
-const MOST_SPACING_BYTES = 384 * MIB;
 /** Index segments may take this many times their live bytes before the emptiest are rewritten. */
 const GARBAGE_FACTOR = 2;
 /** With this many index segments or fewer, none is rewritten for its garbage. */
 const SPARE_SEGMENTS = 2;
+/** Page ids looked at between two questions about the time. */
+const IDS_PER_QUESTION = 512;
+/** Nodes freed between two questions about the time. */
+const RECLAIM_NODES = 256;
+
+/** The checkpoint that is being written. */
+interface Draft {
+  readonly writer: SegmentWriter;
+  readonly pages: PageWriter;
+  readonly sequence: Sequence;
+}
 
 export class Checkpointer implements CheckpointNeeds {
   readonly #options: CheckpointerOptions;
   /** Not the store's budget: busy writers would leave a checkpoint one page each turn. */
   readonly #budget: TurnBudget;
   #standing: Standing;
+  /** The version that the checkpoint on the device holds. Its pages must stay. */
+  #version: TreeVersion;
+  /** Slots of all index segments: of the current checkpoint, of older versions, of the draft. */
+  readonly #slots: Set<number>;
+  #draft: Draft | null = null;
   /**
    * `LogWriter.appendedBytes` that the current checkpoint covers. Below 0: it does not even cover what was replayed.
    */
   #coveredBytes: number;
-  /** Slots taken by the checkpoint under way. */
-  #slotsTaken: readonly number[] = [];
 
   /**
    * @param replayedBytes bytes of records that the opening has replayed, which the current checkpoint does not cover
@@ -111,18 +117,20 @@ export class Checkpointer implements CheckpointNeeds {
     this.#coveredBytes = -replayedBytes;
     this.#budget = new TurnBudget(options.clock, SLICE_MS);
     this.#standing = standing;
+    this.#slots = new Set(standing.slots);
+    this.#version = options.index.version.retain();
     options.slots.expectCheckpoints(this);
   }
 
-  /** @internal For the reserve of slots: an upper bound, as if all pages had changed. */
+  /** @internal For the reserve of slots: an upper bound, as if each entry of the memtables were in pages of its own. */
   get indexBytes(): number {
-    const { memoryBytes, pager } = this.#options.index;
-    return Math.max(memoryBytes, this.#standing.mapping.bytes + pager.changedBytes);
+    return this.#standing.imagesBytes + this.#options.index.memtableBytes;
   }
 
   /** @internal */
   get nextBytes(): number {
-    return Math.max(0, this.indexBytes - this.#slotsTaken.length * this.#options.geometry.segmentBytes);
+    const written = (this.#draft?.writer.slots.length ?? 0) * this.#options.geometry.segmentBytes;
+    return Math.max(0, this.indexBytes - written);
   }
 
   /** @internal */
@@ -135,105 +143,106 @@ export class Checkpointer implements CheckpointNeeds {
     return this.#options.log.appendedBytes - this.#coveredBytes;
   }
 
-  /** See `Pager.needsCheckpoint`. */
-  get isMemoryShort(): boolean {
-    return this.#options.index.pager.needsCheckpoint;
+  /** Whether an opening would have to replay so much that a merge should begin. */
+  get isDue(): boolean {
+    return this.uncoveredBytes >= this.#options.checkpointBytes;
   }
 
-  get isDue(): boolean {
-    const { bytes } = this.#standing.mapping;
-    const { checkpointBytes } = this.#options;
-    const dueBytes = Math.max(checkpointBytes, bytes, Math.min(SPACING * bytes, MOST_SPACING_BYTES));
-    return this.isMemoryShort || this.uncoveredBytes >= dueBytes;
+  /** Begins the checkpoint of the merge that begins now, which takes the tree to `sequence`. */
+  begin(sequence: Sequence): void {
+    assert(this.#draft === null, 'one checkpoint is written at a time');
+    const { superblocks, index, planted } = this.#options;
+    const writer = new SegmentWriter({ ...this.#options, uuid: superblocks.current.uuid, sequence });
+    const pages = new PageWriter({ index, writer, budget: this.#budget, sequence, planted });
+    this.#draft = { writer, pages, sequence };
+  }
+
+  /** Ends a checkpoint without a page. */
+  drop(): void {
+    assert(this.#draft?.writer.slots.length === 0, 'an empty checkpoint has taken no space');
+    this.#draft = null;
   }
 
   /**
-   * Writes a checkpoint of the tree as it is now. No other may be under way.
+   * Saves the leaves that the merge has left behind.
    *
-   * @param sequence the tree holds exactly the writes through it
-   * @param logBytes `LogWriter.appendedBytes` at that sequence
-   * @throws AiokvError ERR_AIOKV_NO_SPACE, ERR_AIOKV_LATCHED; SystemCallError. The previous checkpoint stays valid
+   * @throws AiokvError ERR_AIOKV_NO_SPACE and what else `Slots.prepare` throws: call it again when there is space;
+   *   ERR_AIOKV_LATCHED
    */
-  async write(sequence: Sequence, logBytes: number): Promise<void> {
-    const { index, checkpointBytes } = this.#options;
-    const { tree } = index;
-    const { changedBytes } = tree;
-    const snapshot = tree.cut();
+  async saveLeaves(): Promise<void> {
+    await this.#unlessWriteFails((draft) => draft.pages.saveLeaves());
+  }
+
+  /**
+   * Completes the checkpoint when the merge has ended.
+   *
+   * @param logBytes `LogWriter.appendedBytes` at its sequence
+   * @throws as `saveLeaves`
+   */
+  async commit(logBytes: number): Promise<void> {
+    const { version } = this.#options.index;
+    const standing = await this.#unlessWriteFails((draft) => this.#write(draft, version));
+    this.#standing = standing;
+    this.#draft = null;
+    this.#coveredBytes = logBytes;
+    this.#version.release();
+    this.#version = version.retain();
+    await this.#giveBackUnused();
+  }
+
+  async #unlessWriteFails<T>(step: (draft: Draft) => Promise<T>): Promise<T> {
+    const draft = this.#draft;
+    assert(draft !== null, 'a checkpoint has begun');
     try {
-      await this.#run(tree, snapshot, sequence);
-      this.#coveredBytes = logBytes;
+      return await step(draft);
     } catch (error) {
-      tree.keepDirty(changedBytes);
-      // Try again after half of `checkpointBytes`: on a full device each attempt would fail at once.
-      this.#coveredBytes = Math.max(this.#coveredBytes, logBytes - checkpointBytes / 2);
-      throw error;
+      throw draft.writer.failure === null ? error : this.#options.log.fail(error);
     } finally {
-      snapshot.release();
+      for (const slot of draft.writer.slots) this.#slots.add(slot);
     }
   }
 
-  async #run(tree: Tree, snapshot: TreeSnapshot, sequence: Sequence): Promise<void> {
-    const { log, gate, flusher, slots, superblocks, index, planted } = this.#options;
-    const writer = new SegmentWriter({ ...this.#options, uuid: superblocks.current.uuid, sequence });
-    const old = this.#standing;
-    this.#slotsTaken = writer.slots;
-    try {
-      const { ids, victims } = await this.#plan(tree, snapshot);
-      const { mapping, kept } = await this.#writePages(tree, ids, victims, writer, sequence);
-      const parts = await this.#writeMapping(mapping, writer, sequence);
-      const root = await this.#writeRoot(snapshot, mapping, parts, kept, writer, sequence);
-      await writer.finish();
-      for (const slot of writer.slots) kept.add(slot);
-      const unneeded = [...old.slots].filter((slot) => !kept.has(slot));
-      if (planted.earlyReuse === true) slots.giveBack(unneeded);
-      // CHECK-2.
-      await log.durable('flushed');
-      await this.#orFail(flusher.flush());
-      await this.#orFail(
-        superblocks.save({
-          incompatibleFeatures: superblocks.current.incompatibleFeatures | FEATURE_CHECKPOINT,
-          checkpointRoot: root,
-          checkpointSequence: sequence,
-          logStart: log.startAfter(planted.lateStart === true ? log.flushedThrough : sequence),
-          logEnd: null,
-        }),
-      );
-      this.#standing = { mapping, slots: kept };
-      tree.markClean(planted.latePages === true ? { generation: snapshot.generation + 1 } : snapshot);
-      const loadsDone = index.pager.loadsDone();
-      index.pager.use(mapping);
-      // CHECK-3.
-      await loadsDone;
-      if (planted.earlyReuse !== true) slots.giveBack(unneeded);
-    } catch (error) {
-      // CHECK-5. Writes in flight still go to these slots, so they end before the slots are given back.
-      await writer.finish().catch(() => undefined);
-      if (gate.log === null) slots.giveBack(writer.slots);
-      throw error;
-    } finally {
-      this.#slotsTaken = [];
+  async #write({ writer, pages, sequence }: Draft, version: TreeVersion): Promise<Standing> {
+    const { log, flusher, slots, superblocks, planted } = this.#options;
+    await pages.saveRest();
+    await this.#empty(await this.#chooseVictims(), pages);
+    const { parts, kept, count, imagesBytes } = await this.#writeMapping(writer, sequence);
+    const root = await this.#writeRoot(version.tree, count, parts, kept, writer, sequence);
+    await pages.finish();
+    for (const slot of writer.slots) kept.add(slot);
+    if (planted.earlyReuse === true) {
+      const unneeded = [...this.#standing.slots].filter((slot) => !kept.has(slot));
+      slots.giveBack(unneeded);
+      for (const slot of unneeded) this.#slots.delete(slot);
     }
+    // CHECK-2.
+    await log.durable('flushed');
+    await this.#orFail(flusher.flush());
+    await this.#orFail(
+      superblocks.save({
+        incompatibleFeatures: superblocks.current.incompatibleFeatures | FEATURE_CHECKPOINT,
+        checkpointRoot: root,
+        checkpointSequence: sequence,
+        logStart: log.startAfter(planted.lateStart === true ? log.flushedThrough : sequence),
+        logEnd: null,
+      }),
+    );
+    return { slots: kept, imagesBytes };
   }
 
-  /** Lists all pages, parents before children, and the old index segments to be emptied. */
-  async #plan(tree: Tree, snapshot: TreeSnapshot): Promise<{ ids: number[]; victims: ReadonlySet<number> }> {
-    const { memory, root } = snapshot;
+  /** Old index segments whose pages are moved to new ones. */
+  async #chooseVictims(): Promise<ReadonlySet<number>> {
     const { slots, geometry } = this.#options;
-    const ids: number[] = root === 0 ? [] : [root];
     const live = new Map<number, number>();
     let newBytes = 0;
-    for (let at = 0; at < ids.length; at++) {
-      const id = ids[at] as number;
-      if (memory.isResident(id)) pushChildren(memory, id, ids);
+    const draftSlots = new Set(this.#draft?.writer.slots);
+    for (const slot of this.#slots) if (!draftSlots.has(slot)) live.set(slot, 0);
+    await this.#eachPage((_, slot, bytes) => {
       newBytes += ENTRY_BYTES;
-      if (tree.isDirty(id)) newBytes += imageBytes(wordsOf(memory, id));
-      else {
-        const slot = slots.slotOf(this.#standing.mapping.fileOffsetOf(id));
-        live.set(slot, (live.get(slot) ?? 0) + this.#standing.mapping.imageBytesOf(id));
-      }
-      if (this.#budget.isSpent()) await nextTurn();
-    }
-    const order = [...live].sort(([, a], [, b]) => a - b);
+      const before = live.get(slot);
+      if (before !== undefined) live.set(slot, before + bytes);
+    });
+    const order = [...live].filter(([, bytes]) => bytes > 0).sort(([, a], [, b]) => a - b);
     let liveBytes = order.reduce((sum, [, bytes]) => sum + bytes, 0);
     let held = order.length;
     const victims = new Set<number>();
@@ -251,58 +260,68 @@ export class Checkpointer implements CheckpointNeeds {
       liveBytes -= bytes;
       held--;
     }
-    return { ids, victims };
+    return victims;
   }
 
-  async #writePages(
-    tree: Tree,
-    ids: readonly number[],
-    victims: ReadonlySet<number>,
-    writer: SegmentWriter,
-    sequence: Sequence,
-  ): Promise<{ mapping: Mapping; kept: Set<number> }> {
-    const { slots, index } = this.#options;
-    const old = this.#standing.mapping;
-    const mapping = new Mapping();
-    const kept = new Set<number>();
-    const { memory } = tree;
+  async #empty(victims: ReadonlySet<number>, pages: PageWriter): Promise<void> {
+    if (victims.size === 0) return;
+    const ids: number[] = [];
+    await this.#eachPage((id, slot) => {
+      if (victims.has(slot)) ids.push(id);
+    });
     for (const id of ids) {
-      const oldSlot = tree.isDirty(id) ? -1 : slots.slotOf(old.fileOffsetOf(id));
-      if (oldSlot >= 0 && !victims.has(oldSlot)) {
-        mapping.set(old.entryOf(id));
-        kept.add(oldSlot);
-      } else if (oldSlot < 0) mapping.set(await writePage(memory, id, writer, sequence));
-      else {
-        await index.pager.pin([id]);
-        try {
-          mapping.set(await writePage(memory, id, writer, sequence));
-        } finally {
-          index.pager.unpin([id]);
-        }
-      }
+      await pages.move(id);
       if (this.#budget.isSpent()) await nextTurn();
     }
-    return { mapping, kept };
   }
 
-  async #writeMapping(mapping: Mapping, writer: SegmentWriter, sequence: Sequence): Promise<PartReference[]> {
-    const largest = mostImageBytes(this.#options.geometry);
-    const most = Math.min(PART_ENTRIES, Math.floor((largest - PART_HEADER_BYTES) / ENTRY_BYTES));
+  /** Visits all pages that have an image, in the order of their ids: those of the tree, and those of older versions. */
+  async #eachPage(visit: (id: number, slot: number, imageBytes: number) => void): Promise<void> {
+    const { slots, index } = this.#options;
+    const { memory, mapping } = index;
+    for (let id = 1; id < memory.idLimit; id++) {
+      if (id % IDS_PER_QUESTION === 0 && this.#budget.isSpent(IDS_PER_QUESTION)) await nextTurn();
+      if (memory.units(id) === 0 || (memory.marks(id) & MARK_SEALED) === 0) continue;
+      visit(id, slots.slotOf(mapping.fileOffsetOf(id)), mapping.imageBytesOf(id));
+    }
+  }
+
+  async #writeMapping(
+    writer: SegmentWriter,
+    sequence: Sequence,
+  ): Promise<{ parts: PartReference[]; kept: Set<number>; count: number; imagesBytes: number }> {
+    const { geometry, index, slots } = this.#options;
+    const { memory, mapping } = index;
+    const most = Math.min(PART_ENTRIES, Math.floor((mostImageBytes(geometry) - PART_HEADER_BYTES) / ENTRY_BYTES));
     const parts: PartReference[] = [];
-    for (let ids = mapping.idsFrom(0, most); ids.length > 0; ids = mapping.idsFrom((ids.at(-1) as number) + 1, most)) {
+    const kept = new Set<number>();
+    let imagesBytes = 0;
+    let count = 0;
+    let ids: number[] = [];
+    const writePart = async (): Promise<void> => {
       const bytes = partBytes(ids.length);
       const { block, at, fileOffset } = await writer.place(bytes);
       for (const [i, id] of ids.entries()) writeEntry(block, at + partBytes(i), mapping.entryOf(id));
       parts.push({ fileOffset, bytes, tag: sealPart(block, at, ids.length, sequence) });
-      await nextTurn();
+      count += ids.length;
+      ids = [];
+    };
+    for (let id = 1; id < memory.idLimit; id++) {
+      if (id % IDS_PER_QUESTION === 0 && this.#budget.isSpent(IDS_PER_QUESTION)) await nextTurn();
+      if (memory.units(id) === 0 || (memory.marks(id) & (MARK_SEALED | MARK_RETIRED)) !== MARK_SEALED) continue;
+      ids.push(id);
+      imagesBytes += mapping.imageBytesOf(id);
+      kept.add(slots.slotOf(mapping.fileOffsetOf(id)));
+      if (ids.length === most) await writePart();
     }
-    return parts;
+    if (ids.length > 0) await writePart();
+    return { parts, kept, count, imagesBytes };
   }
 
   /** @returns the file offset of the root */
   async #writeRoot(
-    snapshot: TreeSnapshot,
-    mapping: Mapping,
+    { root: rootPage, size: keys }: TreeSnapshot,
+    pages: number,
     parts: readonly PartReference[],
     kept: ReadonlySet<number>,
     writer: SegmentWriter,
@@ -316,9 +335,20 @@ export class Checkpointer implements CheckpointNeeds {
     }
     const { block, at, fileOffset } = await writer.place(length);
     const slots = [...new Set([...kept, ...writer.slots])];
-    const { root: rootPage, size: keys } = snapshot;
-    encodeOldRoot(block, at, { sequence, rootPage, pages: mapping.count, keys, mappingParts: parts, slots });
+    encodeOldRoot(block, at, { sequence, rootPage, pages, keys, mappingParts: parts, slots });
     return fileOffset;
+  }
+
+  /** CHECK-3. */
+  async #giveBackUnused(): Promise<void> {
+    const { index, slots } = this.#options;
+    while (!index.memory.reclaimSome(RECLAIM_NODES)) if (this.#budget.isSpent(RECLAIM_NODES)) await nextTurn();
+    const unused = new Set(this.#slots);
+    for (const slot of this.#standing.slots) unused.delete(slot);
+    await this.#eachPage((_, slot) => unused.delete(slot));
+    await index.pager.loadsDone();
+    for (const slot of unused) this.#slots.delete(slot);
+    slots.giveBack(unused);
   }
 
   /** CHECK-5. A failure leaves the content of the device uncertain. */
@@ -329,38 +359,4 @@ export class Checkpointer implements CheckpointNeeds {
       throw this.#options.log.fail(error);
     }
   }
-}
-
-/** Writes a page, which must stay in memory meanwhile. Returns its new place. */
-async function writePage(
-  memory: NodeMemory,
-  id: number,
-  writer: SegmentWriter,
-  sequence: Sequence,
-): Promise<MappingEntry> {
-  const words = wordsOf(memory, id);
-  const bytes = imageBytes(words);
-  const { block, at, fileOffset } = await writer.place(bytes);
-  const units = memory.units(id);
-  const tag = encodePage(block, at, { pageId: id, units, checkpoint: sequence }, words);
-  return { pageId: id, fileOffset, imageBytes: bytes, units, tag };
-}
-
-function pushChildren(memory: NodeMemory, id: number, into: number[]): void {
-  const words = memory.words(id);
-  const base = memory.base(id);
-  if (node.level(words, base) === 0) return;
-  for (let child = 0; child <= node.count(words, base); child++) into.push(node.childAt(words, base, child));
-}
-
-function wordsOf(memory: NodeMemory, id: number): NodeWords {
-  const words = memory.words(id);
-  const base = memory.base(id);
-  return {
-    words,
-    base,
-    capacityWords: memory.units(id) * memory.unitWords,
-    lowWords: node.lowWords(words, base),
-    heapLow: node.heapLow(words, base),
-  };
 }

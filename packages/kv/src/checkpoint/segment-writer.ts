@@ -7,8 +7,8 @@
  * ```
  *
  * SEGW-1. A chunk lies in one segment, and an image in one chunk.
- * SEGW-2. The writer owns its slots until the checkpoint is durable. If the checkpoint fails, its caller gives them
- *     back.
+ * SEGW-2. A call that finds no free slot changes nothing, and can be made again.
+ * SEGW-3. After a failed write every call fails.
  */
 import { alignUp, assert } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
@@ -35,6 +35,8 @@ export interface Place {
   readonly block: AlignedBuffer;
   readonly at: number;
   readonly fileOffset: number;
+  /** Number of the chunk: see `writtenChunks`. */
+  readonly chunk: number;
 }
 
 export class SegmentWriter {
@@ -43,6 +45,12 @@ export class SegmentWriter {
   readonly #options: SegmentWriterOptions;
   readonly #buffers: [AlignedBuffer, AlignedBuffer];
   readonly #writes: [Promise<void>, Promise<void>] = [Promise.resolve(), Promise.resolve()];
+  /** Why a write failed; null while none has. */
+  #failure: unknown = null;
+  /** Chunks 1 to this number are on the device. */
+  #writtenChunks = 0;
+  /** Number of the open chunk, or of the last one. */
+  #chunk = 0;
   #which = 0;
   #used = 0;
   #capacity = 0;
@@ -63,6 +71,16 @@ export class SegmentWriter {
     return 2 * Math.min(CHUNK_BYTES, segmentBytes);
   }
 
+  /** Chunks 1 to this number are on the device, not flushed. */
+  get writtenChunks(): number {
+    return this.#writtenChunks;
+  }
+
+  /** Why a write failed; null while none has. */
+  get failure(): unknown {
+    return this.#failure;
+  }
+
   /**
    * Returns a zeroed place for this many bytes, a multiple of 8. Fill it before the next call.
    *
@@ -76,27 +94,35 @@ export class SegmentWriter {
     }
     const at = this.#used;
     this.#used += bytes;
-    return { block: this.#buffers[this.#which] as AlignedBuffer, at, fileOffset: this.#chunkOffset + at };
+    const block = this.#buffers[this.#which] as AlignedBuffer;
+    return { block, at, fileOffset: this.#chunkOffset + at, chunk: this.#chunk };
   }
 
   /** Sends the open chunk and waits for all writes. The caller flushes. */
   async finish(): Promise<void> {
     this.#send();
-    const results = await Promise.allSettled(this.#writes);
-    for (const result of results) if (result.status === 'rejected') throw result.reason;
+    await Promise.all(this.#writes);
+    if (this.#failure !== null) throw this.#failure;
+    this.#writtenChunks = this.#chunk;
   }
 
   async #openChunk(firstBytes: number): Promise<void> {
     const { geometry, slots, uuid, epoch, sequence } = this.#options;
-    this.#which = 1 - this.#which;
+    const needsSegment = this.#segmentUsed + firstBytes > geometry.segmentBytes;
+    // SEGW-2. A deletion may have taken the slot since `prepare` settled.
+    while (needsSegment && slots.availableFor('checkpoint') === 0) await slots.prepare(1, 'checkpoint');
+    const which = 1 - this.#which;
     // The buffer may still be in flight.
-    await this.#writes[this.#which];
-    const buffer = this.#buffers[this.#which] as AlignedBuffer;
+    await this.#writes[which];
+    if (this.#failure !== null) throw this.#failure;
+    // All chunks but the last one, which is in the other buffer.
+    this.#writtenChunks = Math.max(this.#writtenChunks, this.#chunk - 1);
+    const buffer = this.#buffers[which] as AlignedBuffer;
     buffer.bytes.fill(0);
+    this.#which = which;
+    this.#chunk++;
     this.#used = 0;
-    if (this.#segmentUsed + firstBytes > geometry.segmentBytes) {
-      // A deletion may have taken the slot since `prepare` settled.
-      while (slots.availableFor('checkpoint') === 0) await slots.prepare(1, 'checkpoint');
+    if (needsSegment) {
       const slot = slots.take();
       this.slots.push(slot);
       const kind = SegmentKind.index;
@@ -114,12 +140,18 @@ export class SegmentWriter {
     const { queue, file, geometry } = this.#options;
     const length = alignUp(this.#used, geometry.writeAlignment);
     const buffer = this.#buffers[this.#which] as AlignedBuffer;
-    const write = queue.write(file, buffer, { offset: this.#chunkOffset, length }).then((result) => {
-      requireFull('write', result, length, file.path);
-    });
-    // A rejection is handled when the buffer is needed next, or in `finish`.
-    write.catch(() => undefined);
-    this.#writes[this.#which] = write;
+    this.#writes[this.#which] = queue.write(file, buffer, { offset: this.#chunkOffset, length }).then(
+      (result) => {
+        try {
+          requireFull('write', result, length, file.path);
+        } catch (error) {
+          this.#failure ??= error;
+        }
+      },
+      (error: unknown) => {
+        this.#failure ??= error;
+      },
+    );
     this.#segmentUsed += length;
     this.#used = 0;
     this.#capacity = 0;

@@ -5,11 +5,16 @@
  * ```
  *   admit ─► memtable ──full──► immutable ──slices, sorted──► tree ◄── pager: leaves from the device, and out again
  *   find  ─► memtable, then immutable, then tree; the first with the key decides
+ *   snapshot: the memtables as they are now, and the last version of the tree
+ *
+ *   versions        v7 (on the device) ── v8 (merged) ── the tree, while the next merge changes it
+ *                   each keeps the pages that it needs; released when it is not the last, not on the device, not read
  * ```
  *
  * INDEX-1. Every lookup sees what was admitted before it, also during a merge.
  * INDEX-2. The immutable memtable does not change. An entry that is both in it and in the tree is the same in both.
- * INDEX-3. A snapshot sees the index as it was when it was taken.
+ * INDEX-3. A snapshot sees the index as it was when it was taken. During a merge it sees the version before the merge,
+ *     with the immutable memtable in front.
  * INDEX-4. A memtable ends at the end of a batch. After its merge the tree holds exactly the writes up to there.
  * INDEX-5. A lookup whose leaf is not in memory is answered later, with the state at its call: newer entries for its
  *     key go to a memtable, and the lookup is answered from the leaf before the leaf can change (pager.ts).
@@ -17,13 +22,14 @@
  * A memtable holds deletions as entries; the tree holds only keys that exist. format/index-entry.ts describes entries.
  * The caller decides when to `merge`.
  */
-import { assert, nextTurn } from '@aiokv/core';
-import type { Clock, Sequence } from '@aiokv/core';
+import { KIB, assert } from '@aiokv/core';
+import type { Sequence } from '@aiokv/core';
 import type { DirectFile, Queue } from '@aiokv/aio';
 import { MAX_KEY_BYTES } from '../format/record.ts';
 import type { Planted } from '../failure/planted.ts';
 import { IndexCursor } from './index-cursor.ts';
 import { DELETED, highWordOf, isDeletion, lowWordOf } from '../format/index-entry.ts';
+import { Mapping } from './mapping.ts';
 import { Merge } from './merge.ts';
 import { Pager } from './pager.ts';
 import type { PageWaiter } from './pager.ts';
@@ -31,27 +37,32 @@ import type { ReplayTarget } from './replay-target.ts';
 import { Entry, FOUND, MISSING, NodeMemory, Probe, Tree, lookInLeaf, pageOf } from '../tree/index.ts';
 import type { AbsentLeaf, Lookup, TreeSnapshot } from '../tree/index.ts';
 
-/** A memtable is full with this many entries, or fewer if the memory for the index is small: see MERGED_PART. */
-const MEMTABLE_ENTRIES = 4096;
-/** Writers wait for the merge when the memtable has this many times the entries of a full one. */
-const MEMTABLE_LIMIT = 4;
-/** More nodes than a merged memtable has, so that all of them are freed at once. */
-const MEMTABLE_NODES = 512;
-/** A merge changes at most one in this many nodes of the memory, even if every entry is in another leaf. */
-const MERGED_PART = 8;
-const MEMTABLE_ENTRIES_LEAST = 16;
-/** Length of a slice of a merge, about. */
-const SLICE_MS = 0.5;
-
+/** A memtable has room for at least so many nodes. */
+const MEMTABLE_NODES_LEAST = 4;
+/** While a merge is under way, the memtable takes this part of its share at once, and the rest as the merge goes on. */
+const HEAD_START_PART = 1 / 8;
+/** Writers may exceed a share by so much before they wait, so that a tiny one does not stop them at every write. */
+const SLACK_BYTES = 256 * KIB;
+/** Nodes of a merged memtable that are freed in one step. */
+const RECLAIM_NODES = 512;
 export interface KeyIndexOptions {
-  readonly clock: Clock;
   readonly queue: Queue;
   readonly file: DirectFile;
   /** Size of a node in bytes. */
   readonly pageBytes: number;
-  /** Memory for nodes, in bytes. Inner nodes and changed nodes may exceed it. */
-  readonly indexBytes: number;
+  /** Memory for the nodes of memtables and tree, in bytes. Inner nodes may exceed it. */
+  readonly nodesBytes: number;
+  /** The memtable is full when its nodes take so many bytes. A second one may be merged meanwhile. */
+  readonly memtableBytes: number;
   readonly planted: Planted;
+}
+
+/** The tree of a checkpoint. */
+export interface LoadedTree {
+  readonly rootPage: number;
+  readonly keys: number;
+  /** Units of all nodes. */
+  readonly units: number;
 }
 
 /** Receives the answer of a lookup whose leaf had to be read, once. */
@@ -88,13 +99,44 @@ class LeafLookup implements PageWaiter {
   }
 }
 
+/** The tree as a merge has left it. */
+export class TreeVersion {
+  readonly tree: TreeSnapshot;
+  readonly #pager: Pager;
+  #holders = 1;
+
+  constructor(tree: TreeSnapshot, pager: Pager) {
+    this.tree = tree;
+    this.#pager = pager;
+    // PAGER-2.
+    if (tree.root !== 0) pager.hold(tree.root);
+  }
+
+  retain(): this {
+    assert(this.#holders > 0, 'a version is retained before it is released');
+    this.#holders++;
+    return this;
+  }
+
+  release(): void {
+    assert(this.#holders > 0, 'a version is released once by each holder');
+    if (--this.#holders > 0) return;
+    if (this.tree.root !== 0) this.#pager.letGo(this.tree.root);
+    this.tree.release();
+  }
+}
+
 /** The index at one moment. The owner must release it. */
 export class IndexSnapshot {
-  readonly #layers: TreeSnapshot[];
+  readonly #memtables: readonly TreeSnapshot[];
+  readonly #version: TreeVersion;
+  readonly #layers: readonly TreeSnapshot[];
   readonly #pager: Pager;
 
-  constructor(layers: TreeSnapshot[], pager: Pager) {
-    this.#layers = layers;
+  constructor(memtables: readonly TreeSnapshot[], version: TreeVersion, pager: Pager) {
+    this.#memtables = memtables;
+    this.#version = version.retain();
+    this.#layers = [...memtables, version.tree];
     this.#pager = pager;
   }
 
@@ -117,7 +159,8 @@ export class IndexSnapshot {
   }
 
   release(): void {
-    for (const layer of this.#layers) layer.release();
+    for (const memtable of this.#memtables) memtable.release();
+    this.#version.release();
   }
 }
 
@@ -125,40 +168,46 @@ export class KeyIndex implements ReplayTarget {
   readonly pager: Pager;
   /** For the checkpointer and tests: the merged writes. */
   readonly tree: Tree;
-  readonly #memory: NodeMemory;
-  readonly #memtableMemory: NodeMemory;
-  readonly #memtableEntries: number;
+  readonly mapping = new Mapping();
+  readonly memory: NodeMemory;
+  readonly #memtableBytes: number;
   #memtable: Tree;
   #immutable: Tree | null = null;
+  #merge: Merge | null = null;
+  #version: TreeVersion;
   #admittedThrough = 0 as Sequence;
-  readonly #clock: Clock;
   /** Scratch for the key of a replayed record. */
   readonly #key = new Uint8Array(MAX_KEY_BYTES);
-  #isClosed = false;
 
-  constructor({ clock, queue, file, pageBytes, indexBytes, planted }: KeyIndexOptions) {
-    this.#clock = clock;
-    this.#memory = new NodeMemory({ nodeBytes: pageBytes });
-    this.#memtableMemory = new NodeMemory({ nodeBytes: pageBytes });
-    this.tree = new Tree(this.#memory);
-    this.#memtable = new Tree(this.#memtableMemory);
-    const affordable = Math.floor(indexBytes / MERGED_PART / pageBytes);
-    this.#memtableEntries = Math.min(MEMTABLE_ENTRIES, Math.max(MEMTABLE_ENTRIES_LEAST, affordable));
-    this.pager = new Pager({ queue, file, memory: this.#memory, tree: this.tree, limitBytes: indexBytes, planted });
+  constructor({ queue, file, pageBytes, nodesBytes, memtableBytes, planted }: KeyIndexOptions) {
+    this.#memtableBytes = Math.max(MEMTABLE_NODES_LEAST * pageBytes, memtableBytes);
+    this.memory = new NodeMemory({ nodeBytes: pageBytes });
+    this.tree = new Tree(this.memory, true);
+    this.#memtable = new Tree(this.memory);
+    const { memory, tree, mapping } = this;
+    this.pager = new Pager({ queue, file, memory, tree, mapping, limitBytes: nodesBytes, planted });
+    this.#version = new TreeVersion(tree.snapshot(), this.pager);
   }
 
-  /** @internal Makes the tree that of a checkpoint, whose nodes `fill` loads into the memory. */
+  /** @internal Makes the tree that of a checkpoint, whose pages `fill` loads into the memory. */
   async restore<T>(
-    fill: (memory: NodeMemory) => Promise<{ readonly rootPage: number; readonly keys: number; readonly standing: T }>,
+    fill: (memory: NodeMemory, mapping: Mapping) => Promise<LoadedTree & { readonly standing: T }>,
   ): Promise<T> {
-    const { rootPage, keys, standing } = await fill(this.#memory);
-    this.tree.restore(rootPage, keys);
+    this.#version.release();
+    const { rootPage, keys, units, standing } = await fill(this.memory, this.mapping);
+    this.tree.restore(rootPage, keys, units);
+    this.#version = new TreeVersion(this.tree.snapshot(), this.pager);
     return standing;
   }
 
-  /** Memory that the index takes, in bytes. */
+  /** Memory that the nodes take, in bytes. */
   get memoryBytes(): number {
-    return this.#memory.bytesUsed + this.#memtableMemory.bytesUsed;
+    return this.memory.bytesUsed;
+  }
+
+  /** Bytes of the nodes of the memtable and of the immutable memtable. */
+  get memtableBytes(): number {
+    return this.#memtable.bytes + (this.#immutable?.bytes ?? 0);
   }
 
   /** What of it the memtables take, and what the pages take. */
@@ -229,13 +278,16 @@ export class KeyIndex implements ReplayTarget {
 
   /** Whether the memtable should be merged. */
   get isFull(): boolean {
-    return this.#memtable.size >= this.#memtableEntries;
+    return this.#memtable.bytes >= this.#memtableBytes;
   }
 
-  /** Whether `count` more entries fit into the memtable while it cannot be merged. Any batch fits into an empty one. */
-  hasRoomFor(count: number): boolean {
-    const { size } = this.#memtable;
-    return size === 0 || size + count <= MEMTABLE_LIMIT * this.#memtableEntries;
+  /**
+   * Whether the memtable takes more entries. A short batch may exceed its share. While a merge is under way the share
+   * grows with its progress, so that writers become as slow as the merge, and do not stop at its end.
+   */
+  get hasRoom(): boolean {
+    const part = this.#merge === null ? 1 : HEAD_START_PART + (1 - HEAD_START_PART) * this.#merge.progress;
+    return this.#memtable.bytes < this.#memtableBytes * part + SLACK_BYTES;
   }
 
   /**
@@ -252,11 +304,7 @@ export class KeyIndex implements ReplayTarget {
 
   /** Takes the entries of a batch that is admitted in slices. They are invisible until `useStage`. */
   stage(): Tree {
-    return new Tree(this.#memtableMemory);
-  }
-
-  get isMerging(): boolean {
-    return this.#immutable !== null;
+    return new Tree(this.memory);
   }
 
   /** Makes a stage the memtable. The current memtable must be empty. */
@@ -273,6 +321,7 @@ export class KeyIndex implements ReplayTarget {
   /** INDEX-4. Call it after the last entry of a batch was admitted. */
   admitted(through: Sequence): void {
     this.#admittedThrough = through;
+    this.pager.keepWithin();
   }
 
   /** @internal */
@@ -288,59 +337,52 @@ export class KeyIndex implements ReplayTarget {
   }
 
   /**
-   * INDEX-4. Merges the current memtable into the tree, in slices. When the call returns the memtable is immutable and
-   * an empty one has replaced it. Once merged, the tree does not change until the next call.
-   *
-   * @returns false if the index was closed meanwhile
-   * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO if a leaf cannot be read. Lookups still see the immutable
-   *   memtable (INDEX-1). Do not call `merge` again.
+   * INDEX-4. Makes the memtable immutable, and an empty one takes its place. The caller runs the merge to its end, and
+   * calls `endMerge`. If a leaf cannot be read it does not: lookups go on to see the immutable memtable (INDEX-1).
    */
-  async merge(): Promise<boolean> {
+  startMerge(): Merge {
     assert(this.#immutable === null, 'one memtable is merged at a time');
-    const immutable = this.#memtable;
-    this.#immutable = immutable;
-    this.#memtable = new Tree(this.#memtableMemory);
-    const merge = new Merge(immutable, this.tree, this.pager);
-    try {
-      for (;;) {
-        await nextTurn();
-        if (this.#isClosed) return false;
-        const untilMs = this.#clock.nowMs() + SLICE_MS;
-        const outcome = merge.run(() => this.#clock.nowMs() >= untilMs);
-        if (outcome === 'done') break;
-        if (outcome === 'blocked') await merge.readAhead();
-        this.pager.makeRoom();
-      }
-    } finally {
-      merge.end();
-    }
-    immutable.clear();
+    this.#immutable = this.#memtable;
+    this.#memtable = new Tree(this.memory);
+    this.#merge = new Merge(this.#immutable, this.tree, this.pager);
+    return this.#merge;
+  }
+
+  /** The tree holds all entries of the immutable memtable. It is the last version from now on. */
+  endMerge(): void {
+    assert(this.#merge?.progress === 1, 'a merge ends when all entries are merged');
+    this.#merge.end();
+    this.#merge = null;
+    this.#immutable?.clear();
     this.#immutable = null;
-    this.#memtableMemory.reclaimSome(MEMTABLE_NODES);
-    this.pager.makeRoom();
-    return true;
+    this.#version.release();
+    this.#version = new TreeVersion(this.tree.snapshot(), this.pager);
+    this.memory.reclaimSome(RECLAIM_NODES);
+  }
+
+  /** The last version of the tree. Retain it to use it longer than a step. */
+  get version(): TreeVersion {
+    return this.#version;
   }
 
   snapshot(): IndexSnapshot {
-    const layers = [this.#memtable.snapshot()];
-    if (this.#immutable !== null) layers.push(this.#immutable.snapshot());
-    layers.push(this.tree.snapshot());
-    return new IndexSnapshot(layers, this.pager);
+    const memtables = [this.#memtable.snapshot()];
+    if (this.#immutable !== null) memtables.push(this.#immutable.snapshot());
+    return new IndexSnapshot(memtables, this.#version, this.pager);
   }
 
-  /** @internal Throws if an invariant of the trees or their memories does not hold. Slow: for tests. */
+  /** @internal Throws if an invariant of the trees or their memory does not hold. Slow: for tests. */
   verify(): void {
     const reachable = new Set<number>();
     this.tree.verify(reachable);
-    this.#memory.verify(reachable);
-    const inMemtables = new Set<number>();
-    this.#memtable.verify(inMemtables);
-    this.#immutable?.verify(inMemtables);
-    this.#memtableMemory.verify(inMemtables);
+    this.#memtable.verify(reachable);
+    this.#immutable?.verify(reachable);
+    this.memory.verify(reachable);
   }
 
-  /** Ends a merge under way. Nothing may be called after it. */
+  /** Ends a merge that is cut off. Nothing may be merged after it. */
   close(): void {
-    this.#isClosed = true;
+    this.#merge?.end();
+    this.#merge = null;
   }
 }

@@ -5,33 +5,33 @@
  *                    pin, whenLoaded                image whole, tag right
  *   absent ─────────────────────────────► loading ─────────────────────────► resident
  *      ▲                                                                     │
- *      └────── a sweep over all ids, like the hand of a clock: clean, ◄──────┘
+ *      └────── a sweep over all ids, like the hand of a clock: stored, ◄─────┘
  *              not used since the last sweep, not pinned
  * ```
  *
- * PAGER-1. Only clean leaves below the root are evicted: those that the current checkpoint has as they are. A leaf that
- *     changed after the cut of a checkpoint is not clean when that checkpoint becomes the current one.
- * PAGER-2. A page that only snapshots need stays in memory, since no later checkpoint would hold it.
+ * PAGER-1. Only leaves whose image is on the device are evicted. An image never changes (SNAP-5), so it does not matter
+ *     which versions need the leaf.
+ * PAGER-2. The root of the tree, and that of each version that is read, stays in memory: the height is read from it.
  * PAGER-3. The waiters of a page are told in the step in which it comes into memory, in call order, before it can
  *     change: a lookup is answered with the state at the time when it began to wait.
  * PAGER-4. A page is accepted only if its image is whole and is the one that the mapping names.
- * PAGER-5. Slots of the previous checkpoint are reused only when the loads that began under it have ended.
+ * PAGER-5. Slots are reused only when the loads that began before they became free have ended.
  * PAGER-6. Every load ends, and tells all its waiters, in the completion of its last transfer. The queue completes
  *     every transfer that it accepts, and every completion starts the next waiting load.
  *
  * The pager never writes, and does not know keys. The eviction is that of Corbató, "A Paging Experiment with the
  * Multics System" (1968).
  */
-import { Fifo, Waiters, alignUp, assert } from '@aiokv/core';
+import { Fifo, KIB, Waiters, alignUp, assert } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 import { corrupt } from '../failure/errors.ts';
 import type { Planted } from '../failure/planted.ts';
 import { SectorRead, transferError } from '../file/sector-read.ts';
 import { decodePage, pageFault } from '../format/page.ts';
-import { MARK_RETIRED, MARK_USED, node } from '../tree/index.ts';
+import { MARK_RETIRED, MARK_STORED, MARK_USED, node } from '../tree/index.ts';
 import type { NodeMemory, Tree } from '../tree/index.ts';
-import { Mapping } from './mapping.ts';
+import type { Mapping } from './mapping.ts';
 
 /** Waits for a page. One of the two is called, once. */
 export interface PageWaiter {
@@ -45,6 +45,7 @@ export interface PagerOptions {
   readonly file: DirectFile;
   readonly memory: NodeMemory;
   readonly tree: Tree;
+  readonly mapping: Mapping;
   /** Leaves are evicted while nodes take more than this many bytes. */
   readonly limitBytes: number;
   readonly planted: Planted;
@@ -52,11 +53,10 @@ export interface PagerOptions {
 
 /** Most page reads in flight, besides reads of records. */
 const READS_AT_ONCE = 64;
-/** A checkpoint is needed when nodes take CROWDED_PART of the limit, and changed nodes CHANGED_PART of it. */
-const CROWDED_PART = 0.75;
-const CHANGED_PART = 0.25;
 /** Most ids that one sweep visits. */
 const SWEEP_IDS = 2048;
+/** `keepWithin` sweeps when nodes have grown by so many bytes since its last sweep. */
+const GROWTH_BYTES = 64 * KIB;
 
 /** A page that is being read, or waits for a free read. */
 interface Load {
@@ -94,8 +94,6 @@ export class Pager implements CompletionHandler {
   /** Pages read since the opening. */
   pageReads = 0;
   readonly #options: PagerOptions;
-  /** Of the current checkpoint. */
-  #mapping = new Mapping();
   readonly #loads = new Map<number, Load>();
   /** Loads that wait for a free read. */
   readonly #waiting = new Fifo<Load>();
@@ -105,6 +103,8 @@ export class Pager implements CompletionHandler {
   readonly #pins = new Map<number, number>();
   readonly #idleWaiters = new Waiters();
   #hand = 1;
+  /** Bytes of nodes after the last sweep of `keepWithin`. */
+  #sweptBytes = 0;
   /** Takes the page of `loadSync` if a load of the same page is under way. Valid until the next call. */
   #scratch: Uint32Array | null = null;
   #syncRead: PageRead | null = null;
@@ -127,22 +127,6 @@ export class Pager implements CompletionHandler {
 
   get limitBytes(): number {
     return this.#options.limitBytes;
-  }
-
-  /** Bytes of nodes changed since the last cut. */
-  get changedBytes(): number {
-    return this.#options.tree.changedBytes;
-  }
-
-  /** Whether changed nodes make memory short. Only a checkpoint makes them clean, and so evictable. */
-  get needsCheckpoint(): boolean {
-    const { memory, tree, limitBytes } = this.#options;
-    return memory.bytesUsed >= limitBytes * CROWDED_PART && tree.changedBytes >= limitBytes * CHANGED_PART;
-  }
-
-  /** Makes a checkpoint the current one: pages are read from its places from now on. */
-  use(mapping: Mapping): void {
-    this.#mapping = mapping;
   }
 
   /** PAGER-5. Settles when the loads now under way have ended, successfully or not. */
@@ -186,13 +170,22 @@ export class Pager implements CompletionHandler {
     }
   }
 
+  /** Keeps a page that is in memory there until `unpin`. */
+  hold(pageId: number): void {
+    assert(this.#options.memory.isResident(pageId), 'a page is held that is in memory');
+    this.#pins.set(pageId, (this.#pins.get(pageId) ?? 0) + 1);
+  }
+
   unpin(pageIds: readonly number[]): void {
-    for (const id of pageIds) {
-      const pins = this.#pins.get(id) ?? 0;
-      assert(pins > 0, 'only a pinned page is unpinned');
-      if (pins === 1) this.#pins.delete(id);
-      else this.#pins.set(id, pins - 1);
-    }
+    for (const id of pageIds) this.letGo(id);
+  }
+
+  /** As `unpin`, for one page. */
+  letGo(pageId: number): void {
+    const pins = this.#pins.get(pageId) ?? 0;
+    assert(pins > 0, 'only a pinned page is unpinned');
+    if (pins === 1) this.#pins.delete(pageId);
+    else this.#pins.set(pageId, pins - 1);
   }
 
   /**
@@ -203,7 +196,7 @@ export class Pager implements CompletionHandler {
   loadSync(pageId: number): { readonly words: Uint32Array; readonly base: number } {
     const { queue, file, memory } = this.#options;
     const read = (this.#syncRead ??= this.#newRead());
-    read.aimAt(file, pageId, this.#mapping);
+    read.aimAt(file, pageId, this.#options.mapping);
     for (;;) {
       const transferred = read.transferSync(queue, file);
       const wrong = this.#wrongPage(read, transferred);
@@ -223,6 +216,14 @@ export class Pager implements CompletionHandler {
     return { words: memory.words(pageId), base: memory.base(pageId) };
   }
 
+  /** `makeRoom`, if nodes have grown since the last call. Cheap enough for every write. */
+  keepWithin(): void {
+    const { memory, limitBytes } = this.#options;
+    if (memory.bytesUsed <= Math.max(limitBytes, this.#sweptBytes + GROWTH_BYTES)) return;
+    this.makeRoom();
+    this.#sweptBytes = memory.bytesUsed;
+  }
+
   /** Evicts leaves, except page `except`, until the nodes are within the limit or one sweep is over. */
   makeRoom(except = 0): void {
     const { memory, limitBytes } = this.#options;
@@ -230,7 +231,9 @@ export class Pager implements CompletionHandler {
       const id = this.#hand < memory.idLimit ? this.#hand : 1;
       this.#hand = id + 1;
       if (id === except || id >= memory.idLimit || memory.units(id) === 0 || !memory.isResident(id)) continue;
-      if ((memory.marks(id) & MARK_USED) !== 0) memory.unmark(id, MARK_USED);
+      const marks = memory.marks(id);
+      if ((marks & MARK_STORED) === 0) continue;
+      if ((marks & (MARK_USED | MARK_RETIRED)) === MARK_USED) memory.unmark(id, MARK_USED);
       else if (this.#isEvictable(id)) memory.evict(id);
     }
   }
@@ -275,8 +278,7 @@ export class Pager implements CompletionHandler {
   /** PAGER-1, PAGER-2. */
   #isEvictable(id: number): boolean {
     const { memory, tree } = this.#options;
-    if (node.level(memory.words(id), memory.base(id)) !== 0 || tree.isRoot(id)) return false;
-    return this.#mapping.has(id) && !tree.isDirty(id) && (memory.marks(id) & MARK_RETIRED) === 0 && !this.#pins.has(id);
+    return node.level(memory.words(id), memory.base(id)) === 0 && !tree.isRoot(id) && !this.#pins.has(id);
   }
 
   /** Settles with the load of a page. Starts it if none is under way. */
@@ -303,7 +305,7 @@ export class Pager implements CompletionHandler {
     if (index === undefined) return false;
     const read = this.#slots[index] as PageRead;
     read.load = load;
-    read.aimAt(file, load.pageId, this.#mapping);
+    read.aimAt(file, load.pageId, this.#options.mapping);
     read.submit(queue, file, this, index);
     return true;
   }

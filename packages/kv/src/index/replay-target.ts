@@ -11,7 +11,4 @@ export interface ReplayTarget {
   replayDelete(bytes: Uint8Array, keyAt: number, keyBytes: number): void;
   /** All records through `sequence`, the end of a batch, have been replayed. */
   admitted(sequence: Sequence): void;
-  /** True: call `merge` before the next record. */
-  readonly isFull: boolean;
-  merge(): Promise<boolean>;
 }

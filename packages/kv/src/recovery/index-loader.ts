@@ -27,12 +27,11 @@ import type { NodeMemory } from '../tree/index.ts';
 import { nextTurn } from '@aiokv/core';
 import type { TurnBudget } from '@aiokv/core';
 import type { Standing } from '../checkpoint/checkpointer.ts';
-import { Mapping } from '../index/mapping.ts';
+import type { LoadedTree } from '../index/key-index.ts';
+import type { Mapping } from '../index/mapping.ts';
 
-export interface LoadedIndex {
+export interface LoadedIndex extends LoadedTree {
   readonly standing: Standing;
-  readonly rootPage: number;
-  readonly keys: number;
 }
 
 /** Leaves are read until this part of the memory is used. */
@@ -74,28 +73,32 @@ export class IndexLoader {
   }
 
   /**
-   * Fills an empty memory with the pages of the checkpoint that the superblock names.
+   * Fills an empty memory and an empty mapping with the pages of the checkpoint that the superblock names.
    *
    * @param limitBytes of memory for nodes; inner pages are read even if they exceed it
    * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO; SystemCallError
    */
-  async load(superblock: Superblock, memory: NodeMemory, limitBytes: number): Promise<LoadedIndex> {
+  async load(superblock: Superblock, memory: NodeMemory, mapping: Mapping, limitBytes: number): Promise<LoadedIndex> {
     this.#fileBytes = await this.#file.sizeBytes();
     const root = await this.#readRoot(superblock);
     // Nothing writes such a root yet.
     if (root.slots === null) throw this.#damaged('root', 'it names a segment table');
-    const mapping = await this.#readMapping(root);
-    const ids = mapping.idsFrom(0, Infinity);
+    const ids = await this.#readMapping(root, mapping);
     if (ids.length !== root.pages) throw this.#damaged('mapping', 'a page is missing');
-    memory.restore(
-      ids,
-      ids.map((id) => mapping.unitsOf(id)),
-    );
-    this.#progress.begin('index', Math.min(mapping.bytes, limitBytes * FILLED_PART));
+    const units = ids.map((id) => mapping.unitsOf(id));
+    memory.restore(ids, units);
+    let imagesBytes = 0;
+    for (const id of ids) imagesBytes += mapping.imageBytesOf(id);
+    this.#progress.begin('index', Math.min(imagesBytes, limitBytes * FILLED_PART));
     const leaves = await this.#readInner(root, mapping, memory);
     await this.#readLeaves(leaves, mapping, memory, limitBytes * FILLED_PART);
     this.#progress.end();
-    return { standing: { mapping, slots: new Set(root.slots) }, rootPage: root.rootPage, keys: root.keys };
+    return {
+      standing: { slots: new Set(root.slots), imagesBytes },
+      rootPage: root.rootPage,
+      keys: root.keys,
+      units: units.reduce((sum, count) => sum + count, 0),
+    };
   }
 
   async #readRoot({ checkpointRoot, checkpointSequence, geometry }: Superblock): Promise<CheckpointRoot> {
@@ -109,8 +112,9 @@ export class IndexLoader {
     return root;
   }
 
-  async #readMapping({ mappingParts }: CheckpointRoot): Promise<Mapping> {
-    const mapping = new Mapping();
+  /** Fills the mapping. Returns the ids of all pages, ascending. */
+  async #readMapping({ mappingParts }: CheckpointRoot, mapping: Mapping): Promise<number[]> {
+    const ids: number[] = [];
     let free = 1;
     for (const part of mappingParts) {
       if (!isPossiblePart(part, this.#fileBytes)) throw this.#damaged('root', 'position of the mapping');
@@ -120,10 +124,11 @@ export class IndexLoader {
         if (entry.pageId < free || !isPossibleEntry(entry, this.#fileBytes)) throw this.#damaged('mapping', 'entry');
         free = entry.pageId + 1;
         mapping.set(entry);
+        ids.push(entry.pageId);
       }
       await nextTurn();
     }
-    return mapping;
+    return ids;
   }
 
   *#entriesOf(part: PartReference, buffer: AlignedBuffer, at: number): Generator<MappingEntry> {
@@ -133,9 +138,9 @@ export class IndexLoader {
   }
 
   /** Reads the inner pages and returns the leaves. Checks that every child exists and every page has one parent. */
-  async #readInner({ rootPage }: CheckpointRoot, mapping: Mapping, memory: NodeMemory): Promise<number[]> {
+  async #readInner({ rootPage, pages }: CheckpointRoot, mapping: Mapping, memory: NodeMemory): Promise<number[]> {
     if (rootPage === 0) {
-      if (mapping.count > 0) throw this.#damaged('index', 'pages without a parent');
+      if (pages > 0) throw this.#damaged('index', 'pages without a parent');
       return [];
     }
     if (!mapping.has(rootPage)) throw this.#damaged('root', 'its page is missing');
@@ -153,11 +158,11 @@ export class IndexLoader {
       }
       for (const id of children) if (!mapping.has(id)) throw this.#damaged(`page ${id}`, 'missing');
       seen += children.length;
-      if (seen > mapping.count) throw this.#damaged('index', 'pages with two parents');
+      if (seen > pages) throw this.#damaged('index', 'pages with two parents');
       if (level > 1) await this.#readPages(children, mapping, memory);
       ids = children;
     }
-    if (seen !== mapping.count) throw this.#damaged('index', 'pages without a parent');
+    if (seen !== pages) throw this.#damaged('index', 'pages without a parent');
     return ids;
   }
 

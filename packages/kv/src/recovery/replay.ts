@@ -131,7 +131,6 @@ export class Replay {
       this.#noteLink();
       if (this.#pending.isEmpty) target.admitted(this.#lastSequence);
       offset += lengthBytes;
-      if (target.isFull) await target.merge();
       if (budget.isSpent()) await nextTurn();
     }
     return offset;

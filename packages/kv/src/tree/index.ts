@@ -4,7 +4,7 @@ export { Entry } from './entry.ts';
 export * as node from './node.ts';
 export { FOUND, MISSING, lookInLeaf, pageOf } from './lookup.ts';
 export type { AbsentLeaf, Lookup } from './lookup.ts';
-export { MARK_RETIRED, MARK_USED, NodeMemory } from './nodes.ts';
+export { MARK_FRESH, MARK_RETIRED, MARK_SEALED, MARK_STORED, MARK_USED, NodeMemory } from './nodes.ts';
 export { Probe } from './probe.ts';
 export type { TreeSnapshot } from './snapshot.ts';
 export { Tree } from './tree.ts';

@@ -74,7 +74,7 @@ export class Insertion {
     const path = this.#path;
     const { memory } = path;
     const units = unitsFor(memory, sizeWords);
-    if (units !== memory.units(path.nodes[level] as number)) path.replace(level, memory.allocate(units));
+    if (units !== memory.units(path.nodes[level] as number)) path.replace(level, path.lifetimes.allocate(units));
     writeRange(path, path.nodes[level] as number, from, to, firstChild);
   }
 
@@ -91,8 +91,7 @@ export class Insertion {
     if (level === 0) rewrite.loadSeparator(cut, separator);
     else rewrite.loadKey(cut, separator);
 
-    const right = memory.allocate(unitsFor(memory, rewrite.sizeWords(rightFrom, total)));
-    path.lifetimes.changedUnits += memory.units(right);
+    const right = path.lifetimes.allocate(unitsFor(memory, rewrite.sizeWords(rightFrom, total)));
     writeRange(path, right, rightFrom, total, rightFirstChild);
     this.#rewritePath(level, 0, cut, rewrite.sizeWords(0, cut), firstChild);
     if (level === path.top) path.raiseRoot(path.root);
@@ -215,8 +214,7 @@ export class Insertion {
     let middleId = 0;
     if (second > first) {
       rewrite.loadSeparator(first, firstOfTwo);
-      middleId = memory.allocate(1);
-      path.lifetimes.changedUnits++;
+      middleId = path.lifetimes.allocate(1);
       writeRange(path, middleId, first, second, 0);
     }
     node.setChild(words, base, left, leftId);

@@ -45,7 +45,7 @@ export function lookup(memory: NodeMemory, root: number, probe: Probe, into: Ent
 }
 
 /** The only leaf below `root` that can hold the key; it may be absent. */
-function leafOf(memory: NodeMemory, root: number, probe: Probe): number {
+export function leafOf(memory: NodeMemory, root: number, probe: Probe): number {
   if (!memory.isResident(root)) return root;
   let id = root;
   let words = memory.words(id);

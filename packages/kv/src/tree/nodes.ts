@@ -13,8 +13,9 @@
  *
  *   state of an id      allocate               evict
  *            (free) ───────────────► resident ───────► absent
- *               ▲        free            │  ▲            │
- *               └────────────────────────┘  └── admit ───┘
+ *               ▲        free            │  ▲            │ │
+ *               ├────────────────────────┘  └── admit ───┘ │
+ *               └──────────────────────────── free ────────┘
  *
  * The table of frames costs one more load per level of a descent. It has 4 bytes per node, so it stays in the CPU
  * caches for all but huge indexes. In return a node keeps its id wherever it is: an eviction changes nothing in its
@@ -34,8 +35,7 @@
  * NODES-2. `units` of a node is above 0 from its allocation until it is freed, and 0 otherwise. A node that is freed
  *     twice is therefore noticed at once.
  * NODES-3. A free run of n units is in free list n, exactly once. Runs are split, never joined.
- * NODES-4. Only a resident node has words. Nobody asks for the words of an absent node, and only resident nodes are
- *     freed.
+ * NODES-4. Only a resident node has words. Nobody asks for the words of an absent node.
  */
 import { assert, KIB, MIB, powerOfTwo, resolveOptions } from '@aiokv/core';
 import type { OptionShape } from '@aiokv/core';
@@ -62,10 +62,16 @@ const OPTIONS: OptionShape<NodeMemoryOptions> = {
 
 /** The most units that one node may have. */
 const NODE_UNITS_MAX = 255;
-/** Marks of a node: it was used recently, ... */
+/** Marks of a node: it was used recently, */
 export const MARK_USED = 1;
-/** ... or only snapshots still need it. */
+/** only snapshots still need it, */
 export const MARK_RETIRED = 2;
+/** its tree has to save it, */
+export const MARK_FRESH = 4;
+/** its image was made: it never changes again, */
+export const MARK_SEALED = 8;
+/** its image is on the device: it may be evicted. */
+export const MARK_STORED = 16;
 /** The first arena is small because most memtables and many stores are. */
 const FIRST_ARENA_UNITS = 16;
 /** `untouchedAhead` hands out parts of this size, one part ahead of the allocations. */
@@ -197,7 +203,7 @@ export class NodeMemory {
   free(id: number): void {
     const units = this.units(id);
     assert(units !== 0, 'a node is freed once');
-    this.evict(id);
+    if (this.isResident(id)) this.evict(id);
     this.#units[id] = 0;
     this.#freeIds.push(id);
     this.#nodesUsed--;
@@ -219,7 +225,7 @@ export class NodeMemory {
   }
 
   /**
-   * Fills an empty memory with absent nodes.
+   * Fills an empty memory with absent nodes, whose images are on the device.
    *
    * @param ids of the nodes, ascending
    * @param units of each node, in the same order
@@ -235,6 +241,7 @@ export class NodeMemory {
       // This may replace the tables by longer ones.
       this.#freshId();
       this.#units[id] = count;
+      this.#marks[id] = MARK_SEALED | MARK_STORED;
       this.#nodesUsed++;
     }
   }

@@ -12,7 +12,7 @@
  */
 import { assert } from '@aiokv/core';
 import * as node from './node.ts';
-import { MARK_USED } from './nodes.ts';
+import { MARK_SEALED, MARK_USED } from './nodes.ts';
 import type { NodeMemory } from './nodes.ts';
 import type { Probe } from './probe.ts';
 import type { Lifetimes } from './snapshot.ts';
@@ -71,14 +71,11 @@ export class Path {
     return true;
   }
 
-  /** Copies the nodes of the path that a snapshot sees. Checking the leaf is enough: SNAP-4. */
+  /** Copies the nodes of the path that must not change. Checking the leaf is enough: SNAP-4. */
   makeWritable(): void {
-    const { newest, cleanThrough, cutThrough } = this.lifetimes;
-    const seen = Math.max(newest, cleanThrough, cutThrough);
-    if (seen < 0) return;
-    const memory = this.memory;
-    const leaf = this.nodes[0] as number;
-    if (node.birth(memory.words(leaf), memory.base(leaf)) > seen) return;
+    const { newest, isSaved } = this.lifetimes;
+    if (newest < 0 && !isSaved) return;
+    if (this.#isWritable(this.nodes[0] as number)) return;
     for (let level = this.top; level >= 0; level--) {
       const id = this.nodes[level] as number;
       const mine = this.writable(id);
@@ -86,25 +83,24 @@ export class Path {
     }
   }
 
-  /**
-   * Marks the node dirty and returns it. If a snapshot sees it, returns a copy, which the caller must link in its
-   * place.
-   */
+  /** Returns the node if it may change, else a copy of it, which the caller must link in its place. */
   writable(id: number): number {
+    if (this.#isWritable(id)) return id;
     const { memory, lifetimes } = this;
-    const words = memory.words(id);
-    const base = memory.base(id);
     const units = memory.units(id);
-    const birth = node.birth(words, base);
-    if (birth <= lifetimes.cutThrough) lifetimes.changedUnits += units;
-    let mine = id;
-    if (birth <= lifetimes.newest) {
-      mine = memory.allocate(units);
-      node.copy(words, base, units * memory.unitWords, memory.words(mine), memory.base(mine));
-      lifetimes.retire(id);
-    }
+    const mine = lifetimes.allocate(units);
+    const capacity = units * memory.unitWords;
+    node.copy(memory.words(id), memory.base(id), capacity, memory.words(mine), memory.base(mine));
     node.setBirth(memory.words(mine), memory.base(mine), lifetimes.generation);
+    lifetimes.retire(id);
     return mine;
+  }
+
+  /** SNAP-1, SNAP-5. */
+  #isWritable(id: number): boolean {
+    const { memory } = this;
+    if ((memory.marks(id) & MARK_SEALED) !== 0) return false;
+    return node.birth(memory.words(id), memory.base(id)) > this.lifetimes.newest;
   }
 
   /** Retires the node on this level and links another in its place. */
@@ -131,8 +127,7 @@ export class Path {
 
   /** Adds an empty root above the current one, which becomes its first child. */
   raiseRoot(firstChild: number): void {
-    const id = this.memory.allocate(1);
-    this.lifetimes.changedUnits++;
+    const id = this.lifetimes.allocate(1);
     const words = this.memory.words(id);
     const base = this.memory.base(id);
     this.top++;

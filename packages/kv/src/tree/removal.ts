@@ -80,7 +80,7 @@ export class Removal {
       node.loadKey(words, base, left, parting);
       rewrite.startPair(memory, leftId, rightId, parting);
       if (rewrite.sizeWords(0, rewrite.total) > limit) continue;
-      const merged = memory.allocate(1);
+      const merged = path.lifetimes.allocate(1);
       writeRange(path, merged, 0, rewrite.total, rewrite.firstChild);
       path.lifetimes.retire(leftId);
       path.lifetimes.retire(rightId);

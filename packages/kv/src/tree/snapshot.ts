@@ -18,14 +18,16 @@
  * SNAP-2. The list of snapshot s holds the retired nodes whose newest live viewer is s.
  * SNAP-3. Only snapshots below generation g can see a node of a backlog with bound g.
  * SNAP-4. A node is writable only if all nodes on the path to it are.
+ * SNAP-5. A node whose image was made is never written: a change makes a node with another id. Children are sealed
+ *     before their parents.
  */
-import { assert } from '@aiokv/core';
+import { Fifo, assert } from '@aiokv/core';
 import { Cursor } from './cursor.ts';
 import type { Entry } from './entry.ts';
 import { lookup } from './lookup.ts';
 import type { Lookup } from './lookup.ts';
 import * as node from './node.ts';
-import { MARK_RETIRED } from './nodes.ts';
+import { MARK_FRESH, MARK_RETIRED } from './nodes.ts';
 import type { Backlog, NodeMemory } from './nodes.ts';
 import { Probe } from './probe.ts';
 import { verifyTree } from './verify.ts';
@@ -88,17 +90,27 @@ export class Lifetimes {
   /** Generation of the newest live snapshot; -1 if there is none. */
   newest = -1;
   newestSnapshot: TreeSnapshot | null = null;
-  /**
-   * Nodes born in this generation or before are on the device as they are; -1 if there are none. A write in place sets
-   * the birth of the node anew, so that a changed node never counts as clean.
-   */
-  cleanThrough = -1;
-  /** As `cleanThrough`, for the checkpoint that was started last, and the units that have changed since. */
-  cutThrough = -1;
-  changedUnits = 0;
+  /** Whether the nodes are saved to the device. */
+  readonly isSaved: boolean;
+  /** Ids of nodes in the order in which they were made, for whoever saves them. An id counts if it has MARK_FRESH. */
+  readonly fresh = new Fifo<number>();
+  /** Units of the nodes of the tree, without those that only snapshots need. */
+  units = 0;
 
-  constructor(memory: NodeMemory) {
+  constructor(memory: NodeMemory, isSaved: boolean) {
     this.memory = memory;
+    this.isSaved = isSaved;
+  }
+
+  /** Allocates a node of the tree. */
+  allocate(units: number): number {
+    const id = this.memory.allocate(units);
+    this.units += units;
+    if (this.isSaved) {
+      this.memory.mark(id, MARK_FRESH);
+      this.fresh.push(id);
+    }
+    return id;
   }
 
   take(root: number, size: number): TreeSnapshot {
@@ -113,6 +125,7 @@ export class Lifetimes {
   /** The tree no longer needs the node: frees it, or leaves it to the newest snapshot that sees it. */
   retire(id: number): void {
     const memory = this.memory;
+    this.units -= memory.units(id);
     if (this.newestSnapshot === null) memory.free(id);
     else this.retireBefore(this.newestSnapshot, id, node.birth(memory.words(id), memory.base(id)));
   }
@@ -132,6 +145,7 @@ export class Lifetimes {
 
   /** The tree no longer needs `root` and all nodes below it. */
   condemn(root: number): void {
+    this.units = 0;
     this.memory.defer(new CondemnedTree(this, root));
   }
 

@@ -219,7 +219,7 @@ async function whenReadyForLast(
   for (;;) {
     gate.requireWritable();
     if (!log.hasRoomFor(records.nextBytes, use)) await log.whenRoom([records.nextBytes], use, since);
-    else if (maintenance.isMerging) await maintenance.whenRoom();
+    else if (!maintenance.canTakeStage) await maintenance.whenRoom();
     else return;
   }
 }

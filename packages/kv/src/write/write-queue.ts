@@ -176,7 +176,7 @@ export class WriteQueue {
 
   #hasRoomForAll(batch: WriteBatch): boolean {
     const { log, maintenance } = this.#parts;
-    return log.hasRoom(batch.paddedSizes, useOfAll(batch.kinds)) && maintenance.hasRoomFor(batch.kinds.length);
+    return log.hasRoom(batch.paddedSizes, useOfAll(batch.kinds)) && maintenance.hasRoom;
   }
 
   /** WQ-3. Admits a record if there is room. Its key is in the scratch. */
@@ -185,7 +185,7 @@ export class WriteQueue {
     const isPut = kind === RecordKind.put;
     // Deleting a key that does not exist writes nothing. The call still waits for the writes before it.
     if (!isPut && index.find(key, keyBytes, this.#entry) === MISSING) return true;
-    if (!maintenance.hasRoomFor(1)) return false;
+    if (!maintenance.hasRoom) return false;
     const fileOffset = log.tryAppend(kind, key, keyBytes, value, useOf(kind));
     if (fileOffset < 0) return false;
     if (isPut) index.admitPut(key, keyBytes, fileOffset, recordBytes(keyBytes, value.length));
@@ -264,7 +264,7 @@ export class WriteQueue {
   async #admitLater(write: QueuedWrite, chunk: Uint8Array): Promise<void> {
     const { log, maintenance, gate } = this.#parts;
     do {
-      if (!maintenance.hasRoomFor(1)) await maintenance.whenRoom();
+      if (!maintenance.hasRoom) await maintenance.whenRoom();
       else await log.whenRoom([write.paddedBytes], useOf(write.kind), write.since);
       gate.requireWritable();
     } while (!this.#tryAdmitWaiting(write, chunk));
@@ -286,7 +286,7 @@ export class WriteQueue {
     for (;;) {
       gate.requireWritable();
       if (!log.hasRoom(batch.paddedSizes, use)) await log.whenRoom(batch.paddedSizes, use, since);
-      else if (!maintenance.hasRoomFor(batch.kinds.length)) await maintenance.whenRoom();
+      else if (!maintenance.hasRoom) await maintenance.whenRoom();
       else break;
     }
     admit(this.#parts, batch);
