@@ -204,7 +204,7 @@ test('no room for a checkpoint is no harm', async (t) => {
   await again.close();
 });
 
-test('a write of a checkpoint that fails leaves the one before; a flush that fails latches', async (t) => {
+test('a write or a flush of a checkpoint that fails latches, and leaves the one before', async (t) => {
   for (const kind of ['EIO', 'flush-failure'] as const) {
     const disk = new SimulatedDisk({ seed: 9 });
     let store = await open('/store', { ...GEOMETRY, platform: disk });
@@ -216,12 +216,8 @@ test('a write of a checkpoint that fails leaves the one before; a flush that fai
     await store.flush();
     disk.inject({ at: (request) => request.kind === (kind === 'EIO' ? 'write' : 'fdatasync'), kind });
     const error = await t.throwsAsync(store.checkpoint());
-    t.is((error as unknown as { code: string }).code, kind === 'EIO' ? 'EIO' : 'ERR_AIOKV_LATCHED');
-    if (kind === 'EIO') {
-      await store.put('more', '1');
-      model.set('more', '1');
-      await store.checkpoint();
-    } else await t.throwsAsync(store.put('more', '1'), { code: 'ERR_AIOKV_LATCHED' });
+    t.is((error as unknown as { code: string }).code, 'ERR_AIOKV_LATCHED');
+    await t.throwsAsync(store.put('more', '1'), { code: 'ERR_AIOKV_LATCHED' });
     await store.close();
     store = await open('/store', { ...GEOMETRY, platform: disk });
     await requireSame(store, model);

@@ -129,13 +129,14 @@ test('an index page that cannot be read ends writes, and says so; flushes, reads
   const disk = new SimulatedDisk({ seed: 3 });
   let store = await openOn(disk);
   const value = Buffer.alloc(40, 'v');
-  for (let n = 0; n < 3000; n++) await store.put(`key${n}`, value, { durability: 'buffered' });
+  for (let n = 0; n < 12_000; n++) await store.put(`key${n}`, value, { durability: 'buffered' });
   await store.close();
   store = await openOn(disk);
   await store.checkpoint();
   const takeOut = disk.inject({ at: ({ kind }) => kind === 'read', kind: 'EIO', sticky: true });
   const calls: Promise<unknown>[] = [];
-  for (let n = 0; n < 3000; n++) calls.push(store.put(`key${n}`, 'new', { durability: 'written' }));
+  // More than the memtable takes: the last ones wait for the merge.
+  for (let n = 0; n < 12_000; n++) calls.push(store.put(`key${n}`, 'new', { durability: 'written' }));
   const found = await outcomes(calls);
   t.false(found.includes('pending'));
   t.deepEqual([...new Set(found)].sort(), ['ERR_AIOKV_LATCHED', 'ok']);

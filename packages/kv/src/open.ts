@@ -123,7 +123,8 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
     );
   }
   const { clock, memoryBytes } = options;
-  const { nodesBytes: indexBytes } = divideMemory(memoryBytes, bufferNeeds(file, options, loaded.superblock.geometry));
+  const { geometry } = loaded.superblock;
+  const { nodesBytes, memtableBytes } = divideMemory(memoryBytes, bufferNeeds(file, options, geometry));
   const gate = new FailureGate();
   const flusher = new Flusher(queue, file, gate);
   const opening: Opening = {
@@ -134,7 +135,7 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
     gate,
     flusher,
     superblocks: new SuperblockKeeper(queue, file, flusher, loaded),
-    index: new KeyIndex({ queue, file, pageBytes, nodesBytes: indexBytes, memtableBytes: indexBytes / 4, planted }),
+    index: new KeyIndex({ queue, file, pageBytes, nodesBytes, memtableBytes, planted }),
     budget: new TurnBudget(clock),
     progress: new ProgressReporter(options.onProgress, clock),
   };

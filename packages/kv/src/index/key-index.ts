@@ -210,13 +210,9 @@ export class KeyIndex implements ReplayTarget {
     return this.#memtable.bytes + (this.#immutable?.bytes ?? 0);
   }
 
-  /** What of it the memtables take, and what the pages take. */
-  get memtableBytes(): number {
-    return this.#memtableMemory.bytesUsed;
-  }
-
+  /** Bytes of the pages of the tree, and of what only snapshots need. */
   get pageBytes(): number {
-    return this.#memory.bytesUsed;
+    return this.memoryBytes - this.memtableBytes;
   }
 
   /**
