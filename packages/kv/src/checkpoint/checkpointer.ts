@@ -151,9 +151,9 @@ export class Checkpointer implements CheckpointNeeds {
   /** Begins the checkpoint of the merge that begins now, which takes the tree to `sequence`. */
   begin(sequence: Sequence): void {
     assert(this.#draft === null, 'one checkpoint is written at a time');
-    const { superblocks, index, planted } = this.#options;
+    const { superblocks, index } = this.#options;
     const writer = new SegmentWriter({ ...this.#options, uuid: superblocks.current.uuid, sequence });
-    const pages = new PageWriter({ index, writer, budget: this.#budget, sequence, planted });
+    const pages = new PageWriter({ index, writer, budget: this.#budget, sequence });
     this.#draft = { writer, pages, sequence };
   }
 
@@ -217,7 +217,7 @@ export class Checkpointer implements CheckpointNeeds {
     }
     // CHECK-2.
     await log.durable('flushed');
-    await this.#orFail(flusher.flush());
+    if (planted.unflushedPages !== true) await this.#orFail(flusher.flush());
     await this.#orFail(
       superblocks.save({
         incompatibleFeatures: superblocks.current.incompatibleFeatures | FEATURE_CHECKPOINT,

@@ -18,7 +18,6 @@ import type { NodeWords } from '../format/page.ts';
 import type { KeyIndex } from '../index/key-index.ts';
 import { MARK_FRESH, MARK_SEALED, MARK_STORED, node } from '../tree/index.ts';
 import type { NodeMemory } from '../tree/index.ts';
-import type { Planted } from '../failure/planted.ts';
 import type { Place, SegmentWriter } from './segment-writer.ts';
 
 export interface PageWriterOptions {
@@ -26,7 +25,6 @@ export interface PageWriterOptions {
   readonly writer: SegmentWriter;
   readonly budget: TurnBudget;
   readonly sequence: number;
-  readonly planted: Planted;
 }
 
 interface SavedPage {
@@ -109,7 +107,7 @@ export class PageWriter {
   }
 
   #save(id: number, { block, at, fileOffset, chunk }: Place): void {
-    const { index, sequence, planted } = this.#options;
+    const { index, sequence } = this.#options;
     const { memory, mapping } = index;
     const lengthBytes = imageBytes(wordsOf(memory, id));
     const units = memory.units(id);
@@ -117,7 +115,7 @@ export class PageWriter {
     mapping.set({ pageId: id, fileOffset, imageBytes: lengthBytes, units, tag });
     // SAVE-2.
     memory.unmark(id, MARK_FRESH | MARK_STORED);
-    if (planted.latePages !== true) memory.mark(id, MARK_SEALED);
+    memory.mark(id, MARK_SEALED);
     this.#unwritten.push({ pageId: id, fileOffset, chunk });
     this.#noteWritten();
   }

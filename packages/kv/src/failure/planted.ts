@@ -17,8 +17,8 @@ export interface Planted {
   readonly tornBatches?: boolean;
   /** Does not write the unconfirmed tail again. */
   readonly unsecuredTail?: boolean;
-  /** Treats pages that changed after the cut of a checkpoint as part of that checkpoint. */
-  readonly latePages?: boolean;
+  /** Saves the superblock of a checkpoint before its pages are flushed. */
+  readonly unflushedPages?: boolean;
 }
 
 export const NONE_PLANTED: Planted = {};

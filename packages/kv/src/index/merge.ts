@@ -49,7 +49,6 @@ export class Merge {
   readonly #tree: Tree;
   readonly #pager: Pager;
   #hasMore: boolean;
-  #scoutHasMore: boolean;
   /** Entries that the merge has taken, and entries that the scout has passed. */
   #taken = 0;
   #scouted = 0;
@@ -63,7 +62,7 @@ export class Merge {
     this.#cursor = this.#snapshot.cursor();
     this.#scout = this.#snapshot.cursor();
     this.#hasMore = this.#cursor.first();
-    this.#scoutHasMore = this.#scout.first();
+    this.#scout.first();
     this.#tree = tree;
     this.#pager = pager;
   }
@@ -124,17 +123,17 @@ export class Merge {
   /** Moves the scout on, and starts to read the leaves that it meets. */
   #lookAhead(): void {
     if (this.#scouted < this.#taken && this.#hasMore) {
-      this.#scoutHasMore = this.#scout.seek(this.#cursor.keyBytes, this.#cursor.keyLength, '>=');
+      this.#scout.seek(this.#cursor.keyBytes, this.#cursor.keyLength, '>=');
       this.#scouted = this.#taken;
     }
     const { memory } = this.#tree;
     const most = Math.min(LEAVES_AHEAD, Math.max(1, this.#pager.limitBytes / memory.nodeBytes / AHEAD_PART));
-    for (let looks = LOOKS; looks > 0 && this.#scoutHasMore && this.#ahead.length < most; looks--) {
+    for (let looks = LOOKS; looks > 0 && this.#scout.valid && this.#ahead.length < most; looks--) {
       const pageId = this.#tree.leafOf(this.#scout.keyBytes, this.#scout.keyLength);
       if (pageId !== 0 && pageId !== this.#lastMet) this.#meet(pageId);
       this.#lastMet = pageId;
       this.#scouted++;
-      this.#scoutHasMore = this.#scout.next();
+      this.#scout.next();
     }
   }
 
