@@ -11,6 +11,7 @@ const commands = {
   ycsb: [...SOURCE, join(ROOT, 'benchmarks/ycsb/main.ts')],
   'aio-bench': [...SOURCE, join(ROOT, 'benchmarks/aio-bench/main.ts')],
   compare: [...SOURCE, join(ROOT, 'benchmarks/compare/main.ts')],
+  space: [...SOURCE, join(ROOT, 'benchmarks/space/main.ts')],
   'bench:regress': [...SOURCE, join(ROOT, 'benchmarks/regress/main.ts')],
   qualify: [...SOURCE, join(ROOT, 'packages/aio/src/qualify-cli.ts')],
   soak: [...SOURCE, join(ROOT, 'test/soak/main.ts')],

@@ -7,9 +7,8 @@
  *   read   open ─► │ get, get, …, for so many seconds │ ─► close           │ … │ is what is timed
  * ```
  */
-import { readFileSync, readdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
 import { Random } from '@aiokv/core';
+import { spaceBytesOf, writtenBytes } from '../common/footprint.ts';
 import { openEngine } from './engines.ts';
 import type { Engine } from './engines.ts';
 import { LoopMeter } from './loop-meter.ts';
@@ -27,7 +26,6 @@ export interface Task extends Pick<Options, 'records' | 'valueBytes' | 'batch' |
 const CHECKED_RECORDS = 1000;
 /** Batches that are made before the time runs: what is measured is not how records are made in a cold process. */
 const WARM_UP_BATCHES = 10;
-const BLOCK_BYTES = 512;
 /** An engine whose gets do not wait would keep the loop from everything else. */
 const LONGEST_TURN_MS = 1;
 
@@ -144,22 +142,6 @@ async function measured(work: () => Promise<number>): Promise<Timed> {
     peakRssBytes: process.resourceUsage().maxRSS * 1024,
     peakCgroupBytes: null,
   };
-}
-
-/** Bytes that this process had the kernel write to a device, or will have; 0 where it does not tell. */
-function writtenBytes(): number {
-  try {
-    return Number(/^write_bytes: (\d+)$/m.exec(readFileSync('/proc/self/io', 'utf8'))?.[1] ?? 0);
-  } catch {
-    return 0;
-  }
-}
-
-function spaceBytesOf(directory: string): number {
-  return readdirSync(directory, { recursive: true, encoding: 'utf8' }).reduce(
-    (sum, name) => sum + statSync(join(directory, name)).blocks * BLOCK_BYTES,
-    0,
-  );
 }
 
 function nextTurn(): Promise<void> {

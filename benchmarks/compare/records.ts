@@ -26,9 +26,10 @@ export class Records {
   readonly #valueBytes: number;
   readonly #source: Buffer;
 
-  constructor(valueBytes: number) {
+  /** @param sourceBytes of what values are cut from; less where its memory would be in the way */
+  constructor(valueBytes: number, sourceBytes = SOURCE_BYTES) {
     this.#valueBytes = valueBytes;
-    this.#source = Buffer.from(new Random(1).fill(new Uint8Array(SOURCE_BYTES)).buffer);
+    this.#source = Buffer.from(new Random(1).fill(new Uint8Array(sourceBytes)).buffer);
   }
 
   key(n: number): Buffer {
@@ -39,7 +40,7 @@ export class Records {
 
   /** A view that nobody may write to. */
   value(n: number): Buffer {
-    const start = ((Math.imul(n, 0x85ebca6b) >>> 0) % ((SOURCE_BYTES - this.#valueBytes) >> 3)) << 3;
+    const start = ((Math.imul(n, 0x85ebca6b) >>> 0) % ((this.#source.length - this.#valueBytes) >> 3)) << 3;
     return this.#source.subarray(start, start + this.#valueBytes);
   }
 

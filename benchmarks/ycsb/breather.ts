@@ -6,11 +6,17 @@
 const LONGEST_WITHOUT_TURN_MS = 5;
 
 export class Breather {
+  readonly #longestMs: number;
   #lastTurnMs = performance.now();
   #turn: Promise<void> | null = null;
 
+  /** @param longestMs for so long clients may keep the loop from a turn */
+  constructor(longestMs = LONGEST_WITHOUT_TURN_MS) {
+    this.#longestMs = longestMs;
+  }
+
   due(): boolean {
-    return performance.now() - this.#lastTurnMs > LONGEST_WITHOUT_TURN_MS;
+    return performance.now() - this.#lastTurnMs > this.#longestMs;
   }
 
   /** Settles in the next turn of the event loop; the same one for all who ask before it. */

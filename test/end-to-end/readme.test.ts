@@ -15,6 +15,7 @@ const documents = [
   'CHANGELOG.md',
   'benchmarks/ycsb/README.md',
   'benchmarks/regress/README.md',
+  'benchmarks/space/README.md',
   ...PACKAGES.map((name) => `packages/${name}/README.md`),
   ...readdirSync(join(ROOT, 'docs'))
     .filter((name) => name.endsWith('.md'))
