@@ -12,6 +12,7 @@ const commands = {
   'aio-bench': [...SOURCE, join(ROOT, 'benchmarks/aio-bench/main.ts')],
   compare: [...SOURCE, join(ROOT, 'benchmarks/compare/main.ts')],
   space: [...SOURCE, join(ROOT, 'benchmarks/space/main.ts')],
+  'memory-load': [...SOURCE, join(ROOT, 'benchmarks/memory/main.ts')],
   'bench:regress': [...SOURCE, join(ROOT, 'benchmarks/regress/main.ts')],
   qualify: [...SOURCE, join(ROOT, 'packages/aio/src/qualify-cli.ts')],
   soak: [...SOURCE, join(ROOT, 'test/soak/main.ts')],

@@ -49,7 +49,7 @@ const TOP = 34;
 const BOTTOM = 22;
 /** Width of a letter, about. */
 const LETTER = 6;
-const COLOURS = ['#1f6fb2', '#d9822b', '#3a9a5b', '#8a4fae'];
+const COLOURS = ['#1f6fb2', '#d9822b', '#3a9a5b', '#8a4fae', '#00838f', '#6d4c41', '#ad1457', '#607d8b'];
 const LIMIT_COLOUR = '#c62828';
 const STYLE = `
   body { font: 14px system-ui, sans-serif; margin: 24px; color: #222; background: #fff }
