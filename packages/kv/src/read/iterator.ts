@@ -13,6 +13,8 @@
  * ITERATOR-2. If the store is closed before the end, every `next` fails with ERR_AIOKV_CLOSED, also a pending one: half
  *     a range must not be taken for the whole.
  * ITERATOR-3. A read ahead that failed is reported in its turn: the entries before it are returned first.
+ * ITERATOR-4. The snapshot is released when none of the iterator's reads is in flight. It keeps the places that they
+ *     read from being used again.
  */
 import { Fifo, MIB } from '@aiokv/core';
 import { valueBytesOfTable } from '../format/extent.ts';
@@ -138,7 +140,9 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
     this.#isOver = true;
     this.#ready = [];
     this.#head = 0;
-    this.#snapshot.release();
+    // ITERATOR-4.
+    if (this.#loading === null) this.#snapshot.release();
+    else void this.#loading.then(() => this.#snapshot.release());
     this.#host.forget(this);
     this.#answerRest();
   }

@@ -1,0 +1,63 @@
+/** An iterator on fakes of the index and of the reads. ITERATOR-4 is that of packages/kv/src/read/iterator.ts. */
+import test from 'ava';
+import type { IndexSnapshot } from '../../packages/kv/src/index/key-index.ts';
+import { StoreIterator } from '../../packages/kv/src/read/iterator.ts';
+import { encodeRange } from '../../packages/kv/src/read/range.ts';
+import { turns } from './settling.ts';
+
+/** An iterator over one key, whose value arrives with `answer`. */
+function iteratorOnFakes(): {
+  iterator: StoreIterator;
+  answer: (value: Buffer | Error) => void;
+  released: () => number;
+} {
+  let released = 0;
+  let answer!: (value: Buffer | Error) => void;
+  const arrives = new Promise<Buffer | Error>((resolve) => (answer = resolve));
+  const cursor = {
+    key: Buffer.from('k'),
+    keyLength: 1,
+    entry: { word0: 0, word1: 0 },
+    isBlocked: false,
+    start: () => true,
+    next: () => false,
+    unpin: () => undefined,
+  };
+  const snapshot = { cursor: () => cursor, release: () => released++ } as unknown as IndexSnapshot;
+  const host = { valuesAt: async () => [await arrives], forget: () => undefined };
+  return { iterator: new StoreIterator(host, snapshot, encodeRange({})), answer, released: () => released };
+}
+
+test('ITERATOR-4: the snapshot is released, once, when no read of the iterator is in flight', async (t) => {
+  const ends: Record<string, (iterator: StoreIterator) => unknown> = {
+    return: (iterator) => iterator.return(),
+    throw: (iterator) => iterator.throw(new Error('thrown')).catch(() => undefined),
+    close: (iterator) => iterator.close(new Error('closed')),
+    'return twice': (iterator) => Promise.all([iterator.return(), iterator.return()]),
+  };
+  for (const [name, end] of Object.entries(ends)) {
+    for (const value of [Buffer.from('v'), new Error('cannot be read')]) {
+      const { iterator, answer, released } = iteratorOnFakes();
+      const next = iterator.next().catch(() => undefined);
+      await turns(1);
+      const ended = end(iterator);
+      await turns(3);
+      t.is(released(), 0, name);
+      answer(value);
+      await Promise.all([ended, next]);
+      await turns(1);
+      t.is(released(), 1, name);
+    }
+    const unread = iteratorOnFakes();
+    await end(unread.iterator);
+    t.is(unread.released(), 1, `${name}, before the first read`);
+  }
+  const walked = iteratorOnFakes();
+  walked.answer(Buffer.from('v'));
+  for await (const [key] of walked.iterator) t.is(key.toString(), 'k');
+  t.is(walked.released(), 1);
+  const failed = iteratorOnFakes();
+  failed.answer(new Error('cannot be read'));
+  await t.throwsAsync(failed.iterator.next());
+  t.is(failed.released(), 1);
+});
