@@ -5,6 +5,7 @@
 import test from 'ava';
 import { ManualClock, TurnBudget } from '@aiokv/core';
 import { highWordOf, lowWordOf } from '../../packages/kv/src/format/index-entry.ts';
+import { ReadEpochs } from '../../packages/kv/src/file/read-epochs.ts';
 import { RecordKind, encodeRecord } from '../../packages/kv/src/format/record.ts';
 import type { Block } from '../../packages/kv/src/format/words.ts';
 import type { ReadResult } from '../../packages/kv/src/read/results.ts';
@@ -31,6 +32,7 @@ class World {
   readonly places = new Map<string, Place>();
   reads = 0;
   leafReads = 0;
+  readonly epochs = new ReadEpochs();
   readonly #late: (() => void)[] = [];
   readonly conditions = new Conditions({
     index: {
@@ -71,6 +73,7 @@ class World {
         });
       },
     },
+    epochs: this.epochs,
     budget: new TurnBudget(new ManualClock()),
   });
 
@@ -166,6 +169,34 @@ test('COND-2: what was read ahead counts while the key leads to the same record'
   world.places.set('k', { fileOffset: 8192, version: 9 });
   t.is(await world.judge(moved), FAILED);
   t.is(world.reads, 3);
+});
+
+test('COND-2: what was read ahead does not count when the place may have been used again', async (t) => {
+  const world = new World();
+  world.places.set('k', { fileOffset: 4096, version: 5 });
+  const batch = batchOf(['k', 5]);
+  const ahead = world.conditions.readAhead(batch);
+  const ended = world.epochs.olderEnded();
+  t.deepEqual(await outcomes([ended], 10), ['pending']);
+  world.answer();
+  await ahead;
+  await ended;
+  world.places.set('k', { fileOffset: 4096, version: 9 });
+  t.is(await world.judge(batch), FAILED);
+  t.is(world.reads, 2);
+});
+
+test('EPOCH-1: judging is in an epoch until its last read has ended, well or not', async (t) => {
+  for (const isUnreadable of [false, true]) {
+    const world = new World();
+    world.places.set('k', { fileOffset: 4096, version: 5, isUnreadable });
+    world.places.set('l', { fileOffset: 8192, version: 6, isLeafAbsent: true });
+    const judged = world.conditions.judge(batchOf(['k', 5], ['l', 6])).catch(() => undefined);
+    const ended = world.epochs.olderEnded();
+    t.deepEqual(await outcomes([ended], 10), ['pending']);
+    world.answer();
+    t.deepEqual(await outcomes([judged, ended], 10), ['ok', 'ok']);
+  }
 });
 
 test('all reads of a batch are under way at once', async (t) => {

@@ -60,12 +60,14 @@ test.serial('reads that wait are handed over in their order, with keys of any le
       keyBytes: number,
       _result: unknown,
       token: number,
+      epoch: number,
     ) => {
       const key = keys[taken] as Uint8Array;
       const isRight =
         fileOffset === taken * 2 ** 33 &&
         lengthBytes === taken + 1 &&
         token === -taken &&
+        epoch === taken * 1_000_000 &&
         keyBytes === key.length &&
         Buffer.compare(all.subarray(keyAt, keyAt + keyBytes), key) === 0;
       if (!isRight) t.fail(`read ${taken} is another`);
@@ -76,7 +78,7 @@ test.serial('reads that wait are handed over in their order, with keys of any le
     const key = keys[pushed] as Uint8Array;
     const padded = new Uint8Array(5000);
     padded.set(key);
-    waiting.push(pushed * 2 ** 33, pushed + 1, padded, key.length, result, -pushed);
+    waiting.push(pushed * 2 ** 33, pushed + 1, padded, key.length, result, -pushed, pushed * 1_000_000);
     pushed++;
   };
   // Grows, shrinks to little, grows again, and runs empty in the end.

@@ -20,6 +20,7 @@ import { FailureGate } from './failure/failure-gate.ts';
 import { NONE_PLANTED } from './failure/planted.ts';
 import type { Planted } from './failure/planted.ts';
 import { Flusher } from './file/flusher.ts';
+import { ReadEpochs } from './file/read-epochs.ts';
 import { KeyIndex } from './index/key-index.ts';
 import { Pager } from './index/pager.ts';
 import { Frames } from './log/frames.ts';
@@ -189,6 +190,7 @@ async function makeStore(opening: Opening, { standing, recovered }: Found): Prom
   if ([...usedSlots].some((slot) => slot >= recovered.slotCount))
     throw corrupt(`${file.path} is truncated: it has lost segments`);
   const slots = new Slots(file, geometry, recovered.slotCount, usedSlots);
+  const epochs = new ReadEpochs();
   const epoch = planted.sameEpoch === true ? 0 : randomBytes(6).readUIntLE(0, 6);
   const shared = { queue, file, flusher, gate, slots, geometry, epoch, clock, planted };
   const { position } = recovered;
@@ -206,5 +208,5 @@ async function makeStore(opening: Opening, { standing, recovered }: Found): Prom
   const maintenance = new Maintenance({ index, log, checkpointer, gate, clock });
   maintenance.start();
   const parts = { options, geometry, file, queue, log, index, budget, superblocks, checkpointer, maintenance, gate };
-  return new Store(parts);
+  return new Store({ ...parts, epochs });
 }

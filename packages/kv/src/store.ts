@@ -14,6 +14,7 @@
 import { AiokvTypeError, MIB, refuseUnknown } from '@aiokv/core';
 import type { DirectFile, Queue, QueueStatistics } from '@aiokv/aio';
 import type { FailureGate } from './failure/failure-gate.ts';
+import type { ReadEpochs } from './file/read-epochs.ts';
 import { Conditions } from './write/conditions.ts';
 import { closed } from './failure/errors.ts';
 import { maxRecordBytes } from './format/extent.ts';
@@ -83,6 +84,7 @@ export interface StoreParts {
   readonly checkpointer: Checkpointer;
   readonly maintenance: Maintenance;
   readonly gate: FailureGate;
+  readonly epochs: ReadEpochs;
 }
 
 /** `close` writes a checkpoint if the next opening would have to replay more than this. */
@@ -104,9 +106,9 @@ export class Store implements AsyncDisposable {
   /** @internal Use `open`. */
   constructor(parts: StoreParts) {
     this.#parts = parts;
-    const { geometry, options, queue, file, log, index, maintenance, gate, budget } = parts;
-    this.#reader = new RecordReader(queue, file, log, gate, maxRecordBytes(geometry));
-    this.#points = new PointReads({ index, log, gate, reader: this.#reader, budget });
+    const { geometry, options, queue, file, log, index, maintenance, gate, epochs, budget } = parts;
+    this.#reader = new RecordReader({ queue, file, log, gate, epochs, longestBytes: maxRecordBytes(geometry) });
+    this.#points = new PointReads({ index, log, gate, reader: this.#reader, epochs, budget });
     this.#ranges = new RangeReads(index, this.#points);
     this.#writes = new WriteQueue({
       log,
@@ -116,7 +118,7 @@ export class Store implements AsyncDisposable {
       geometry,
       clock: options.clock,
       key: this.#key,
-      conditions: new Conditions({ index, log, reader: this.#reader, budget }),
+      conditions: new Conditions({ index, log, reader: this.#reader, epochs, budget }),
       limits: {
         geometry,
         valueBytes: parts.superblocks.current.maxValueBytes,
@@ -301,6 +303,11 @@ export class Store implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  /** @internal As `ReadEpochs.olderEnded`: for tests. */
+  readsEnded(): Promise<void> {
+    return this.#parts.epochs.olderEnded();
   }
 
   /** @internal Throws if an invariant of the index does not hold. Slow: for tests. */

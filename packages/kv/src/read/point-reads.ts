@@ -8,12 +8,16 @@
  *                                         └─► reader.readDevice   (one read of the record's sectors)
  * ```
  *
+ * A read that is not answered in the step of its lookup is in an epoch (EPOCH-1): the reader enters in that step, and a
+ * lookup that waits for its leaf enters for itself.
+ *
  * A `get` enters the index and the log once each. This file knows neither the layout of records and leaves nor whether
  * the store is closed.
  */
 import { Fifo, setImmediate } from '@aiokv/core';
 import type { TurnBudget } from '@aiokv/core';
 import type { FailureGate } from '../failure/failure-gate.ts';
+import type { ReadEpochs } from '../file/read-epochs.ts';
 import { fileOffsetOf, lengthOf } from '../format/index-entry.ts';
 import { createKeyScratch, encodeKey } from '../format/keys.ts';
 import type { Bytes } from '../format/keys.ts';
@@ -30,6 +34,7 @@ export interface PointReadsParts {
   readonly log: UnwrittenRecords;
   readonly gate: FailureGate;
   readonly reader: RecordReader;
+  readonly epochs: ReadEpochs;
   readonly budget: TurnBudget;
 }
 
@@ -44,30 +49,52 @@ interface Settled {
   resolve(value: Buffer | undefined): void;
 }
 
-/** A lookup that waits for its leaf. Its record is read next. */
-class LateLookup implements LateAnswer {
+/**
+ * A lookup that waits for its leaf. Its record is read next. It stays in the epoch of the lookup until that read has
+ * ended: the leaf may name a place that newer leaves do not name any more.
+ */
+class LateLookup implements LateAnswer, LookupResult {
   readonly #reader: RecordReader;
+  readonly #epochs: ReadEpochs;
+  readonly #epoch: number;
   readonly #key: Uint8Array;
   readonly #result: LookupResult;
   readonly #token: number;
 
-  constructor(reader: RecordReader, key: Uint8Array, result: LookupResult, token: number) {
+  constructor(reader: RecordReader, epochs: ReadEpochs, key: Uint8Array, result: LookupResult, token: number) {
     this.#reader = reader;
+    this.#epochs = epochs;
+    this.#epoch = epochs.enter();
     this.#key = key;
     this.#result = result;
     this.#token = token;
   }
 
   foundLate(entry: Entry): void {
-    this.#reader.read(fileOffsetOf(entry), lengthOf(entry), this.#key, this.#key.length, this.#result, this.#token);
+    this.#reader.read(fileOffsetOf(entry), lengthOf(entry), this.#key, this.#key.length, this, this.#token);
   }
 
   missingLate(): void {
-    this.#result.missing(this.#token);
+    this.missing(this.#token);
   }
 
   failedLate(error: Error): void {
-    this.#result.failed(this.#token, error);
+    this.failed(this.#token, error);
+  }
+
+  found(token: number, value: Buffer, version: number): void {
+    this.#epochs.leave(this.#epoch);
+    this.#result.found(token, value, version);
+  }
+
+  missing(token: number): void {
+    this.#epochs.leave(this.#epoch);
+    this.#result.missing(token);
+  }
+
+  failed(token: number, error: Error): void {
+    this.#epochs.leave(this.#epoch);
+    this.#result.failed(token, error);
   }
 }
 
@@ -76,17 +103,19 @@ export class PointReads {
   readonly #log: UnwrittenRecords;
   readonly #gate: FailureGate;
   readonly #reader: RecordReader;
+  readonly #epochs: ReadEpochs;
   readonly #budget: TurnBudget;
   /** Scratch for the key of the current call and its entry. Valid within one step. */
   readonly #key = createKeyScratch();
   readonly #entry = new Entry();
   readonly #settledLater = new Fifo<Settled>();
 
-  constructor({ index, log, gate, reader, budget }: PointReadsParts) {
+  constructor({ index, log, gate, reader, epochs, budget }: PointReadsParts) {
     this.#index = index;
     this.#log = log;
     this.#gate = gate;
     this.#reader = reader;
+    this.#epochs = epochs;
     this.#budget = budget;
   }
 
@@ -178,7 +207,7 @@ export class PointReads {
     } else if (outcome === MISSING) result.missing(token);
     else {
       const copy = key.slice(0, keyBytes);
-      this.#index.findLater(outcome, copy, new LateLookup(this.#reader, copy, result, token));
+      this.#index.findLater(outcome, copy, new LateLookup(this.#reader, this.#epochs, copy, result, token));
     }
   }
 

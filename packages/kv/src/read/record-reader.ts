@@ -16,6 +16,9 @@
  * READ-2. Few fragments are in flight at once, all values counted together: enough bytes to keep the device busy.
  * READ-3. Every read ends with one call of its result, in the completion of its last transfer or in `answer`. The queue
  *     completes every transfer that it accepts, and every completion passes its slot to the next waiting read.
+ * READ-4. Every read that leaves its first step is in an epoch until it has ended (EPOCH-1): while it waits for a slot,
+ *     while it is tried again, and while fragments are read by the table that it has found. Fragments of a value that
+ *     has failed count as long as they are in flight.
  *
  * A successful read allocates no object and builds no text. The index knows where the record of a key is.
  */
@@ -27,6 +30,7 @@ import { copyValue, isExtent, sequenceOf } from '../format/record.ts';
 import type { Block } from '../format/words.ts';
 import type { FailureGate } from '../failure/failure-gate.ts';
 import { corrupt } from '../failure/errors.ts';
+import type { ReadEpochs } from '../file/read-epochs.ts';
 import { SectorRead, transferError } from '../file/sector-read.ts';
 import { wrongRecord } from './record-check.ts';
 import type { WantedRecord } from './record-check.ts';
@@ -47,7 +51,21 @@ interface LongRead {
   readonly assembly: Assembly;
   readonly result: ReadResult;
   readonly token: number;
+  /** READ-4. */
+  readonly epoch: number;
+  /** Fragments in flight. */
+  inFlight: number;
   isOver: boolean;
+}
+
+export interface RecordReaderParts {
+  readonly queue: Queue;
+  readonly file: DirectFile;
+  readonly log: UnwrittenRecords;
+  readonly gate: FailureGate;
+  readonly epochs: ReadEpochs;
+  /** Longest record. */
+  readonly longestBytes: number;
 }
 
 /** Size of a slot's own buffer. A longer record borrows one of the long buffers. */
@@ -71,6 +89,8 @@ class ReadSlot extends SectorRead implements WantedRecord {
   keyBytes = 0;
   result: ReadResult | null = null;
   token = 0;
+  /** READ-4. Of a fragment: that of its value counts. */
+  epoch = 0;
   /** For a fragment: the value it is part of, and where in that value it belongs. Else null. */
   long: LongRead | null = null;
   fragment: Fragment | null = null;
@@ -100,6 +120,7 @@ export class RecordReader implements CompletionHandler, ReadTaker {
   readonly #file: DirectFile;
   readonly #log: UnwrittenRecords;
   readonly #gate: FailureGate;
+  readonly #epochs: ReadEpochs;
   readonly #slots: ReadSlot[] = [];
   readonly #free: number[] = [];
   readonly #waiting = new WaitingReads();
@@ -117,9 +138,9 @@ export class RecordReader implements CompletionHandler, ReadTaker {
   /** One is enough for `readSync`, which has finished when it returns. */
   #syncSlot: ReadSlot | null = null;
 
-  /** @param longestBytes longest record */
-  constructor(queue: Queue, file: DirectFile, log: UnwrittenRecords, gate: FailureGate, longestBytes: number) {
+  constructor({ queue, file, log, gate, epochs, longestBytes }: RecordReaderParts) {
     this.#gate = gate;
+    this.#epochs = epochs;
     this.#longBytes = longBufferBytes(longestBytes);
     this.#queue = queue;
     this.#file = file;
@@ -143,7 +164,10 @@ export class RecordReader implements CompletionHandler, ReadTaker {
     return bytes + (this.#syncSlot?.bufferBytes ?? 0);
   }
 
-  /** Reads a record. The result is called at once if the record is in memory, else in a later turn. Copies the key. */
+  /**
+   * Reads a record. Call it in the step in which its place was looked up, or in an epoch from before the lookup. The
+   * result is called at once if the record is in memory, else in a later turn. Copies the key.
+   */
   read(
     fileOffset: number,
     lengthBytes: number,
@@ -166,11 +190,12 @@ export class RecordReader implements CompletionHandler, ReadTaker {
     result: ReadResult,
     token: number,
   ): void {
-    if (this.#hasSlot) this.#start(fileOffset, lengthBytes, key, 0, keyBytes, result, token);
-    else this.#waiting.push(fileOffset, lengthBytes, key, keyBytes, result, token);
+    const epoch = this.#epochs.enter();
+    if (this.#hasSlot) this.#start(fileOffset, lengthBytes, key, 0, keyBytes, result, token, epoch);
+    else this.#waiting.push(fileOffset, lengthBytes, key, keyBytes, result, token, epoch);
   }
 
-  /** @internal Starts a read that has waited for a slot. Its record was on the device then, and still is. */
+  /** @internal Starts a read that has waited for a slot. Its record was on the device then, and still is (READ-4). */
   takeWaiting(
     fileOffset: number,
     lengthBytes: number,
@@ -179,12 +204,13 @@ export class RecordReader implements CompletionHandler, ReadTaker {
     keyBytes: number,
     result: ReadResult,
     token: number,
+    epoch: number,
   ): void {
-    this.#start(fileOffset, lengthBytes, keys, keyAt, keyBytes, result, token);
+    this.#start(fileOffset, lengthBytes, keys, keyAt, keyBytes, result, token, epoch);
   }
 
   /**
-   * Reads a record and blocks the thread meanwhile.
+   * Reads a record and blocks the thread meanwhile, so that nothing is written and no epoch is needed.
    *
    * @throws AiokvError ERR_AIOKV_IO, ERR_AIOKV_CORRUPT, ERR_AIOKV_LATCHED
    */
@@ -202,32 +228,15 @@ export class RecordReader implements CompletionHandler, ReadTaker {
     return assembly.value;
   }
 
-  /** Answers with the value of a record that was checked, or starts to read its fragments. */
+  /** Answers with the value of a record in memory, or starts to read its fragments. Call it as `read`. */
   answer(block: Block, at: number, result: ReadResult, token: number): void {
-    const version = sequenceOf(block.view, at);
-    const refusal = this.#refusalOf(version);
-    if (refusal !== null) {
-      result.failed(token, refusal);
-      return;
-    }
-    if (!isExtent(block.view, at) || result.needsValue === false) {
-      result.found(token, copyValue(block, at), version);
-      return;
-    }
-    const assembly = Assembly.of(block, at);
-    if (assembly === null) {
-      result.failed(token, this.#noTable(version));
-      return;
-    }
-    this.#longReads.push({ assembly, result, token, isOver: false });
-    this.#longReadsLeft++;
-    queueMicrotask(this.#startFragments);
+    this.#answer(block, at, result, token, this.#epochs.enter());
   }
 
   /** @internal A transfer has completed. */
   complete(index: number, transferred: number): void {
     const slot = this.#slots[index] as ReadSlot;
-    const { current, at, result, token, long, placeInValue } = slot;
+    const { current, at, result, token, epoch, long, placeInValue } = slot;
     const isThere = slot.isThere(transferred);
     const wrong = isThere ? wrongRecord(current, at, slot) : null;
     const isGood = isThere && wrong === null;
@@ -240,10 +249,15 @@ export class RecordReader implements CompletionHandler, ReadTaker {
     this.#release(index, slot);
     if (long !== null) {
       this.#fragmentsInFlight--;
-      if (failure === null) this.#takeFragment(long, current, at, placeInValue);
+      long.inFlight--;
+      if (long.isOver) this.#leaveLong(long);
+      else if (failure === null) this.#takeFragment(long, current, at, placeInValue);
       else this.#endLong(long, failure);
-    } else if (failure === null) this.answer(current, at, result as ReadResult, token);
-    else (result as ReadResult).failed(token, failure);
+    } else if (failure === null) this.#answer(current, at, result as ReadResult, token, epoch);
+    else {
+      this.#epochs.leave(epoch);
+      (result as ReadResult).failed(token, failure);
+    }
     this.#startFragments();
     while (this.#waiting.length > 0 && this.#free.length > 0) this.#waiting.handOver(this);
     this.#reportQuiet();
@@ -271,11 +285,13 @@ export class RecordReader implements CompletionHandler, ReadTaker {
     keyBytes: number,
     result: ReadResult,
     token: number,
+    epoch: number,
   ): void {
     const index = this.#takeSlot();
     const slot = this.#slots[index] as ReadSlot;
     slot.result = result;
     slot.token = token;
+    slot.epoch = epoch;
     slot.takeKey(keys, keyAt, keyBytes);
     this.#submit(index, slot, fileOffset, lengthBytes);
   }
@@ -341,6 +357,24 @@ export class RecordReader implements CompletionHandler, ReadTaker {
     if (refusal !== null) throw refusal;
   }
 
+  /** Answers with the value of a record that was checked, or starts to read its fragments. */
+  #answer(block: Block, at: number, result: ReadResult, token: number, epoch: number): void {
+    const version = sequenceOf(block.view, at);
+    const refusal = this.#refusalOf(version);
+    const isWhole = !isExtent(block.view, at) || result.needsValue === false;
+    const assembly = refusal !== null || isWhole ? null : Assembly.of(block, at);
+    if (assembly !== null) {
+      this.#longReads.push({ assembly, result, token, epoch, inFlight: 0, isOver: false });
+      this.#longReadsLeft++;
+      queueMicrotask(this.#startFragments);
+      return;
+    }
+    this.#epochs.leave(epoch);
+    if (refusal !== null) result.failed(token, refusal);
+    else if (isWhole) result.found(token, copyValue(block, at), version);
+    else result.failed(token, this.#noTable(version));
+  }
+
   /** READ-2. Requests fragments, those of the oldest value first. */
   readonly #startFragments = (): void => {
     let fromMemory = 0;
@@ -373,6 +407,7 @@ export class RecordReader implements CompletionHandler, ReadTaker {
       slot.takeKey(assembly.key, 0, assembly.key.length);
       assembly.advance();
       this.#fragmentsInFlight++;
+      long.inFlight++;
       this.#submit(index, slot, fragment.fileOffset, fragment.lengthBytes);
     }
   };
@@ -386,9 +421,15 @@ export class RecordReader implements CompletionHandler, ReadTaker {
     if (long.isOver) return;
     long.isOver = true;
     this.#longReadsLeft--;
+    this.#leaveLong(long);
     if (failure !== null) long.result.failed(long.token, failure);
     else long.result.found(long.token, long.assembly.value, long.assembly.version);
     this.#reportQuiet();
+  }
+
+  /** READ-4. Call it when a value is over, and at the end of each fragment after that. */
+  #leaveLong({ inFlight, epoch }: LongRead): void {
+    if (inFlight === 0) this.#epochs.leave(epoch);
   }
 
   get #isQuiet(): boolean {

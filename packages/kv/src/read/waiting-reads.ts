@@ -3,7 +3,7 @@
  * key, in arrays shared by many. A chunk is released when all its reads were taken, also while later ones wait.
  *
  * ```
- *   chunk │ offsets, lengths, results, ends of keys: 256 of each │ keys, packed │ ─► next chunk
+ *   chunk │ offsets, lengths, results, epochs, ends of keys: 256 of each │ keys, packed │ ─► next chunk
  * ```
  */
 import { Fifo, KIB } from '@aiokv/core';
@@ -16,6 +16,7 @@ class Chunk {
   readonly fileOffsets = new Float64Array(CHUNK_READS);
   readonly lengths = new Int32Array(CHUNK_READS);
   readonly tokens = new Int32Array(CHUNK_READS);
+  readonly epochs = new Int32Array(CHUNK_READS);
   readonly keyEnds = new Int32Array(CHUNK_READS);
   readonly results = new Array<ReadResult | null>(CHUNK_READS).fill(null);
   readonly keys = new Uint8Array(CHUNK_KEY_BYTES);
@@ -46,6 +47,7 @@ export interface ReadTaker {
     keyBytes: number,
     result: ReadResult,
     token: number,
+    epoch: number,
   ): void;
 }
 
@@ -68,12 +70,14 @@ export class WaitingReads {
     keyBytes: number,
     result: ReadResult,
     token: number,
+    epoch: number,
   ): void {
     const chunk = this.#chunkFor(keyBytes);
     const at = chunk.count++;
     chunk.fileOffsets[at] = fileOffset;
     chunk.lengths[at] = lengthBytes;
     chunk.tokens[at] = token;
+    chunk.epochs[at] = epoch;
     chunk.results[at] = result;
     const from = chunk.keyBytes;
     for (let i = 0; i < keyBytes; i++) chunk.keys[from + i] = key[i] as number;
@@ -99,6 +103,7 @@ export class WaitingReads {
       keyBytes,
       result,
       chunk.tokens[at] as number,
+      chunk.epochs[at] as number,
     );
     if (chunk.taken === chunk.count) this.#retire();
   }

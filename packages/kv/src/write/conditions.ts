@@ -8,10 +8,12 @@
  * ```
  *
  * COND-1. A condition is about the state before its batch.
- * COND-2. A version that was read ahead counts only while the index still leads to the same record.
+ * COND-2. A version that was read ahead counts only while the index still leads to the same place, and no slot was used
+ *     again since (EPOCH-3): another record of the key may lie in just that place then.
  */
 import { assert, nextTurn } from '@aiokv/core';
 import type { TurnBudget } from '@aiokv/core';
+import type { ReadEpochs } from '../file/read-epochs.ts';
 import { fileOffsetOf, lengthOf } from '../format/index-entry.ts';
 import { sequenceOf } from '../format/record.ts';
 import type { KeyIndex } from '../index/key-index.ts';
@@ -25,6 +27,7 @@ export interface ConditionsParts {
   readonly index: Pick<KeyIndex, 'find' | 'findLater'>;
   readonly log: Pick<UnwrittenRecords, 'unwritten'>;
   readonly reader: Pick<RecordReader, 'read'>;
+  readonly epochs: ReadEpochs;
   readonly budget: TurnBudget;
 }
 
@@ -83,7 +86,7 @@ export class Conditions {
 
   /** Sets `found` to the key's current version, if that is known without a read; returns whether it is. */
   #look(batch: WriteBatch, condition: Condition): boolean {
-    const { index, log } = this.#parts;
+    const { index, log, epochs } = this.#parts;
     const key = batch.keyAt(condition.at);
     const outcome = index.find(key, key.length, this.#entry);
     condition.found = null;
@@ -92,7 +95,8 @@ export class Conditions {
       const fileOffset = fileOffsetOf(this.#entry);
       // COND-2.
       if (condition.version === 0) condition.found = EXISTS;
-      else if (condition.read?.fileOffset === fileOffset) condition.found = condition.read.version;
+      else if (condition.read?.fileOffset === fileOffset && condition.read.epoch === epochs.current)
+        condition.found = condition.read.version;
       else {
         const place = log.unwritten(fileOffset);
         if (place !== null) condition.found = sequenceOf(place.block.view, place.offset);
@@ -101,8 +105,20 @@ export class Conditions {
     return condition.found !== null;
   }
 
-  /** Sets `found` to the current versions of the keys, with all reads in flight at once. */
+  /** Sets `found` to the current versions of the keys. */
   async #read(batch: WriteBatch, conditions: readonly Condition[]): Promise<void> {
+    const { epochs } = this.#parts;
+    // EPOCH-1, for all lookups at once, those that wait for a leaf too.
+    const epoch = epochs.enter();
+    try {
+      await this.#readIn(epoch, batch, conditions);
+    } finally {
+      epochs.leave(epoch);
+    }
+  }
+
+  /** As `#read`, with all reads in flight at once. Ends when all of them have ended. */
+  async #readIn(epoch: number, batch: WriteBatch, conditions: readonly Condition[]): Promise<void> {
     const { index, reader, budget } = this.#parts;
     const result = new VersionsResult(conditions.length);
     const places = new Float64Array(conditions.length);
@@ -132,7 +148,7 @@ export class Conditions {
     for (const [i, condition] of conditions.entries()) {
       const [fileOffset, version] = [places[i] as number, versions[i] as number];
       condition.found = version;
-      if (fileOffset > 0) condition.read = { fileOffset, version };
+      if (fileOffset > 0) condition.read = { fileOffset, version, epoch };
     }
   }
 }

@@ -34,8 +34,8 @@ export interface Condition {
   readonly at: number;
   /** Version that the key must have; 0: it must not exist. */
   readonly version: number;
-  /** The version that was read ahead, and the place of its record (COND-2). */
-  read: { readonly fileOffset: number; readonly version: number } | null;
+  /** The version that was read ahead, the place of its record, and the epoch of the read (COND-2). */
+  read: { readonly fileOffset: number; readonly version: number; readonly epoch: number } | null;
   /** The key's version; 0: it does not exist; -1: it exists, in some version; null: not known yet. */
   found: number | null;
 }
