@@ -25,4 +25,13 @@ export { TurnBudget, nextTurn } from './turn.ts';
 export { Fifo } from './fifo.ts';
 export { Waiters } from './waiters.ts';
 export type { Waiter } from './waiters.ts';
-export { clearImmediate, clearTimeout, nextTick, nowMs, queueMicrotask, setImmediate, setTimeout } from './timers.ts';
+export {
+  calendarMs,
+  clearImmediate,
+  clearTimeout,
+  nextTick,
+  nowMs,
+  queueMicrotask,
+  setImmediate,
+  setTimeout,
+} from './timers.ts';

@@ -20,6 +20,13 @@ export const nextTick = process.nextTick.bind(process);
 
 const now = performance.now.bind(performance);
 
+const calendarNow = Date.now.bind(Date);
+
+/** Milliseconds since 1970, by the clock of the machine, which may be set. */
+export function calendarMs(): number {
+  return calendarNow();
+}
+
 /** Monotonic milliseconds, with a fraction; the zero is arbitrary. */
 export function nowMs(): number {
   return now();
