@@ -20,6 +20,7 @@ export const FLOORS: Readonly<Record<string, readonly Floor[]>> = {
     { rooms: ['read/'], why: 'finds a record through the index, then reads it' },
     { rooms: ['maintenance/'], why: 'asks index, log and file when work is due; nobody asks it' },
     { rooms: ['recovery/'], why: 'builds log and index from what it finds, with the help of the checkpoint' },
+    { rooms: ['clean/'], why: 'moves what lives to segments that a checkpoint writer makes' },
     { rooms: ['checkpoint/'], why: 'writes the index, as of a place in the log' },
     { rooms: ['index/'], why: 'where the record of each key is; pages come from files' },
     { rooms: ['log/'], why: 'appends records to segments; knows no index' },

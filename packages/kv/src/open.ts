@@ -9,7 +9,7 @@
  * Nothing on the disk changes until the lock is held and the superblock is understood.
  */
 import { randomBytes } from 'node:crypto';
-import { AiokvError, resolvePath } from '@aiokv/core';
+import { AiokvError, MIB, resolvePath } from '@aiokv/core';
 import { Queue } from '@aiokv/aio';
 import type { DirectFile, Platform } from '@aiokv/aio';
 import { maxRecordBytes, maxValueBytes } from './format/extent.ts';
@@ -28,11 +28,13 @@ import { LogWriter } from './log/writer.ts';
 import { divideMemory } from './memory/budget.ts';
 import type { BufferNeeds } from './memory/budget.ts';
 import { RecordReader } from './read/record-reader.ts';
+import { SegmentTable } from './file/segment-table.ts';
 import { Slots } from './file/slots.ts';
 import { resolveStoreOptions } from './options.ts';
 import type { StoreOptions } from './options.ts';
 import { Checkpointer } from './checkpoint/checkpointer.ts';
 import type { Standing } from './checkpoint/checkpointer.ts';
+import { Cleaner } from './clean/cleaner.ts';
 import { SegmentWriter } from './checkpoint/segment-writer.ts';
 import { IndexLoader } from './recovery/index-loader.ts';
 import { Maintenance } from './maintenance/maintenance.ts';
@@ -49,6 +51,9 @@ import { TurnBudget } from '@aiokv/core';
  * request: 64 reads of index pages, 2 writes of a checkpoint, a flush, 2 writes of superblocks, 16 reads of an opening.
  */
 const OTHER_REQUESTS = 256;
+
+/** Of the budget, what a cleaning copies takes one part in so many. */
+const SURVIVORS_PART = 16;
 
 type ResolvedOptions = StoreOptions & { platform: Platform };
 
@@ -104,6 +109,7 @@ interface Opening {
   readonly flusher: Flusher;
   readonly superblocks: SuperblockKeeper;
   readonly index: KeyIndex;
+  readonly segments: SegmentTable;
   readonly budget: TurnBudget;
   readonly progress: ProgressReporter;
 }
@@ -126,6 +132,7 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
   const { clock, memoryBytes } = options;
   const { geometry } = loaded.superblock;
   const { nodesBytes, memtableBytes } = divideMemory(memoryBytes, bufferNeeds(file, options, geometry));
+  const segments = new SegmentTable(geometry);
   const gate = new FailureGate();
   const flusher = new Flusher(queue, file, gate);
   const opening: Opening = {
@@ -136,7 +143,8 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
     gate,
     flusher,
     superblocks: new SuperblockKeeper(queue, file, flusher, loaded),
-    index: new KeyIndex({ queue, file, pageBytes, nodesBytes, memtableBytes, planted }),
+    index: new KeyIndex({ queue, file, pageBytes, nodesBytes, memtableBytes, segments, planted }),
+    segments,
     budget: new TurnBudget(clock),
     progress: new ProgressReporter(options.onProgress, clock),
   };
@@ -164,16 +172,23 @@ function bufferNeeds(
 }
 
 /** Fills the index from the last checkpoint and from the log behind it. */
-async function recover({ file, queue, superblocks, index, budget, progress, planted }: Opening): Promise<Found> {
+async function recover({
+  file,
+  queue,
+  superblocks,
+  index,
+  segments,
+  budget,
+  progress,
+  planted,
+}: Opening): Promise<Found> {
   const superblock = superblocks.current;
-  let standing: Standing = { slots: new Set(), imagesBytes: 0 };
+  let standing: Standing = { slots: new Set(), imagesBytes: 0, mappingBytes: 0, isCounted: true };
   if (superblock.checkpointRoot !== 0) {
     const loader = new IndexLoader(queue, file, budget, progress, planted);
-    standing = await index.restore((memory, mapping) =>
-      loader.load(superblock, memory, mapping, index.pager.limitBytes),
-    );
+    standing = await index.restore((target) => loader.load(superblock, target, index.pager.limitBytes));
   }
-  const recovery = new Recovery(queue, file, superblock, index, budget, progress, planted, standing.slots);
+  const recovery = new Recovery(queue, file, superblock, index, budget, progress, planted, segments);
   const recovered = await recovery.run();
   if (planted.unsecuredTail !== true) await recovery.secure();
   // All copies must be current before slots are reused that an older copy still leads to.
@@ -183,16 +198,17 @@ async function recover({ file, queue, superblocks, index, budget, progress, plan
 
 /** Adds the parts that write. */
 async function makeStore(opening: Opening, { standing, recovered }: Found): Promise<Store> {
-  const { file, queue, options, planted, gate, flusher, superblocks, index, budget } = opening;
+  const { file, queue, options, planted, gate, flusher, superblocks, index, segments, budget } = opening;
   const { geometry, uuid, incompatibleFeatures } = superblocks.current;
   const { clock, writeBufferBytes, flushIntervalMs, checkpointBytes } = options;
-  const usedSlots = new Set([...recovered.usedSlots, ...standing.slots]);
+  const { usedSlots } = recovered;
   if ([...usedSlots].some((slot) => slot >= recovered.slotCount))
     throw corrupt(`${file.path} is truncated: it has lost segments`);
   const slots = new Slots(file, geometry, recovered.slotCount, usedSlots);
+  await slots.distrustFree();
   const epochs = new ReadEpochs();
   const epoch = planted.sameEpoch === true ? 0 : randomBytes(6).readUIntLE(0, 6);
-  const shared = { queue, file, flusher, gate, slots, geometry, epoch, clock, planted };
+  const shared = { queue, file, flusher, gate, slots, segments, geometry, epoch, clock, planted };
   const { position } = recovered;
   const log = new LogWriter({ ...shared, uuid, position, writeBufferBytes, flushIntervalMs });
   index.admitted(log.appendedThrough);
@@ -203,9 +219,20 @@ async function makeStore(opening: Opening, { standing, recovered }: Found): Prom
       maxValueBytes: maxValueBytes(geometry),
     });
   }
-  const checkpointerOptions = { ...shared, log, superblocks, index, checkpointBytes };
+  const checkpointerOptions = { ...shared, log, superblocks, index, epochs, checkpointBytes };
   const checkpointer = new Checkpointer(checkpointerOptions, standing, recovered.replayedBytes);
-  const maintenance = new Maintenance({ index, log, checkpointer, gate, clock });
+  const survivorBytes = Math.max(MIB, options.memoryBytes / SURVIVORS_PART);
+  const { spaceAmplificationMax } = options;
+  const cleaner = new Cleaner({
+    ...shared,
+    log,
+    superblocks,
+    index,
+    checkpointer,
+    survivorBytes,
+    spaceAmplificationMax,
+  });
+  const maintenance = new Maintenance({ index, log, checkpointer, slots, cleaner, gate, clock });
   maintenance.start();
   const parts = { options, geometry, file, queue, log, index, budget, superblocks, checkpointer, maintenance, gate };
   return new Store({ ...parts, epochs });

@@ -55,11 +55,18 @@ export interface StoreOptions {
    */
   pageBytes: number;
   /**
-   * A checkpoint is due after this many bytes of log, from 4 KiB; default 64 MiB, which a crash recovery replays in a
-   * second or less. A large index raises it to three times the size of the last checkpoint, at most 384 MiB, or to that
-   * size if it is larger still. Otherwise checkpoints would be most of what is written.
+   * An opening after a crash replays at most about so many bytes of log, from 4 KiB; default 512 MiB, some seconds. A
+   * merge of recent writes into the index begins when so much is written since the last one, or earlier: when the part
+   * of the memory for recent writes is full, when there is garbage to remove, or after some idle seconds.
    */
   checkpointBytes: number;
+  /**
+   * How large the file may become, as a multiple of what lives in it (records with their headers, and the index), 1.2 to
+   * 10; default 1.5. Segments with much garbage are cleaned in the background. Less means less space and more writing.
+   * When cleaning cannot keep up, writers become slower, and the file may grow beyond. Stores below 16 segments are
+   * not cleaned.
+   */
+  spaceAmplificationMax: number;
   /**
    * The one memory budget of the store in bytes, 32 KiB to 1 TiB: for the index, for new writes that are not merged
    * into it yet, and for buffers. Default: a quarter of the memory that the process may use, at most 4 GiB. 1 GiB holds
@@ -105,7 +112,8 @@ const storeShape: OptionShape<StoreOptions> = {
   maxBatchBytes: integer(64 * KIB, GIB, LATER),
   segmentBytes: powerOfTwo(64 * KIB, 32 * MIB, 4 * MIB),
   pageBytes: instance('0 or a power of two from 4096 to 65536', 0, isPageSize),
-  checkpointBytes: integer(4 * KIB, 1024 * GIB, 64 * MIB),
+  checkpointBytes: integer(4 * KIB, 1024 * GIB, 512 * MIB),
+  spaceAmplificationMax: instance('a number from 1.2 to 10', 1.5, isAmplification),
   memoryBytes: integer(MEMORY_BYTES_LEAST, MEMORY_BYTES_MOST, LATER),
   onProgress: instance<StoreOptions['onProgress']>(
     'a function',
@@ -151,4 +159,8 @@ function withinMemory(
 
 function isPageSize(value: unknown): boolean {
   return value === 0 || [4, 8, 16, 32, 64].includes((value as number) / KIB);
+}
+
+function isAmplification(value: unknown): boolean {
+  return typeof value === 'number' && value >= 1.2 && value <= 10;
 }

@@ -41,6 +41,20 @@ import type { SuperblockKeeper } from './file/superblocks.ts';
 import type { TurnBudget } from '@aiokv/core';
 import { WriteQueue } from './write/write-queue.ts';
 
+/** All in bytes. What lives, what is dead, what is reserved and what is free add up to the slots of the file. */
+export interface SpaceStatistics {
+  /** All slots of the file; its superblocks take 256 KiB more. */
+  readonly fileBytes: number;
+  /** Records with their headers and pages that the index leads to, as of the last merge. */
+  readonly liveBytes: number;
+  /** What was replaced or deleted, what is not merged yet, and what segments have not filled. */
+  readonly deadBytes: number;
+  /** Free slots that only deletions, cleaning and checkpoints may take. */
+  readonly reservedBytes: number;
+  /** Free slots for new writes. */
+  readonly freeBytes: number;
+}
+
 export interface StoreStatistics {
   /**
    * Sequence number of the latest write that reads see. Each put and each deletion takes one number, and one more for
@@ -55,6 +69,7 @@ export interface StoreStatistics {
   readonly memory: MemoryStatistics;
   /** Index pages read since the opening because they were not in memory. */
   readonly pageReads: number;
+  readonly space: SpaceStatistics;
   readonly queue: QueueStatistics;
 }
 
@@ -236,8 +251,8 @@ export class Store implements AsyncDisposable {
 
   /**
    * The entries of a range as `[key, value]`, ordered bytewise by key, as they are at the moment of the call. Keys and
-   * values are copies that belong to the caller. End it early with `return()` or by leaving the loop: until then it
-   * keeps parts of the index in memory.
+   * values are copies that belong to the caller. End it early with `return()` or by leaving the loop: until then the
+   * space of what it may still read does not come back.
    *
    * @throws AiokvTypeError ERR_AIOKV_INVALID_OPTION; ERR_AIOKV_INVALID_ARGUMENT, AiokvRangeError
    *   ERR_AIOKV_KEY_TOO_LARGE for a bad bound; AiokvError ERR_AIOKV_CLOSED
@@ -259,8 +274,8 @@ export class Store implements AsyncDisposable {
   }
 
   /**
-   * Writes the index to the device now, so that the next opening need not replay what was written before. The store
-   * does this by itself, from time to time and in `close`.
+   * Merges recent writes into the index on the device now, so that the next opening need not replay them, and removes
+   * garbage if there is much. The store does this by itself, from time to time and in `close`.
    *
    * @returns settles when the checkpoint is durable
    * @throws AiokvError ERR_AIOKV_NO_SPACE, ERR_AIOKV_LATCHED, ERR_AIOKV_CLOSED; SystemCallError. The last checkpoint
@@ -273,7 +288,7 @@ export class Store implements AsyncDisposable {
   }
 
   statistics(): StoreStatistics {
-    const { log, index, options, queue, superblocks } = this.#parts;
+    const { log, index, options, queue, superblocks, checkpointer } = this.#parts;
     return {
       checkpointSequence: superblocks.current.checkpointSequence,
       sequence: index.admittedThrough,
@@ -286,6 +301,7 @@ export class Store implements AsyncDisposable {
         readBufferBytes: this.#reader.bufferBytes + index.pager.bufferBytes,
       },
       pageReads: index.pageReads,
+      space: checkpointer.space,
       queue: queue.statistics(),
     };
   }
@@ -313,6 +329,11 @@ export class Store implements AsyncDisposable {
   /** @internal Throws if an invariant of the index does not hold. Slow: for tests. */
   verifyIndex(): void {
     this.#parts.index.verify();
+  }
+
+  /** @internal Counts again what lives in each segment, and throws if the segment table is wrong. Slow: for tests. */
+  async verifySegments(): Promise<void> {
+    await this.#parts.maintenance.verify();
   }
 
   async #close(): Promise<void> {

@@ -18,36 +18,37 @@
  *     the superblock fails, the log fails. The previous checkpoint stays valid.
  * CHECK-6. While only the reserve is left, a checkpoint empties as many old segments as its slots can take. The index
  *     then takes as few segments as possible, and the next checkpoint has room.
+ * CHECK-8. The slot of a dead log segment, from before the start of the log, is reused when the checkpoint that does not
+ *     name it is durable, when no version from before it is read, and when the reads have ended that had looked up a
+ *     record before.
  * CHECK-7. A page that is not in memory has its image on the device. It is read only to be moved.
  *
  * maintenance.ts decides when a merge and its checkpoint begin.
  */
-import { TurnBudget, assert, nextTurn } from '@aiokv/core';
+import { Fifo, TurnBudget, assert, nextTurn } from '@aiokv/core';
 import type { Clock, Sequence } from '@aiokv/core';
 import type { DirectFile, Queue } from '@aiokv/aio';
-import {
-  ENTRY_BYTES,
-  PART_HEADER_BYTES,
-  PART_ENTRIES,
-  mostImageBytes,
-  partBytes,
-  sealPart,
-  writeEntry,
-} from '../format/checkpoint.ts';
+import { ENTRY_BYTES, mostImageBytes, mostPartEntries, partBytes, sealPart, writeEntry } from '../format/checkpoint.ts';
 import type { PartReference } from '../format/checkpoint.ts';
-import { encodeOldRoot, mostIndexSlots, oldRootBytes } from '../format/checkpoint-root.ts';
-import { FEATURE_CHECKPOINT } from '../format/superblock.ts';
-import type { Geometry } from '../format/superblock.ts';
+import { encodeRoot, mostIndexSlots, rootBytes } from '../format/checkpoint-root.ts';
+import type { RootInParts } from '../format/checkpoint-root.ts';
+import { mostTableEntries, sealTablePart, tablePartBytes, writeSegmentEntry } from '../format/segment-table.ts';
+import { SegmentKind } from '../format/segment.ts';
+import { FEATURE_CHECKPOINT, FEATURE_SEGMENT_TABLE } from '../format/superblock.ts';
+import type { Geometry, LogStart } from '../format/superblock.ts';
 import { indexTooLarge } from '../failure/errors.ts';
 import type { FailureGate } from '../failure/failure-gate.ts';
 import type { Planted } from '../failure/planted.ts';
 import type { Flusher } from '../file/flusher.ts';
 import type { KeyIndex, TreeVersion } from '../index/key-index.ts';
 import type { LogWriter } from '../log/writer.ts';
-import type { CheckpointNeeds, Slots } from '../file/slots.ts';
+import type { ReadEpochs } from '../file/read-epochs.ts';
+import { SegmentTable } from '../file/segment-table.ts';
+import type { CheckpointNeeds, SlotUse, Slots } from '../file/slots.ts';
 import type { SuperblockKeeper } from '../file/superblocks.ts';
 import { MARK_RETIRED, MARK_SEALED } from '../tree/index.ts';
-import type { TreeSnapshot } from '../tree/index.ts';
+import type { Merge } from '../index/merge.ts';
+import { LiveCounts } from './live-counts.ts';
 import { PageWriter } from './page-writer.ts';
 import { SegmentWriter } from './segment-writer.ts';
 
@@ -63,6 +64,8 @@ export interface CheckpointerOptions {
   readonly clock: Clock;
   readonly superblocks: SuperblockKeeper;
   readonly index: KeyIndex;
+  readonly segments: SegmentTable;
+  readonly epochs: ReadEpochs;
   /** Bytes of the log after which a checkpoint is due: see `StoreOptions`. */
   readonly checkpointBytes: number;
   readonly planted: Planted;
@@ -72,8 +75,11 @@ export interface CheckpointerOptions {
 export interface Standing {
   /** Slots of its index segments. */
   readonly slots: ReadonlySet<number>;
-  /** Bytes of the images of its pages. */
+  /** Whether the segment table says what lives in the segments of the log; not so in a store of version 0.1. */
+  readonly isCounted: boolean;
+  /** Bytes of the images of its pages, and of the mapping that leads to them. */
   readonly imagesBytes: number;
+  readonly mappingBytes: number;
 }
 
 /** Time that a checkpoint takes of each turn of the event loop. */
@@ -86,6 +92,20 @@ const SPARE_SEGMENTS = 2;
 const IDS_PER_QUESTION = 512;
 /** Nodes freed between two questions about the time. */
 const RECLAIM_NODES = 256;
+
+/** Slots of dead log segments, and the first version that does not need them. */
+interface Parked {
+  readonly generation: number;
+  readonly slots: readonly number[];
+}
+
+interface WrittenMapping {
+  readonly parts: PartReference[];
+  /** Slots with pages of the tree. */
+  readonly kept: Set<number>;
+  readonly pages: number;
+  readonly imagesBytes: number;
+}
 
 /** The checkpoint that is being written. */
 interface Draft {
@@ -104,6 +124,8 @@ export class Checkpointer implements CheckpointNeeds {
   /** Slots of all index segments: of the current checkpoint, of older versions, of the draft. */
   readonly #slots: Set<number>;
   #draft: Draft | null = null;
+  readonly #parked = new Fifo<Parked>();
+  readonly #counts: LiveCounts;
   /**
    * `LogWriter.appendedBytes` that the current checkpoint covers. Below 0: it does not even cover what was replayed.
    */
@@ -116,6 +138,7 @@ export class Checkpointer implements CheckpointNeeds {
     this.#options = options;
     this.#coveredBytes = -replayedBytes;
     this.#budget = new TurnBudget(options.clock, SLICE_MS);
+    this.#counts = new LiveCounts({ ...options, budget: this.#budget });
     this.#standing = standing;
     this.#slots = new Set(standing.slots);
     this.#version = options.index.version.retain();
@@ -124,7 +147,10 @@ export class Checkpointer implements CheckpointNeeds {
 
   /** @internal For the reserve of slots: an upper bound, as if each entry of the memtables were in pages of its own. */
   get indexBytes(): number {
-    return this.#standing.imagesBytes + this.#options.index.memtableBytes;
+    const { segments, index } = this.#options;
+    return (
+      this.#standing.imagesBytes + index.memtableBytes + tablePartBytes(segments.size) + this.#standing.mappingBytes
+    );
   }
 
   /** @internal */
@@ -143,18 +169,66 @@ export class Checkpointer implements CheckpointNeeds {
     return this.#options.log.appendedBytes - this.#coveredBytes;
   }
 
+  /** See `SpaceStatistics`. */
+  get space(): { fileBytes: number; liveBytes: number; deadBytes: number; reservedBytes: number; freeBytes: number } {
+    const { slots, segments, geometry } = this.#options;
+    const liveBytes =
+      segments.liveBytesOfKind(SegmentKind.log) +
+      segments.liveBytesOfKind(SegmentKind.cleaned) +
+      segments.liveBytesOfKind(SegmentKind.index);
+    const fileBytes = slots.count * geometry.segmentBytes;
+    const unusedBytes = slots.freeCount * geometry.segmentBytes;
+    const freeBytes = Math.max(0, slots.availableFor('put')) * geometry.segmentBytes;
+    const deadBytes = fileBytes - unusedBytes - liveBytes;
+    return { fileBytes, liveBytes, deadBytes, reservedBytes: unusedBytes - freeBytes, freeBytes };
+  }
+
+  /** Whether a write of this kind finds a slot. */
+  hasSpaceFor(use: SlotUse): boolean {
+    return this.#options.slots.availableFor(use) > 0;
+  }
+
   /** Whether an opening would have to replay so much that a merge should begin. */
   get isDue(): boolean {
     return this.uncoveredBytes >= this.#options.checkpointBytes;
+  }
+
+  /**
+   * Counts what lives in each segment, in a store whose checkpoint does not say so. The merge has not changed the tree
+   * yet.
+   *
+   * @throws AiokvError ERR_AIOKV_LATCHED if a part of the index cannot be read
+   */
+  async countOnce(): Promise<void> {
+    if (this.#standing.isCounted) return;
+    const { index, segments, gate } = this.#options;
+    try {
+      await this.#counts.census(index.version, index, segments);
+    } catch (error) {
+      gate.failIndex(error);
+      throw error;
+    }
+    this.#standing = { ...this.#standing, isCounted: true };
   }
 
   /** Begins the checkpoint of the merge that begins now, which takes the tree to `sequence`. */
   begin(sequence: Sequence): void {
     assert(this.#draft === null, 'one checkpoint is written at a time');
     const { superblocks, index } = this.#options;
-    const writer = new SegmentWriter({ ...this.#options, uuid: superblocks.current.uuid, sequence });
+    const writer = new SegmentWriter({
+      ...this.#options,
+      uuid: superblocks.current.uuid,
+      kind: SegmentKind.index,
+      use: 'checkpoint',
+      sequence,
+    });
     const pages = new PageWriter({ index, writer, budget: this.#budget, sequence });
     this.#draft = { writer, pages, sequence };
+  }
+
+  /** Whether the device has everything through this sequence already. */
+  isThrough(sequence: Sequence): boolean {
+    return sequence === this.#options.superblocks.current.checkpointSequence;
   }
 
   /** Ends a checkpoint without a page. */
@@ -176,12 +250,13 @@ export class Checkpointer implements CheckpointNeeds {
   /**
    * Completes the checkpoint when the merge has ended.
    *
+   * @param merge has the long values whose fragments are to be counted
    * @param logBytes `LogWriter.appendedBytes` at its sequence
    * @throws as `saveLeaves`
    */
-  async commit(logBytes: number): Promise<void> {
+  async commit(merge: Pick<Merge, 'entered' | 'left'>, logBytes: number): Promise<void> {
     const { version } = this.#options.index;
-    const standing = await this.#unlessWriteFails((draft) => this.#write(draft, version));
+    const standing = await this.#unlessWriteFails((draft) => this.#write(draft, version, merge));
     this.#standing = standing;
     this.#draft = null;
     this.#coveredBytes = logBytes;
@@ -202,32 +277,50 @@ export class Checkpointer implements CheckpointNeeds {
     }
   }
 
-  async #write({ writer, pages, sequence }: Draft, version: TreeVersion): Promise<Standing> {
-    const { log, flusher, slots, superblocks, planted } = this.#options;
+  async #write(
+    { writer, pages, sequence }: Draft,
+    version: TreeVersion,
+    merge: Pick<Merge, 'entered' | 'left'>,
+  ): Promise<Standing> {
+    const { log, flusher, superblocks, planted } = this.#options;
     await pages.saveRest();
     await this.#empty(await this.#chooseVictims(), pages);
-    const { parts, kept, count, imagesBytes } = await this.#writeMapping(writer, sequence);
-    const root = await this.#writeRoot(version.tree, count, parts, kept, writer, sequence);
+    const { parts: mappingParts, kept, pages: count, imagesBytes } = await this.#writeMapping(writer, sequence);
+    // The tables of long values are read from the device.
+    await log.durable('flushed');
+    await this.#countFragments(merge);
+    const tableParts = await this.#writeTable(kept, writer, sequence);
+    const rootFields = { sequence, rootPage: version.tree.root, pages: count, keys: version.tree.size };
+    const root = await this.#writeRoot({ ...rootFields, mappingParts, tableParts }, writer);
     await pages.finish();
     for (const slot of writer.slots) kept.add(slot);
-    if (planted.earlyReuse === true) {
-      const unneeded = [...this.#standing.slots].filter((slot) => !kept.has(slot));
-      slots.giveBack(unneeded);
-      for (const slot of unneeded) this.#slots.delete(slot);
-    }
+    const logStart = log.startAfter(planted.lateStart === true ? log.flushedThrough : sequence);
+    if (planted.earlyReuse === true || planted.earlyRecordReuse === true) this.#giveBackEarly(kept, logStart);
     // CHECK-2.
-    await log.durable('flushed');
     if (planted.unflushedPages !== true) await this.#orFail(flusher.flush());
     await this.#orFail(
       superblocks.save({
-        incompatibleFeatures: superblocks.current.incompatibleFeatures | FEATURE_CHECKPOINT,
+        incompatibleFeatures: superblocks.current.incompatibleFeatures | FEATURE_CHECKPOINT | FEATURE_SEGMENT_TABLE,
         checkpointRoot: root,
         checkpointSequence: sequence,
-        logStart: log.startAfter(planted.lateStart === true ? log.flushedThrough : sequence),
+        logStart,
         logEnd: null,
       }),
     );
-    return { slots: kept, imagesBytes };
+    return { slots: kept, imagesBytes, mappingBytes: partBytes(count), isCounted: true };
+  }
+
+  /** @throws AiokvError ERR_AIOKV_LATCHED */
+  async #countFragments({ entered, left }: Pick<Merge, 'entered' | 'left'>): Promise<void> {
+    const { gate, segments } = this.#options;
+    try {
+      // In this order: no more may live in a segment than fits into it.
+      await this.#counts.left(left, segments);
+      await this.#counts.entered(entered, segments);
+    } catch (error) {
+      gate.failIndex(error);
+      throw error;
+    }
   }
 
   /** Old index segments whose pages are moved to new ones. */
@@ -246,7 +339,7 @@ export class Checkpointer implements CheckpointNeeds {
     let liveBytes = order.reduce((sum, [, bytes]) => sum + bytes, 0);
     let held = order.length;
     const victims = new Set<number>();
-    const isShort = slots.availableFor('put') < 0;
+    const isShort = slots.availableFor('put') <= 0;
     for (const [slot, bytes] of order) {
       newBytes += bytes;
       const isLittle =
@@ -277,78 +370,168 @@ export class Checkpointer implements CheckpointNeeds {
 
   /** Visits all pages that have an image, in the order of their ids: those of the tree, and those of older versions. */
   async #eachPage(visit: (id: number, slot: number, imageBytes: number) => void): Promise<void> {
-    const { slots, index } = this.#options;
+    const { segments, index } = this.#options;
     const { memory, mapping } = index;
     for (let id = 1; id < memory.idLimit; id++) {
       if (id % IDS_PER_QUESTION === 0 && this.#budget.isSpent(IDS_PER_QUESTION)) await nextTurn();
       if (memory.units(id) === 0 || (memory.marks(id) & MARK_SEALED) === 0) continue;
-      visit(id, slots.slotOf(mapping.fileOffsetOf(id)), mapping.imageBytesOf(id));
+      visit(id, segments.slotOf(mapping.fileOffsetOf(id)), mapping.imageBytesOf(id));
     }
   }
 
-  async #writeMapping(
-    writer: SegmentWriter,
-    sequence: Sequence,
-  ): Promise<{ parts: PartReference[]; kept: Set<number>; count: number; imagesBytes: number }> {
-    const { geometry, index, slots } = this.#options;
+  /** Writes where the pages of the tree are, and notes in the segment table how much of each index segment they take. */
+  async #writeMapping(writer: SegmentWriter, sequence: Sequence): Promise<WrittenMapping> {
+    const { geometry, index, segments } = this.#options;
     const { memory, mapping } = index;
-    const most = Math.min(PART_ENTRIES, Math.floor((mostImageBytes(geometry) - PART_HEADER_BYTES) / ENTRY_BYTES));
+    const most = mostPartEntries(geometry);
     const parts: PartReference[] = [];
-    const kept = new Set<number>();
+    const live = new Map<number, { bytes: number; pages: number }>();
     let imagesBytes = 0;
-    let count = 0;
+    let pages = 0;
     let ids: number[] = [];
     const writePart = async (): Promise<void> => {
       const bytes = partBytes(ids.length);
       const { block, at, fileOffset } = await writer.place(bytes);
       for (const [i, id] of ids.entries()) writeEntry(block, at + partBytes(i), mapping.entryOf(id));
       parts.push({ fileOffset, bytes, tag: sealPart(block, at, ids.length, sequence) });
-      count += ids.length;
+      pages += ids.length;
       ids = [];
     };
     for (let id = 1; id < memory.idLimit; id++) {
       if (id % IDS_PER_QUESTION === 0 && this.#budget.isSpent(IDS_PER_QUESTION)) await nextTurn();
       if (memory.units(id) === 0 || (memory.marks(id) & (MARK_SEALED | MARK_RETIRED)) !== MARK_SEALED) continue;
       ids.push(id);
-      imagesBytes += mapping.imageBytesOf(id);
-      kept.add(slots.slotOf(mapping.fileOffsetOf(id)));
+      const bytes = mapping.imageBytesOf(id);
+      imagesBytes += bytes;
+      const slot = segments.slotOf(mapping.fileOffsetOf(id));
+      const there = live.get(slot);
+      if (there === undefined) live.set(slot, { bytes, pages: 1 });
+      else {
+        there.bytes += bytes;
+        there.pages++;
+      }
       if (ids.length === most) await writePart();
     }
     if (ids.length > 0) await writePart();
-    return { parts, kept, count, imagesBytes };
+    for (const slot of this.#slots) segments.setLive(slot, live.get(slot)?.bytes ?? 0, live.get(slot)?.pages ?? 0);
+    for (const slot of writer.slots) segments.setLive(slot, live.get(slot)?.bytes ?? 0, live.get(slot)?.pages ?? 0);
+    return { parts, kept: new Set(live.keys()), pages, imagesBytes };
+  }
+
+  /** Writes the segments in which pages of the tree or records lie that the tree leads to. */
+  async #writeTable(kept: ReadonlySet<number>, writer: SegmentWriter, sequence: Sequence): Promise<PartReference[]> {
+    const { geometry, segments } = this.#options;
+    const most = mostTableEntries(geometry);
+    const parts: PartReference[] = [];
+    let named: number[] = [];
+    const writePart = async (): Promise<void> => {
+      const bytes = tablePartBytes(named.length);
+      const { block, at, fileOffset } = await writer.place(bytes);
+      for (const [i, slot] of named.entries()) {
+        writeSegmentEntry(block, at + tablePartBytes(i), segments.entryOf(slot));
+      }
+      parts.push({ fileOffset, bytes, tag: sealTablePart(block, at, named.length, sequence) });
+      named = [];
+    };
+    for (let slots = segments.slotsFrom(0, most); slots.length > 0;) {
+      for (const slot of slots) {
+        const isNeeded =
+          segments.kindOf(slot) === SegmentKind.index ? kept.has(slot) : segments.liveRecordsOf(slot) > 0;
+        if (isNeeded) named.push(slot);
+        if (named.length === most) await writePart();
+      }
+      slots = segments.slotsFrom((slots.at(-1) as number) + 1, most);
+      if (this.#budget.isSpent(most)) await nextTurn();
+    }
+    if (named.length > 0) await writePart();
+    return parts;
   }
 
   /** @returns the file offset of the root */
-  async #writeRoot(
-    { root: rootPage, size: keys }: TreeSnapshot,
-    pages: number,
-    parts: readonly PartReference[],
-    kept: ReadonlySet<number>,
-    writer: SegmentWriter,
-    sequence: Sequence,
-  ): Promise<number> {
-    // The root may start a segment of its own, which it has to name, too.
-    const slotsAtMost = new Set([...kept, ...writer.slots]).size + 1;
-    const length = Math.ceil(oldRootBytes(parts.length, slotsAtMost) / 8) * 8;
-    if (length > mostImageBytes(this.#options.geometry)) {
-      throw indexTooLarge(this.#options.file.path, this.#options.geometry.segmentBytes);
-    }
+  async #writeRoot(root: RootInParts, writer: SegmentWriter): Promise<number> {
+    const { file, geometry } = this.#options;
+    const length = rootBytes(root.mappingParts.length, root.tableParts.length);
+    if (length > mostImageBytes(geometry)) throw indexTooLarge(file.path, geometry.segmentBytes);
     const { block, at, fileOffset } = await writer.place(length);
-    const slots = [...new Set([...kept, ...writer.slots])];
-    encodeOldRoot(block, at, { sequence, rootPage, pages, keys, mappingParts: parts, slots });
+    encodeRoot(block, at, root);
     return fileOffset;
   }
 
-  /** CHECK-3. */
+  /**
+   * @internal Counts everything again and compares. Slow: for tests. Nothing may merge meanwhile.
+   *
+   * @throws AiokvError ERR_AIOKV_INTERNAL if the segment table is wrong
+   */
+  async verify(): Promise<void> {
+    const { segments, index, geometry } = this.#options;
+    if (!this.#standing.isCounted) return;
+    const counted = new SegmentTable(geometry);
+    const slots = segments.slotsFrom(0, Infinity).filter((slot) => segments.kindOf(slot) !== SegmentKind.index);
+    for (const slot of slots) counted.begin(slot, segments.kindOf(slot), 0, 0);
+    await this.#counts.census(index.version, index, counted);
+    for (const slot of slots) {
+      const [bytes, records] = [counted.liveBytesOf(slot), counted.liveRecordsOf(slot)];
+      const isRight = segments.liveBytesOf(slot) === bytes && segments.liveRecordsOf(slot) === records;
+      assert(isRight, `slot ${slot} has ${bytes} live bytes, not ${segments.liveBytesOf(slot)}`);
+    }
+  }
+
+  /** CHECK-3, CHECK-8. */
   async #giveBackUnused(): Promise<void> {
-    const { index, slots } = this.#options;
+    const { index, slots, segments, superblocks } = this.#options;
     while (!index.memory.reclaimSome(RECLAIM_NODES)) if (this.#budget.isSpent(RECLAIM_NODES)) await nextTurn();
     const unused = new Set(this.#slots);
     for (const slot of this.#standing.slots) unused.delete(slot);
     await this.#eachPage((_, slot) => unused.delete(slot));
     await index.pager.loadsDone();
-    for (const slot of unused) this.#slots.delete(slot);
+    for (const slot of unused) {
+      this.#slots.delete(slot);
+      segments.drop(slot);
+    }
     slots.giveBack(unused);
+    const dead = this.#deadSegments(superblocks.current.logStart);
+    for (const slot of dead) segments.drop(slot);
+    if (dead.length > 0) this.#parked.push({ generation: this.#version.tree.generation, slots: dead });
+    await this.giveBackParked();
+  }
+
+  /** CHECK-8. Gives back the slots of dead segments that nobody reads any more. */
+  async giveBackParked(): Promise<void> {
+    const { index, slots, epochs } = this.#options;
+    const free: number[] = [];
+    for (let parked = this.#parked.peek(); parked !== undefined; parked = this.#parked.peek()) {
+      if (parked.generation > index.tree.oldestGeneration) break;
+      for (const slot of parked.slots) free.push(slot);
+      this.#parked.shift();
+    }
+    if (free.length === 0) return;
+    await epochs.olderEnded();
+    slots.giveBack(free);
+  }
+
+  /** Segments with records that no replay needs and in which nothing lives. */
+  #deadSegments(logStart: LogStart): number[] {
+    const { segments } = this.#options;
+    const dead: number[] = [];
+    for (let slot = 0; slot < segments.end; slot++) {
+      if (!segments.has(slot) || segments.kindOf(slot) === SegmentKind.index) continue;
+      if (segments.liveRecordsOf(slot) > 0) continue;
+      const isCleaned = segments.kindOf(slot) === SegmentKind.cleaned;
+      if (isCleaned || segments.sequenceOf(slot) < logStart.segmentSequence) dead.push(slot);
+    }
+    return dead;
+  }
+
+  /** The planted defect: all that the new checkpoint does not need, before it is durable. */
+  #giveBackEarly(kept: ReadonlySet<number>, logStart: LogStart): void {
+    const { slots, segments, planted } = this.#options;
+    const unneeded = planted.earlyReuse === true ? [...this.#standing.slots].filter((slot) => !kept.has(slot)) : [];
+    for (const slot of unneeded) this.#slots.delete(slot);
+    const dead = planted.earlyRecordReuse === true ? this.#deadSegments(logStart) : [];
+    for (const slot of [...unneeded, ...dead]) {
+      segments.drop(slot);
+      slots.giveBack([slot]);
+    }
   }
 
   /** CHECK-5. A failure leaves the content of the device uncertain. */

@@ -1,6 +1,6 @@
 /**
- * Writes pages one behind the other into new index segments. Nothing of it counts before a superblock leads to it, so
- * the segments are not chained and the order of the writes does not matter.
+ * Writes images of pages, or records that are moved, one behind the other into new segments. Nothing of it counts
+ * before a superblock leads to it, so the segments are not chained and the order of the writes does not matter.
  *
  * ```
  *   slot │ header │ image image image … 0 │ image image … 0 │ …          a chunk is one write
@@ -10,22 +10,29 @@
  * SEGW-2. A call that finds no free slot changes nothing, and can be made again.
  * SEGW-3. After a failed write every call fails.
  */
-import { alignUp, assert } from '@aiokv/core';
+import { alignUp, assert, calendarMs } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
 import { requireFull } from '../failure/errors.ts';
-import { CHUNK_BYTES, mostImageBytes } from '../format/checkpoint.ts';
-import { NO_PREDECESSOR, SegmentKind, encodeSegmentHeader } from '../format/segment.ts';
+import { CHUNK_BYTES } from '../format/checkpoint.ts';
+import { NO_PREDECESSOR, encodeSegmentHeader } from '../format/segment.ts';
 import type { Geometry } from '../format/superblock.ts';
+import type { SegmentTable } from '../file/segment-table.ts';
 import { Slots } from '../file/slots.ts';
+import type { SlotUse } from '../file/slots.ts';
 
 export interface SegmentWriterOptions {
   readonly queue: Queue;
   readonly file: DirectFile;
   readonly slots: Slots;
+  readonly segments: SegmentTable;
   readonly geometry: Geometry;
   readonly uuid: Uint8Array;
   readonly epoch: number;
+  /** A `SegmentKind`. */
+  readonly kind: number;
+  /** What its slots are used for. */
+  readonly use: SlotUse;
   /** Sequence of the checkpoint. */
   readonly sequence: number;
 }
@@ -67,8 +74,9 @@ export class SegmentWriter {
   }
 
   /** Memory of the chunks, in bytes. */
-  static bufferBytes({ segmentBytes }: Geometry): number {
-    return 2 * Math.min(CHUNK_BYTES, segmentBytes);
+  static bufferBytes({ segmentBytes, writeAlignment }: Geometry): number {
+    // The first chunk begins with the header of the segment, and takes the longest record behind it.
+    return 2 * Math.min(CHUNK_BYTES + writeAlignment, segmentBytes);
   }
 
   /** Chunks 1 to this number are on the device, not flushed. */
@@ -87,7 +95,8 @@ export class SegmentWriter {
    * @throws AiokvError ERR_AIOKV_NO_SPACE; SystemCallError of an earlier write
    */
   async place(bytes: number): Promise<Place> {
-    assert(bytes <= mostImageBytes(this.#options.geometry), 'an image fits into a chunk');
+    const { writeAlignment } = this.#options.geometry;
+    assert(bytes <= this.#buffers[0].byteLength - writeAlignment, 'an image or a record fits into a chunk');
     if (this.#used + bytes > this.#capacity) {
       this.#send();
       await this.#openChunk(bytes);
@@ -107,10 +116,10 @@ export class SegmentWriter {
   }
 
   async #openChunk(firstBytes: number): Promise<void> {
-    const { geometry, slots, uuid, epoch, sequence } = this.#options;
+    const { geometry, slots, segments, uuid, epoch, kind, use, sequence } = this.#options;
     const needsSegment = this.#segmentUsed + firstBytes > geometry.segmentBytes;
     // SEGW-2. A deletion may have taken the slot since `prepare` settled.
-    while (needsSegment && slots.availableFor('checkpoint') === 0) await slots.prepare(1, 'checkpoint');
+    while (needsSegment && slots.availableFor(use) <= 0) await slots.prepare(1, use);
     const which = 1 - this.#which;
     // The buffer may still be in flight.
     await this.#writes[which];
@@ -125,7 +134,7 @@ export class SegmentWriter {
     if (needsSegment) {
       const slot = slots.take();
       this.slots.push(slot);
-      const kind = SegmentKind.index;
+      segments.begin(slot, kind, sequence, calendarMs());
       encodeSegmentHeader(buffer, { kind, uuid, sequence, epoch, slot, predecessor: NO_PREDECESSOR });
       this.#used = geometry.writeAlignment;
       this.#segmentUsed = 0;
@@ -137,7 +146,7 @@ export class SegmentWriter {
 
   #send(): void {
     if (this.#used === 0) return;
-    const { queue, file, geometry } = this.#options;
+    const { queue, file, geometry, segments } = this.#options;
     const length = alignUp(this.#used, geometry.writeAlignment);
     const buffer = this.#buffers[this.#which] as AlignedBuffer;
     this.#writes[this.#which] = queue.write(file, buffer, { offset: this.#chunkOffset, length }).then(
@@ -153,6 +162,7 @@ export class SegmentWriter {
       },
     );
     this.#segmentUsed += length;
+    segments.wrote(this.slots.at(-1) as number, length, 0, 0);
     this.#used = 0;
     this.#capacity = 0;
   }

@@ -1,12 +1,18 @@
 /**
- * Defects that tests can switch on, to prove that the crash tests find them. Production code never sets one: `open`
- * passes `NONE_PLANTED`.
+ * Defects that tests can switch on, to prove that the crash tests find them; and two switches that are no defects. Production
+ * code never sets one: `open` passes `NONE_PLANTED`.
  */
 export interface Planted {
+  /** No defect: every run cleans whatever has dead bytes, however little that is. */
+  readonly eagerCleaning?: boolean;
+  /** No defect: told how many records a cleaning has moved. */
+  readonly onMoved?: (records: number) => void;
   /** Acknowledges before the flush. */
   readonly earlyAcknowledgement?: boolean;
-  /** Frees the slots of the previous checkpoint before the superblock of the next one is durable. */
+  /** Frees the index segments of the previous checkpoint before the superblock of the next one is durable. */
   readonly earlyReuse?: boolean;
+  /** As that, the segments with records in which nothing lives any more. */
+  readonly earlyRecordReuse?: boolean;
   /** Accepts an intact page without comparing its tag. */
   readonly uncheckedTag?: boolean;
   /** Starts the replay after the flushed records instead of after the checkpoint, possibly inside a batch. */
@@ -19,6 +25,12 @@ export interface Planted {
   readonly unsecuredTail?: boolean;
   /** Saves the superblock of a checkpoint before its pages are flushed. */
   readonly unflushedPages?: boolean;
+  /** Moves records of a victim to which the tree does not lead. */
+  readonly uncomparedMoves?: boolean;
+  /** Enters the new places of records before the records are written. */
+  readonly earlyMoves?: boolean;
+  /** Some records that leave the tree are not uncounted. */
+  readonly miscounted?: boolean;
 }
 
 export const NONE_PLANTED: Planted = {};

@@ -44,6 +44,16 @@ export class ReadySlots {
     return lowest;
   }
 
+  /** Takes all but the lowest `keep` slots. Returns them, ascending. */
+  takeAbove(keep: number): number[] {
+    const slots = this.#heap.splice(0).sort((a, b) => a - b);
+    const taken = slots.splice(keep);
+    for (const slot of taken) this.#isReady[slot] = 0;
+    // Ascending order is a valid heap.
+    for (const slot of slots) this.#heap.push(slot);
+    return taken;
+  }
+
   add(slot: number): void {
     // READY-1.
     assert(this.#isReady[slot] !== 1, 'a slot is given back once');

@@ -11,12 +11,15 @@
  *
  * This file never does I/O, and does not decide what is alive: the merge counts what enters the tree and what leaves it.
  */
-import { assert } from '@aiokv/core';
+import { alignUp, assert } from '@aiokv/core';
 import type { SegmentEntry } from '../format/segment-table.ts';
+import { RECORD_ALIGNMENT } from '../format/record.ts';
 import { LAST_KIND } from '../format/segment.ts';
+import type { Geometry } from '../format/superblock.ts';
 
 export class SegmentTable {
   readonly #segmentBytes: number;
+  readonly #headerBytes: number;
   /** The highest slot that was ever in use, plus 1. */
   #end = 0;
   /** 0: the slot is not in use. */
@@ -33,13 +36,26 @@ export class SegmentTable {
   readonly #liveBytesOfKind = new Float64Array(LAST_KIND + 1);
   readonly #usedBytesOfKind = new Float64Array(LAST_KIND + 1);
 
-  constructor(segmentBytes: number) {
+  constructor({ segmentBytes, headerBytes }: Pick<Geometry, 'segmentBytes' | 'headerBytes'>) {
     this.#segmentBytes = segmentBytes;
+    this.#headerBytes = headerBytes;
+  }
+
+  /** The slot that contains this byte of the file. */
+  slotOf(fileOffset: number): number {
+    return Math.floor((fileOffset - this.#headerBytes) / this.#segmentBytes);
   }
 
   /** Number of segments in use. */
   get size(): number {
-    return this.#segmentsOfKind.reduce((sum, count) => sum + count, 0);
+    let size = 0;
+    for (let kind = 1; kind <= LAST_KIND; kind++) size += this.#segmentsOfKind[kind] as number;
+    return size;
+  }
+
+  /** All slots in use are below this. */
+  get end(): number {
+    return this.#end;
   }
 
   segmentsOfKind(kind: number): number {
@@ -114,7 +130,7 @@ export class SegmentTable {
   }
 
   /**
-   * Records or pages were written behind the others of the segment.
+   * Frames or pages were written behind the others of the segment.
    *
    * @param usedBytes of these, with their padding
    * @param firstSequence the lowest sequence of these; 0 for pages
@@ -129,6 +145,33 @@ export class SegmentTable {
     const first = this.#firstSequences[slot] as number;
     if (first === 0 || (firstSequence > 0 && firstSequence < first)) this.#firstSequences[slot] = firstSequence;
     if (lastSequence > (this.#lastSequences[slot] as number)) this.#lastSequences[slot] = lastSequence;
+  }
+
+  /** `count`, for a record of so many bytes without its padding. */
+  countRecord(fileOffset: number, lengthBytes: number): void {
+    this.count(this.slotOf(fileOffset), alignUp(lengthBytes, RECORD_ALIGNMENT));
+  }
+
+  /** `uncount`, for a record of so many bytes without its padding. */
+  uncountRecord(fileOffset: number, lengthBytes: number): void {
+    this.uncount(this.slotOf(fileOffset), alignUp(lengthBytes, RECORD_ALIGNMENT));
+  }
+
+  /** Sets what lives in an index segment. */
+  setLive(slot: number, liveBytes: number, livePages: number): void {
+    assert(this.has(slot) && liveBytes <= this.#segmentBytes, 'what lives is in a segment in use');
+    (this.#liveBytesOfKind[this.#kinds[slot] as number] as number) += liveBytes - (this.#liveBytes[slot] as number);
+    this.#liveBytes[slot] = liveBytes;
+    this.#liveRecords[slot] = livePages;
+  }
+
+  /** What was written to the segment is counted anew: a replay calls `wrote` for all of it again. */
+  restart(slot: number): void {
+    assert(this.has(slot), 'a segment in use is replayed');
+    (this.#usedBytesOfKind[this.#kinds[slot] as number] as number) -= this.#usedBytes[slot] as number;
+    this.#usedBytes[slot] = 0;
+    this.#firstSequences[slot] = 0;
+    this.#lastSequences[slot] = 0;
   }
 
   /** The tree leads to one more record or page of the segment. Its bytes, with their padding, are a multiple of 8. */

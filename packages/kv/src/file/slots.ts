@@ -5,24 +5,33 @@
  * ```
  *   │ superblocks │ slot 0 │ slot 1 │ ... │ slot n-1 │       slot = segmentBytes, from headerBytes on
  *
- *   ready slots   │ a checkpoint │ deletions │ puts                    │
- *                 │◄────── the reserve ─────►│   few left: the file grows
+ *   in use ─ giveBack ─► ready ─ take ─► in use         ready ─ many are free ─► hole ─ the file grows ─► ready
+ *
+ *   ready slots   │ a checkpoint │ a cleaning │ deletions │ puts                    │
+ *                 │◄────────────── the reserve ──────────►│   few left: the file grows
  * ```
  *
  * SLOTS-1. While only the reserve is left, there is no room for a put, not even in a segment that a deletion has
- *     started. The reserve is the largest of 3 slots, 2 % of all slots, and two more than a checkpoint needs. It is at
+ *     started. The reserve is the largest of 4 slots, 2 % of all slots, and three more than a checkpoint needs. It is at
  *     most half of all slots, so that a small store on a small device can be written to at all.
- * SLOTS-2. A deletion may take slots of the reserve, but leaves those that a checkpoint needs, as far as the reserve
- *     has them. A checkpoint may take any slot.
+ * SLOTS-2. A deletion may take slots of the reserve, but leaves those that a cleaning and a checkpoint need, as far as the reserve
+ *     has them. A cleaning leaves those of the checkpoint, which may take any slot.
  * SLOTS-3. A failed growth is the answer to the calls from before it began, and to no later call. Many refused writes
  *     therefore cost one attempt, and a write after space was freed succeeds.
  * SLOTS-4. There is no room for a put if index and segments take nearly as many parts as the root of a checkpoint can
  *     reference. Deletions and their checkpoints can then still continue. The file never grows beyond what an index
  *     entry can address.
  *
+ * SLOTS-5. A file that is at its ceiling grows slowly for writes: by a slot at a time, and after a wait, unless slots are
+ *     given back meanwhile. So writers become as slow as the cleaning when there is much garbage, and never stop.
+ *
+ * SLOTS-6. A free slot without blocks is a hole. It becomes ready when blocks were allocated, which may fail. A ready slot
+ *     is in no set while its blocks are given back: a late hole would destroy what is written there.
+ *
  * This file never reads or writes the content of a slot.
  */
-import { MIB, assert } from '@aiokv/core';
+import { KIB, MIB, Waiters, assert, systemClock } from '@aiokv/core';
+import type { Clock } from '@aiokv/core';
 import type { DirectFile } from '@aiokv/aio';
 import { fileTooLarge, indexTooLarge } from '../failure/errors.ts';
 import { systemFailure } from '../failure/system-failure.ts';
@@ -33,7 +42,7 @@ import type { Geometry } from '../format/superblock.ts';
 import { ReadySlots } from './ready-slots.ts';
 
 /** What a slot is needed for; see SLOTS-1 and SLOTS-2. */
-export type SlotUse = 'put' | 'delete' | 'checkpoint';
+export type SlotUse = 'put' | 'delete' | 'clean' | 'checkpoint';
 
 /** The space that checkpoints may need, as upper bounds. */
 export interface CheckpointNeeds {
@@ -45,14 +54,27 @@ export interface CheckpointNeeds {
   readonly lastingBytes: number;
 }
 
+/** How large the file should be at most. */
+export interface SpaceNeeds {
+  readonly ceilingBytes: number;
+}
+
+/** SLOTS-5. How fast the file grows at its ceiling; at twice the ceiling it is SLOWDOWN times slower, and so on. */
+const CEILING_BYTES_PER_MS = 40 * KIB;
+const SLOWDOWN = 20;
+/** No growth waits longer. */
+const MOST_WAIT_MS = 300;
 /** SLOTS-4. There is no room for puts above this share of the parts that the root can reference. */
 const FULL_ROOT_SHARE = 0.9;
-/** The file grows by a quarter of its size, but by at most this much at a time. */
+/** The file grows by a sixteenth of its size, but by at most this much at a time. */
 const MAX_GROWTH_BYTES = 64 * MIB;
-const LEAST_RESERVE = 3;
+/** So many slots stay free, or a sixteenth of all, when others are given back to the device. */
+const FEW_FREE = 4;
+const LEAST_RESERVE = 4;
 const RESERVED_PART = 0.02;
-/** Slots of the reserve for deletions. */
+/** Slots of the reserve for deletions, and for a cleaning: what fills one comes from two or more that it frees. */
 const DELETION_SLOTS = 2;
+const CLEANING_SLOTS = 1;
 
 export class Slots {
   readonly #file: DirectFile;
@@ -60,12 +82,20 @@ export class Slots {
   #slotCount: number;
   /** Allocated slots that hold nothing. */
   readonly #ready: ReadySlots;
+  /** SLOTS-6. */
+  readonly #holes = new ReadySlots(0, new Set());
+  #holeCount = 0;
+  #punching: Promise<void> | null = null;
+  #mayPunch = true;
   #isReserveInUse = false;
   #growing: Promise<void> | null = null;
   /** Number of attempts to grow the file. */
   #growths = 0;
   /** The last failed attempt, by number, and its error. */
   #growthFailure: { readonly growth: number; readonly error: Error } | null = null;
+  #space: SpaceNeeds = { ceilingBytes: Infinity };
+  #clock: Clock = systemClock;
+  readonly #ceilingWaiters = new Waiters();
   #checkpoints: CheckpointNeeds = { indexBytes: 0, nextBytes: 0, lastingBytes: 0 };
 
   /** @param usedSlots slots that are in use, in a file of `slotCount` slots */
@@ -96,7 +126,7 @@ export class Slots {
 
   /** Slots that can be taken for this use at once. Below 0 if other uses have taken slots of the reserve. */
   availableFor(use: SlotUse): number {
-    const available = this.#ready.count - this.#keptFrom(use, this.#slotCount);
+    const available = this.#ready.count - this.#keptFrom(use, this.count);
     return use === 'put' && this.#isRootFull ? Math.min(-1, available) : available;
   }
 
@@ -113,8 +143,8 @@ export class Slots {
     const slot = this.#ready.take();
     assert(slot !== undefined, 'a slot is taken only when one is ready');
     this.#isReserveInUse = this.availableFor('put') < 0;
-    const left = this.#ready.count - this.#keptFrom('put', this.#slotCount);
-    if (left <= this.#slotCount / 16) void this.#startGrowth();
+    const left = this.#ready.count - this.#keptFrom('put', this.count);
+    if (left <= this.count / 16 && !this.#isAtCeiling) void this.#startGrowth();
     return slot;
   }
 
@@ -122,6 +152,23 @@ export class Slots {
   giveBack(slots: Iterable<number>): void {
     for (const slot of slots) this.#ready.add(slot);
     this.#isReserveInUse = this.availableFor('put') < 0;
+    this.#ceilingWaiters.wakeAll();
+  }
+
+  /** SLOTS-5. Sets the source of the ceiling. It is read whenever the file should grow. */
+  expectSpace(space: SpaceNeeds, clock: Clock): void {
+    this.#space = space;
+    this.#clock = clock;
+  }
+
+  /** Number of slots with blocks. */
+  get count(): number {
+    return this.#slotCount - this.#holeCount;
+  }
+
+  /** Slots that hold nothing. */
+  get freeCount(): number {
+    return this.#ready.count;
   }
 
   /** SLOTS-1, SLOTS-2. Sets the source of the needs of checkpoints. It is read whenever slots are counted. */
@@ -141,13 +188,33 @@ export class Slots {
       if (use === 'put' && this.#isRootFull) throw indexTooLarge(this.#file.path, this.#geometry.segmentBytes);
       // SLOTS-3.
       if (this.#growthFailure !== null && this.#growthFailure.growth > since) throw this.#growthFailure.error;
+      if (use === 'put' && this.#isAtCeiling && this.#growing === null) {
+        await this.#waitAtCeiling();
+        if (this.availableFor(use) >= count) return;
+      }
       await this.#startGrowth();
     }
+  }
+
+  get #isAtCeiling(): boolean {
+    return this.count * this.#geometry.segmentBytes >= this.#space.ceilingBytes;
+  }
+
+  /** SLOTS-5. */
+  async #waitAtCeiling(): Promise<void> {
+    const { segmentBytes } = this.#geometry;
+    const above = (this.count * segmentBytes) / this.#space.ceilingBytes - 1;
+    const waitMs = (segmentBytes / CEILING_BYTES_PER_MS) * (1 + SLOWDOWN * above);
+    const given = this.#ceilingWaiters.wait();
+    const cancel = this.#clock.after(Math.min(MOST_WAIT_MS, waitMs), () => this.#ceilingWaiters.wakeAll());
+    await given;
+    cancel();
   }
 
   /** Waits until the current growth, if any, has ended. Never rejects. The file must not be closed before. */
   async settle(): Promise<void> {
     await this.#growing;
+    await this.#punching;
   }
 
   /** SLOTS-1, SLOTS-2. Slots of a file with `slotCount` slots that this use must leave. */
@@ -158,17 +225,18 @@ export class Slots {
     const wanted = Math.max(
       LEAST_RESERVE,
       Math.ceil(slotCount * RESERVED_PART),
-      next + this.indexSlotsOf(lastingBytes) + DELETION_SLOTS,
+      next + this.indexSlotsOf(lastingBytes) + DELETION_SLOTS + CLEANING_SLOTS,
     );
     const reserve = Math.min(wanted, Math.floor(slotCount / 2));
     // Even a small reserve keeps its last slot for deletions, because they free space.
-    return use === 'put' ? reserve : Math.max(0, Math.min(next, reserve - 1));
+    const kept = use === 'clean' ? next : next + CLEANING_SLOTS;
+    return use === 'put' ? reserve : Math.max(0, Math.min(kept, reserve - 1));
   }
 
   /** SLOTS-4. */
   get #isRootFull(): boolean {
     const indexSlots = this.indexSlotsOf(this.#checkpoints.indexBytes);
-    const usedSlots = this.#slotCount - this.#ready.count;
+    const usedSlots = this.count - this.#ready.count;
     const parts = partsOf(this.#geometry, indexSlots, Math.max(indexSlots, usedSlots));
     return parts > FULL_ROOT_SHARE * mostParts(this.#geometry);
   }
@@ -190,6 +258,11 @@ export class Slots {
   async #grow(): Promise<void> {
     const { segmentBytes } = this.#geometry;
     const growth = ++this.#growths;
+    if (this.#holeCount > 0) {
+      const error = await this.#fillHoles(this.#slotsToAdd());
+      if (error !== null) this.#growthFailure = { growth, error };
+      return;
+    }
     const from = Slots.offsetOf(this.#geometry, this.#slotCount);
     // SLOTS-4.
     let added = Math.min(this.#slotsToAdd(), Math.floor((MOST_FILE_BYTES - from) / segmentBytes));
@@ -217,12 +290,102 @@ export class Slots {
     this.#isReserveInUse = this.availableFor('put') < 0;
   }
 
-  /** A quarter of the slots, but at least enough for a put to take one. */
+  /** SLOTS-6. Allocates blocks for so many holes. Returns why that failed for the first of them, or null. */
+  async #fillHoles(count: number): Promise<Error | null> {
+    const holes: number[] = [];
+    for (let slot = this.#holes.take(); slot !== undefined; slot = this.#holes.take()) {
+      holes.push(slot);
+      if (holes.length === count) break;
+    }
+    let failure: Error | null = null;
+    let filled = 0;
+    for (const [first, last] of runsOf(holes)) {
+      const bytes = (last - first + 1) * this.#geometry.segmentBytes;
+      try {
+        if (failure === null) await this.#file.preallocate(Slots.offsetOf(this.#geometry, first), bytes);
+      } catch (cause) {
+        failure = systemFailure(`${this.#file.path} cannot take ${bytes} bytes again`, cause);
+      }
+      for (let slot = first; slot <= last; slot++) {
+        if (failure !== null) this.#holes.add(slot);
+        else {
+          this.#ready.add(slot);
+          this.#holeCount--;
+          filled++;
+        }
+      }
+    }
+    this.#isReserveInUse = this.availableFor('put') < 0;
+    // The device may have room for fewer slots.
+    if (filled === 0 && failure !== null && count > 1) return this.#fillHoles(Math.floor(count / 2));
+    return filled === 0 ? failure : null;
+  }
+
+  /** Free slots that are kept when others are given back to the device. */
+  get #wantedFree(): number {
+    return this.#keptFrom('put', this.count) + Math.max(FEW_FREE, Math.floor(this.count / 16));
+  }
+
+  /**
+   * Free slots may have no blocks, after an opening. Allocates blocks for as many as are wanted; the others are holes.
+   * Never rejects: what cannot be allocated is a hole, too.
+   */
+  async distrustFree(): Promise<void> {
+    const free = this.#ready.takeAbove(0);
+    for (const slot of free) this.#holes.add(slot);
+    this.#holeCount += free.length;
+    if (free.length > 0) await this.#fillHoles(Math.min(free.length, Math.max(1, this.#wantedFree)));
+  }
+
+  /**
+   * SLOTS-6. Gives blocks back to the device if many slots are free. Never rejects.
+   *
+   * @param isIdle a busy store keeps more: it may need them soon, and the file system lets no request pass meanwhile
+   */
+  async punchExcess(isIdle: boolean): Promise<void> {
+    const wanted = this.#wantedFree;
+    const kept = wanted + Math.max(FEW_FREE, this.count / (isIdle ? 16 : 4));
+    if (!this.#mayPunch || this.#ready.count <= kept) return;
+    this.#punching ??= this.#punch(this.#ready.takeAbove(wanted)).finally(() => {
+      this.#punching = null;
+    });
+    await this.#punching;
+  }
+
+  async #punch(slots: readonly number[]): Promise<void> {
+    // One by one: the file system lets no request pass while it punches.
+    for (const slot of slots) {
+      const isTried = this.#mayPunch;
+      try {
+        if (isTried) await this.#file.punchHole(Slots.offsetOf(this.#geometry, slot), this.#geometry.segmentBytes);
+      } catch {
+        // Not every file system can do it. Whether this slot has kept its blocks is not known.
+        this.#mayPunch = false;
+      }
+      if (isTried) this.#holes.add(slot);
+      else this.#ready.add(slot);
+      if (isTried) this.#holeCount++;
+    }
+    this.#isReserveInUse = this.availableFor('put') < 0;
+  }
+
+  /** A sixteenth of the slots, but at least enough for a put to take one; at the ceiling just that. */
   #slotsToAdd(): number {
     const most = Math.max(1, Math.floor(MAX_GROWTH_BYTES / this.#geometry.segmentBytes));
-    let added = Math.max(1, Math.floor(this.#slotCount / 4));
-    const isEnough = (): boolean => this.#ready.count + added > this.#keptFrom('put', this.#slotCount + added);
+    let added = this.#isAtCeiling ? 1 : Math.max(1, Math.floor(this.count / 16));
+    const isEnough = (): boolean => this.#ready.count + added > this.#keptFrom('put', this.count + added);
     while (added < most && !isEnough()) added++;
     return Math.min(added, most);
   }
+}
+
+/** Runs of neighbours, as first and last, in ascending slots. */
+function runsOf(slots: readonly number[]): [first: number, last: number][] {
+  const runs: [number, number][] = [];
+  for (const slot of slots) {
+    const run = runs.at(-1);
+    if (run !== undefined && run[1] === slot - 1) run[1] = slot;
+    else runs.push([slot, slot]);
+  }
+  return runs;
 }

@@ -20,7 +20,8 @@
  * ```
  *
  * A root of version 0.1 names the slots of the index segments. All segments of the log are in use then, because version
- * 0.1 frees none of them. With a segment table, a slot is in use only if the table names it or the replay meets it.
+ * 0.1 frees none of them. With a segment table, a slot is in use only if the table names it, if the root or one of its
+ * parts is there, or if the replay meets it.
  *
  * docs/format.md, "Checkpoint root". Pure encoding and decoding.
  */

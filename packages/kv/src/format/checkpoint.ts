@@ -22,7 +22,7 @@ import type { Block } from './words.ts';
 /** An index segment is written in chunks of at most this size. An image never crosses the end of a chunk. */
 export const CHUNK_BYTES = 256 * KIB;
 /** Entries in a part of the mapping: about 64 KiB. */
-export const PART_ENTRIES = 4096;
+const PART_ENTRIES = 4096;
 const PART_MAGIC = 0x504d4b41;
 export const PART_HEADER_BYTES = 24;
 export const ENTRY_BYTES = 16;

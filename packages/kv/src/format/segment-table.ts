@@ -1,6 +1,6 @@
 /**
- * The parts of the segment table: which segments are in use as of a checkpoint, and how much of each is alive. They are
- * in index segments. The root (checkpoint-root.ts) references them.
+ * The parts of the segment table: in which segments something lives as of a checkpoint, and how much. They are in index
+ * segments. The root (checkpoint-root.ts) references them.
  *
  * ```
  *   part of the segment table                      entry
@@ -9,10 +9,10 @@
  *   12  entries u32                                 8  segment sequence u64
  *   16  checkpoint sequence u64                    16  live bytes u32
  *   24  entries, 72 bytes each                     20  live records u32, pages in an index segment
- *                                                  24  used bytes u32, of all records that were written
+ *                                                  24  used bytes u32, of all frames or chunks
  *                                                  28  0
- *                                                  32  first sequence of its records u64, 0 none
- *                                                  40  last sequence of its records u64, 0 none
+ *                                                  32  first sequence u64, of the log, else 0
+ *                                                  40  last sequence u64, of the log, else 0
  *                                                  48  born at u64, ms since 1970
  *                                                  56  0, reserved for the earliest expiry, ms u64
  *                                                  64  0, reserved for the latest expiry, ms u64
@@ -45,9 +45,9 @@ export interface SegmentEntry {
   /** Bytes, padding included, of the records or pages here that the index leads to. */
   readonly liveBytes: number;
   readonly liveRecords: number;
-  /** Bytes, padding included, of all records or pages that were written here. */
+  /** Log: bytes of all frames, with their padding. Else: from the start of the segment to the end of its chunks. */
   readonly usedBytes: number;
-  /** The lowest sequence of a record here; 0 if there is none. */
+  /** The lowest sequence of a record of the log here; 0 if there is none. */
   readonly firstSequence: number;
   readonly lastSequence: number;
   /** When the segment was begun, by the clock of the calendar. */

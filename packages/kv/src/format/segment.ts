@@ -1,6 +1,6 @@
 /**
- * The header of a segment, in the first block of its slot. A segment is a run of frames in one slot of the
- * data file. Slots have one size and are reused; segment sequences only grow.
+ * The header of a segment, in the first block of its slot. Slots of the data file have one size and are reused. A
+ * segment of the log is a run of frames, and their sequences only grow. Others have the sequence of their checkpoint.
  *
  * ```
  *   0      8       12     16     32        40      48    52   56            64          68  72          80       128
@@ -23,8 +23,8 @@ import type { Block } from './words.ts';
 export const SEGMENT_HEADER_BYTES = 128;
 const SEGMENT_MAGIC = 0x47534b41; // 'AKSG'
 
-/** What a segment holds. 2 is reserved for the records that cleaning keeps. */
-export const SegmentKind = { log: 1, index: 3 } as const;
+/** What a segment holds: frames of the log, records that a cleaning has moved, or parts of checkpoints. */
+export const SegmentKind = { log: 1, cleaned: 2, index: 3 } as const;
 /** The highest kind. */
 export const LAST_KIND = SegmentKind.index;
 

@@ -50,7 +50,7 @@ export const FEATURE_EXTENTS = 1n;
 export const FEATURE_CHECKPOINT = 2n;
 /** ... each copy has its number. Every writer sets this; stores of version 0.1 do not have it; ... */
 export const FEATURE_COPY_NUMBERS = 4n;
-/** ... the checkpoint names a segment table. A slot that neither the table names nor the replay meets is free. */
+/** ... the checkpoint names a segment table, which decides what is in use: see checkpoint-root.ts. */
 export const FEATURE_SEGMENT_TABLE = 8n;
 export const KNOWN_FEATURES = FEATURE_EXTENTS | FEATURE_CHECKPOINT | FEATURE_COPY_NUMBERS | FEATURE_SEGMENT_TABLE;
 const MAGIC = 'AIOKV\0SB';

@@ -44,6 +44,11 @@ export class IndexCursor {
     return this.#at().keyLength;
   }
 
+  /** Whether the cursor has been on a key, so that a blocked move is continued by `resume`. */
+  get hasStarted(): boolean {
+    return this.#current !== null;
+  }
+
   /** Whether the last move stopped at a leaf that is not in memory. */
   get isBlocked(): boolean {
     return this.#blocked !== null;

@@ -4,7 +4,8 @@
  *
  * ```
  *   admit ─► memtable ──full──► immutable ──slices, sorted──► tree ◄── pager: leaves from the device, and out again
- *   find  ─► memtable, then immutable, then tree; the first with the key decides
+ *   stage of a long batch ──when complete──► in front of the memtable ──slices──► memtable
+ *   find  ─► stage, memtable, immutable, tree; the first with the key decides
  *   snapshot: the memtables as they are now, and the last version of the tree
  *
  *   versions        v7 (on the device) ── v8 (merged) ── the tree, while the next merge changes it
@@ -12,9 +13,13 @@
  * ```
  *
  * INDEX-1. Every lookup sees what was admitted before it, also during a merge.
- * INDEX-2. The immutable memtable does not change. An entry that is both in it and in the tree is the same in both.
+ * INDEX-2. The immutable memtable does not change, except that before its merge starts it takes new places of records to
+ *     which the tree leads: the same values. An entry that is both in it and in the tree is the same in both, or such a
+ *     new place.
  * INDEX-3. A snapshot sees the index as it was when it was taken. During a merge it sees the version before the merge,
  *     with the immutable memtable in front.
+ * INDEX-6. While a stage is in front of the memtable, nothing is admitted and no merge begins. An entry that is in both is
+ *     the same in both, or that of the stage is newer.
  * INDEX-4. A memtable ends at the end of a batch. After its merge the tree holds exactly the writes up to there.
  * INDEX-5. A lookup whose leaf is not in memory is answered later, with the state at its call: newer entries for its
  *     key go to a memtable, and the lookup is answered from the leaf before the leaf can change (pager.ts).
@@ -27,6 +32,7 @@ import type { Sequence } from '@aiokv/core';
 import type { DirectFile, Queue } from '@aiokv/aio';
 import { MAX_KEY_BYTES } from '../format/record.ts';
 import type { Planted } from '../failure/planted.ts';
+import type { SegmentTable } from '../file/segment-table.ts';
 import { IndexCursor } from './index-cursor.ts';
 import { DELETED, highWordOf, isDeletion, lowWordOf } from '../format/index-entry.ts';
 import { Mapping } from './mapping.ts';
@@ -35,7 +41,7 @@ import { Pager } from './pager.ts';
 import type { PageWaiter } from './pager.ts';
 import type { ReplayTarget } from './replay-target.ts';
 import { Entry, FOUND, MISSING, NodeMemory, Probe, Tree, lookInLeaf, pageOf } from '../tree/index.ts';
-import type { AbsentLeaf, Lookup, TreeSnapshot } from '../tree/index.ts';
+import type { AbsentLeaf, Cursor, Lookup, TreeSnapshot } from '../tree/index.ts';
 
 /** A memtable has room for at least so many nodes. */
 const MEMTABLE_NODES_LEAST = 4;
@@ -43,6 +49,8 @@ const MEMTABLE_NODES_LEAST = 4;
 const HEAD_START_PART = 1 / 8;
 /** Writers may exceed a share by so much before they wait, so that a tiny one does not stop them at every write. */
 const SLACK_BYTES = 256 * KIB;
+/** Entries of a stage that are moved between two questions about the time. */
+const MOVES_PER_QUESTION = 64;
 /** Nodes of a merged memtable that are freed in one step. */
 const RECLAIM_NODES = 512;
 export interface KeyIndexOptions {
@@ -54,6 +62,7 @@ export interface KeyIndexOptions {
   readonly nodesBytes: number;
   /** The memtable is full when its nodes take so many bytes. A second one may be merged meanwhile. */
   readonly memtableBytes: number;
+  readonly segments: SegmentTable;
   readonly planted: Planted;
 }
 
@@ -171,15 +180,24 @@ export class KeyIndex implements ReplayTarget {
   readonly mapping = new Mapping();
   readonly memory: NodeMemory;
   readonly #memtableBytes: number;
+  readonly #segments: SegmentTable;
+  readonly #planted: Planted;
   #memtable: Tree;
+  /** The entries of a long batch that are being moved to the memtable, and where the move is. */
+  #stage: Tree | null = null;
+  #moving: { readonly snapshot: TreeSnapshot; readonly cursor: Cursor } | null = null;
   #immutable: Tree | null = null;
   #merge: Merge | null = null;
+  #cleanedPart = 0;
+  readonly #scratch = new Entry();
   #version: TreeVersion;
   #admittedThrough = 0 as Sequence;
   /** Scratch for the key of a replayed record. */
   readonly #key = new Uint8Array(MAX_KEY_BYTES);
 
-  constructor({ queue, file, pageBytes, nodesBytes, memtableBytes, planted }: KeyIndexOptions) {
+  constructor({ queue, file, pageBytes, nodesBytes, memtableBytes, segments, planted }: KeyIndexOptions) {
+    this.#segments = segments;
+    this.#planted = planted;
     this.#memtableBytes = Math.max(MEMTABLE_NODES_LEAST * pageBytes, memtableBytes);
     this.memory = new NodeMemory({ nodeBytes: pageBytes });
     this.tree = new Tree(this.memory, true);
@@ -191,10 +209,18 @@ export class KeyIndex implements ReplayTarget {
 
   /** @internal Makes the tree that of a checkpoint, whose pages `fill` loads into the memory. */
   async restore<T>(
-    fill: (memory: NodeMemory, mapping: Mapping) => Promise<LoadedTree & { readonly standing: T }>,
+    fill: (target: {
+      readonly memory: NodeMemory;
+      readonly mapping: Mapping;
+      readonly segments: SegmentTable;
+    }) => Promise<LoadedTree & { readonly standing: T }>,
   ): Promise<T> {
     this.#version.release();
-    const { rootPage, keys, units, standing } = await fill(this.memory, this.mapping);
+    const { rootPage, keys, units, standing } = await fill({
+      memory: this.memory,
+      mapping: this.mapping,
+      segments: this.#segments,
+    });
     this.tree.restore(rootPage, keys, units);
     this.#version = new TreeVersion(this.tree.snapshot(), this.pager);
     return standing;
@@ -207,7 +233,7 @@ export class KeyIndex implements ReplayTarget {
 
   /** Bytes of the nodes of the memtable and of the immutable memtable. */
   get memtableBytes(): number {
-    return this.#memtable.bytes + (this.#immutable?.bytes ?? 0);
+    return this.#memtable.bytes + (this.#immutable?.bytes ?? 0) + (this.#stage?.bytes ?? 0);
   }
 
   /** Bytes of the pages of the tree, and of what only snapshots need. */
@@ -222,6 +248,9 @@ export class KeyIndex implements ReplayTarget {
    *   `findSync` in the same step
    */
   find(key: Uint8Array, keyBytes: number, into: Entry): Lookup {
+    if (this.#stage !== null && this.#stage.get(key, keyBytes, into) === FOUND) {
+      return isDeletion(into) ? MISSING : FOUND;
+    }
     if (this.#memtable.get(key, keyBytes, into) === FOUND) return isDeletion(into) ? MISSING : FOUND;
     if (this.#immutable !== null && this.#immutable.get(key, keyBytes, into) === FOUND) {
       return isDeletion(into) ? MISSING : FOUND;
@@ -277,12 +306,19 @@ export class KeyIndex implements ReplayTarget {
     return this.#memtable.bytes >= this.#memtableBytes;
   }
 
+  /** How far the run under way has come, from 0 to 1. */
+  get #progress(): number {
+    if (this.#merge === null) return this.#cleanedPart / 2;
+    return this.#cleanedPart === 0 ? this.#merge.progress : (1 + this.#merge.progress) / 2;
+  }
+
   /**
    * Whether the memtable takes more entries. A short batch may exceed its share. While a merge is under way the share
    * grows with its progress, so that writers become as slow as the merge, and do not stop at its end.
    */
   get hasRoom(): boolean {
-    const part = this.#merge === null ? 1 : HEAD_START_PART + (1 - HEAD_START_PART) * this.#merge.progress;
+    if (this.#stage !== null) return false;
+    const part = this.#immutable === null ? 1 : HEAD_START_PART + (1 - HEAD_START_PART) * this.#progress;
     return this.#memtable.bytes < this.#memtableBytes * part + SLACK_BYTES;
   }
 
@@ -303,10 +339,43 @@ export class KeyIndex implements ReplayTarget {
     return new Tree(this.memory);
   }
 
-  /** Makes a stage the memtable. The current memtable must be empty. */
+  /** Makes the entries of a complete stage visible. If `isMovingStage` then, the caller moves them. */
   useStage(stage: Tree): void {
-    assert(this.#memtable.size === 0, 'a stage replaces an empty memtable only');
-    this.#memtable = stage;
+    assert(this.#stage === null, 'one stage is moved at a time');
+    if (this.#memtable.size === 0) {
+      this.#memtable = stage;
+      return;
+    }
+    this.#stage = stage;
+    const snapshot = stage.snapshot();
+    this.#moving = { snapshot, cursor: snapshot.cursor() };
+    this.#moving.cursor.first();
+  }
+
+  /** INDEX-6. */
+  get isMovingStage(): boolean {
+    return this.#stage !== null;
+  }
+
+  /**
+   * Moves entries of the stage to the memtable, until none is left or the slice is over.
+   *
+   * @param isLong whether the slice is over
+   */
+  moveStage(isLong: () => boolean): void {
+    const moving = this.#moving;
+    assert(moving !== null, 'a stage is moved');
+    const { cursor, snapshot } = moving;
+    for (let count = 1; cursor.valid; count++) {
+      const { keyBytes, keyLength, entry } = cursor;
+      this.#memtable.set(keyBytes, keyLength, entry.word0, entry.word1);
+      cursor.next();
+      if (count % MOVES_PER_QUESTION === 0 && isLong()) return;
+    }
+    snapshot.release();
+    this.#stage?.clear();
+    this.#stage = null;
+    this.#moving = null;
   }
 
   /** The latest write that lookups see. */
@@ -332,15 +401,44 @@ export class KeyIndex implements ReplayTarget {
     this.admitDelete(this.#key, keyBytes);
   }
 
-  /**
-   * INDEX-4. Makes the memtable immutable, and an empty one takes its place. The caller runs the merge to its end, and
-   * calls `endMerge`. If a leaf cannot be read it does not: lookups go on to see the immutable memtable (INDEX-1).
-   */
-  startMerge(): Merge {
-    assert(this.#immutable === null, 'one memtable is merged at a time');
+  /** INDEX-4. Makes the memtable immutable, and an empty one takes its place. */
+  freeze(): void {
+    assert(this.#immutable === null && this.#stage === null, 'one memtable is merged at a time');
     this.#immutable = this.#memtable;
     this.#memtable = new Tree(this.memory);
-    this.#merge = new Merge(this.#immutable, this.tree, this.pager);
+    this.#cleanedPart = 0;
+  }
+
+  /** Whether a memtable has the key, so that what the tree says of it is replaced, or will be. */
+  isNewer(key: Uint8Array, keyBytes: number): boolean {
+    const entry = this.#scratch;
+    if (this.#stage !== null && this.#stage.get(key, keyBytes, entry) === FOUND) return true;
+    if (this.#memtable.get(key, keyBytes, entry) === FOUND) return true;
+    return this.#immutable !== null && this.#immutable.get(key, keyBytes, entry) === FOUND;
+  }
+
+  /**
+   * INDEX-2. Enters the new place of a record in the immutable memtable, before the merge starts. The tree leads to its
+   * old place, and the immutable memtable does not have the key.
+   */
+  enterMoved(key: Uint8Array, keyBytes: number, fileOffset: number, lengthWord: number): void {
+    const immutable = this.#immutable;
+    assert(immutable !== null && this.#merge === null, 'records are moved between freezing and merging');
+    immutable.set(key, keyBytes, lowWordOf(fileOffset), highWordOf(fileOffset, lengthWord));
+  }
+
+  /** Notes which part of the cleaning before the merge is done, from 0 to 1. It counts as the first half of the run. */
+  noteCleaned(part: number): void {
+    this.#cleanedPart = part;
+  }
+
+  /**
+   * Starts to merge the immutable memtable. The caller runs the merge to its end, and calls `endMerge`. If a leaf cannot
+   * be read it does not: lookups go on to see the immutable memtable (INDEX-1).
+   */
+  startMerge(): Merge {
+    assert(this.#immutable !== null && this.#merge === null, 'a frozen memtable is merged once');
+    this.#merge = new Merge(this.#immutable, this.tree, this.pager, this.#segments, this.#planted);
     return this.#merge;
   }
 
@@ -362,7 +460,8 @@ export class KeyIndex implements ReplayTarget {
   }
 
   snapshot(): IndexSnapshot {
-    const memtables = [this.#memtable.snapshot()];
+    const memtables = this.#stage === null ? [] : [this.#stage.snapshot()];
+    memtables.push(this.#memtable.snapshot());
     if (this.#immutable !== null) memtables.push(this.#immutable.snapshot());
     return new IndexSnapshot(memtables, this.#version, this.pager);
   }
@@ -373,6 +472,7 @@ export class KeyIndex implements ReplayTarget {
     this.tree.verify(reachable);
     this.#memtable.verify(reachable);
     this.#immutable?.verify(reachable);
+    this.#stage?.verify(reachable);
     this.memory.verify(reachable);
   }
 

@@ -1,12 +1,8 @@
 /**
- * Merges an immutable memtable into the tree, in key order, so that each leaf is visited once. A scout walks ahead of
- * the merge, and the leaves that it meets are read while the merge goes on.
+ * Merges an immutable memtable into the tree, in key order, so that each leaf is visited once. The leaves of the next
+ * entries are read while the merge goes on (leaf-scout.ts).
  *
  * ```
- *   memtable   a b c d e f g h i j k …          keys in order
- *                  ▲       ▲
- *                merge   scout      between them: leaves that are read or were read, pinned until the merge has passed
- *
  *   run ──► done
  *    │ ▲
  *    ▼ └─────────────────────┐
@@ -14,57 +10,53 @@
  * ```
  *
  * MERGE-1. An entry of the memtable is taken once, in key order.
- * MERGE-2. A leaf that the scout has met stays in memory until the merge has passed its first entry. It was copied then
- *     (SNAP-5), or the memory is short and the leaf is read again.
- *
- * A leaf that cannot be read ahead is read again when the merge reaches it.
+ * MERGE-2. A record counts as alive in its segment from the step in which its entry enters the tree to that in which it
+ *     leaves it. What a newer entry replaces in a memtable never counts.
  */
-import { Fifo } from '@aiokv/core';
+import type { Planted } from '../failure/planted.ts';
+import type { SegmentTable } from '../file/segment-table.ts';
+import { fileOffsetOf, isDeletion, isInFragments, lengthOf } from '../format/index-entry.ts';
+import type { EntryWords } from '../format/index-entry.ts';
+import { SegmentKind } from '../format/segment.ts';
+import { Entry } from '../tree/index.ts';
 import type { Cursor, Tree, TreeSnapshot } from '../tree/index.ts';
-import { isDeletion } from '../format/index-entry.ts';
+import { LeafScout } from './leaf-scout.ts';
 import type { Pager } from './pager.ts';
 
-/** Most leaves read ahead: this many, and no more than one in AHEAD_PART of the nodes that fit into memory. */
-const LEAVES_AHEAD = 64;
-const AHEAD_PART = 16;
-/** Most entries that the scout looks at in one step. */
-const LOOKS = 1024;
 /** Entries merged between two calls of `isLong`. */
 const ENTRIES_PER_QUESTION = 64;
 
-/** A leaf that the scout has met. */
-interface LeafAhead {
-  readonly pageId: number;
-  /** Number of entries of the memtable before the first one of this leaf. */
-  readonly first: number;
-  state: 'loading' | 'pinned' | 'failed';
-  readonly loaded: Promise<void> | null;
-}
-
 export class Merge {
+  /** Entries of values in fragments that have entered the tree, and that have left it. Whoever counts them takes them. */
+  readonly entered: EntryWords[] = [];
+  readonly left: EntryWords[] = [];
   readonly #size: number;
   readonly #snapshot: TreeSnapshot;
   readonly #cursor: Cursor;
-  readonly #scout: Cursor;
   readonly #tree: Tree;
-  readonly #pager: Pager;
+  readonly #segments: SegmentTable;
+  readonly #planted: Planted;
+  readonly #scout: LeafScout;
   #hasMore: boolean;
-  /** Entries that the merge has taken, and entries that the scout has passed. */
   #taken = 0;
-  #scouted = 0;
-  readonly #ahead = new Fifo<LeafAhead>();
-  #lastMet = 0;
   #blockedOn = 0;
+  /** Scratch for the entry that a new one replaces. */
+  readonly #old = new Entry();
 
-  constructor(memtable: Tree, tree: Tree, pager: Pager) {
+  constructor(memtable: Tree, tree: Tree, pager: Pager, segments: SegmentTable, planted: Planted) {
     this.#size = memtable.size;
     this.#snapshot = memtable.snapshot();
     this.#cursor = this.#snapshot.cursor();
-    this.#scout = this.#snapshot.cursor();
     this.#hasMore = this.#cursor.first();
-    this.#scout.first();
     this.#tree = tree;
-    this.#pager = pager;
+    this.#segments = segments;
+    this.#planted = planted;
+    this.#scout = new LeafScout(this.#snapshot, tree, pager);
+  }
+
+  /** Whether there was nothing to merge. */
+  get isEmpty(): boolean {
+    return this.#size === 0;
   }
 
   /** The part of the memtable that is merged, from 0 to 1. */
@@ -78,7 +70,7 @@ export class Merge {
    * @param isLong whether the slice is over
    */
   run(isLong: () => boolean): 'done' | 'blocked' | 'more' {
-    this.#lookAhead();
+    this.#scout.lookAhead(this.#cursor, this.#taken);
     let outcome: 'done' | 'blocked' | 'more' = 'done';
     for (let count = 1; this.#hasMore; count++) {
       const { keyBytes, keyLength, entry } = this.#cursor;
@@ -87,8 +79,13 @@ export class Merge {
         outcome = 'blocked';
         break;
       }
+      const isMove = !isDeletion(entry) && this.#isMove(entry);
+      if (this.#tree.entryHere(this.#old)) this.#countOut(this.#old, isMove);
       if (isDeletion(entry)) this.#tree.deleteHere();
-      else this.#tree.setHere(entry.word0, entry.word1);
+      else {
+        this.#tree.setHere(entry.word0, entry.word1);
+        this.#countIn(entry, isMove);
+      }
       this.#hasMore = this.#cursor.next();
       this.#taken++;
       if (count % ENTRIES_PER_QUESTION === 0 && isLong()) {
@@ -96,7 +93,7 @@ export class Merge {
         break;
       }
     }
-    this.#letGoBehind();
+    this.#scout.letGoBehind(this.#taken);
     return outcome;
   }
 
@@ -105,71 +102,30 @@ export class Merge {
    *
    * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO
    */
-  async whenUnblocked(): Promise<void> {
-    for (const leaf of this.#ahead) {
-      if (leaf.pageId !== this.#blockedOn || leaf.state === 'failed') continue;
-      await leaf.loaded;
-      if (leaf.state === 'pinned') return;
-    }
-    await this.#pager.pin([this.#blockedOn]);
-    this.#ahead.push({ pageId: this.#blockedOn, first: this.#taken, state: 'pinned', loaded: null });
+  whenUnblocked(): Promise<void> {
+    return this.#scout.whenLoaded(this.#blockedOn, this.#taken);
   }
 
   end(): void {
-    for (const leaf of this.#ahead.drain()) this.#letGo(leaf);
+    this.#scout.end();
     this.#snapshot.release();
   }
 
-  /** Moves the scout on, and starts to read the leaves that it meets. */
-  #lookAhead(): void {
-    if (this.#scouted < this.#taken && this.#hasMore) {
-      this.#scout.seek(this.#cursor.keyBytes, this.#cursor.keyLength, '>=');
-      this.#scouted = this.#taken;
-    }
-    const { memory } = this.#tree;
-    const most = Math.min(LEAVES_AHEAD, Math.max(1, this.#pager.limitBytes / memory.nodeBytes / AHEAD_PART));
-    for (let looks = LOOKS; looks > 0 && this.#scout.valid && this.#ahead.length < most; looks--) {
-      const pageId = this.#tree.leafOf(this.#scout.keyBytes, this.#scout.keyLength);
-      if (pageId !== 0 && pageId !== this.#lastMet) this.#meet(pageId);
-      this.#lastMet = pageId;
-      this.#scouted++;
-      this.#scout.next();
-    }
-  }
-
-  #meet(pageId: number): void {
-    if (this.#tree.memory.isResident(pageId)) {
-      this.#pager.hold(pageId);
-      this.#ahead.push({ pageId, first: this.#scouted, state: 'pinned', loaded: null });
-      return;
-    }
-    const loaded = this.#pager.pin([pageId]).then(
-      () => {
-        leaf.state = 'pinned';
-      },
-      () => {
-        leaf.state = 'failed';
-      },
-    );
-    const leaf: LeafAhead = { pageId, first: this.#scouted, state: 'loading', loaded };
-    this.#ahead.push(leaf);
+  /** Whether a cleaning has moved the record. The fragments of its value stay, and count already. */
+  #isMove(entry: Entry): boolean {
+    return this.#segments.kindOf(this.#segments.slotOf(fileOffsetOf(entry))) === SegmentKind.cleaned;
   }
 
   /** MERGE-2. */
-  #letGoBehind(): void {
-    for (let leaf = this.#ahead.peek(); leaf !== undefined && leaf.first < this.#taken; leaf = this.#ahead.peek()) {
-      this.#ahead.shift();
-      this.#letGo(leaf);
-    }
+  #countIn(entry: Entry, isMove: boolean): void {
+    this.#segments.countRecord(fileOffsetOf(entry), lengthOf(entry));
+    if (isInFragments(entry) && !isMove) this.entered.push({ word0: entry.word0, word1: entry.word1 });
   }
 
-  #letGo(leaf: LeafAhead): void {
-    if (leaf.state === 'pinned') this.#pager.letGo(leaf.pageId);
-    else if (leaf.state === 'loading') {
-      // A load that fails is not pinned.
-      void leaf.loaded?.then(() => {
-        if (leaf.state === 'pinned') this.#pager.letGo(leaf.pageId);
-      });
+  #countOut(entry: Entry, isMove: boolean): void {
+    if (this.#planted.miscounted !== true || this.#taken % 4 !== 0) {
+      this.#segments.uncountRecord(fileOffsetOf(entry), lengthOf(entry));
     }
+    if (isInFragments(entry) && !isMove) this.left.push({ word0: entry.word0, word1: entry.word1 });
   }
 }

@@ -8,7 +8,7 @@
  *                                └─ link: 7, 2, hash ┘
  * ```
  */
-import { Fifo, alignUp, assert } from '@aiokv/core';
+import { Fifo, alignUp, assert, calendarMs } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
 import { FRAME_HEADER_BYTES, MAX_FRAME_BYTES, sealFrame } from '../format/frame.ts';
 import { SegmentKind, encodeSegmentHeader } from '../format/segment.ts';
@@ -16,6 +16,7 @@ import type { ChainLink } from '../format/segment.ts';
 import type { Geometry, LogStart } from '../format/superblock.ts';
 import type { Frame } from './frame-buffer.ts';
 import { Slots } from '../file/slots.ts';
+import type { SegmentTable } from '../file/segment-table.ts';
 import type { SlotUse } from '../file/slots.ts';
 
 /** Where the log continues after an opening. */
@@ -31,6 +32,7 @@ export interface LogPosition {
 
 export interface ChainOptions {
   readonly slots: Slots;
+  readonly segments: SegmentTable;
   readonly geometry: Geometry;
   readonly uuid: Uint8Array;
   readonly epoch: number;
@@ -85,7 +87,7 @@ export class Chain {
 
   /** Writes the header of the frame that was placed last. Returns the frame's bytes on the device. */
   seal(frame: Frame, flushedThrough: Sequence): number {
-    const { geometry, epoch } = this.#options;
+    const { geometry, epoch, segments } = this.#options;
     this.#lastHash = sealFrame(frame.block, {
       payloadBytes: frame.usedBytes - FRAME_HEADER_BYTES,
       epoch,
@@ -100,6 +102,7 @@ export class Chain {
     const frameBytes = alignUp(frame.usedBytes, geometry.writeAlignment);
     frame.block.bytes.fill(0, frame.usedBytes, frameBytes);
     this.#nextOffset += frameBytes;
+    segments.wrote(this.#slot, frameBytes, frame.firstSequence, frame.lastSequence);
     return frameBytes;
   }
 
@@ -147,12 +150,13 @@ export class Chain {
   }
 
   #beginSegment(frame: Frame, lastSequenceBefore: Sequence): void {
-    const { geometry, slots, uuid, epoch } = this.#options;
+    const { geometry, slots, segments, uuid, epoch } = this.#options;
     const predecessor = this.link;
     this.#slot = this.#reserved.shift() ?? slots.take();
     this.#nextOffset = geometry.writeAlignment;
     this.#segmentSequence = this.#nextSegmentSequence++;
     this.#frameNumber = 0;
+    segments.begin(this.#slot, SegmentKind.log, this.#segmentSequence, calendarMs());
     this.#starts.push({ segmentSequence: this.#segmentSequence, slot: this.#slot, lastSequenceBefore });
     frame.header.bytes.fill(0);
     this.#lastHash = encodeSegmentHeader(frame.header, {

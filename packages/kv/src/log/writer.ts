@@ -52,6 +52,7 @@ import type { Frame } from './frame-buffer.ts';
 import { Frames } from './frames.ts';
 import { SpaceEstimate } from './space-estimate.ts';
 import type { Slots, SlotUse } from '../file/slots.ts';
+import type { SegmentTable } from '../file/segment-table.ts';
 
 /** How safe a write must be before it settles: see `WriteOptions`. */
 export type Durability = 'flushed' | 'written' | 'buffered';
@@ -62,6 +63,7 @@ export interface LogWriterOptions {
   readonly flusher: Flusher;
   readonly gate: FailureGate;
   readonly slots: Slots;
+  readonly segments: SegmentTable;
   readonly geometry: Geometry;
   readonly uuid: Uint8Array;
   readonly epoch: number;

@@ -3,14 +3,14 @@
  * alone starts both.
  *
  * ```
- *              begin                 all entries merged             durable
- *   (nothing) ──────► merging, saving ─────────────────► committing ───────► (nothing), or the next one
- *                        │    ▲                            │    ▲
- *                no space▼    │ somebody needs room   ─────▼    │
- *                        starved: what waits gets the error; the run goes on from where it was
+ *              begin            cleaned           all entries merged             durable
+ *   (nothing) ──────► cleaning ─────► merging, saving ─────────────► committing ───────► (nothing), or the next one
+ *                                        │    ▲                        │    ▲
+ *                                no space▼    │ somebody needs room ───▼    │
+ *                                        starved: what waits gets the error; the run goes on from where it was
  * ```
  *
- * A run begins when the memtable is full, when an opening would have to replay `checkpointBytes`, when somebody asks for
+ * A run begins when the memtable is full, when there is much garbage, when an opening would have to replay `checkpointBytes`, when somebody asks for
  * a checkpoint, and when nothing was written for some seconds.
  *
  * MAINT-1. A run takes the tree to exactly the first S writes. S, and the log bytes that the checkpoint covers, are taken
@@ -22,15 +22,18 @@
  * ```
  *   waits for          woken by                              no space   merge fails   log fails             stop
  *   room (memtable)    a run that begins, a slice of a       fail       fail          fail, when the work   fail
- *                      merge, the end of a run                                        under way has ended
+ *                      merge, the end of a run or of the                              under way has ended
+ *                      move of a stage
  *   a checkpoint       the end of a run that covers it       fail       fail          the same              fail
  * ```
  */
 import { Fifo, Waiters, nextTurn } from '@aiokv/core';
 import type { Clock, Sequence, Waiter } from '@aiokv/core';
 import type { Checkpointer } from '../checkpoint/checkpointer.ts';
+import type { Cleaner } from '../clean/cleaner.ts';
 import { closed } from '../failure/errors.ts';
 import type { FailureGate } from '../failure/failure-gate.ts';
+import type { SlotUse, Slots } from '../file/slots.ts';
 import type { KeyIndex } from '../index/key-index.ts';
 import type { Merge } from '../index/merge.ts';
 import type { LogWriter } from '../log/writer.ts';
@@ -40,6 +43,8 @@ export interface MaintenanceParts {
   readonly index: KeyIndex;
   readonly log: LogWriter;
   readonly checkpointer: Checkpointer;
+  readonly slots: Slots;
+  readonly cleaner: Cleaner;
   readonly gate: FailureGate;
   readonly clock: Clock;
 }
@@ -48,6 +53,8 @@ export interface MaintenanceParts {
 const SLICE_MS = 0.5;
 /** A run begins when nothing was written for so long. */
 const IDLE_MS = 5000;
+/** After a run that made no space, writes of a full device are refused at once for so long. */
+const FUTILE_MS = 1000;
 
 /** Waits for a checkpoint that covers everything through a sequence. */
 interface CheckpointWaiter extends Waiter {
@@ -59,7 +66,8 @@ interface Run {
   /** The position of the log when the memtable became immutable (MAINT-1). */
   readonly sequence: Sequence;
   readonly logBytes: number;
-  readonly merge: Merge;
+  /** Null until the cleaning before it has ended. */
+  merge: Merge | null;
   isMerged: boolean;
   /** A leaf cannot be read: the run cannot go on. */
   hasFailed: boolean;
@@ -75,6 +83,9 @@ export class Maintenance {
   /** Why the run does not go on: there is no space for its pages. */
   #starvedBy: Error | null = null;
   #cancelIdle: (() => void) | null = null;
+  /** `LogWriter.appendedBytes` when a run last made no space. Another one makes sense when more was written, or later. */
+  #futileAt = -1;
+  #futileUntilMs = 0;
   #isStopped = false;
 
   constructor(parts: MaintenanceParts) {
@@ -89,23 +100,18 @@ export class Maintenance {
 
   /** Call it in the step that admits the last entry of a batch. */
   admitted(through: Sequence): void {
-    const { index, checkpointer } = this.#parts;
+    const { index } = this.#parts;
     index.admitted(through);
     this.#watchIdle();
-    if (this.#working === null && this.#starvedBy === null && (index.isFull || checkpointer.isDue)) this.#look();
+    if (this.#working === null && this.#starvedBy === null && (index.isFull || this.#isMuch)) this.#look();
   }
 
-  /** As `admitted`, for a long batch: its entries become visible in this call. Requires `canTakeStage`. */
+  /** As `admitted`, for a long batch: its entries become visible in this call. Requires `hasRoom`. */
   admitStaged(stage: Tree, through: Sequence): void {
     const { index } = this.#parts;
-    if (index.memtableSize > 0) this.#begin();
     index.useStage(stage);
+    if (index.isMovingStage) void this.#moveStage();
     this.admitted(through);
-  }
-
-  /** Whether `admitStaged` may be called. `whenRoom` waits for it. */
-  get canTakeStage(): boolean {
-    return this.#parts.index.memtableSize === 0 || this.#run === null;
   }
 
   /** Whether more entries may be admitted now. */
@@ -142,9 +148,39 @@ export class Maintenance {
     });
   }
 
+  /**
+   * Makes room in the log by a run that cleans and gives back segments, after a write has found no space.
+   *
+   * @param error what the write has found
+   * @param use what the write is
+   * @throws error if there was nothing to gain
+   */
+  async makeSpace(error: unknown, use: SlotUse): Promise<void> {
+    const { log, checkpointer, clock } = this.#parts;
+    const isFull = (error as { code?: unknown }).code === 'ERR_AIOKV_NO_SPACE';
+    if (!isFull || this.#isStopped || (this.#futileAt === log.appendedBytes && clock.nowMs() < this.#futileUntilMs))
+      throw error;
+    try {
+      await this.checkpoint();
+    } catch {
+      // The write's own error says what is missing.
+      throw error;
+    }
+    if (checkpointer.hasSpaceFor(use)) return;
+    this.#futileAt = log.appendedBytes;
+    this.#futileUntilMs = clock.nowMs() + FUTILE_MS;
+    throw error;
+  }
+
   /** Settles when the run under way has ended, or finds no space. */
   async settle(): Promise<void> {
     await this.#working;
+  }
+
+  /** @internal As `Checkpointer.verify`, when no run is under way. For tests. */
+  async verify(): Promise<void> {
+    while (this.#working !== null) await this.#working;
+    if (this.#run === null && this.#parts.gate.writes === null) await this.#parts.checkpointer.verify();
   }
 
   /** MAINT-2. Never rejects. */
@@ -165,13 +201,35 @@ export class Maintenance {
   }
 
   get #isDue(): boolean {
-    const { index, checkpointer } = this.#parts;
-    return index.isFull || checkpointer.isDue || !this.#checkpointWaiters.isEmpty;
+    const { index } = this.#parts;
+    if (index.isMovingStage && this.#run === null) return false;
+    return index.isFull || this.#isMuch || !this.#checkpointWaiters.isEmpty;
+  }
+
+  /** Whether much would have to be replayed, or much was written while there is much garbage. */
+  get #isMuch(): boolean {
+    const { checkpointer, cleaner } = this.#parts;
+    return checkpointer.isDue || cleaner.isDue(checkpointer.uncoveredBytes);
+  }
+
+  /** Moves the entries of a long batch to the memtable. Nothing is admitted meanwhile, and no run begins (INDEX-6). */
+  async #moveStage(): Promise<void> {
+    const { index, clock } = this.#parts;
+    for (;;) {
+      const untilMs = clock.nowMs() + SLICE_MS;
+      index.moveStage(() => clock.nowMs() >= untilMs);
+      if (!index.isMovingStage) break;
+      await nextTurn();
+      if (this.#isStopped) return;
+    }
+    this.#look();
+    this.#roomWaiters.wakeAll();
   }
 
   /** Starts a run, or continues one that had no space. The memtable becomes immutable within the call. */
   #begin(): void {
     if (this.#isStopped || this.#working !== null) return;
+    if (this.#run === null && this.#parts.index.isMovingStage) return;
     this.#starvedBy = null;
     this.#working = this.#work()
       .catch((error: unknown) => {
@@ -214,40 +272,55 @@ export class Maintenance {
     const { index, log, checkpointer } = this.#parts;
     const sequence = index.admittedThrough;
     checkpointer.begin(sequence);
-    const merge = index.startMerge();
+    index.freeze();
     this.#roomWaiters.wakeAll();
-    return { sequence, logBytes: log.appendedBytes, merge, isMerged: false, hasFailed: false };
+    return { sequence, logBytes: log.appendedBytes, merge: null, isMerged: false, hasFailed: false };
   }
 
   /** Settles early if `stop` is called. */
   async #continue(run: Run): Promise<void> {
-    const { index, checkpointer, clock } = this.#parts;
+    const { index, checkpointer, slots, clock } = this.#parts;
+    await checkpointer.countOnce();
+    if (run.merge === null) await this.#clean(run);
+    if (this.#isStopped) return;
+    run.merge ??= index.startMerge();
+    const { merge } = run;
     while (!run.isMerged) {
       await nextTurn();
       if (this.#isStopped) return;
       const untilMs = clock.nowMs() + SLICE_MS;
-      const outcome = run.merge.run(() => clock.nowMs() >= untilMs);
+      const outcome = merge.run(() => clock.nowMs() >= untilMs);
       await checkpointer.saveLeaves();
       if (this.#isStopped) return;
       if (outcome === 'done') {
         index.endMerge();
         run.isMerged = true;
       } else if (outcome === 'blocked') {
-        await this.#unblock(run);
+        await this.#unlessUnreadable(run, merge.whenUnblocked());
         if (this.#isStopped) return;
       }
       index.pager.makeRoom();
       this.#roomWaiters.wakeAll();
     }
-    // Before the first write there is nothing to hold, and no log to lead to.
-    if (run.sequence === 0) checkpointer.drop();
-    else await checkpointer.commit(run.logBytes);
+    // Nothing is new: before the first write, there is not even a log to lead to.
+    if (merge.isEmpty && (run.sequence === 0 || checkpointer.isThrough(run.sequence))) checkpointer.drop();
+    else await checkpointer.commit(merge, run.logBytes);
+    await slots.punchExcess(index.admittedThrough === run.sequence);
     index.pager.makeRoom();
   }
 
-  async #unblock(run: Run): Promise<void> {
+  /** Gets back the space of what was replaced, before the merge. */
+  async #clean(run: Run): Promise<void> {
+    await nextTurn();
+    await this.#unlessUnreadable(
+      run,
+      this.#parts.cleaner.run(run.sequence, () => this.#isStopped),
+    );
+  }
+
+  async #unlessUnreadable(run: Run, work: Promise<void>): Promise<void> {
     try {
-      await run.merge.whenUnblocked();
+      await work;
     } catch (error) {
       run.hasFailed = true;
       throw error;

@@ -7,7 +7,7 @@
  * Damaged data fails with ERR_AIOKV_CORRUPT; the loader never continues with part of an index. Data that cannot be read
  * fails with ERR_AIOKV_IO and the byte.
  */
-import { MIB, alignDown, alignUp } from '@aiokv/core';
+import { MIB, alignDown, alignUp, calendarMs } from '@aiokv/core';
 import type { AiokvError } from '@aiokv/core';
 import { allocateAligned, prefault } from '@aiokv/aio';
 import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
@@ -17,8 +17,10 @@ import { isPossibleEntry, isPossiblePart, readEntry, readPart } from '../format/
 import type { MappingEntry, PartReference } from '../format/checkpoint.ts';
 import { readRoot, rootLength } from '../format/checkpoint-root.ts';
 import type { CheckpointRoot } from '../format/checkpoint-root.ts';
-import { PART_HEADER_BYTES, ENTRY_BYTES } from '../format/checkpoint.ts';
+import { PART_HEADER_BYTES, ENTRY_BYTES, partBytes } from '../format/checkpoint.ts';
 import { decodePage, pageFault } from '../format/page.ts';
+import { isPossibleSegmentEntry, readSegmentEntry, readTablePart, tablePartBytes } from '../format/segment-table.ts';
+import { SegmentKind } from '../format/segment.ts';
 import type { Superblock } from '../format/superblock.ts';
 import type { ProgressReporter } from './progress.ts';
 import { readOrCause } from './segment-reader.ts';
@@ -29,9 +31,18 @@ import type { TurnBudget } from '@aiokv/core';
 import type { Standing } from '../checkpoint/checkpointer.ts';
 import type { LoadedTree } from '../index/key-index.ts';
 import type { Mapping } from '../index/mapping.ts';
+import type { SegmentTable } from '../file/segment-table.ts';
+import { Slots } from '../file/slots.ts';
 
 export interface LoadedIndex extends LoadedTree {
   readonly standing: Standing;
+}
+
+/** What a load fills. */
+export interface LoadTarget {
+  readonly memory: NodeMemory;
+  readonly mapping: Mapping;
+  readonly segments: SegmentTable;
 }
 
 /** Leaves are read until this part of the memory is used. */
@@ -73,16 +84,19 @@ export class IndexLoader {
   }
 
   /**
-   * Fills an empty memory and an empty mapping with the pages of the checkpoint that the superblock names.
+   * Fills an empty memory, mapping and segment table with the checkpoint that the superblock names.
    *
    * @param limitBytes of memory for nodes; inner pages are read even if they exceed it
    * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO; SystemCallError
    */
-  async load(superblock: Superblock, memory: NodeMemory, mapping: Mapping, limitBytes: number): Promise<LoadedIndex> {
+  async load(
+    superblock: Superblock,
+    { memory, mapping, segments }: LoadTarget,
+    limitBytes: number,
+  ): Promise<LoadedIndex> {
     this.#fileBytes = await this.#file.sizeBytes();
     const root = await this.#readRoot(superblock);
-    // Nothing writes such a root yet.
-    if (root.slots === null) throw this.#damaged('root', 'it names a segment table');
+    const slots = await this.#readSegments(superblock, root, segments);
     const ids = await this.#readMapping(root, mapping);
     if (ids.length !== root.pages) throw this.#damaged('mapping', 'a page is missing');
     const units = ids.map((id) => mapping.unitsOf(id));
@@ -94,7 +108,7 @@ export class IndexLoader {
     await this.#readLeaves(leaves, mapping, memory, limitBytes * FILLED_PART);
     this.#progress.end();
     return {
-      standing: { slots: new Set(root.slots), imagesBytes },
+      standing: { slots, imagesBytes, mappingBytes: partBytes(ids.length), isCounted: root.tableParts !== null },
       rootPage: root.rootPage,
       keys: root.keys,
       units: units.reduce((sum, count) => sum + count, 0),
@@ -102,14 +116,53 @@ export class IndexLoader {
   }
 
   async #readRoot({ checkpointRoot, checkpointSequence, geometry }: Superblock): Promise<CheckpointRoot> {
-    const first = await this.#read(checkpointRoot, geometry.writeAlignment);
+    // The file may end with the segment, and the segment with the root.
+    const { segmentBytes, writeAlignment } = geometry;
+    const leftBytes = segmentBytes - ((checkpointRoot - geometry.headerBytes) % segmentBytes);
+    const first = await this.#read(checkpointRoot, Math.min(writeAlignment, leftBytes));
     const length = rootLength(first.buffer, first.at);
-    if (length === null || length > geometry.segmentBytes) throw this.#damaged('root', 'magic');
+    if (length === null || length > segmentBytes) throw this.#damaged('root', 'magic');
     const { buffer, at } =
       length <= first.buffer.byteLength - first.at ? first : await this.#read(checkpointRoot, length);
     const root = readRoot(buffer, at);
     if (root === null || root.sequence !== checkpointSequence) throw this.#damaged('root', 'checksum');
     return root;
+  }
+
+  /** Fills the segment table. Returns the slots of the index segments. */
+  async #readSegments(
+    { geometry, checkpointRoot, checkpointSequence }: Superblock,
+    root: CheckpointRoot,
+    segments: SegmentTable,
+  ): Promise<Set<number>> {
+    const slots = new Set(root.slots ?? []);
+    const slotCount = Slots.slotCountOf(geometry, this.#fileBytes);
+    let free = 0;
+    for (const part of root.tableParts ?? []) {
+      if (!isPossiblePart(part, this.#fileBytes)) throw this.#damaged('root', 'position of the segment table');
+      const { buffer, at } = await this.#read(part.fileOffset, part.bytes);
+      const entries = readTablePart(buffer, at, part);
+      if (entries === null) throw this.#damaged('segment table', 'checksum');
+      for (let i = 0; i < entries; i++) {
+        const entry = readSegmentEntry(buffer, at + tablePartBytes(i));
+        // SEGT-1.
+        const isPossible = entry.slot >= free && isPossibleSegmentEntry(entry, geometry.segmentBytes, slotCount);
+        if (!isPossible) throw this.#damaged('segment table', 'entry');
+        free = entry.slot + 1;
+        segments.restore(entry);
+        if (entry.kind === SegmentKind.index) slots.add(entry.slot);
+      }
+      await nextTurn();
+    }
+    // Those of the root and of its parts are in use, named or not.
+    slots.add(segments.slotOf(checkpointRoot));
+    for (const { fileOffset } of [...root.mappingParts, ...(root.tableParts ?? [])])
+      slots.add(segments.slotOf(fileOffset));
+    const bornMs = calendarMs();
+    for (const slot of slots) {
+      if (!segments.has(slot)) segments.begin(slot, SegmentKind.index, checkpointSequence, bornMs);
+    }
+    return slots;
   }
 
   /** Fills the mapping. Returns the ids of all pages, ascending. */

@@ -15,12 +15,16 @@
  * Recovery writes only the unconfirmed tail, with the same bytes (unconfirmed-tail.ts). docs/durability.md describes
  * the cases for users.
  */
+import { calendarMs } from '@aiokv/core';
 import type { TurnBudget } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
 import { corrupt } from '../failure/errors.ts';
 import type { Planted } from '../failure/planted.ts';
+import { SegmentKind } from '../format/segment.ts';
+import { FEATURE_SEGMENT_TABLE } from '../format/superblock.ts';
 import type { LogStart, Superblock } from '../format/superblock.ts';
+import type { SegmentTable } from '../file/segment-table.ts';
 import type { LogPosition } from '../log/chain.ts';
 import type { ReplayTarget } from '../index/replay-target.ts';
 import type { ProgressReporter } from './progress.ts';
@@ -53,6 +57,7 @@ export class Recovery {
   readonly #reader: SegmentReader;
   readonly #scan: SlotScan;
   readonly #replay: Replay;
+  readonly #segments: SegmentTable;
   readonly #tail: LogTail;
   /** One segment each: the next segment is read while the current one is replayed. */
   readonly #buffers: [AlignedBuffer, AlignedBuffer];
@@ -67,7 +72,7 @@ export class Recovery {
     budget: TurnBudget,
     progress: ProgressReporter,
     planted: Planted,
-    indexSlots: ReadonlySet<number>,
+    segments: SegmentTable,
   ) {
     this.#queue = queue;
     this.#file = file;
@@ -76,7 +81,8 @@ export class Recovery {
     const { geometry } = superblock;
     this.#buffers = [allocateAligned(geometry.segmentBytes), allocateAligned(geometry.segmentBytes)];
     this.#reader = new SegmentReader(queue, file, geometry);
-    this.#scan = new SlotScan(this.#reader, superblock, indexSlots);
+    this.#segments = segments;
+    this.#scan = new SlotScan(this.#reader, superblock, segments);
     const { path } = file;
     this.#replay = new Replay({ path, superblock, target, budget, scan: this.#scan, planted });
     this.#tail = new LogTail(this.#reader, this.#scan, geometry);
@@ -101,8 +107,9 @@ export class Recovery {
     this.#scan.requireNoHiddenSegment(this.#replayed.at(-1)?.segmentSequence ?? 0);
     this.#requireCheckpointed();
     const usedSlots = new Set(this.#replayed.map((segment) => segment.slot));
-    // Segments before the start are not replayed, but they hold records.
-    for (const before of this.#scan.slotsBeforeStart) usedSlots.add(before);
+    // With a segment table, those from before the start are in use only if the table names them.
+    if (!this.#hasTable) this.#useAllBeforeStart();
+    for (const slot of this.#segments.slotsFrom(0, Infinity)) usedSlots.add(slot);
     for (const spared of this.#scan.slotsToSpare()) usedSlots.add(spared);
     if (this.#isNothingThere) usedSlots.delete(logStart.slot);
     return { position: this.#position(end), usedSlots, slotCount, replayedBytes: this.#replay.replayedBytes };
@@ -142,6 +149,7 @@ export class Recovery {
       // The error is thrown when the segment is needed, if it is.
       loading?.catch(() => undefined);
       offset = await this.#replay.segment(loaded, current);
+      this.#noteReplayed(this.#replayed.at(-1) as LogStart, offset);
       this.#progress.advance(offset);
       const successor = this.#scan.successorOf(this.#replay.link);
       if (successor === undefined) {
@@ -154,6 +162,30 @@ export class Recovery {
       current = successor;
     }
     return { slot, offset, hasHoles };
+  }
+
+  get #hasTable(): boolean {
+    return (this.#superblock.incompatibleFeatures & FEATURE_SEGMENT_TABLE) !== 0n;
+  }
+
+  /** Version 0.1 freed no segment of the log. */
+  #useAllBeforeStart(): void {
+    const sequence = this.#superblock.logStart.segmentSequence - 1;
+    for (const slot of this.#scan.slotsBeforeStart) {
+      if (!this.#segments.has(slot)) this.#segments.begin(slot, SegmentKind.log, sequence, calendarMs());
+    }
+  }
+
+  /** Enters a segment that was replayed up to `offset`. */
+  #noteReplayed({ segmentSequence, slot, lastSequenceBefore }: LogStart, offset: number): void {
+    const segments = this.#segments;
+    if (!segments.has(slot)) segments.begin(slot, SegmentKind.log, segmentSequence, calendarMs());
+    else if (segments.kindOf(slot) !== SegmentKind.log || segments.sequenceOf(slot) !== segmentSequence) {
+      throw corrupt(`the segment table of ${this.#file.path} names another segment in slot ${slot}`);
+    } else segments.restart(slot);
+    const usedBytes = offset - this.#superblock.geometry.writeAlignment;
+    const isEmpty = this.#replay.lastSequence === lastSequenceBefore;
+    segments.wrote(slot, usedBytes, isEmpty ? 0 : lastSequenceBefore + 1, isEmpty ? 0 : this.#replay.lastSequence);
   }
 
   /** RECOVERY-1. */

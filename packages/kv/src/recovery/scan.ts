@@ -29,6 +29,7 @@ import type { AiokvError } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer } from '@aiokv/aio';
 import { corrupt, twoAnswers, unreadable } from '../failure/errors.ts';
+import type { SegmentTable } from '../file/segment-table.ts';
 import { Slots } from '../file/slots.ts';
 import { FRAME_HEADER_BYTES, segmentNamedBy } from '../format/frame.ts';
 import { SEGMENT_HEADER_BYTES, SegmentKind, readSegmentHeader, segmentHash } from '../format/segment.ts';
@@ -70,7 +71,8 @@ const Holds = { nothingYet: 0, logSegment: 1, otherSegment: 2, zeros: 3, noHeade
 export class SlotScan {
   readonly #reader: SegmentReader;
   readonly #superblock: Superblock;
-  readonly #indexSlots: ReadonlySet<number>;
+  /** What the checkpoint says is in use, before anything is replayed. */
+  readonly #segments: SegmentTable;
   /** `Holds`, by slot. */
   #holds = new Uint8Array(0);
   /** SCAN-1. XXH32 of the bytes of headers that are not of the log, by slot. */
@@ -89,11 +91,11 @@ export class SlotScan {
   /** The part of a slot at the end of the file, if any. */
   #partial: ProofPlace | null = null;
 
-  /** @param indexSlots slots of the checkpoint; their headers need not be readable */
-  constructor(reader: SegmentReader, superblock: Superblock, indexSlots: ReadonlySet<number>) {
+  /** @param segments those of the checkpoint; the headers need not be readable of those that are not replayed */
+  constructor(reader: SegmentReader, superblock: Superblock, segments: SegmentTable) {
     this.#reader = reader;
     this.#superblock = superblock;
-    this.#indexSlots = indexSlots;
+    this.#segments = segments;
   }
 
   get slotCount(): number {
@@ -162,12 +164,20 @@ export class SlotScan {
   requireNoHiddenSegment(lastSegmentSequence: number): void {
     for (const [slot, { fileOffset, cause, isFrameUnreadable }] of this.#unreadable) {
       // The header could be read, and is not one of the log.
-      if (this.#holds[slot] !== Holds.unreadable || this.#indexSlots.has(slot)) continue;
+      if (this.#holds[slot] !== Holds.unreadable || this.#isKnownBefore(slot)) continue;
       const named = this.#headless.get(slot) ?? null;
       const mayGoOn = isFrameUnreadable || (named !== null && !(named <= lastSegmentSequence));
       const isStart = lastSegmentSequence === 0 && slot === this.#superblock.logStart.slot;
       if (mayGoOn || isStart) throw unreadable(this.#reader.file.path, fileOffset, cause);
     }
+  }
+
+  /** Whether the checkpoint says that the slot holds something that no replay needs. */
+  #isKnownBefore(slot: number): boolean {
+    const segments = this.#segments;
+    if (!segments.has(slot)) return false;
+    const { segmentSequence } = this.#superblock.logStart;
+    return segments.kindOf(slot) === SegmentKind.index || segments.sequenceOf(slot) < segmentSequence;
   }
 
   /** The most likely successor of a segment, before the end of that segment is known. */

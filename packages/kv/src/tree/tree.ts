@@ -130,6 +130,17 @@ export class Tree {
     return 0;
   }
 
+  /** Copies the entry of the key of the last `goTo` to `into`. Returns whether it is there. */
+  entryHere(into: Entry): boolean {
+    if (this.#found < 0) return false;
+    const id = this.#path.nodes[0] as number;
+    const words = this.memory.words(id);
+    const payload = node.payloadAt(words, this.memory.base(id), this.#found);
+    into.word0 = words[payload] as number;
+    into.word1 = words[payload + 1] as number;
+    return true;
+  }
+
   /** Sets the two words of the key of the last `goTo`. Returns whether the key is new. */
   setHere(word0: number, word1: number): boolean {
     const path = this.#path;
@@ -172,6 +183,14 @@ export class Tree {
   delete(key: Uint8Array, keyLength: number): boolean {
     assert(this.goTo(key, keyLength) === 0, 'a leaf is in memory when it is written');
     return this.deleteHere();
+  }
+
+  /** Generation of the oldest snapshot that was not released; Infinity if there is none. */
+  get oldestGeneration(): number {
+    let oldest = Infinity;
+    let snapshot = this.#lifetimes.newestSnapshot;
+    for (; snapshot !== null; snapshot = snapshot.older) oldest = snapshot.generation;
+    return oldest;
   }
 
   /** Freezes the tree at this moment. The call is cheap; later writes copy the nodes that they change. */

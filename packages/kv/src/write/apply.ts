@@ -7,8 +7,8 @@
  *   short:  log ◄─ all records       memtable ◄─ all entries                                   one step
  *
  *   long:   hold ─► estimate ─► reserve slots ─► log ◄─ records, all but the last ─► release ─► log ◄─ the last
- *                   └── may be refused ────┘     stage ◄─ entries      (slices)                stage = memtable
- *                                                                                              one step
+ *                   └── may be refused ────┘     stage ◄─ entries      (slices)                stage in front of
+ *                                                                                              the memtable: one step
  * ```
  *
  * APPLY-1. A long batch becomes visible as a whole, in the step that appends its last record. Until then reads,
@@ -165,9 +165,18 @@ export async function admitInSlices(parts: AdmissionParts, batch: WriteBatch, ro
     }
     // One more: the last record is appended after `release`, when the estimate no longer holds.
     const slots = estimate.slots + 1;
-    while (!log.hasSlots(slots, room.use)) {
+    let { since } = room;
+    for (let mayMakeSpace = true; !log.hasSlots(slots, room.use);) {
       gate.requireWritable();
-      await log.prepareSlots(slots, room.use, room.since);
+      try {
+        await log.prepareSlots(slots, room.use, since);
+      } catch (error) {
+        // A run may make space, once.
+        if (!mayMakeSpace) throw error;
+        mayMakeSpace = false;
+        await maintenance.makeSpace(error, room.use);
+        since = log.growths;
+      }
     }
     gate.requireWritable();
     log.reserveSlots(slots);
@@ -210,7 +219,7 @@ async function appendAllButLast(
   }
 }
 
-/** Waits until one step can append the last record and make the stage the memtable. */
+/** Waits until one step can append the last record and make the stage visible. */
 async function whenReadyForLast(
   { log, maintenance, gate }: AdmissionParts,
   records: BatchRecords,
@@ -219,7 +228,7 @@ async function whenReadyForLast(
   for (;;) {
     gate.requireWritable();
     if (!log.hasRoomFor(records.nextBytes, use)) await log.whenRoom([records.nextBytes], use, since);
-    else if (!maintenance.canTakeStage) await maintenance.whenRoom();
+    else if (!maintenance.hasRoom) await maintenance.whenRoom();
     else return;
   }
 }

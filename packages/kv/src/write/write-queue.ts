@@ -19,6 +19,7 @@
  * ```
  *   waits for          woken by                        when the store fails          when it closes
  *   a growing file     the end of the growth           the same                      close waits for the queue
+ *   space              a run that cleans               the run fails                 the same
  *   a free frame       a frame that was written        log.fail                      the same
  *   the memtable       a merge that begins or ends     a merge or checkpoint ends    the same
  *   versions           the reads of its conditions     the same                      the same
@@ -88,6 +89,14 @@ class QueuedWrite implements Waiter {
 }
 
 const DONE = Promise.resolve();
+
+/** What a waiting write asks of the file. */
+interface WaitForRoom {
+  readonly use: SlotUse;
+  /** `LogWriter.growths` from which on a failed growth is the answer to the write. */
+  since: number;
+  mayMakeSpace: boolean;
+}
 
 export class WriteQueue {
   readonly #parts: WriteQueueParts;
@@ -262,12 +271,26 @@ export class WriteQueue {
 
   /** WQ-2. */
   async #admitLater(write: QueuedWrite, chunk: Uint8Array): Promise<void> {
-    const { log, maintenance, gate } = this.#parts;
+    const { maintenance, gate } = this.#parts;
+    const room = { use: useOf(write.kind), since: write.since, mayMakeSpace: true };
     do {
       if (!maintenance.hasRoom) await maintenance.whenRoom();
-      else await log.whenRoom([write.paddedBytes], useOf(write.kind), write.since);
+      else await this.#whenLogRoom([write.paddedBytes], room);
       gate.requireWritable();
     } while (!this.#tryAdmitWaiting(write, chunk));
+  }
+
+  /** Waits for room in the log. When the device is full, a run may make space, once for each write. */
+  async #whenLogRoom(paddedSizes: readonly number[], room: WaitForRoom): Promise<void> {
+    const { log, maintenance } = this.#parts;
+    try {
+      await log.whenRoom(paddedSizes, room.use, room.since);
+    } catch (error) {
+      if (!room.mayMakeSpace) throw error;
+      room.mayMakeSpace = false;
+      await maintenance.makeSpace(error, room.use);
+      room.since = log.growths;
+    }
   }
 
   async #admitBatch(batch: WriteBatch, ahead: Promise<void> | null, since: number): Promise<void> {
@@ -283,9 +306,10 @@ export class WriteQueue {
       await nextTurn();
       return;
     }
+    const room = { use, since, mayMakeSpace: true };
     for (;;) {
       gate.requireWritable();
-      if (!log.hasRoom(batch.paddedSizes, use)) await log.whenRoom(batch.paddedSizes, use, since);
+      if (!log.hasRoom(batch.paddedSizes, use)) await this.#whenLogRoom(batch.paddedSizes, room);
       else if (!maintenance.hasRoom) await maintenance.whenRoom();
       else break;
     }

@@ -1,0 +1,133 @@
+/**
+ * Reads the leaves that a walk over sorted keys will need, before the walk needs them. It walks over the same keys, ahead
+ * of the walk.
+ *
+ * ```
+ *   keys       a b c d e f g h i j k …          in order
+ *                  ▲       ▲
+ *                walk    scout      between them: leaves that are read or were read, pinned until the walk has passed
+ * ```
+ *
+ * SCOUT-1. A leaf that the scout has met stays in memory until the walk has passed its first key. If memory is short it
+ *     may have to be read again for the others.
+ *
+ * A leaf that cannot be read ahead is read again when the walk reaches it.
+ */
+import { Fifo } from '@aiokv/core';
+import type { Cursor, Tree, TreeSnapshot } from '../tree/index.ts';
+import type { Pager } from './pager.ts';
+
+/** Most leaves read ahead: this many, and no more than one in AHEAD_PART of the nodes that fit into memory. */
+const LEAVES_AHEAD = 64;
+const AHEAD_PART = 16;
+/** Most keys that the scout looks at in one step. */
+const LOOKS = 1024;
+
+/** A leaf that the scout has met. */
+interface LeafAhead {
+  readonly pageId: number;
+  /** Number of keys before the first one of this leaf. */
+  readonly first: number;
+  state: 'loading' | 'pinned' | 'failed';
+  readonly loaded: Promise<void> | null;
+}
+
+export class LeafScout {
+  readonly #cursor: Cursor;
+  readonly #tree: Tree;
+  readonly #pager: Pager;
+  /** Keys that the scout has passed. */
+  #passed = 0;
+  readonly #ahead = new Fifo<LeafAhead>();
+  #lastMet = 0;
+
+  /**
+   * @param keys the keys of the walk, in the scout's own cursor
+   * @param tree the tree whose leaves are needed
+   */
+  constructor(keys: TreeSnapshot, tree: Tree, pager: Pager) {
+    this.#cursor = keys.cursor();
+    this.#cursor.first();
+    this.#tree = tree;
+    this.#pager = pager;
+  }
+
+  /**
+   * Moves the scout on, and starts to read the leaves that it meets.
+   *
+   * @param walk the cursor of the walk, at a key
+   * @param taken keys that the walk has passed
+   */
+  lookAhead(walk: Cursor, taken: number): void {
+    if (this.#passed < taken && walk.valid) {
+      this.#cursor.seek(walk.keyBytes, walk.keyLength, '>=');
+      this.#passed = taken;
+    }
+    const { memory } = this.#tree;
+    const most = Math.min(LEAVES_AHEAD, Math.max(1, this.#pager.limitBytes / memory.nodeBytes / AHEAD_PART));
+    for (let looks = LOOKS; looks > 0 && this.#cursor.valid && this.#ahead.length < most; looks--) {
+      const pageId = this.#tree.leafOf(this.#cursor.keyBytes, this.#cursor.keyLength);
+      if (pageId !== 0 && pageId !== this.#lastMet) this.#meet(pageId);
+      this.#lastMet = pageId;
+      this.#passed++;
+      this.#cursor.next();
+    }
+  }
+
+  /**
+   * Settles when a leaf that the walk has reached is in memory. It stays there until `letGoBehind` is called with more
+   * than `taken`.
+   *
+   * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO
+   */
+  async whenLoaded(pageId: number, taken: number): Promise<void> {
+    for (const leaf of this.#ahead) {
+      if (leaf.pageId !== pageId || leaf.state === 'failed') continue;
+      await leaf.loaded;
+      if (leaf.state === 'pinned') return;
+      break;
+    }
+    await this.#pager.pin([pageId]);
+    this.#ahead.push({ pageId, first: taken, state: 'pinned', loaded: null });
+  }
+
+  /** SCOUT-1. The walk has passed so many keys. */
+  letGoBehind(taken: number): void {
+    for (let leaf = this.#ahead.peek(); leaf !== undefined && leaf.first < taken; leaf = this.#ahead.peek()) {
+      this.#ahead.shift();
+      this.#letGo(leaf);
+    }
+  }
+
+  end(): void {
+    for (const leaf of this.#ahead.drain()) this.#letGo(leaf);
+  }
+
+  #meet(pageId: number): void {
+    if (this.#tree.memory.isResident(pageId)) {
+      this.#pager.hold(pageId);
+      this.#ahead.push({ pageId, first: this.#passed, state: 'pinned', loaded: null });
+      return;
+    }
+    const loaded = this.#pager.pin([pageId]).then(
+      () => {
+        leaf.state = 'pinned';
+      },
+      () => {
+        leaf.state = 'failed';
+      },
+    );
+    const leaf: LeafAhead = { pageId, first: this.#passed, state: 'loading', loaded };
+    this.#ahead.push(leaf);
+  }
+
+  #letGo(leaf: LeafAhead): void {
+    if (leaf.state === 'pinned') this.#pager.letGo(leaf.pageId);
+    else if (leaf.state === 'loading') {
+      // A load that fails is not pinned.
+      void leaf.loaded?.then(() => {
+        if (leaf.state === 'pinned') this.#pager.letGo(leaf.pageId);
+      });
+    }
+  }
+}
