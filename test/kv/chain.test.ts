@@ -4,9 +4,10 @@
 import test from 'ava';
 import { KIB } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
+import { SegmentTable } from '../../packages/kv/src/file/segment-table.ts';
 import type { SlotUse, Slots } from '../../packages/kv/src/file/slots.ts';
 import { FRAME_HEADER_BYTES, frameHash, readFrame } from '../../packages/kv/src/format/frame.ts';
-import { NO_PREDECESSOR, readSegmentHeader, segmentHash } from '../../packages/kv/src/format/segment.ts';
+import { NO_PREDECESSOR, SegmentKind, readSegmentHeader, segmentHash } from '../../packages/kv/src/format/segment.ts';
 import type { LogStart } from '../../packages/kv/src/format/superblock.ts';
 import { Chain } from '../../packages/kv/src/log/chain.ts';
 import { Frame } from '../../packages/kv/src/log/frame-buffer.ts';
@@ -37,8 +38,11 @@ function sequence(value: number): Sequence {
 }
 
 function makeChain(slots: FakeSlots, segment: { slot: number; nextOffset: number } | null = null): Chain {
+  const segments = new SegmentTable(GEOMETRY);
+  if (segment !== null) segments.begin(segment.slot, SegmentKind.log, 1, 0);
   return new Chain({
     slots: slots as unknown as Slots,
+    segments,
     geometry: GEOMETRY,
     uuid: new Uint8Array(16).fill(7),
     epoch: 11,

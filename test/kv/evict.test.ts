@@ -192,6 +192,7 @@ for (const [name, at] of [
         t.deepEqual(storm.wrong, []);
         await store.checkpoint();
         store.verifyIndex();
+        await store.verifySegments();
         const { pageReads, memory } = store.statistics();
         const used = memory.memtableBytes + memory.pageBytes;
         t.log(`${pageReads} pages read, ${used} bytes of index for a limit of ${nodesBytes}`);

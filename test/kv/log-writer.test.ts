@@ -9,6 +9,7 @@ import type { CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 import { FailureGate } from '../../packages/kv/src/failure/failure-gate.ts';
 import { NONE_PLANTED } from '../../packages/kv/src/failure/planted.ts';
 import { Flusher } from '../../packages/kv/src/file/flusher.ts';
+import { SegmentTable } from '../../packages/kv/src/file/segment-table.ts';
 import type { SlotUse, Slots } from '../../packages/kv/src/file/slots.ts';
 import { RecordKind } from '../../packages/kv/src/format/record.ts';
 import { NO_PREDECESSOR } from '../../packages/kv/src/format/segment.ts';
@@ -124,12 +125,14 @@ function makeBench(slotCount: number): Bench {
   const gate = new FailureGate();
   const clock = new ManualClock();
   const file = { path: '/store/data.aiokv' } as DirectFile;
+  const segments = new SegmentTable(GEOMETRY);
   const log = new LogWriter({
     queue: queue as unknown as Queue,
     file,
     flusher: new Flusher(queue as unknown as Queue, file, gate),
     gate,
     slots: slots as unknown as Slots,
+    segments,
     geometry: GEOMETRY,
     uuid: new Uint8Array(16),
     epoch: 7,

@@ -1,12 +1,13 @@
 /**
- * The store against a sorted map, over the simulated disk, with reopenings among the commands.
+ * The store against a sorted map, over the simulated disk, with reopenings among the commands, and cleanings behind them.
  * AIOKV_MODEL_RUNS says how many runs, AIOKV_MODEL_SEED which; fast-check prints the shrunk commands of a failure.
  */
 import test from 'ava';
 import fc from 'fast-check';
+import { Random } from '@aiokv/core';
 import { SimulatedDisk } from '@aiokv/aio';
-import { open } from '@aiokv/kv';
-import type { BatchOperation, Durability, RangeOptions, Store } from '@aiokv/kv';
+import type { BatchOperation, Durability, RangeOptions, Store, StoreIterator } from '@aiokv/kv';
+import { openPlanted } from '../../packages/kv/src/open.ts';
 import { seedOf } from '../helpers/seed.ts';
 
 const RUNS = Number(process.env['AIOKV_MODEL_RUNS'] ?? 2000);
@@ -50,7 +51,9 @@ type Command =
   | { readonly name: 'get' | 'getSync'; readonly key: string }
   | { readonly name: 'getMany'; readonly keys: string[] }
   | { readonly name: 'range'; readonly options: Partial<RangeOptions>; readonly meanwhile: BatchOperation[] }
-  | { readonly name: 'flush' | 'checkpoint' | 'reopen' };
+  /** Begins an iterator, which 'release' and 'reopen' read to its end. */
+  | { readonly name: 'hold'; readonly options: Partial<RangeOptions> }
+  | { readonly name: 'flush' | 'checkpoint' | 'reopen' | 'release' };
 const command = fc.oneof(
   {
     weight: 5,
@@ -71,9 +74,12 @@ const command = fc.oneof(
       meanwhile: fc.array(operation, { maxLength: 3 }),
     }),
   },
+  { weight: 1, arbitrary: fc.record({ name: fc.constant('hold' as const), options: range }) },
   {
-    weight: 1,
-    arbitrary: fc.record({ name: fc.constantFrom('flush' as const, 'checkpoint' as const, 'reopen' as const) }),
+    weight: 2,
+    arbitrary: fc.record({
+      name: fc.constantFrom('flush' as const, 'checkpoint' as const, 'reopen' as const, 'release' as const),
+    }),
   },
 ) as fc.Arbitrary<Command>;
 
@@ -128,11 +134,34 @@ function same(actual: unknown, expected: unknown): void {
   }
 }
 
+interface Held {
+  readonly iterator: StoreIterator;
+  readonly expected: readonly [string, string][];
+}
+
+async function release(held: Held[]): Promise<void> {
+  for (const { iterator, expected } of held.splice(0)) same(await entriesOf(iterator), expected);
+}
+
+/** Writes over some segments, most of which is replaced at once: what cleanings find. */
+async function fillSegments(store: Store, model: Map<string, string>, random: Random): Promise<void> {
+  for (let n = 0; n < 24; n++) {
+    const [name, content] = [`long${random.below(10)}`, `${n}:`.padEnd(random.below(9000), 'p')];
+    model.set(name, content);
+    await store.put(name, content, { durability: 'buffered' });
+  }
+  await store.checkpoint();
+}
+
 async function runCommands(seed: number, commands: readonly Command[]): Promise<void> {
   const disk = new SimulatedDisk({ seed });
   const model = new Map<string, string>();
-  const reopen = (): Promise<Store> => open('/store', { ...GEOMETRY, platform: disk });
+  const random = new Random(seed);
+  const planted = { eagerCleaning: random.chance(0.8), onMoved: noteMoved };
+  const reopen = (): Promise<Store> => openPlanted('/store', { ...GEOMETRY, platform: disk }, planted);
   let store = await reopen();
+  if (random.chance(0.5)) await fillSegments(store, model, random);
+  const held: Held[] = [];
   const pending: Promise<void>[] = [];
   for (const one of commands) {
     switch (one.name) {
@@ -161,11 +190,15 @@ async function runCommands(seed: number, commands: readonly Command[]): Promise<
         apply(model, one.meanwhile);
         const written = await write(store, one.meanwhile, 'buffered');
         if (written !== null) pending.push(written.done);
-        const entries: [string, string][] = [];
-        for await (const [k, v] of iterator) entries.push([k.toString(), v.toString()]);
-        same(entries, expected);
+        same(await entriesOf(iterator), expected);
         break;
       }
+      case 'hold':
+        held.push({ iterator: store.iterator(one.options), expected: expectedRange(model, one.options) });
+        break;
+      case 'release':
+        await release(held);
+        break;
       case 'flush':
         await store.flush();
         break;
@@ -178,20 +211,30 @@ async function runCommands(seed: number, commands: readonly Command[]): Promise<
         );
         break;
       case 'reopen':
+        await release(held);
         await store.close();
         store = await reopen();
         break;
     }
   }
   await Promise.all(pending);
-  same(expectedRange(model, {}), await all(store));
+  await release(held);
+  same(expectedRange(model, {}), await entriesOf(store.iterator()));
+  await store.verifySegments();
+  store.verifyIndex();
   await store.close();
 }
 
-async function all(store: Store): Promise<[string, string][]> {
+async function entriesOf(iterator: StoreIterator): Promise<[string, string][]> {
   const entries: [string, string][] = [];
-  for await (const [k, v] of store.iterator()) entries.push([k.toString(), v.toString()]);
+  for await (const [k, v] of iterator) entries.push([k.toString(), v.toString()]);
   return entries;
+}
+
+/** Records that cleanings have moved. */
+let moved = 0;
+function noteMoved(records: number): void {
+  moved += records;
 }
 
 test('the store behaves like a sorted map', async (t) => {
@@ -199,4 +242,6 @@ test('the store behaves like a sorted map', async (t) => {
   t.log(`${RUNS} runs, AIOKV_MODEL_SEED=${SEED}`);
   const property = fc.asyncProperty(fc.nat(), fc.array(command, { minLength: 1, maxLength: 25 }), runCommands);
   await t.notThrowsAsync(fc.assert(property, { numRuns: RUNS, seed: SEED, includeErrorInReport: true }));
+  t.log(`cleanings have moved ${moved} records`);
+  t.true(moved >= RUNS / 10);
 });

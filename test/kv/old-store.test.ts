@@ -79,6 +79,7 @@ test('a store of version 0.1 with a checkpoint opens, is written to, and has che
     await store.put('long', longValue);
     model.set('long', longValue.toString());
     store.verifyIndex();
+    await store.verifySegments();
     await store.close();
   }
 });

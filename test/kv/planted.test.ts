@@ -2,6 +2,7 @@
  * Defects that random histories would meet too seldom: each test runs the one story in which the defect does harm,
  * with it and without. The other planted defects are in crash.test.ts and faults.test.ts.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import test from 'ava';
 import { Random } from '@aiokv/core';
 import { SimulatedDisk } from '@aiokv/aio';
@@ -115,4 +116,59 @@ test('a mapping whose tag is not checked is found', async (t) => {
   for (let seed = 1; seed <= 12; seed++) outcomes.push(await loseAPageWrite({ uncheckedTag: true }, seed));
   t.log(outcomes.join(' '));
   t.true(outcomes.includes('wrong'));
+});
+
+/**
+ * Reads all keys again and again while a cleaning moves their records.
+ *
+ * @returns how many records were moved, and how many reads failed or were wrong
+ */
+async function readAmidCleaning(planted: Planted, seed: number): Promise<{ moved: number; wrong: number }> {
+  let moved = 0;
+  let wrong = 0;
+  const onMoved = (records: number): void => {
+    moved += records;
+  };
+  const disk = new SimulatedDisk({ seed });
+  const store = await openPlanted(
+    '/store',
+    { ...GEOMETRY, platform: disk },
+    { eagerCleaning: true, onMoved, ...planted },
+  );
+  const keys = Array.from({ length: 12 }, (_, n) => `key${n}`);
+  for (let n = 0; n < 30; n++) await store.put(keys[(n * n) % 12] as string, `${n}`.padEnd(9000, 'x'));
+  for (const key of keys) await store.put(key, key.padEnd(5000, 'x'));
+  await store.checkpoint();
+  const before = moved;
+  let isDone = false;
+  const cleaning = store.checkpoint().finally(() => {
+    isDone = true;
+  });
+  const reads: Promise<void>[] = [];
+  const read = async (key: string): Promise<void> => {
+    const value = await store.get(key).catch(() => undefined);
+    if (value?.toString() !== key.padEnd(5000, 'x')) wrong++;
+  };
+  while (!isDone) {
+    for (let n = 0; n < 6; n++) reads.push(read(keys[(5 * reads.length) % 12] as string));
+    await nextTurn();
+  }
+  await Promise.all([cleaning, ...reads]);
+  await store.close();
+  return { moved: moved - before, wrong };
+}
+
+test('records are read while a cleaning moves them', async (t) => {
+  for (let seed = 1; seed <= 12; seed++) {
+    const { moved, wrong } = await readAmidCleaning({}, seed);
+    t.true(moved > 0);
+    t.is(wrong, 0);
+  }
+});
+
+test('places of records that are entered before the records are written are found', async (t) => {
+  let found = 0;
+  for (let seed = 1; seed <= 12; seed++) found += (await readAmidCleaning({ earlyMoves: true }, seed)).wrong;
+  t.log(`${found} reads were wrong`);
+  t.true(found > 0);
 });

@@ -23,7 +23,7 @@ function entryOf({ live, ...segment }: Segment): SegmentEntry {
 
 /** A table and the map that it is compared with. */
 class Pair {
-  table = new SegmentTable(SEGMENT_BYTES);
+  table = new SegmentTable({ segmentBytes: SEGMENT_BYTES, headerBytes: 0 });
   readonly model = new Map<number, Segment>();
   readonly #random: Random;
 
@@ -86,7 +86,7 @@ class Pair {
 
   /** As an opening does it. */
   restore(): void {
-    const restored = new SegmentTable(SEGMENT_BYTES);
+    const restored = new SegmentTable({ segmentBytes: SEGMENT_BYTES, headerBytes: 0 });
     for (const slot of this.table.slotsFrom(0, Infinity)) restored.restore(this.table.entryOf(slot));
     this.table = restored;
   }
@@ -120,7 +120,7 @@ test('the table is like a map of segments, restored ones too', (t) => {
 });
 
 test('slots are told in parts, and each value by itself', (t) => {
-  const table = new SegmentTable(SEGMENT_BYTES);
+  const table = new SegmentTable({ segmentBytes: SEGMENT_BYTES, headerBytes: 0 });
   for (const slot of [5, 1000, 70, 6]) table.begin(slot, SegmentKind.log, slot + 1, 7);
   table.wrote(6, 800, 3, 9);
   table.count(6, 40);
@@ -135,7 +135,7 @@ test('slots are told in parts, and each value by itself', (t) => {
 });
 
 test('SEGMENTS-1, SEGMENTS-2: what cannot be is refused, and changes nothing', (t) => {
-  const table = new SegmentTable(SEGMENT_BYTES);
+  const table = new SegmentTable({ segmentBytes: SEGMENT_BYTES, headerBytes: 0 });
   table.begin(3, SegmentKind.log, 1, 0);
   table.wrote(3, SEGMENT_BYTES - 8, 1, 2);
   table.count(3, SEGMENT_BYTES - 64);

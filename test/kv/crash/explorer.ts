@@ -32,6 +32,8 @@ import { shrink } from './shrink.ts';
 export { GEOMETRY } from './history.ts';
 
 const MODES = ['none', 'all', 'subset', 'torn'] as const;
+/** Of the histories, so many are cleaned at every run. Small as they are, the others never are. */
+const CLEANING_CHANCE = 0.9;
 /** Of the histories, so many end with a kill and a recovery that is cut. */
 const KILL_CHANCE = 0.3;
 /** The cuts of a shrunk history fall where chance has it: it gets so many chances. */
@@ -48,11 +50,24 @@ export interface Exploration {
   /** Images of cuts in the opening after a kill. */
   recoveryImages: number;
   histories: number;
+  /** Histories in which a cleaning has moved records, and how many records that were. */
+  cleanedHistories: number;
+  movedRecords: number;
   /** Each begins a history, and the one that lives on from it. */
   seeds: number;
   /** The first violation, shrunk: what was found, the steps, and how to see it again. */
   violation: string | null;
 }
+
+export const beginExploration = (): Exploration => ({
+  images: 0,
+  recoveryImages: 0,
+  histories: 0,
+  cleanedHistories: 0,
+  movedRecords: 0,
+  seeds: 0,
+  violation: null,
+});
 
 /** One history, and the one that lives on from an image of it. Everything but the contents of segments follows from it. */
 export interface CrashCase {
@@ -87,7 +102,7 @@ export async function explore(
   mostAttempts = 60,
   sizes: Sizes = {},
 ): Promise<Exploration> {
-  const result: Exploration = { images: 0, recoveryImages: 0, histories: 0, seeds: 0, violation: null };
+  const result = beginExploration();
   for (let next = seed; result.images < images && result.violation === null; next++) {
     result.seeds++;
     const found = await exploreCase({ seed: next, cuts: 0, kept: null }, planted, result, sizes);
@@ -100,7 +115,7 @@ export async function explore(
 export async function exploreCase(
   { seed, cuts, kept }: CrashCase,
   planted: Planted = {},
-  result: Exploration = { images: 0, recoveryImages: 0, histories: 0, seeds: 0, violation: null },
+  result = beginExploration(),
   sizes: Sizes = {},
 ): Promise<string | null> {
   const all = historiesOf(seed);
@@ -159,10 +174,16 @@ class Exploring {
   readonly #planted: Planted;
   readonly #random: Random;
   readonly #result: Exploration;
+  /** Records that cleanings have moved. */
+  #moved = 0;
 
   constructor(planted: Planted, random: Random, result: Exploration, sizes: Sizes) {
     this.#sizes = sizes;
-    this.#planted = planted;
+    const eagerCleaning = random.chance(CLEANING_CHANCE);
+    const onMoved = (records: number): void => {
+      this.#moved += records;
+    };
+    this.#planted = { eagerCleaning, onMoved, ...planted };
     this.#random = random;
     this.#result = result;
   }
@@ -179,18 +200,20 @@ class Exploring {
   ): Promise<{ disk: SimulatedDisk; contents: Map<string, string> } | null> {
     const random = this.#random;
     this.#result.histories++;
+    let movedBefore = this.#moved;
     const ledger = new Ledger(start);
     const images: Image[] = [];
     const mortal = new MortalProcess(disk);
     const clock = new ManualClock();
     let store = await this.#openOn(mortal, clock);
-    disk.onOperation = (index, kind) => {
+    const cut: SimulatedDisk['onOperation'] = (index, kind) => {
       for (const mode of MODES) {
         const image = disk.powerCut(mode, random);
         const what = `cut at I/O ${index} (${kind}), ${mode} of the unflushed`;
         images.push({ disk: image, what, from: ledger.flushedThrough, to: ledger.called });
       }
     };
+    disk.onOperation = cut;
     const pending: Promise<void>[] = [];
     for (const step of steps) {
       clock.advance(STEP_MS);
@@ -200,10 +223,19 @@ class Exploring {
         ledger.acknowledge(ledger.called);
         store = await this.#openOn(mortal, clock);
       } else if (step.type === 'settle') await Promise.all(pending);
-      else if (step.type === 'write') pending.push(call(store, ledger, step.group));
+      else if (step.type === 'prelude') {
+        delete disk.onOperation;
+        await Promise.all([...pending, ...step.groups.map((group) => call(store, ledger, group))]);
+        await store.checkpoint();
+        ledger.acknowledge(ledger.called);
+        movedBefore = this.#moved;
+        disk.onOperation = cut;
+      } else if (step.type === 'write') pending.push(call(store, ledger, step.group));
       else if (step.type === 'checkpoint') pending.push(checkpointAmidWrites(store, ledger, step));
     }
     const end = random.float();
+    if (this.#moved > movedBefore) this.#result.cleanedHistories++;
+    this.#result.movedRecords += this.#moved - movedBefore;
     if (end < KILL_CHANCE) {
       for (let turns = random.below(12); turns > 0; turns--) await nextTurn();
       delete disk.onOperation;
@@ -273,6 +305,8 @@ class Exploring {
       const store = await this.#openOn(disk);
       delete disk.onOperation;
       contents = await readAll(store);
+      // It waits for a run that the opening has begun, whose trees are not the index's.
+      await store.verifySegments();
       store.verifyIndex();
       onRead?.();
       await store.close();

@@ -32,6 +32,8 @@ export type Step =
   | { readonly type: 'get' | 'getSync'; readonly key: string }
   | { readonly type: 'getMany'; readonly keys: readonly string[] }
   | { readonly type: 'iterate'; readonly reverse: boolean }
+  /** Writes over some segments, and a checkpoint: what cleanings find. Nothing is cut meanwhile. */
+  | { readonly type: 'prelude'; readonly groups: readonly Group[] }
   /** A checkpoint, and writes until it is durable. */
   | { readonly type: 'checkpoint'; readonly writes: readonly PacedWrite[] }
   | { readonly type: 'flush' | 'settle' | 'reopen' };
@@ -56,6 +58,9 @@ const MARK_EVERY = 1000;
 const BURST_WRITES = 7;
 const BURST_CHARACTERS = 45_000;
 const BURST_CHANCE = 0.03;
+/** Of the histories, so many begin behind segments with records that were replaced. */
+const PRELUDE_CHANCE = 0.85;
+const PRELUDE_WRITES = 24;
 
 const KEYS = 12;
 /** Half of the keys are long, so that even these few take several leaves. */
@@ -134,7 +139,8 @@ export class HistoryMaker {
   /** Writes in rounds, checkpoints amid writes, now and then a reopening: what the power is cut in. */
   writing(): Step[] {
     const random = this.#random;
-    const steps: Step[] = random.chance(0.3) ? [{ type: 'write', group: this.allKeys() }] : [];
+    const steps: Step[] = random.chance(PRELUDE_CHANCE) ? [this.prelude()] : [];
+    if (random.chance(0.3)) steps.push({ type: 'write', group: this.allKeys() });
     for (let round = 3 + random.below(8); round > 0; round--) {
       for (let calls = 1 + random.below(3); calls > 0; calls--) steps.push({ type: 'write', group: this.group() });
       if (random.chance(BURST_CHANCE)) for (const step of this.burst()) steps.push(step);
@@ -143,6 +149,15 @@ export class HistoryMaker {
       if (random.chance(0.1)) steps.push({ type: 'reopen' });
     }
     return steps;
+  }
+
+  prelude(): Step {
+    const random = this.#random;
+    const groups = Array.from({ length: PRELUDE_WRITES }, (): Group => {
+      const value = `${this.#values++}:${'v'.repeat(random.below(random.chance(0.5) ? 20_000 : 400))}`;
+      return { operations: [{ type: 'put', key: this.key(), value }], durability: 'buffered' };
+    });
+    return { type: 'prelude', groups };
   }
 
   checkpoint(): Step {
@@ -184,6 +199,8 @@ export function describeStep(step: Step): string {
       return `getMany ${step.keys.map(shortOf).join(' ')}`;
     case 'iterate':
       return step.reverse ? 'iterate backwards' : 'iterate';
+    case 'prelude':
+      return `prelude: ${step.groups.map(describeGroup).join(', ')}`;
     case 'checkpoint':
       return `checkpoint${step.writes.map(({ group, turns }) => `, ${describeGroup(group)}, ${turns} turns`).join('')}`;
     default:

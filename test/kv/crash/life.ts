@@ -21,9 +21,13 @@ export const DIRECTORY = '/store';
 /** What a write gets when the file could not grow. */
 const GROWTH_CODES: ReadonlySet<string> = new Set(['ERR_AIOKV_NO_SPACE', 'ERR_AIOKV_IO']);
 
-/** Time stands still, so that nothing but the seed decides what happens. */
+/** Time stands still, so that nothing but the seed decides what happens. All runs clean. */
 export function openStill(disk: SimulatedDisk, planted: Planted = {}): Promise<Store> {
-  return openPlanted(DIRECTORY, { ...GEOMETRY, platform: disk, clock: new ManualClock() }, planted);
+  return openPlanted(
+    DIRECTORY,
+    { ...GEOMETRY, platform: disk, clock: new ManualClock() },
+    { eagerCleaning: true, ...planted },
+  );
 }
 
 /** What is wrong. */
@@ -123,6 +127,10 @@ export class Life {
       case 'checkpoint':
         this.#call('checkpoint', store.checkpoint());
         for (const { group } of step.writes) this.#call('a write', this.#write(store, group));
+        break;
+      case 'prelude':
+        for (const group of step.groups) this.#call('a write', this.#write(store, group));
+        this.#call('checkpoint', store.checkpoint());
         break;
       case 'settle':
         await this.#settle();

@@ -94,6 +94,9 @@ export interface SweepHistory {
 }
 
 const STARTS = 12;
+/** Further starts, of stores with segments that can be cleaned. One in so many histories has one of them. */
+const GARBAGE_STARTS = 6;
+const GARBAGE_EVERY = 5;
 const starts = new Map<number, Promise<Start>>();
 
 /** Stores that were closed, or left by a crash, with and without a checkpoint. */
@@ -117,6 +120,13 @@ async function makeStart(number: number): Promise<Start> {
   const groups = number < 2 ? 0 : 2 + random.below(4);
   const checkpointAt = number % 3 !== 1 ? random.below(groups) : -1;
   const isFull = number >= STARTS / 2;
+  const hasGarbage = number >= STARTS;
+  if (hasGarbage) {
+    const prelude = maker.prelude();
+    if (prelude.type === 'prelude') for (const group of prelude.groups) await call(store, ledger, group);
+    await store.checkpoint();
+    ledger.acknowledge(ledger.called);
+  }
   if (isFull) await call(store, ledger, { ...maker.allKeys(), durability: 'flushed' });
   for (let i = 0; i < groups; i++) {
     const group: Group = { ...maker.group(9000), durability: 'flushed' };
@@ -126,14 +136,19 @@ async function makeStart(number: number): Promise<Start> {
   if (!isLeft) await store.close();
   const image = disk.powerCut('none', random);
   disk.stop();
-  const checkpoint = `${checkpointAt >= 0 ? ', with a checkpoint' : ''}${isFull ? ', with all keys' : ''}`;
+  const others = `${isFull ? ', with all keys' : ''}${hasGarbage ? ', with garbage' : ''}`;
+  const checkpoint = `${checkpointAt >= 0 ? ', with a checkpoint' : ''}${others}`;
   return { name: `a store ${isLeft ? 'left' : 'closed'} after ${groups} groups${checkpoint}`, disk: image, ledger };
 }
 
 export async function historyOf(seed: number, planted: Planted = {}): Promise<SweepHistory> {
   const random = new Random(seed);
-  const start = await startOf(seed % 50 === 0 ? -1 : random.below(STARTS));
+  const usual = random.below(STARTS);
+  const hasGarbage = seed % GARBAGE_EVERY === 1;
+  const number = hasGarbage ? STARTS + (usual % GARBAGE_STARTS) : usual;
+  const start = await startOf(seed % 50 === 0 ? -1 : number);
   const steps = new HistoryMaker(random, 1000).short();
+  if (hasGarbage) steps.splice(random.below(steps.length + 1), 0, { type: 'checkpoint', writes: [] });
   return { seed, start, steps, closes: random.chance(0.75), planted };
 }
 

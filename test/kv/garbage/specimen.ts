@@ -3,16 +3,14 @@
  * a code, soon, without much memory.
  *
  * ```
- *   slot   0      1         2        3          4       5
- *        │ log │ first  │ second  │ log      │ log ...│ free
- *        │     │ check- │ check-  │ before   │ behind │
- *        │     │ point  │ point   │ and behind the second │
+ *   segments: log, two checkpoints, records that a cleaning has moved, log before and behind the second checkpoint, free
  * ```
  */
 import { Random } from '@aiokv/core';
 import { SimulatedDisk } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
 import type { Store } from '@aiokv/kv';
+import { openPlanted } from '../../../packages/kv/src/open.ts';
 import { GEOMETRY } from '../crash/history.ts';
 
 export const PATH = '/store/data.aiokv';
@@ -36,7 +34,7 @@ export interface Specimen {
 /** A store with two checkpoints, an index of several pages, batches, a value in fragments, deletions, and a log behind it. */
 export async function makeSpecimen({ isClosed, seed = 3 }: { isClosed: boolean; seed?: number }): Promise<Specimen> {
   const disk = new SimulatedDisk({ seed });
-  const store = await open('/store', { ...GEOMETRY, platform: disk });
+  const store = await openPlanted('/store', { ...GEOMETRY, platform: disk }, { eagerCleaning: true });
   const contents = new Map<string, string>();
   const superblocks = [disk.bytesOf(PATH).slice(0, SLOTS_AT)];
   const before: Contents[] = [];

@@ -8,6 +8,7 @@
  *   the rest               free
  * ```
  */
+import { SegmentTable } from '../../../packages/kv/src/file/segment-table.ts';
 import { ManualClock, TurnBudget } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
@@ -149,7 +150,9 @@ export class SyntheticLog {
     } as unknown as DirectFile;
     const clock = new ManualClock();
     const progress = new ProgressReporter(null, clock);
-    const recovery = new Recovery(queue, file, this.superblock, target, new TurnBudget(clock), progress, {}, new Set());
+    const budget = new TurnBudget(clock);
+    const segments = new SegmentTable(this.superblock.geometry);
+    const recovery = new Recovery(queue, file, this.superblock, target, budget, progress, {}, segments);
     const recovered = await recovery.run();
     return { ...recovered, records };
   }
