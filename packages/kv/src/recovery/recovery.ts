@@ -110,7 +110,7 @@ export class Recovery {
     // With a segment table, those from before the start are in use only if the table names them.
     if (!this.#hasTable) this.#useAllBeforeStart();
     for (const slot of this.#segments.slotsFrom(0, Infinity)) usedSlots.add(slot);
-    for (const spared of this.#scan.slotsToSpare()) usedSlots.add(spared);
+    for (const spared of this.#scan.slotsToSpare(this.#hasTable)) usedSlots.add(spared);
     if (this.#isNothingThere) usedSlots.delete(logStart.slot);
     return { position: this.#position(end), usedSlots, slotCount, replayedBytes: this.#replay.replayedBytes };
   }

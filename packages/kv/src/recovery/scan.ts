@@ -12,7 +12,8 @@
  * SCAN-1. A wrong read looks like a free slot. So slots that seem to hold nothing are read twice. If the results
  *     differ, that is an error.
  * SCAN-2. A slot with a damaged header may still be a segment. Its frames count as proof (TAIL-1), and it is not
- *     overwritten if they may be records from before the start. A segment that belongs elsewhere is never free space.
+ *     overwritten if they may be records from before the start, unless a segment table says that they are not. A
+ *     segment that belongs elsewhere is never free space.
  * SCAN-3. Data that cannot be read in two attempts is treated like data with a wrong checksum wherever recovery can do
  *     without it: the header of a slot that is not needed, data after the end of the log, a missing proof. Such a slot
  *     is not used until the next opening. It is an error, with the byte, if the data may have been acknowledged: a
@@ -203,10 +204,15 @@ export class SlotScan {
     if (this.#partial !== null) yield this.#partial;
   }
 
-  /** SCAN-2, SCAN-3. Slots that must not be reused: they may hold records of the index, or cannot be read. */
-  *slotsToSpare(): Generator<number> {
+  /**
+   * SCAN-2, SCAN-3. Slots that must not be reused: they may hold records of the index, or cannot be read.
+   *
+   * @param hasTable whether a segment table names all slots with records from before the start
+   */
+  *slotsToSpare(hasTable: boolean): Generator<number> {
     const { segmentSequence } = this.#superblock.logStart;
     yield* this.#unreadable.keys();
+    if (hasTable) return;
     for (const [slot, named] of this.#headless) {
       if (this.#unreadable.has(slot)) continue;
       if (named === null ? this.#holds[slot] !== Holds.zeros : !(named >= segmentSequence)) yield slot;
