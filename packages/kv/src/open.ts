@@ -205,7 +205,8 @@ async function makeStore(opening: Opening, { standing, recovered }: Found): Prom
   if ([...usedSlots].some((slot) => slot >= recovered.slotCount))
     throw corrupt(`${file.path} is truncated: it has lost segments`);
   const slots = new Slots(file, geometry, recovered.slotCount, usedSlots);
-  await slots.distrustFree();
+  // Before the first checkpoint no slot was given back.
+  if (superblocks.current.checkpointRoot !== 0) await slots.distrustFree();
   const epochs = new ReadEpochs();
   const epoch = planted.sameEpoch === true ? 0 : randomBytes(6).readUIntLE(0, 6);
   const shared = { queue, file, flusher, gate, slots, segments, geometry, epoch, clock, planted };
