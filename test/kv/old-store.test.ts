@@ -13,6 +13,7 @@ import type { ExecutionContext } from 'ava';
 import { SimulatedDisk } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
 import type { Store } from '@aiokv/kv';
+import { openPlanted } from '../../packages/kv/src/open.ts';
 import { FEATURE_CHECKPOINT, readSuperblock } from '../../packages/kv/src/format/superblock.ts';
 import { readRoot } from '../../packages/kv/src/format/checkpoint-root.ts';
 
@@ -90,5 +91,26 @@ test('it is read without being written to', async (t) => {
     const store = await openOn(disk);
     await requireContents(t, store, contents());
     await store.close();
+  }
+});
+
+test('its records are moved by cleanings', async (t) => {
+  let moved = 0;
+  const onMoved = (records: number): void => {
+    moved += records;
+  };
+  const options = { platform: diskOf(), segmentBytes: 64 * 1024 };
+  const model = contents();
+  for (let round = 0; round < 2; round++) {
+    const store = await openPlanted('/store', options, { eagerCleaning: true, onMoved });
+    await store.put('new', `${round}`);
+    model.set('new', `${round}`);
+    // The first counts what lives where.
+    await store.checkpoint();
+    await store.checkpoint();
+    await requireContents(t, store, model);
+    await store.verifySegments();
+    await store.close();
+    t.true(moved > KEYS, `${moved} records`);
   }
 });

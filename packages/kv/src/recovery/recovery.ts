@@ -170,9 +170,8 @@ export class Recovery {
 
   /** Version 0.1 freed no segment of the log. */
   #useAllBeforeStart(): void {
-    const sequence = this.#superblock.logStart.segmentSequence - 1;
-    for (const slot of this.#scan.slotsBeforeStart) {
-      if (!this.#segments.has(slot)) this.#segments.begin(slot, SegmentKind.log, sequence, calendarMs());
+    for (const { slot, segmentSequence } of this.#scan.segmentsBeforeStart) {
+      if (!this.#segments.has(slot)) this.#segments.begin(slot, SegmentKind.log, segmentSequence, calendarMs());
     }
   }
 

@@ -35,7 +35,7 @@ import { Slots } from '../file/slots.ts';
 import { FRAME_HEADER_BYTES, segmentNamedBy } from '../format/frame.ts';
 import { SEGMENT_HEADER_BYTES, SegmentKind, readSegmentHeader, segmentHash } from '../format/segment.ts';
 import type { ChainLink } from '../format/segment.ts';
-import type { Superblock } from '../format/superblock.ts';
+import type { LogStart, Superblock } from '../format/superblock.ts';
 import { readOrCause } from './segment-reader.ts';
 import type { SegmentReader } from './segment-reader.ts';
 
@@ -83,7 +83,7 @@ export class SlotScan {
   /** SCAN-3. Slots whose header, or first frame if there is no header, cannot be read, with the first cause. */
   readonly #unreadable = new Map<number, Unreadable>();
   /** Slots of log segments from before the start. */
-  readonly #before: number[] = [];
+  readonly #before: Pick<LogStart, 'slot' | 'segmentSequence'>[] = [];
   /** Log segments from the start on, by the sequence of their predecessor. */
   readonly #successors = new Map<number, FoundSegment[]>();
   #start: FoundSegment | null = null;
@@ -119,8 +119,8 @@ export class SlotScan {
     return this.#start;
   }
 
-  /** Slots of log segments from before the start. They are not replayed, but hold records. */
-  get slotsBeforeStart(): readonly number[] {
+  /** Log segments from before the start. They are not replayed, but hold records. */
+  get segmentsBeforeStart(): readonly Pick<LogStart, 'slot' | 'segmentSequence'>[] {
     return this.#before;
   }
 
@@ -253,7 +253,7 @@ export class SlotScan {
     this.#holds[slot] = Holds.logSegment;
     this.#highestSequence = Math.max(this.#highestSequence, sequence);
     if (sequence < logStart.segmentSequence) {
-      this.#before.push(slot);
+      this.#before.push({ slot, segmentSequence: sequence });
       return;
     }
     const found = { slot, sequence, predecessor, hash: segmentHash(block) };
