@@ -10,6 +10,7 @@ import type { Exploration } from './crash/explorer.ts';
 import { parseKept } from './crash/shrink.ts';
 
 const IMAGES = Number(process.env['AIOKV_CRASH_IMAGES'] ?? 20_000);
+const FEW_HISTORIES = 25;
 const SEED = seedOf('AIOKV_CRASH_SEED');
 const STEPS = process.env['AIOKV_CRASH_STEPS'];
 const CUTS = Number(process.env['AIOKV_CRASH_CUTS'] ?? 0);
@@ -60,6 +61,8 @@ testOf('')('a power cut at any I/O loses nothing that was acknowledged as flushe
   t.log(`cleanings of ${cleanedHistories} histories have moved ${movedRecords} records`);
   if (STEPS !== undefined) return;
   t.true(images >= IMAGES);
+  // A few histories say little.
+  if (histories < FEW_HISTORIES) return;
   t.true(recoveryImages > images / 200);
   t.true(cleanedHistories >= histories / 2);
 });

@@ -39,8 +39,9 @@ const KILL_CHANCE = 0.3;
 /** The cuts of a shrunk history fall where chance has it: it gets so many chances. */
 const CUT_SEEDS = 4;
 
-/** Time passes from step to step, so that nothing but the seed decides what happens. */
+/** Time passes from step to step, and now and then while a step waits, so that nothing but the seed decides what happens. */
 const STEP_MS = 300;
+const TURNS_PER_STEP = 200;
 
 /** Sizes that are not those of all histories. */
 export type Sizes = Partial<Pick<StoreOptions, 'pageBytes' | 'segmentBytes'>>;
@@ -218,14 +219,14 @@ class Exploring {
     for (const step of steps) {
       clock.advance(STEP_MS);
       if (step.type === 'reopen') {
-        await Promise.all(pending);
+        await passing(clock, Promise.all(pending));
         await store.close();
         ledger.acknowledge(ledger.called);
         store = await this.#openOn(mortal, clock);
-      } else if (step.type === 'settle') await Promise.all(pending);
+      } else if (step.type === 'settle') await passing(clock, Promise.all(pending));
       else if (step.type === 'prelude') {
         delete disk.onOperation;
-        await Promise.all([...pending, ...step.groups.map((group) => call(store, ledger, group))]);
+        await passing(clock, Promise.all([...pending, ...step.groups.map((group) => call(store, ledger, group))]));
         await store.checkpoint();
         ledger.acknowledge(ledger.called);
         movedBefore = this.#moved;
@@ -242,7 +243,7 @@ class Exploring {
       await mortal.kill();
       await this.#recover(disk, ledger);
     } else {
-      await Promise.all(pending);
+      await passing(clock, Promise.all(pending));
       if (end < 0.6) await store.close();
     }
     delete disk.onOperation;
@@ -323,6 +324,21 @@ class Exploring {
         : `${what}: holds what no prefix of the history leaves behind: ${found.slice(0, 300)}`;
     return null;
   }
+}
+
+/** Waits, and time passes meanwhile: a write may wait for it where the file is large for what lives. */
+async function passing(clock: ManualClock, work: Promise<unknown>): Promise<void> {
+  let isDone = false;
+  const settled = work.finally(() => {
+    isDone = true;
+  });
+  // Its failure is met below.
+  settled.catch(() => undefined);
+  for (let turns = 1; !isDone; turns++) {
+    await nextTurn();
+    if (turns % TURNS_PER_STEP === 0) clock.advance(STEP_MS);
+  }
+  await settled;
 }
 
 /** A checkpoint, and writes that fill segments until it is durable. */
