@@ -76,11 +76,8 @@ class Pair {
   }
 
   #drop({ slot, live }: Segment): void {
-    if (this.#random.chance(0.5)) this.table.abandon(slot);
-    else {
-      for (const bytes of live) this.table.uncount(slot, bytes);
-      this.table.drop(slot);
-    }
+    for (const bytes of live) this.table.uncount(slot, bytes);
+    this.table.drop(slot);
     this.model.delete(slot);
   }
 
@@ -154,7 +151,6 @@ test('SEGMENTS-1, SEGMENTS-2: what cannot be is refused, and changes nothing', (
     ['a slot not in use', () => table.uncount(4, 8)],
     ['a slot not in use', () => table.wrote(4, 8, 1, 1)],
     ['a slot not in use', () => table.drop(4)],
-    ['a slot not in use', () => table.abandon(4)],
     ['a slot not in use', () => table.entryOf(4)],
   ];
   for (const [what, call] of refused) t.throws(call, { code: 'ERR_AIOKV_INTERNAL' }, what);

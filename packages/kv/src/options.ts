@@ -71,8 +71,8 @@ export interface StoreOptions {
    * The one memory budget of the store in bytes, 32 KiB to 1 TiB: for the index, for new writes that are not merged
    * into it yet, and for buffers. Default: a quarter of the memory that the process may use, at most 4 GiB. 1 GiB holds
    * the index of some 20 million keys of 24 bytes. Leaves that do not fit are read when needed: a get then takes two
-   * reads instead of one. Inner nodes, about a hundredth of the index, and pages that no checkpoint has yet stay in
-   * memory and may exceed it. Budgets below 16 MiB are for tests: the buffers alone take several MiB.
+   * reads instead of one. Inner nodes, about a hundredth of the index, stay in memory and may exceed it. Budgets below 16
+   * MiB are for tests: the buffers alone take several MiB.
    */
   memoryBytes: number;
   /**

@@ -18,10 +18,10 @@
  *     the superblock fails, the log fails. The previous checkpoint stays valid.
  * CHECK-6. While only the reserve is left, a checkpoint empties as many old segments as its slots can take. The index
  *     then takes as few segments as possible, and the next checkpoint has room.
- * CHECK-8. The slot of a dead log segment, from before the start of the log, is reused when the checkpoint that does not
+ * CHECK-7. A page that is not in memory has its image on the device. It is read only to be moved.
+ * CHECK-8. The slot of a dead segment of records, which no replay needs, is reused when the checkpoint that does not
  *     name it is durable, when no version from before it is read, and when the reads have ended that had looked up a
  *     record before.
- * CHECK-7. A page that is not in memory has its image on the device. It is read only to be moved.
  *
  * maintenance.ts decides when a merge and its checkpoint begin.
  */

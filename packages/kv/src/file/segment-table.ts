@@ -204,15 +204,8 @@ export class SegmentTable {
     assert(this.has(slot), 'a segment in use is dropped');
     // SEGMENTS-2.
     assert(this.#liveRecords[slot] === 0, 'a segment in which something lives is not dropped');
-    this.abandon(slot);
-  }
-
-  /** Drops a segment with all that was counted in it, for a merge that was given up. */
-  abandon(slot: number): void {
-    assert(this.has(slot), 'a segment in use is dropped');
     const kind = this.#kinds[slot] as number;
     (this.#segmentsOfKind[kind] as number)--;
-    (this.#liveBytesOfKind[kind] as number) -= this.#liveBytes[slot] as number;
     (this.#usedBytesOfKind[kind] as number) -= this.#usedBytes[slot] as number;
     this.#kinds[slot] = 0;
   }

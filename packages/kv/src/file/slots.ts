@@ -14,17 +14,15 @@
  * SLOTS-1. While only the reserve is left, there is no room for a put, not even in a segment that a deletion has
  *     started. The reserve is the largest of 4 slots, 2 % of all slots, and three more than a checkpoint needs. It is at
  *     most half of all slots, so that a small store on a small device can be written to at all.
- * SLOTS-2. A deletion may take slots of the reserve, but leaves those that a cleaning and a checkpoint need, as far as the reserve
- *     has them. A cleaning leaves those of the checkpoint, which may take any slot.
+ * SLOTS-2. A deletion may take slots of the reserve, but leaves those that a cleaning and a checkpoint need, as far as the
+ *     reserve has them. A cleaning leaves those of the checkpoint, which may take any slot.
  * SLOTS-3. A failed growth is the answer to the calls from before it began, and to no later call. Many refused writes
  *     therefore cost one attempt, and a write after space was freed succeeds.
  * SLOTS-4. There is no room for a put if index and segments take nearly as many parts as the root of a checkpoint can
  *     reference. Deletions and their checkpoints can then still continue. The file never grows beyond what an index
  *     entry can address.
- *
  * SLOTS-5. A file that is at its ceiling grows slowly for writes: by a slot at a time, and after a wait, unless slots are
  *     given back meanwhile. So writers become as slow as the cleaning when there is much garbage, and never stop.
- *
  * SLOTS-6. A free slot without blocks is a hole. It becomes ready when blocks were allocated, which may fail. A ready slot
  *     is in no set while its blocks are given back: a late hole would destroy what is written there.
  *

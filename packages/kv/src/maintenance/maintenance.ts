@@ -10,8 +10,8 @@
  *                                        starved: what waits gets the error; the run goes on from where it was
  * ```
  *
- * A run begins when the memtable is full, when there is much garbage, when an opening would have to replay `checkpointBytes`, when somebody asks for
- * a checkpoint, and when nothing was written for some seconds.
+ * A run begins when the memtable is full, when there is much garbage, when an opening would have to replay
+ * `checkpointBytes`, when somebody asks for a checkpoint, and when nothing was written for some seconds.
  *
  * MAINT-1. A run takes the tree to exactly the first S writes. S, and the log bytes that the checkpoint covers, are taken
  *     when the memtable becomes immutable.

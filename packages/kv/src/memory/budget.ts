@@ -13,7 +13,7 @@
  *                                           fills     is merged
  * ```
  *
- * The rest is for what iterators read ahead. Buffers are allocated when they are needed, so what they take at most is
+ * The rest is for what iterators read ahead, and for what a cleaning copies. Buffers are allocated when they are needed, so what they take at most is
  * set aside. Long records that are read need further buffers, of about the length of their values.
  *
  * MEMORY-1. Nodes have at least half. So a budget that is smaller than the buffers still works; all parts together are
