@@ -82,6 +82,8 @@ export interface Standing {
   readonly mappingBytes: number;
 }
 
+/** A run begins at this part of what an opening may replay. The rest is for what is written until it has ended. */
+const DUE_PART = 3 / 4;
 /** Time that a checkpoint takes of each turn of the event loop. */
 const SLICE_MS = 0.5;
 /** Index segments may take this many times their live bytes before the emptiest are rewritten. */
@@ -190,7 +192,12 @@ export class Checkpointer implements CheckpointNeeds {
 
   /** Whether an opening would have to replay so much that a merge should begin. */
   get isDue(): boolean {
-    return this.uncoveredBytes >= this.#options.checkpointBytes;
+    return this.uncoveredBytes >= DUE_PART * this.#options.checkpointBytes;
+  }
+
+  /** How many bytes of the log may be written while a run is under way: with them an opening replays what is allowed. */
+  get runBytes(): number {
+    return (1 - DUE_PART) * this.#options.checkpointBytes;
   }
 
   /**

@@ -306,6 +306,11 @@ export class KeyIndex implements ReplayTarget {
     return this.#memtable.bytes >= this.#memtableBytes;
   }
 
+  /** How much of what they may write during a run writers may have written by now, from 0 to 1; 1 without a run. */
+  get writersPart(): number {
+    return this.#immutable === null ? 1 : HEAD_START_PART + (1 - HEAD_START_PART) * this.#progress;
+  }
+
   /** How far the run under way has come, from 0 to 1. */
   get #progress(): number {
     if (this.#merge === null) return this.#cleanedPart / 2;
@@ -318,8 +323,7 @@ export class KeyIndex implements ReplayTarget {
    */
   get hasRoom(): boolean {
     if (this.#stage !== null) return false;
-    const part = this.#immutable === null ? 1 : HEAD_START_PART + (1 - HEAD_START_PART) * this.#progress;
-    return this.#memtable.bytes < this.#memtableBytes * part + SLACK_BYTES;
+    return this.#memtable.bytes < this.#memtableBytes * this.writersPart + SLACK_BYTES;
   }
 
   /**

@@ -17,6 +17,8 @@
  *     when the memtable becomes immutable.
  * MAINT-2. After `stop` nothing begins. It settles when everything under way has ended.
  * MAINT-3. There is one run at a time. One that finds no space is continued, never given up: the tree is half merged.
+ * MAINT-4. While a run is under way writers may write as much of the log, and of the memtable, as it has come far. So an
+ *     opening replays at most about `checkpointBytes`.
  *
  * Who wakes whom:
  * ```
@@ -27,7 +29,7 @@
  *   a checkpoint       the end of a run that covers it       fail       fail          the same              fail
  * ```
  */
-import { Fifo, Waiters, nextTurn } from '@aiokv/core';
+import { Fifo, MIB, Waiters, nextTurn } from '@aiokv/core';
 import type { Clock, Sequence, Waiter } from '@aiokv/core';
 import type { Checkpointer } from '../checkpoint/checkpointer.ts';
 import type { Cleaner } from '../clean/cleaner.ts';
@@ -51,6 +53,8 @@ export interface MaintenanceParts {
 
 /** Time that a merge takes of each turn of the event loop. */
 const SLICE_MS = 0.5;
+/** Writers may exceed what a run lets them write by so much, so that a small limit does not stop them at every write. */
+const SLACK_BYTES = MIB;
 /** A run begins when nothing was written for so long. */
 const IDLE_MS = 5000;
 /** After a run that made no space, writes of a full device are refused at once for so long. */
@@ -114,9 +118,12 @@ export class Maintenance {
     this.admitted(through);
   }
 
-  /** Whether more entries may be admitted now. */
+  /** MAINT-4. Whether more entries may be admitted now. */
   get hasRoom(): boolean {
-    return this.#parts.index.hasRoom;
+    const { index, log, checkpointer } = this.#parts;
+    if (!index.hasRoom) return false;
+    if (this.#run === null) return true;
+    return log.appendedBytes - this.#run.logBytes <= checkpointer.runBytes * index.writersPart + SLACK_BYTES;
   }
 
   /**
