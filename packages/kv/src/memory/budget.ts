@@ -6,18 +6,18 @@
  *   memoryBytes
  *   ├───────────────┬──────────────┬──────┬──────────────────────────────────────────────┤
  *   │ write buffers │ read buffers │ rest │ nodes                                        │
- *   │ frames of the │ records,     │ 1/16 ├──────────┬──────────┬────────────────────────┤
+ *   │ frames of the │ records,     │ 1/8  ├──────────┬──────────┬────────────────────────┤
  *   │ log, chunks of│ index pages  │      │ memtable │ memtable │ pages of the index     │
  *   │ a checkpoint  │              │      │ 1/4      │ 1/4      │ 1/2, and what is free  │
  *   └───────────────┴──────────────┴──────┴──────────┴──────────┴────────────────────────┘
  *                                           fills     is merged
  * ```
  *
- * The rest is for what iterators read ahead, and for what a cleaning copies. Buffers are allocated when they are needed, so what they take at most is
- * set aside. Long records that are read need further buffers, of about the length of their values.
+ * The rest is for what iterators read ahead, and for what a cleaning copies. Buffers are allocated when they are needed,
+ * so what they take at most is set aside. Long records that are read need further buffers, of about the length of their values.
  *
  * MEMORY-1. Nodes have at least half. So a budget that is smaller than the buffers still works; all parts together are
- *     within the budget when the buffers take at most seven sixteenths of it.
+ *     within the budget when the buffers take at most three eighths of it.
  */
 import { GIB, KIB, MIB } from '@aiokv/core';
 
@@ -29,7 +29,7 @@ export const MEMORY_BYTES_MOST = 1024 * GIB;
 const PART_OF_MACHINE = 4;
 const MOST_UNTOLD = 4 * GIB;
 /** Of the budget, the rest is one part in so many. */
-const PART_OF_REST = 16;
+const PART_OF_REST = 8;
 /** MEMORY-1. */
 const PART_OF_NODES = 2;
 /** Of the nodes, one memtable is one part in so many. */
