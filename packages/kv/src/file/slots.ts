@@ -342,7 +342,7 @@ export class Slots {
    */
   async punchExcess(isIdle: boolean): Promise<void> {
     const wanted = this.#wantedFree;
-    const kept = wanted + Math.max(FEW_FREE, this.count / (isIdle ? 16 : 4));
+    const kept = wanted + Math.max(FEW_FREE, this.count / (isIdle ? 16 : 8));
     if (!this.#mayPunch || this.#ready.count <= kept) return;
     this.#punching ??= this.#punch(this.#ready.takeAbove(wanted)).finally(() => {
       this.#punching = null;
