@@ -1,6 +1,6 @@
-/** The slots of the data file over a file that is none: SLOTS-1 to SLOTS-4 of packages/kv/src/file/slots.ts, and READY-1. */
+/** The slots of the data file over a file that is none: SLOTS-1 to SLOTS-6 of packages/kv/src/file/slots.ts, and READY-1. */
 import test from 'ava';
-import { Random, SystemCallError } from '@aiokv/core';
+import { ManualClock, Random, SystemCallError } from '@aiokv/core';
 import type { DirectFile } from '@aiokv/aio';
 import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
@@ -33,6 +33,19 @@ class FakeFile {
     await this.gate;
     const errno = this.answer(slots);
     if (errno !== null) throw new SystemCallError('fallocate', errno);
+  }
+
+  /** Slots whose blocks were given back, in that order. */
+  readonly punched: number[] = [];
+  /** Answers attempts to give blocks back. */
+  punchAnswer: (slot: number) => number | null = () => null;
+
+  async punchHole(offset: number, lengthBytes: number): Promise<void> {
+    const slot = (offset - GEOMETRY.headerBytes) / GEOMETRY.segmentBytes;
+    await this.gate;
+    const errno = lengthBytes === GEOMETRY.segmentBytes ? this.punchAnswer(slot) : EIO;
+    if (errno !== null) throw new SystemCallError('fallocate', errno);
+    this.punched.push(slot);
   }
 
   slots(slotCount: number, needs: Partial<CheckpointNeeds> = {}): Slots {
@@ -143,6 +156,94 @@ test('growth begins ahead of need, once, and `settle` waits for it', async (t) =
   await settled;
   t.is(slots.availableFor('checkpoint'), 10);
   t.is(slots.take(), 96, 'the lowest first');
+});
+
+test('SLOTS-5: at its ceiling the file grows by a slot, after a wait, or not if slots are given back', async (t) => {
+  const file = new FakeFile();
+  const slots = file.slots(40);
+  const clock = new ManualClock();
+  slots.expectSpace({ ceilingBytes: 20 * GEOMETRY.segmentBytes }, clock);
+  for (let n = 0; n < 36; n++) slots.take();
+  t.is(slots.availableFor('put'), 0);
+  t.deepEqual(file.attempts, [], 'nothing ahead of need');
+  let isReady = false;
+  const first = slots.prepare(1, 'put').then(() => (isReady = true));
+  await new Promise((resolve) => setImmediate(resolve));
+  t.false(isReady);
+  clock.advance(1000);
+  await first;
+  t.deepEqual(file.attempts, [1]);
+  slots.take();
+  const second = slots.prepare(1, 'put');
+  slots.giveBack([7]);
+  await second;
+  t.deepEqual(file.attempts, [1], 'what is given back ends the wait');
+  // A deletion makes room, so it does not wait.
+  for (let n = 0; n < 2; n++) slots.take();
+  await slots.prepare(2, 'delete');
+  t.true(file.attempts.length > 1);
+});
+
+test('SLOTS-6: blocks of free slots are given back from the end, and allocated again when they are needed', async (t) => {
+  const file = new FakeFile();
+  const slots = file.slots(100);
+  for (let n = 0; n < 90; n++) slots.take();
+  await slots.settle();
+  file.attempts.length = 0;
+  const before = slots.count;
+  slots.giveBack(Array.from({ length: 60 }, (_, i) => 30 + i));
+  await slots.punchExcess(true);
+  t.is(slots.count, before - file.punched.length);
+  t.true(file.punched.length > 40);
+  t.deepEqual(
+    file.punched,
+    [...file.punched].sort((a, b) => a - b),
+  );
+  t.true(Math.min(...file.punched) > 30, 'the lowest stay');
+  t.true(slots.availableFor('put') > 0);
+  const punched = file.punched.length;
+  await slots.punchExcess(true);
+  t.is(file.punched.length, punched, 'no more of them');
+  const needed = slots.availableFor('put') + 5;
+  await slots.prepare(needed, 'put');
+  t.true(slots.availableFor('put') >= needed);
+  t.true(slots.count <= before, 'holes are filled before the file becomes longer');
+});
+
+test('SLOTS-6: a slot is not ready while its blocks are given back, nor when that fails', async (t) => {
+  const file = new FakeFile();
+  const slots = file.slots(64);
+  let open: () => void = () => undefined;
+  file.gate = new Promise((resolve) => (open = resolve));
+  file.punchAnswer = (slot) => (slot === 40 ? EIO : null);
+  const punching = slots.punchExcess(true);
+  const ready = slots.availableFor('checkpoint');
+  t.true(ready < 30);
+  const taken = new Set(Array.from({ length: ready }, () => slots.take()));
+  open();
+  await punching;
+  for (const slot of file.punched) t.false(taken.has(slot), `${slot}`);
+  t.false(file.punched.includes(40));
+  t.true(Math.max(...file.punched) < 40, 'a file system that cannot do it is not asked again');
+  // 40 may have lost its blocks; those behind it have theirs.
+  await slots.settle();
+  t.true(slots.availableFor('checkpoint') >= 64 - 41);
+});
+
+test('SLOTS-6: after an opening free slots get their blocks again, as many as are wanted', async (t) => {
+  const file = new FakeFile();
+  const slots = file.slots(64);
+  await slots.distrustFree();
+  t.true(slots.availableFor('put') > 0 && slots.availableFor('checkpoint') < 20);
+  t.deepEqual(file.attempts.length, 1, 'neighbours at once');
+  t.is(slots.take(), 0);
+  // None can have blocks: the store opens all the same.
+  const full = new FakeFile();
+  full.answer = () => ENOSPC;
+  const none = full.slots(64);
+  await none.distrustFree();
+  t.is(none.availableFor('checkpoint'), 0);
+  await t.throwsAsync(none.prepare(1, 'put'), { code: 'ERR_AIOKV_NO_SPACE' });
 });
 
 test('SLOTS-4: near the most that a root can lead to puts end, deletions and checkpoints go on', async (t) => {
