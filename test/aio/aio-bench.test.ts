@@ -194,7 +194,7 @@ test.serial('--json prints an array of rows and nothing else, and leaves no file
 test.serial('every workload in the form without a promise, with the drift of a timer', async (t) => {
   await inDirectory(async (directory) => {
     const args = '--form callback --rw randread,randwrite,read,write,randrw --engine libaio,fs --iodepth 4 --bs 8k';
-    const { code, out, err } = run(directory, [...args.split(' '), '--size=1M', '--runtime=0.1', '--drift', '--json']);
+    const { code, out, err } = run(directory, [...args.split(' '), '--size=1M', '--runtime=0.3', '--drift', '--json']);
     t.is(code, 0, err);
     const rows = JSON.parse(out) as Row[];
     t.is(rows.length, 10);
@@ -209,7 +209,7 @@ test.serial('every workload in the form without a promise, with the drift of a t
 test.serial('a failure is a row without figures, with what went wrong, and the exit code 1', async (t) => {
   await inDirectory(async (directory) => {
     await writeFile(join(directory, 'data'), Buffer.alloc(24 * 1024 ** 2, 'written '));
-    const args = '--filename data --overwrite --size 24M --bs 1M --iodepth 2 --runtime 0.1 --json'.split(' ');
+    const args = '--filename data --overwrite --size 24M --bs 1M --iodepth 2 --runtime 0.3 --json'.split(' ');
     // No process under this limit writes behind the first 8 or 16 MiB of a file; reads are as ever.
     const command = ['-c', 'ulimit -f 16384 && exec "$0" "$@"', process.execPath, ...NODE_ARGUMENTS, ...args];
     const limited = (...more: string[]): Ran => {
@@ -235,7 +235,7 @@ test.serial('what exists is not overwritten, nor read beyond its end', async (t)
     const path = join(directory, 'mine');
     const contents = Buffer.alloc(1024 ** 2, 'contents ');
     await writeFile(path, contents);
-    const base = ['--filename', 'mine', '--size', '1M', '--runtime', '0.1', '--iodepth', '2'];
+    const base = ['--filename', 'mine', '--size', '1M', '--runtime', '0.3', '--iodepth', '2'];
     for (const rw of ['randwrite', 'write', 'randrw', 'randread,write']) {
       const { code, out, err } = run(directory, [...base, '--rw', rw]);
       t.deepEqual([code, out], [2, '']);
@@ -261,7 +261,7 @@ test.serial('a named file that is not there is made, in full, and stays', async 
   await inDirectory(async (directory) => {
     const { code, err } = run(
       directory,
-      '--filename new --size 3M --runtime 0.1 --iodepth 1 --rw randwrite'.split(' '),
+      '--filename new --size 3M --runtime 0.3 --iodepth 1 --rw randwrite'.split(' '),
     );
     t.is(code, 0, err);
     t.deepEqual(await readdir(directory), ['new']);
@@ -285,7 +285,7 @@ test.serial('an interrupt leaves no file', async (t) => {
 
 test.serial('without fio, rows have none, and stderr says why', async (t) => {
   await inDirectory(async (directory) => {
-    const args = '--vs-fio --json --size 1M --runtime 0.1 --iodepth 1'.split(' ');
+    const args = '--vs-fio --json --size 1M --runtime 0.3 --iodepth 1'.split(' ');
     const { code, out, err } = run(directory, args, directory);
     t.is(code, 0, err);
     t.regex(err, /fio is not installed/);
