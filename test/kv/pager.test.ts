@@ -4,7 +4,7 @@ import type { ExecutionContext } from 'ava';
 import { SystemCallError } from '@aiokv/core';
 import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 import { encodePage, imageBytes } from '../../packages/kv/src/format/page.ts';
-import type { NodeWords } from '../../packages/kv/src/format/page.ts';
+import { wordsOf } from '../../packages/kv/src/checkpoint/page-writer.ts';
 import type { AbsentLeaf } from '../../packages/kv/src/tree/index.ts';
 import { Mapping } from '../../packages/kv/src/index/mapping.ts';
 import { Pager } from '../../packages/kv/src/index/pager.ts';
@@ -83,18 +83,6 @@ class FakeQueue {
     if (result > 0) buffer.bytes.set(this.bytes.subarray(fileOffset, fileOffset + result), bufferOffset);
     return result;
   }
-}
-
-function wordsOf(memory: NodeMemory, id: number): NodeWords {
-  const words = memory.words(id);
-  const base = memory.base(id);
-  return {
-    words,
-    base,
-    capacityWords: memory.units(id) * memory.unitWords,
-    lowWords: node.lowWords(words, base),
-    heapLow: node.heapLow(words, base),
-  };
 }
 
 class Bench {

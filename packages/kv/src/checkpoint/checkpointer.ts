@@ -174,10 +174,7 @@ export class Checkpointer implements CheckpointNeeds {
   /** See `SpaceStatistics`. */
   get space(): { fileBytes: number; liveBytes: number; deadBytes: number; reservedBytes: number; freeBytes: number } {
     const { slots, segments, geometry } = this.#options;
-    const liveBytes =
-      segments.liveBytesOfKind(SegmentKind.log) +
-      segments.liveBytesOfKind(SegmentKind.cleaned) +
-      segments.liveBytesOfKind(SegmentKind.index);
+    const { liveBytes } = segments;
     const fileBytes = slots.count * geometry.segmentBytes;
     const unusedBytes = slots.freeCount * geometry.segmentBytes;
     const freeBytes = Math.max(0, slots.availableFor('put')) * geometry.segmentBytes;
@@ -375,14 +372,19 @@ export class Checkpointer implements CheckpointNeeds {
     }
   }
 
-  /** Visits all pages that have an image, in the order of their ids: those of the tree, and those of older versions. */
-  async #eachPage(visit: (id: number, slot: number, imageBytes: number) => void): Promise<void> {
+  /**
+   * Visits all pages that have an image, in the order of their ids: those of the tree, and those of older versions.
+   *
+   * @param visit a promise that it returns is waited for
+   */
+  async #eachPage(visit: (id: number, slot: number, imageBytes: number) => unknown): Promise<void> {
     const { segments, index } = this.#options;
     const { memory, mapping } = index;
     for (let id = 1; id < memory.idLimit; id++) {
       if (id % IDS_PER_QUESTION === 0 && this.#budget.isSpent(IDS_PER_QUESTION)) await nextTurn();
       if (memory.units(id) === 0 || (memory.marks(id) & MARK_SEALED) === 0) continue;
-      visit(id, segments.slotOf(mapping.fileOffsetOf(id)), mapping.imageBytesOf(id));
+      const done = visit(id, segments.slotOf(mapping.fileOffsetOf(id)), mapping.imageBytesOf(id));
+      if (done instanceof Promise) await done;
     }
   }
 
@@ -404,24 +406,23 @@ export class Checkpointer implements CheckpointNeeds {
       pages += ids.length;
       ids = [];
     };
-    for (let id = 1; id < memory.idLimit; id++) {
-      if (id % IDS_PER_QUESTION === 0 && this.#budget.isSpent(IDS_PER_QUESTION)) await nextTurn();
-      if (memory.units(id) === 0 || (memory.marks(id) & (MARK_SEALED | MARK_RETIRED)) !== MARK_SEALED) continue;
+    await this.#eachPage((id, slot, bytes) => {
+      if ((memory.marks(id) & MARK_RETIRED) !== 0) return undefined;
       ids.push(id);
-      const bytes = mapping.imageBytesOf(id);
       imagesBytes += bytes;
-      const slot = segments.slotOf(mapping.fileOffsetOf(id));
       const there = live.get(slot);
       if (there === undefined) live.set(slot, { bytes, pages: 1 });
       else {
         there.bytes += bytes;
         there.pages++;
       }
-      if (ids.length === most) await writePart();
-    }
+      return ids.length === most ? writePart() : undefined;
+    });
     if (ids.length > 0) await writePart();
-    for (const slot of this.#slots) segments.setLive(slot, live.get(slot)?.bytes ?? 0, live.get(slot)?.pages ?? 0);
-    for (const slot of writer.slots) segments.setLive(slot, live.get(slot)?.bytes ?? 0, live.get(slot)?.pages ?? 0);
+    for (const slot of [...this.#slots, ...writer.slots]) {
+      const { bytes, pages: count } = live.get(slot) ?? { bytes: 0, pages: 0 };
+      segments.setLive(slot, bytes, count);
+    }
     return { parts, kept: new Set(live.keys()), pages, imagesBytes };
   }
 

@@ -10,9 +10,8 @@
  * SAVE-2. A page is evicted only when its image is on the device. Its image is read only when it is not in memory.
  * SAVE-3. `saveLeaves` leaves out the newest leaves, which the merge may still change.
  */
-import { Fifo } from '@aiokv/core';
+import { Fifo, nextTurn } from '@aiokv/core';
 import type { TurnBudget } from '@aiokv/core';
-import { nextTurn } from '@aiokv/core';
 import { encodePage, imageBytes } from '../format/page.ts';
 import type { NodeWords } from '../format/page.ts';
 import type { KeyIndex } from '../index/key-index.ts';
@@ -150,7 +149,8 @@ export class PageWriter {
   }
 }
 
-function wordsOf(memory: NodeMemory, id: number): NodeWords {
+/** The words of a page in memory, for its image. */
+export function wordsOf(memory: NodeMemory, id: number): NodeWords {
   const words = memory.words(id);
   const base = memory.base(id);
   return {

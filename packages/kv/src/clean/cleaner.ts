@@ -81,6 +81,7 @@ const FEW_GROWN = 4;
 const MOST_LIVE_PART = 0.65;
 /** A segment of survivors is filled to this part, or better. */
 const PACKED_PART = 7 / 8;
+
 /** A victim of an earlier run that is still there. It has kept something. */
 interface Tried {
   /** Of the segment: the slot may have another one now. */
@@ -97,7 +98,7 @@ const READ_BYTES = 256 * 1024;
 export class Cleaner implements SpaceNeeds {
   readonly #options: CleanerOptions;
   readonly #budget: TurnBudget;
-  /** Victims of earlier runs, by slot, with their segment sequence. One that is still there has kept something. */
+  /** By slot. */
   readonly #tried = new Map<number, Tried>();
   #buffer: AlignedBuffer | null = null;
   readonly #entry = new Entry();
@@ -111,7 +112,10 @@ export class Cleaner implements SpaceNeeds {
   /** @internal What is not merged yet counts as alive. */
   get ceilingBytes(): number {
     const { geometry, checkpointer, spaceAmplificationMax } = this.#options;
-    const keptBytes = Math.max(FEW_SEGMENTS * geometry.segmentBytes, spaceAmplificationMax * this.#liveBytes);
+    const keptBytes = Math.max(
+      FEW_SEGMENTS * geometry.segmentBytes,
+      spaceAmplificationMax * this.#options.segments.liveBytes,
+    );
     return keptBytes + NEW_BYTES_FACTOR * checkpointer.uncoveredBytes;
   }
 
@@ -119,7 +123,7 @@ export class Cleaner implements SpaceNeeds {
   isDue(newBytes: number): boolean {
     if (newBytes < this.#options.geometry.segmentBytes) return false;
     if (this.#options.planted.eagerCleaning === true) return true;
-    return newBytes >= NEW_PART * this.#liveBytes && this.#excessBytes > 0;
+    return newBytes >= NEW_PART * this.#options.segments.liveBytes && this.#excessBytes > 0;
   }
 
   /**
@@ -157,20 +161,11 @@ export class Cleaner implements SpaceNeeds {
     }
   }
 
-  get #liveBytes(): number {
-    const { segments } = this.#options;
-    return (
-      segments.liveBytesOfKind(SegmentKind.log) +
-      segments.liveBytesOfKind(SegmentKind.cleaned) +
-      segments.liveBytesOfKind(SegmentKind.index)
-    );
-  }
-
   /** Bytes of segments above what they should take. */
   get #excessBytes(): number {
     const { segments, geometry } = this.#options;
     const target = 1 + TARGET_PART * (this.#options.spaceAmplificationMax - 1);
-    const wantedBytes = Math.max(FEW_SEGMENTS * geometry.segmentBytes, target * this.#liveBytes);
+    const wantedBytes = Math.max(FEW_SEGMENTS * geometry.segmentBytes, target * this.#options.segments.liveBytes);
     return segments.size * geometry.segmentBytes - wantedBytes;
   }
 
@@ -220,7 +215,7 @@ export class Cleaner implements SpaceNeeds {
     // With little room, those that are emptied with the least of it.
     if (roomBytes !== null) candidates.sort((a, b) => segments.liveBytesOf(a.slot) - segments.liveBytesOf(b.slot));
     else candidates.sort((a, b) => b.benefit - a.benefit);
-    const grownBytes = Math.max(FEW_GROWN * segmentBytes, GROWN_PART * this.#liveBytes);
+    const grownBytes = Math.max(FEW_GROWN * segmentBytes, GROWN_PART * this.#options.segments.liveBytes);
     let leftBytes = roomBytes ?? Math.max(grownBytes, slots.availableFor('put') * segmentBytes);
     const victims: number[] = [];
     for (const { slot } of candidates) {

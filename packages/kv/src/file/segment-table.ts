@@ -58,6 +58,13 @@ export class SegmentTable {
     return this.#end;
   }
 
+  /** Of all kinds. */
+  get liveBytes(): number {
+    let liveBytes = 0;
+    for (let kind = 1; kind <= LAST_KIND; kind++) liveBytes += this.#liveBytesOfKind[kind] as number;
+    return liveBytes;
+  }
+
   segmentsOfKind(kind: number): number {
     return this.#segmentsOfKind[kind] as number;
   }

@@ -112,11 +112,6 @@ export class Slots {
     return geometry.headerBytes + slot * geometry.segmentBytes;
   }
 
-  /** The slot that contains this byte of the file. */
-  slotOf(fileOffset: number): number {
-    return Math.floor((fileOffset - this.#geometry.headerBytes) / this.#geometry.segmentBytes);
-  }
-
   /** Number of attempts to grow the file. A write passes the number at its call to `prepare`. */
   get growths(): number {
     return this.#growths;
