@@ -8,13 +8,10 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-import { UsageError } from './arguments.ts';
+import { interrupted } from './exit.ts';
 
 /** Foreign-function interfaces are looked for from where aio is, not from where the bundle lies. */
 const AIO = new URL('../../packages/aio/src/ffi/installed.ts', import.meta.url).href;
-
-/** Ends the process that is measured. */
-const interrupted = new AbortController();
 
 /**
  * @param entry the source that it runs
@@ -61,23 +58,4 @@ async function runBundle(path: string, task: unknown, onLine: (line: string) => 
   interrupted.signal.removeEventListener('abort', end);
   interrupted.signal.throwIfAborted();
   if (code !== 0) throw new Error(`the process that was measured ended with ${signal ?? `code ${code}`}`);
-}
-
-/** Runs a benchmark to its exit code. An interrupt ends what it measures; its directories are removed as ever. */
-export async function runToExit(main: (args: readonly string[]) => Promise<number>): Promise<void> {
-  for (const [signal, code] of [
-    ['SIGINT', 130],
-    ['SIGTERM', 143],
-  ] as const) {
-    process.once(signal, () => {
-      process.exitCode = code;
-      interrupted.abort(new UsageError(`interrupted by ${signal}`));
-    });
-  }
-  try {
-    process.exitCode = await main(process.argv.slice(2));
-  } catch (error) {
-    console.error(error instanceof UsageError ? error.message : ((error as Error).stack ?? String(error)));
-    process.exitCode ??= error instanceof UsageError ? 2 : 1;
-  }
 }

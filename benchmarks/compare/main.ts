@@ -8,11 +8,13 @@ import { spawn } from 'node:child_process';
 import { mkdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { interrupted, runToExit } from '../common/exit.ts';
 import type { Task } from './child.ts';
 import { CgroupError, MemoryCgroup, findCgroups } from './cgroup.ts';
 import type { CgroupMount } from './cgroup.ts';
 import { installEngines, isInstalled } from './install.ts';
-import { UsageError, parseOptions, usage } from './options.ts';
+import { UsageError } from '../common/arguments.ts';
+import { parseOptions, usage } from './options.ts';
 import type { EngineName, Options, Phase } from './options.ts';
 import { formatTable, rowsOf } from './report.ts';
 import type { Failure, Figures, Row } from './report.ts';
@@ -20,8 +22,6 @@ import type { Failure, Figures, Row } from './report.ts';
 const CHILD = fileURLToPath(new URL('child.ts', import.meta.url));
 const MINUTE_MS = 60_000;
 
-/** Ends the process that is measured; its directory and its cgroup are removed as ever. */
-const interrupted = new AbortController();
 const tell = (line: string): void => {
   console.error(line);
 };
@@ -174,19 +174,4 @@ async function main(args: readonly string[]): Promise<number> {
   return comparison.failures.length > 0 || rows.length === 0 ? 1 : 0;
 }
 
-for (const [signal, code] of [
-  ['SIGINT', 130],
-  ['SIGTERM', 143],
-] as const) {
-  process.once(signal, () => {
-    process.exitCode = code;
-    interrupted.abort(new UsageError(`interrupted by ${signal}`));
-  });
-}
-try {
-  process.exitCode = await main(process.argv.slice(2));
-} catch (error) {
-  if (!(error instanceof UsageError)) throw error;
-  tell(error.message);
-  process.exitCode ??= 2;
-}
+await runToExit(main);

@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util';
 import { GIB, MIB } from '@aiokv/core';
 import { parseSize } from '../aio-bench/options.ts';
+import { UsageError } from '../common/arguments.ts';
 
 const ENGINES = ['aiokv', 'aiokv-puts', 'rocksdb', 'classic-level', 'lmdb'] as const;
 export type EngineName = (typeof ENGINES)[number];
@@ -28,11 +29,6 @@ export interface Options {
   /** After so long a process is ended, and its row says so. */
   readonly limitMinutes: number;
   readonly json: boolean;
-}
-
-/** What is wrong before anything was measured: shown as its message, with exit code 2. */
-export class UsageError extends Error {
-  override readonly name = 'UsageError';
 }
 
 interface Rule {

@@ -6,7 +6,8 @@
 import { appendFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { drawHtml } from '../common/drawing.ts';
-import { runMeasured, runToExit } from '../common/measured-process.ts';
+import { runToExit } from '../common/exit.ts';
+import { runMeasured } from '../common/measured-process.ts';
 import { formatRequirements, verdictOf } from '../common/requirements.ts';
 import type { PhaseTask } from './child.ts';
 import type { Line } from './lines.ts';

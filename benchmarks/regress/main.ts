@@ -6,15 +6,14 @@
 import { spawn } from 'node:child_process';
 import { mkdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { UsageError, parseOptions, usage } from './options.ts';
+import { interrupted, runToExit } from '../common/exit.ts';
+import { parseOptions, usage } from './options.ts';
 import type { Options, Workload } from './options.ts';
 import { formatTable, judge } from './verdict.ts';
 import type { Figures, Row } from './verdict.ts';
 import { buildVersions } from './versions.ts';
 import type { Version } from './versions.ts';
 
-/** Ends the process that is measured; the stores are removed as ever. */
-const interrupted = new AbortController();
 const tell = (line: string): void => {
   console.error(line);
 };
@@ -137,18 +136,4 @@ function conclusion(rows: readonly Row[], { cpuTolerance, rounds }: Options, bas
   ].join('\n');
 }
 
-for (const [signal, code] of [
-  ['SIGINT', 130],
-  ['SIGTERM', 143],
-] as const) {
-  process.once(signal, () => {
-    process.exitCode = code;
-    interrupted.abort(new UsageError(`interrupted by ${signal}`));
-  });
-}
-try {
-  process.exitCode = await main(process.argv.slice(2));
-} catch (error) {
-  tell(error instanceof UsageError ? error.message : ((error as Error).stack ?? String(error)));
-  process.exitCode ??= error instanceof UsageError ? 2 : 1;
-}
+await runToExit(main);

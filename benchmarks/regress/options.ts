@@ -1,5 +1,6 @@
 /** The arguments and the text of --help. Nothing is built or opened here. */
 import { parseArgs } from 'node:util';
+import { UsageError } from '../common/arguments.ts';
 
 const WORKLOADS = ['get', 'getsync', 'scan', 'commit', 'load-batches', 'load-writers'] as const;
 export type Workload = (typeof WORKLOADS)[number];
@@ -20,11 +21,6 @@ export interface Options {
   readonly speedTolerance: number;
   readonly directory: string;
   readonly json: boolean;
-}
-
-/** What is wrong before anything was measured: shown as its message, with exit code 2. */
-export class UsageError extends Error {
-  override readonly name = 'UsageError';
 }
 
 interface Rule {

@@ -12,7 +12,7 @@ import { copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { UsageError } from './options.ts';
+import { UsageError } from '../common/arguments.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const WORKLOAD = fileURLToPath(new URL('workload.mjs', import.meta.url));

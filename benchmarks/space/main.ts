@@ -6,7 +6,8 @@
 import { appendFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { UsageError } from '../common/arguments.ts';
 import { drawHtml } from '../common/drawing.ts';
-import { runMeasured, runToExit } from '../common/measured-process.ts';
+import { runToExit } from '../common/exit.ts';
+import { runMeasured } from '../common/measured-process.ts';
 import { verdictOf } from '../common/requirements.ts';
 import { parseOptions, usage } from './options.ts';
 import type { Options } from './options.ts';

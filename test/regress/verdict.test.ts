@@ -1,7 +1,8 @@
 /** The regression guard: its arguments, and what it makes of figures that are given. */
 import test from 'ava';
 import { Random } from '@aiokv/core';
-import { UsageError, parseOptions, usage } from '../../benchmarks/regress/options.ts';
+import { UsageError } from '../../benchmarks/common/arguments.ts';
+import { parseOptions, usage } from '../../benchmarks/regress/options.ts';
 import { formatTable, judge } from '../../benchmarks/regress/verdict.ts';
 import type { Figures, Row } from '../../benchmarks/regress/verdict.ts';
 
