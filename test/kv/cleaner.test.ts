@@ -162,6 +162,26 @@ for (const [name, draw] of Object.entries(draws)) {
   }
 }
 
+test('records that fill a frame move like others', async (t) => {
+  t.timeout(300_000);
+  const one = new Case(t, SEED, false, { segmentBytes: MIB, memoryBytes: 64 * MIB, checkpointBytes: 64 * MIB });
+  await one.open();
+  // With header and key less than the longest record, and more than a chunk has room for behind a segment's header.
+  const length = 255 * KIB;
+  const keys = 60;
+  for (let n = 0; n < keys; n++) await one.put(`key${n}`, length, 'written');
+  for (let round = 0; round < 5; round++) {
+    for (let n = 0; n < keys; n++) if (one.random.chance(0.5)) await one.put(`key${n}`, length, 'written');
+    await one.store.checkpoint();
+    await one.requireSound(`round ${round}`);
+  }
+  const { fileBytes, liveBytes } = one.store.statistics().space;
+  t.log(`${fileBytes} bytes for ${liveBytes}, ${one.moved} moved`);
+  t.true(one.moved > 0);
+  t.true(fileBytes < 2.5 * liveBytes);
+  await one.store.close();
+});
+
 test('a record that is written at any moment of a cleaning has what was written last', async (t) => {
   t.timeout(300_000);
   const phases = { 'before the move': 0, 'before the commit': 0, after: 0 };
