@@ -182,6 +182,41 @@ test('records that fill a frame move like others', async (t) => {
   await one.store.close();
 });
 
+test('a damaged header of a free slot does not keep it from use (SCAN-2)', async (t) => {
+  const one = new Case(t, SEED, true);
+  await one.open();
+  for (let round = 0; round < 4; round++) {
+    for (let n = 0; n < 300; n++) await one.put(`key${n}`, 1000, 'written');
+    await one.store.checkpoint();
+  }
+  await one.store.close();
+  const bytes = one.disk.bytesOf(PATH).slice();
+  const slots = (bytes.length - 256 * KIB) / SEGMENT_BYTES;
+  const openWith = async (damaged: number): Promise<string | null> => {
+    const disk = new SimulatedDisk({ seed: SEED });
+    disk.placeRaw(PATH, bytes);
+    if (damaged >= 0) {
+      disk.writeRaw(PATH, 256 * KIB + damaged * SEGMENT_BYTES, new Uint8Array(128).fill(0xa5));
+    }
+    const store = await openPlanted('/store', { ...OPTIONS, platform: disk }, {}).catch(() => null);
+    if (store === null) return null;
+    const { space } = store.statistics();
+    for (const [key, value] of one.model) t.is((await store.get(key))?.toString(), value);
+    await store.close();
+    return JSON.stringify(space);
+  };
+  const sound = await openWith(-1);
+  let opened = 0;
+  for (let slot = 0; slot < slots; slot++) {
+    const space = await openWith(slot);
+    // The segment in which the log goes on must have its header.
+    if (space === null) continue;
+    opened++;
+    t.is(space, sound as string, `slot ${slot}`);
+  }
+  t.true(opened > slots / 2, `${opened} of ${slots}`);
+});
+
 test('a record that is written at any moment of a cleaning has what was written last', async (t) => {
   t.timeout(300_000);
   const phases = { 'before the move': 0, 'before the commit': 0, after: 0 };
