@@ -56,6 +56,7 @@ const fileCalls: Calls<DirectFile> = {
   sizeBytes: (file) => file.sizeBytes(),
   preallocate: (file) => file.preallocate(0, BLOCK),
   punchHole: (file) => file.punchHole(0, BLOCK),
+  truncate: (file) => file.truncate(BLOCK),
   transferOnThread: (file) => file.transferOnThread(Opcode.read, allocateAligned(BLOCK), 0, BLOCK, 0),
   sync: (file) => file.sync(),
   lock: (file) => file.lock(),

@@ -72,6 +72,26 @@ export function platformConformance(test: TestFn, name: string, makePlatform: Ma
       await file.close();
     }));
 
+  test(`${name}: truncate cuts off what is behind, never makes a file longer, and growth gives zeros again`, (t) =>
+    withPlatform(async ({ platform, directory }) => {
+      const file = await platform.open(join(directory, 'file'), { create: true });
+      const driver = new EngineDriver(platform, { slots: 4, depth: 4 });
+      await file.preallocate(0, 4 * BLOCK);
+      for (const at of [1, 3]) await driver.write(0, file, filled(BLOCK, 7), { offset: at * BLOCK }).run(0);
+      await file.truncate(2 * BLOCK);
+      t.is(await file.sizeBytes(), 2 * BLOCK);
+      await file.truncate(3 * BLOCK);
+      t.is(await file.sizeBytes(), 2 * BLOCK);
+      const target = filled(4 * BLOCK, 0xee);
+      t.deepEqual(await driver.read(0, file, target, { offset: 0 }).run(0), [2 * BLOCK]);
+      t.true(isFilled(target.bytes.subarray(BLOCK, 2 * BLOCK), 7));
+      await file.preallocate(2 * BLOCK, 2 * BLOCK);
+      t.deepEqual(await driver.read(0, file, target, { offset: 0 }).run(0), [4 * BLOCK]);
+      t.true(isFilled(target.bytes.subarray(2 * BLOCK), 0));
+      await driver.engine.close();
+      await file.close();
+    }));
+
   test(`${name}: preallocating a file opened for reading fails`, (t) =>
     withPlatform(async ({ platform, directory }) => {
       const path = join(directory, 'file');

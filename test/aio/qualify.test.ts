@@ -94,6 +94,7 @@ function altered(file: DirectFile, changed: Partial<DirectFile>): DirectFile {
     sizeBytes: () => file.sizeBytes(),
     preallocate: (...range) => file.preallocate(...range),
     punchHole: (...range) => file.punchHole(...range),
+    truncate: (sizeBytes) => file.truncate(sizeBytes),
     transferOnThread: (...transfer) => file.transferOnThread(...transfer),
     sync: () => file.sync(),
     lock: () => file.lock(),

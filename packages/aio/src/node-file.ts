@@ -64,6 +64,15 @@ export abstract class NodeFile implements DirectFile {
 
   abstract punchHole(offset: number, lengthBytes: number): Promise<void>;
 
+  async truncate(sizeBytes: number): Promise<void> {
+    this.requireOpen();
+    try {
+      if ((await this.opened.stat()).size > sizeBytes) await this.opened.truncate(sizeBytes);
+    } catch (cause) {
+      throw this.explained('ftruncate', cause);
+    }
+  }
+
   transferOnThread(
     opcode: Opcode,
     buffer: AlignedBuffer,

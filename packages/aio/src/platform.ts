@@ -44,6 +44,8 @@ export interface DirectFile {
   preallocate(offset: number, lengthBytes: number): Promise<void>;
   /** Gives the blocks of a range back; it reads as zeros from then on. The size stays. */
   punchHole(offset: number, lengthBytes: number): Promise<void>;
+  /** Cuts the file off behind this size, if it is longer. Requires that nothing is in flight behind it. */
+  truncate(sizeBytes: number): Promise<void>;
   /**
    * Reads (`Opcode.read`) or writes on a thread, outside of any queue: for requests that would block the
    * submitting call. The buffer belongs to it until it settles.

@@ -58,7 +58,7 @@ function createEngine(options: EngineOptions): Engine {
 
 class PortableFile extends NodeFile {
   readonly #isReadOnly: boolean;
-  /** Preallocations one after another: two that look at the size at once could make the file shorter. */
+  /** Changes of the size one after another: two that look at it at once could make the file shorter. */
   #growing: Promise<void> = Promise.resolve();
 
   constructor(path: string, opened: fs.FileHandle, isReadOnly: boolean) {
@@ -73,6 +73,14 @@ class PortableFile extends NodeFile {
     // The caller is told of a failure; the next preallocation does not depend on it.
     this.#growing = grown.catch(() => undefined);
     await grown;
+  }
+
+  override async truncate(sizeBytes: number): Promise<void> {
+    this.requireOpen();
+    if (this.#isReadOnly) throw new SystemCallError('ftruncate', EBADF, this.path);
+    const cut = this.#growing.then(() => super.truncate(sizeBytes));
+    this.#growing = cut.catch(() => undefined);
+    await cut;
   }
 
   async punchHole(): Promise<void> {

@@ -62,7 +62,7 @@ export interface SweepFault {
 
 /** Which faults a request can meet; the simulated disk passes over the others. */
 const VICTIMS: Readonly<Record<FaultKind, readonly string[]>> = {
-  EIO: ['read', 'write', 'fsync', 'fdatasync', 'preallocate'],
+  EIO: ['read', 'write', 'fsync', 'fdatasync', 'preallocate', 'truncate'],
   ENOSPC: ['write', 'preallocate'],
   short: ['read', 'write'],
   'bit-flip': ['read'],
@@ -70,7 +70,7 @@ const VICTIMS: Readonly<Record<FaultKind, readonly string[]>> = {
   'misdirected-write': ['write'],
   'stale-read': ['read'],
   'flush-failure': ['fsync', 'fdatasync'],
-  'never-completes': ['read', 'write', 'fsync', 'fdatasync', 'preallocate'],
+  'never-completes': ['read', 'write', 'fsync', 'fdatasync', 'preallocate', 'truncate'],
 };
 
 const HEADER_BYTES = 256 * 1024;

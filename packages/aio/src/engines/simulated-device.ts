@@ -205,6 +205,7 @@ export class SimulatedDevice {
     if (kind === 'read') return this.#read(flight);
     if (kind === 'write') return this.#write(flight);
     if (kind === 'preallocate') return this.#preallocate(flight);
+    if (kind === 'truncate') return this.#truncate(flight);
     return this.#flush(flight);
   }
 
@@ -268,6 +269,12 @@ export class SimulatedDevice {
       return fault === 'EIO' ? -EIO : -ENOSPC;
     }
     medium.complete(flight);
+    return 0;
+  }
+
+  #truncate({ request, fault }: Flight): number {
+    if (fault === 'EIO') return -EIO;
+    request.medium.truncate(request.offset);
     return 0;
   }
 

@@ -4,7 +4,7 @@
  */
 
 /** What a request to the simulated device does. `fsync` is also what `DirectFile.sync` does. */
-export type RequestKind = 'read' | 'write' | 'fsync' | 'fdatasync' | 'preallocate';
+export type RequestKind = 'read' | 'write' | 'fsync' | 'fdatasync' | 'preallocate' | 'truncate';
 
 /** A request as hooks and predicates see it. */
 export interface SimulatedRequest {
@@ -52,7 +52,7 @@ export interface Fault {
 }
 
 const victims: Readonly<Record<FaultKind, readonly RequestKind[]>> = {
-  EIO: ['read', 'write', 'fsync', 'fdatasync', 'preallocate'],
+  EIO: ['read', 'write', 'fsync', 'fdatasync', 'preallocate', 'truncate'],
   ENOSPC: ['write', 'preallocate'],
   short: ['read', 'write'],
   'bit-flip': ['read'],
@@ -61,7 +61,7 @@ const victims: Readonly<Record<FaultKind, readonly RequestKind[]>> = {
   'stale-read': ['read'],
   'flush-failure': ['fsync', 'fdatasync'],
   'would-block': ['read', 'write'],
-  'never-completes': ['read', 'write', 'fsync', 'fdatasync', 'preallocate'],
+  'never-completes': ['read', 'write', 'fsync', 'fdatasync', 'preallocate', 'truncate'],
 };
 
 export class Faults {

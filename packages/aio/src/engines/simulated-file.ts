@@ -65,6 +65,12 @@ export class SimulatedFile implements DirectFile {
     if (result < 0) throw new SystemCallError('fallocate', result, this.path);
   }
 
+  async truncate(sizeBytes: number): Promise<void> {
+    this.#requireOpen();
+    if (this.#open.isReadOnly) throw new SystemCallError('ftruncate', EBADF, this.path);
+    await this.#request('truncate', 'ftruncate', sizeBytes, 0);
+  }
+
   async transferOnThread(
     opcode: Opcode,
     buffer: AlignedBuffer,

@@ -15,6 +15,7 @@
  *     later one wins on the medium. Changes in flight together reach it in either order.
  * MEDIUM-4. A growth is a change like any other. (Bytes that are kept behind a size that is not are bytes that
  *     are lost, so the two need no telling apart.)
+ * MEDIUM-5. What a truncation cuts off is gone at once, also after a power cut: the worst that can happen to it.
  *
  * It schedules nothing and injects no faults. Chance comes from a `Random` that is handed in.
  */
@@ -95,6 +96,13 @@ export class Medium {
     change.completedOrder = ++this.#completions;
     this.#visible.write(change.offset, change.bytes());
     this.#visible.grow(change.endBytes);
+  }
+
+  /** MEDIUM-5. */
+  truncate(sizeBytes: number): void {
+    this.#unflushed = this.#unflushed.filter((change) => change.endBytes <= sizeBytes);
+    this.#visible.truncate(sizeBytes);
+    this.#durable.truncate(sizeBytes);
   }
 
   /** A change came to nothing. */

@@ -84,6 +84,16 @@ export class Pages {
     this.#sizeBytes = Math.max(this.#sizeBytes, sizeBytes);
   }
 
+  /** Cuts off what is behind `sizeBytes`, a multiple of the bytes of a page. */
+  truncate(sizeBytes: number): void {
+    if (sizeBytes >= this.#sizeBytes) return;
+    this.#own();
+    const count = Math.ceil(sizeBytes / PAGE_BYTES);
+    this.#pages.length = Math.min(this.#pages.length, count);
+    for (const index of this.#replaced?.keys() ?? []) if (index >= count) this.#replaced?.delete(index);
+    this.#sizeBytes = sizeBytes;
+  }
+
   #own(): void {
     if (!this.#shared) return;
     this.#pages = this.#pages.slice();
