@@ -172,6 +172,46 @@ test('a cleared tree is empty at once, and its nodes go back in slices', (t) => 
   t.is(memory.nodesUsed, 0);
 });
 
+test('RANGE-1: a range is cut off in subtrees, whose nodes go back in slices', (t) => {
+  const memory = new NodeMemory({ nodeBytes: 512 });
+  const pair = new TreeAndModel(memory);
+  const random = new Random(7);
+  const keyOf = (number: number): Buffer => Buffer.from(String(number).padStart(6, '0'));
+  for (let number = 0; number < 30_000; number++) pair.set(keyOf(number), [number, 0]);
+  const full = memory.nodesUsed;
+  pair.deleteRange(keyOf(1234), keyOf(28_765));
+  t.false(pair.tree.isCounted);
+  t.true(memory.nodesUsed > 0.9 * full, 'nothing walks over the nodes in the call');
+  t.true(pair.tree.bytes > 0.9 * full * 512, 'they count until they go back');
+  verifyAll(memory, [pair], random);
+  while (!memory.reclaimSome(10));
+  t.true(memory.nodesUsed < 0.11 * full);
+  t.is(pair.tree.bytes, memory.bytesUsed);
+  verifyAll(memory, [pair], random);
+  pair.freeze();
+  pair.deleteRange(keyOf(0), keyOf(1000));
+  pair.deleteRange(keyOf(29_000), null);
+  while (!memory.reclaimSome(10));
+  verifyAll(memory, [pair], random);
+  pair.deleteRange(Buffer.alloc(0), null);
+  t.is(pair.tree.size, 0);
+  t.true(pair.tree.isCounted);
+  pair.release(0);
+  while (!memory.reclaimSome(10));
+  t.is(memory.nodesUsed, 0);
+});
+
+test('the keys of whole leaves are counted when a range without subtrees is deleted', (t) => {
+  const memory = new NodeMemory({ nodeBytes: 512 });
+  const pair = new TreeAndModel(memory);
+  const keyOf = (number: number): Buffer => Buffer.from(String(number).padStart(6, '0'));
+  for (let number = 0; number < 3000; number++) pair.set(keyOf(number), [number, 0]);
+  for (let number = 500; number < 2500; number += 40) pair.deleteRange(keyOf(number), keyOf(number + 40));
+  t.true(pair.tree.isCounted);
+  t.is(pair.tree.size, 1000);
+  verifyAll(memory, [pair], new Random(1));
+});
+
 test('a cursor refuses to work after its snapshot was released', (t) => {
   const tree = new Tree(new NodeMemory());
   tree.set(Buffer.from('a'), 1, 1, 2);

@@ -61,6 +61,24 @@ export class Path {
     return node.search(memory.words(id), memory.base(id), probe);
   }
 
+  /**
+   * Copies the separator behind the path's node on this level to `into`: keys from there on are in other nodes. False:
+   * the node is the last of its level.
+   */
+  loadFence(level: number, into: Probe): boolean {
+    const { memory } = this;
+    for (let above = level + 1; above <= this.top; above++) {
+      const id = this.nodes[above] as number;
+      const words = memory.words(id);
+      const base = memory.base(id);
+      const taken = this.taken[above] as number;
+      if (taken === node.count(words, base)) continue;
+      node.loadKey(words, base, taken, into);
+      return true;
+    }
+    return false;
+  }
+
   /** Whether the node on this level is the last node of its level (`atEnd`) or the first. */
   isAtEdge(level: number, atEnd: boolean): boolean {
     for (let above = level + 1; above <= this.top; above++) {
@@ -71,12 +89,14 @@ export class Path {
     return true;
   }
 
-  /** Copies the nodes of the path that must not change. Checking the leaf is enough: SNAP-4. */
-  makeWritable(): void {
+  /**
+   * Copies the nodes of the path, down to this level, that must not change. Checking the lowest is enough: SNAP-4.
+   */
+  makeWritable(lowest = 0): void {
     const { newest, isSaved } = this.lifetimes;
     if (newest < 0 && !isSaved) return;
-    if (this.#isWritable(this.nodes[0] as number)) return;
-    for (let level = this.top; level >= 0; level--) {
+    if (this.#isWritable(this.nodes[lowest] as number)) return;
+    for (let level = this.top; level >= lowest; level--) {
       const id = this.nodes[level] as number;
       const mine = this.writable(id);
       if (mine !== id) this.#link(level, mine);
@@ -123,6 +143,13 @@ export class Path {
   plantRoot(): void {
     this.top = -1;
     this.raiseRoot(0);
+  }
+
+  /** Leaves an empty tree. The nodes become a backlog of the memory. */
+  fell(): void {
+    if (this.root !== 0) this.lifetimes.condemn([this.root], this.top);
+    this.root = 0;
+    this.top = 0;
   }
 
   /** Adds an empty root above the current one, which becomes its first child. */

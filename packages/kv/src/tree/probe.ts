@@ -63,6 +63,16 @@ export class Probe {
     this.length = length;
   }
 
+  /** Negative, zero or positive: this key is before, equal to or after the other. */
+  compare(other: Probe): number {
+    const words = (Math.min(this.length, other.length) + 3) >>> 2;
+    for (let index = 0; index < words; index++) {
+      const difference = (this.words[index] as number) - (other.words[index] as number);
+      if (difference !== 0) return difference;
+    }
+    return this.length - other.length;
+  }
+
   /** Length in bytes of the longest prefix that both keys share. */
   commonBytes(other: Probe): number {
     const shorter = Math.min(this.length, other.length);

@@ -28,15 +28,31 @@ export class Removal {
     const words = memory.words(id);
     const base = memory.base(id);
     if (level === 0 && node.count(words, base) === 0) {
-      this.#removePathNode(level);
+      this.removePathNode(level);
     } else if (level < path.top) {
       const used = node.usedWords(words, base, memory.units(id) * memory.unitWords);
       if (used < memory.unitWords / UNDERFULL_PART) this.#merge(level);
     }
   }
 
-  /** Retires the path's node on this level, which has no entries left, and removes it from its parent. */
-  #removePathNode(level: number): void {
+  /**
+   * Removes children `first` to `last` of the path's node on this level, which must be writable and have others. They are
+   * the caller's from now on.
+   */
+  removeChildren(level: number, first: number, last: number): void {
+    const { memory, nodes } = this.#path;
+    const id = nodes[level] as number;
+    const words = memory.words(id);
+    const base = memory.base(id);
+    if (first === 0) node.setChild(words, base, 0, node.childAt(words, base, last + 1));
+    // Separator i stands between children i and i + 1.
+    const separator = Math.max(0, first - 1);
+    for (let left = last - first; left >= 0; left--) node.remove(words, base, separator);
+    this.settle(level);
+  }
+
+  /** Retires the path's node on this level, which has no entries or children left, and removes it from its parent. */
+  removePathNode(level: number): void {
     const path = this.#path;
     const { memory } = path;
     path.lifetimes.retire(path.nodes[level] as number);
@@ -50,7 +66,7 @@ export class Removal {
     const base = memory.base(parent);
     const child = path.taken[level + 1] as number;
     if (node.count(words, base) === 0) {
-      this.#removePathNode(level + 1);
+      this.removePathNode(level + 1);
       return;
     }
     if (child === 0) node.setChild(words, base, 0, node.childAt(words, base, 1));

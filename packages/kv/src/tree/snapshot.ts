@@ -41,8 +41,10 @@ const probe = new Probe();
 /** A tree as it was when the snapshot was taken. Valid until it is released. */
 export class TreeSnapshot {
   readonly memory: NodeMemory;
-  /** Number of keys. */
+  /** Number of keys, or more than that: see `isCounted`. */
   readonly size: number;
+  /** Whether `size` is exact: see `Tree.isCounted`. */
+  readonly isCounted: boolean;
   readonly generation: number;
   readonly root: number;
   older: TreeSnapshot | null = null;
@@ -51,12 +53,13 @@ export class TreeSnapshot {
   retired: number[] = [];
   #lifetimes: Lifetimes | null;
 
-  constructor(lifetimes: Lifetimes, root: number, size: number) {
+  constructor(lifetimes: Lifetimes, root: number, size: number, isCounted: boolean) {
     this.#lifetimes = lifetimes;
     this.memory = lifetimes.memory;
     this.generation = lifetimes.generation;
     this.root = root;
     this.size = size;
+    this.isCounted = isCounted;
   }
 
   get released(): boolean {
@@ -94,7 +97,7 @@ export class Lifetimes {
   readonly isSaved: boolean;
   /** Ids of nodes in the order in which they were made, for whoever saves them. An id counts if it has MARK_FRESH. */
   readonly fresh = new Fifo<number>();
-  /** Units of the nodes of the tree, without those that only snapshots need. */
+  /** Units of the nodes of the tree, without those that only snapshots need, and with those of condemned subtrees. */
   units = 0;
 
   constructor(memory: NodeMemory, isSaved: boolean) {
@@ -113,8 +116,8 @@ export class Lifetimes {
     return id;
   }
 
-  take(root: number, size: number): TreeSnapshot {
-    const snapshot = new TreeSnapshot(this, root, size);
+  take(root: number, size: number, isCounted: boolean): TreeSnapshot {
+    const snapshot = new TreeSnapshot(this, root, size, isCounted);
     snapshot.older = this.newestSnapshot;
     if (this.newestSnapshot !== null) this.newestSnapshot.newer = snapshot;
     this.newestSnapshot = snapshot;
@@ -143,10 +146,9 @@ export class Lifetimes {
     if (list.reclaim(RECLAIM_AT_ONCE) === 0) this.memory.defer(list);
   }
 
-  /** The tree no longer needs `root` and all nodes below it. */
-  condemn(root: number): void {
-    this.units = 0;
-    this.memory.defer(new CondemnedTree(this, root));
+  /** The tree no longer needs these subtrees, whose roots are on one level. */
+  condemn(roots: number[], level: number): void {
+    this.memory.defer(new CondemnedTrees(this, roots, level));
   }
 
   /**
@@ -171,11 +173,12 @@ export class Lifetimes {
   verify(reachable: Set<number>): void {
     let newer: TreeSnapshot | null = null;
     for (let snapshot = this.newestSnapshot; snapshot !== null; snapshot = snapshot.older) {
-      const { root, size, generation, retired } = snapshot;
+      const { root, size, isCounted, generation, retired } = snapshot;
       assert(snapshot.newer === newer && !snapshot.released, 'live snapshots are linked both ways');
       assert(newer === null || newer.generation > generation, 'older snapshots have lower generations');
       const keys = root === 0 ? 0 : verifyTree(this.memory, root, reachable, null, generation);
-      assert(keys === null || keys === size, `a snapshot of ${size} keys has ${keys} entries in its leaves`);
+      const isRight = keys === null || (isCounted ? keys === size : keys <= size);
+      assert(isRight, `a snapshot of ${size} keys has ${keys} entries in its leaves`);
       for (let at = 0; at < retired.length; at += 2) {
         const id = retired[at] as number;
         // A page that was read again has birth 0, so the list of a snapshot that never saw it may hold it.
@@ -218,39 +221,42 @@ class RetiredList implements Backlog {
   }
 }
 
-/** A root that its tree no longer needs, and all nodes below it. */
-class CondemnedTree implements Backlog {
+/** Subtrees that their tree no longer needs. */
+class CondemnedTrees implements Backlog {
   readonly #lifetimes: Lifetimes;
   readonly #bound: number;
   /** Roots of subtrees that are still to be freed, and their levels. */
   readonly #roots: number[];
   readonly #levels: number[];
 
-  constructor(lifetimes: Lifetimes, root: number) {
-    const memory = lifetimes.memory;
+  constructor(lifetimes: Lifetimes, roots: number[], level: number) {
     this.#lifetimes = lifetimes;
     this.#bound = lifetimes.generation;
-    this.#roots = [root];
-    this.#levels = [node.level(memory.words(root), memory.base(root))];
+    this.#roots = roots;
+    this.#levels = roots.map(() => level);
   }
 
   reclaim(maxNodes: number): number {
-    const memory = this.#lifetimes.memory;
-    const viewer = this.#lifetimes.newestBelow(this.#bound);
+    const lifetimes = this.#lifetimes;
+    const { memory } = lifetimes;
+    const viewer = lifetimes.newestBelow(this.#bound);
     let left = maxNodes;
     for (; left > 0 && this.#roots.length > 0; left--) {
       const id = this.#roots.pop() as number;
       const level = this.#levels.pop() as number;
+      lifetimes.units -= memory.units(id);
       // A leaf is read only if its birth matters: each read would be a cache miss.
       if (level === 0 && viewer === null) {
         memory.free(id);
         continue;
       }
-      const words = memory.words(id);
-      const base = memory.base(id);
-      if (level > 0) this.#pushChildren(words, base, level - 1);
+      // A page that is not in memory has birth 0 when it is read again.
+      const isResident = memory.isResident(id);
+      const words = isResident ? memory.words(id) : null;
+      const base = isResident ? memory.base(id) : 0;
+      if (level > 0 && words !== null) this.#pushChildren(words, base, level - 1);
       if (viewer === null) memory.free(id);
-      else this.#lifetimes.retireBefore(viewer, id, node.birth(words, base));
+      else lifetimes.retireBefore(viewer, id, words === null ? 0 : node.birth(words, base));
     }
     return left;
   }

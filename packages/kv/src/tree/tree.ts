@@ -28,7 +28,7 @@
  * TREE-1. Every node keeps the invariants of node.ts. All leaves are on level 0, and a child is one level below its
  *     parent.
  * TREE-2. The keys under child i are below separator i and not below separator i - 1.
- * TREE-3. `size` is the number of entries in the leaves. Only an empty tree has no root, and no leaf is empty.
+ * TREE-3. `size` is the number of entries in the leaves, or at least that if they are not counted. Only an empty tree has no root, and no leaf is empty.
  * TREE-4. A root that is an inner node has at least one separator.
  * TREE-5. A node is in the tree once. Only a snapshot may see it as well; snapshot.ts explains births.
  */
@@ -42,18 +42,24 @@ import { MARK_FRESH } from './nodes.ts';
 import type { NodeMemory } from './nodes.ts';
 import { Path } from './path.ts';
 import { KEY_BYTES_MAX, Probe } from './probe.ts';
+import { RangeRemoval } from './range-removal.ts';
 import { Removal } from './removal.ts';
 import { Lifetimes } from './snapshot.ts';
 import type { TreeSnapshot } from './snapshot.ts';
 import { verifyTree } from './verify.ts';
 
+/** The upper bound of a range that is deleted. All trees share it: no use of it outlasts a call. */
+const upper = new Probe();
+
 export class Tree {
   readonly memory: NodeMemory;
   #size = 0;
+  #isCounted = true;
   readonly #lifetimes: Lifetimes;
   readonly #path: Path;
   readonly #insertion: Insertion;
   readonly #removal: Removal;
+  readonly #rangeRemoval: RangeRemoval;
   readonly #key = new Probe();
   /** The position of the key of the last `goTo` in its leaf; see `node.search`. */
   #found = 0;
@@ -65,11 +71,17 @@ export class Tree {
     this.#path = new Path(memory, this.#lifetimes);
     this.#insertion = new Insertion(this.#path);
     this.#removal = new Removal(this.#path);
+    this.#rangeRemoval = new RangeRemoval(this.#path, this.#removal);
   }
 
-  /** Number of keys. */
+  /** Number of keys, or more than that: see `isCounted`. */
   get size(): number {
     return this.#size;
+  }
+
+  /** Whether `size` is exact: not so after `deleteRange` has removed subtrees whose leaves nobody has counted. */
+  get isCounted(): boolean {
+    return this.#isCounted;
   }
 
   /** Bytes of the nodes, in memory or not, without those that only snapshots need. */
@@ -185,6 +197,22 @@ export class Tree {
     return this.deleteHere();
   }
 
+  /**
+   * Deletes the keys from `from` on that are below `to`, in time that does not depend on their number: whole subtrees
+   * become a backlog of the memory. The leaves at both ends must be in memory, and all that are not alone in theirs.
+   *
+   * @param to null: to the last key
+   */
+  deleteRange(from: Uint8Array, fromLength: number, to: Uint8Array | null, toLength: number): void {
+    assert(fromLength <= KEY_BYTES_MAX && toLength <= KEY_BYTES_MAX, 'a key has at most 4096 bytes');
+    this.#key.load(from, fromLength);
+    if (to !== null) upper.load(to, toLength);
+    const removed = this.#rangeRemoval.run(this.#key, to === null ? null : upper);
+    if (this.#path.root === 0) this.#forgetSize();
+    else if (removed < 0) this.#isCounted = false;
+    else this.#size -= removed;
+  }
+
   /** Generation of the oldest snapshot that was not released; Infinity if there is none. */
   get oldestGeneration(): number {
     let oldest = Infinity;
@@ -195,7 +223,7 @@ export class Tree {
 
   /** Freezes the tree at this moment. The call is cheap; later writes copy the nodes that they change. */
   snapshot(): TreeSnapshot {
-    return this.#lifetimes.take(this.#path.root, this.#size);
+    return this.#lifetimes.take(this.#path.root, this.#size, this.#isCounted);
   }
 
   /**
@@ -219,10 +247,13 @@ export class Tree {
 
   /** Deletes all keys at once. The nodes become a backlog of the memory; see `NodeMemory.reclaimSome`. */
   clear(): void {
-    if (this.#path.root !== 0) this.#lifetimes.condemn(this.#path.root);
-    this.#path.root = 0;
-    this.#path.top = 0;
+    this.#path.fell();
+    this.#forgetSize();
+  }
+
+  #forgetSize(): void {
     this.#size = 0;
+    this.#isCounted = true;
   }
 
   /**
@@ -231,7 +262,8 @@ export class Tree {
    */
   verify(reachable: Set<number> = new Set<number>()): void {
     const keys = this.#path.root === 0 ? 0 : verifyTree(this.memory, this.#path.root, reachable, this.#lifetimes);
-    assert(keys === null || keys === this.#size, `size is ${this.#size}, the leaves have ${keys} entries`);
+    const isRight = keys === null || (this.#isCounted ? keys === this.#size : keys <= this.#size);
+    assert(isRight, `size is ${this.#size}, the leaves have ${keys} entries`);
     const root = this.#path.root;
     if (root !== 0) {
       const words = this.memory.words(root);

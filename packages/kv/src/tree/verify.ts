@@ -17,16 +17,6 @@ interface Live {
   readonly newestSnapshot: Viewer | null;
 }
 
-/** Negative, zero or positive: a is before, equal to or after b. */
-function compareKeys(a: Probe, b: Probe): number {
-  const words = (Math.min(a.length, b.length) + 3) >>> 2;
-  for (let index = 0; index < words; index++) {
-    const difference = (a.words[index] as number) - (b.words[index] as number);
-    if (difference !== 0) return difference;
-  }
-  return a.length - b.length;
-}
-
 /**
  * Verifies the tree below `root` and adds its nodes to `reachable`. Absent leaves are not checked.
  *
@@ -110,9 +100,9 @@ class Walk {
     const base = this.#memory.base(id);
     // The first key of a leaf may equal the separator before it. Separators, and keys within a node, strictly ascend.
     const equalAllowed = !inner && index === 0;
-    const order = previous === null ? 1 : compareKeys(key, previous);
+    const order = previous === null ? 1 : key.compare(previous);
     assert(equalAllowed ? order >= 0 : order > 0, `node ${id}: key ${index} comes after what precedes it`);
-    assert(high === null || compareKeys(key, high) < 0, `node ${id}: key ${index} is below the next separator`);
+    assert(high === null || key.compare(high) < 0, `node ${id}: key ${index} is below the next separator`);
     assert(node.search(words, base, key) === index, `node ${id}: key ${index} is found`);
     for (let word = (key.length + 3) >>> 2; word < ((key.length + 3) >>> 2) + 2; word++) {
       assert(key.words[word] === 0, `node ${id}: key ${index} is padded with zeros`);
