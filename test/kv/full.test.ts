@@ -131,6 +131,50 @@ test('SLOTS-1, SLOTS-2: puts end before deletions, deletions before checkpoints'
   await store.close();
 });
 
+for (const [mib, valueBytes] of [
+  [2, 700],
+  [3, 700],
+  [4, 300],
+] as const) {
+  test(`of ${mib} MiB full of values of ${valueBytes} bytes every second is deleted, and puts go on`, async (t) => {
+    const small = new SmallDisk(mib * MIB);
+    const model: Model = new Map();
+    // All deletions fit into one memtable: its merge is the first to find what they have left, after the cleaning.
+    const store = await small.open({ memoryBytes: 64 * MIB, checkpointBytes: 64 * MIB });
+    let isFull = false;
+    const writer = async (id: number): Promise<void> => {
+      for (let n = id; !isFull; n += 16) {
+        const [key, value] = [`key${model.size}-${n}`, String(n).padEnd(valueBytes, 'x')];
+        try {
+          await store.put(key, value, { durability: 'written' });
+          model.set(key, value);
+        } catch (error) {
+          t.like(error, { code: 'ERR_AIOKV_NO_SPACE' });
+          isFull = true;
+        }
+      }
+    };
+    // Each checkpoint gives back what the one before it has left.
+    for (let n = 0; n < 3; n++) {
+      isFull = false;
+      await Promise.all(Array.from({ length: 16 }, (_, id) => writer(id)));
+      await store.checkpoint();
+    }
+    const half = [...model.keys()].sort().filter((_, n) => n % 2 === 0);
+    for (let n = 0; n < half.length; n += 64) {
+      await Promise.all(half.slice(n, n + 64).map((key) => store.del(key, { durability: 'buffered' })));
+    }
+    for (const key of half) model.delete(key);
+    for (let n = 0; n < half.length / 2; n++) {
+      const value = String(n).padEnd(valueBytes, 'y');
+      await store.put(`again${n}`, value, { durability: 'written' });
+      model.set(`again${n}`, value);
+    }
+    await requireSame(t, store, model);
+    await store.close();
+  });
+}
+
 test('a power cut while the device is full loses nothing', async (t) => {
   const small = new SmallDisk(2 * MIB);
   const model: Model = new Map();

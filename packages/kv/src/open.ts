@@ -234,7 +234,7 @@ async function makeStore(opening: Opening, { standing, recovered }: Found): Prom
     survivorBytes,
     spaceAmplificationMax,
   });
-  const maintenance = new Maintenance({ index, log, checkpointer, slots, cleaner, gate, clock });
+  const maintenance = new Maintenance({ index, log, checkpointer, slots, segments, cleaner, gate, clock });
   maintenance.start();
   const parts = { options, geometry, file, queue, log, index, budget, superblocks, checkpointer, maintenance, gate };
   return new Store({ ...parts, epochs });

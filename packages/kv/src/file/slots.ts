@@ -12,7 +12,7 @@
  * ```
  *
  * SLOTS-1. While only the reserve is left, there is no room for a put, not even in a segment that a deletion has
- *     started. The reserve is the largest of 4 slots, 2 % of all slots, and three more than a checkpoint needs. It is at
+ *     started. The reserve is the largest of 4 slots, 2 % of all slots, and three to five more than a checkpoint needs. It is at
  *     most half of all slots, so that a small store on a small device can be written to at all.
  * SLOTS-2. A deletion may take slots of the reserve, but leaves those that a cleaning and a checkpoint need, as far as the
  *     reserve has them. A cleaning leaves those of the checkpoint, which may take any slot.
@@ -70,9 +70,14 @@ const MAX_GROWTH_BYTES = 64 * MIB;
 const FEW_FREE = 4;
 const LEAST_RESERVE = 4;
 const RESERVED_PART = 0.02;
-/** Slots of the reserve for deletions, and for a cleaning: what fills one comes from two or more that it frees. */
+/** Slots of the reserve for deletions. */
 const DELETION_SLOTS = 2;
-const CLEANING_SLOTS = 1;
+/**
+ * Slots of the reserve for a cleaning: what fills three comes from four or more in which less than 0.65 lives, and what
+ * fills one only from two in which less than 0.43 lives. A small file keeps less: one slot in so many.
+ */
+const CLEANING_SLOTS = 3;
+const CLEANING_PART = 8;
 
 export class Slots {
   readonly #file: DirectFile;
@@ -215,14 +220,15 @@ export class Slots {
     if (use === 'checkpoint') return 0;
     const { nextBytes, lastingBytes } = this.#checkpoints;
     const next = Math.max(1, this.indexSlotsOf(nextBytes));
+    const cleaning = Math.min(CLEANING_SLOTS, Math.max(1, Math.floor(slotCount / CLEANING_PART)));
     const wanted = Math.max(
       LEAST_RESERVE,
       Math.ceil(slotCount * RESERVED_PART),
-      next + this.indexSlotsOf(lastingBytes) + DELETION_SLOTS + CLEANING_SLOTS,
+      next + this.indexSlotsOf(lastingBytes) + DELETION_SLOTS + cleaning,
     );
     const reserve = Math.min(wanted, Math.floor(slotCount / 2));
     // Even a small reserve keeps its last slot for deletions, because they free space.
-    const kept = use === 'clean' ? next : next + CLEANING_SLOTS;
+    const kept = use === 'clean' ? next : next + cleaning;
     return use === 'put' ? reserve : Math.max(0, Math.min(kept, reserve - 1));
   }
 

@@ -35,6 +35,7 @@ import type { Checkpointer } from '../checkpoint/checkpointer.ts';
 import type { Cleaner } from '../clean/cleaner.ts';
 import { closed } from '../failure/errors.ts';
 import type { FailureGate } from '../failure/failure-gate.ts';
+import type { SegmentTable } from '../file/segment-table.ts';
 import type { SlotUse, Slots } from '../file/slots.ts';
 import type { KeyIndex } from '../index/key-index.ts';
 import type { Merge } from '../index/merge.ts';
@@ -47,6 +48,7 @@ export interface MaintenanceParts {
   readonly checkpointer: Checkpointer;
   readonly slots: Slots;
   readonly cleaner: Cleaner;
+  readonly segments: SegmentTable;
   readonly gate: FailureGate;
   readonly clock: Clock;
 }
@@ -57,6 +59,8 @@ const SLICE_MS = 0.5;
 const SLACK_BYTES = MIB;
 /** A run begins when nothing was written for so long. */
 const IDLE_MS = 5000;
+/** Runs for a write that has found no space, at most. */
+const RUNS_FOR_SPACE = 8;
 /** After a run that made no space, writes of a full device are refused at once for so long. */
 const FUTILE_MS = 1000;
 
@@ -156,24 +160,31 @@ export class Maintenance {
   }
 
   /**
-   * Makes room in the log by a run that cleans and gives back segments, after a write has found no space.
+   * Makes room in the log by runs that clean and give back segments, after a write has found no space. A cleaning knows
+   * only what earlier merges have counted as dead, and has room for a few victims. So there is one more run as long as
+   * the last one has found more that is dead, or has freed slots.
    *
    * @param error what the write has found
    * @param use what the write is
    * @throws error if there was nothing to gain
    */
   async makeSpace(error: unknown, use: SlotUse): Promise<void> {
-    const { log, checkpointer, clock } = this.#parts;
+    const { log, checkpointer, segments, slots, clock } = this.#parts;
     const isFull = (error as { code?: unknown }).code === 'ERR_AIOKV_NO_SPACE';
     if (!isFull || this.#isStopped || (this.#futileAt === log.appendedBytes && clock.nowMs() < this.#futileUntilMs))
       throw error;
-    try {
-      await this.checkpoint();
-    } catch {
-      // The write's own error says what is missing.
-      throw error;
+    for (let runs = 0, isGain = true; isGain && runs < RUNS_FOR_SPACE; runs++) {
+      const { liveBytes } = segments;
+      const { freeCount } = slots;
+      try {
+        await this.checkpoint();
+      } catch {
+        // The write's own error says what is missing.
+        throw error;
+      }
+      if (checkpointer.hasSpaceFor(use)) return;
+      isGain = segments.liveBytes < liveBytes || slots.freeCount > freeCount;
     }
-    if (checkpointer.hasSpaceFor(use)) return;
     this.#futileAt = log.appendedBytes;
     this.#futileUntilMs = clock.nowMs() + FUTILE_MS;
     throw error;
