@@ -16,6 +16,7 @@ const commands = {
   'bench:regress': [...SOURCE, join(ROOT, 'benchmarks/regress/main.ts')],
   qualify: [...SOURCE, join(ROOT, 'packages/aio/src/qualify-cli.ts')],
   soak: [...SOURCE, join(ROOT, 'test/soak/main.ts')],
+  'soak:full': [...SOURCE, join(ROOT, 'test/soak/full-device.ts')],
 };
 
 const [name, ...rest] = process.argv.slice(2);
