@@ -116,15 +116,14 @@ export class LiveCounts {
    * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO
    */
   async census({ tree }: TreeVersion, { pager }: KeyIndex, segments: SegmentTable): Promise<void> {
-    const cursor = new IndexCursor([tree.cursor()], false, pager);
+    const cursor = new IndexCursor([{ keys: tree, ranges: null }], false, pager);
     const long: EntryWords[] = [];
     try {
       let isThere = cursor.start(null);
       for (;;) {
         if (cursor.isBlocked) {
-          cursor.unpin();
-          await cursor.pinAhead(LEAVES_AT_ONCE);
-          isThere = cursor.hasStarted ? cursor.resume() : cursor.start(null);
+          await cursor.unblock(LEAVES_AT_ONCE);
+          isThere = cursor.resume();
           continue;
         }
         if (!isThere) break;

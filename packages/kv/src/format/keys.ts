@@ -69,6 +69,31 @@ function encodeShortAscii(key: string, scratch: Uint8Array): number {
   return length;
 }
 
+/** Negative, zero or positive: the first key is before, equal to or after the second. Keys are compared bytewise. */
+export function compareKeys(a: Uint8Array, aLength: number, b: Uint8Array, bLength: number): number {
+  const length = Math.min(aLength, bLength);
+  for (let i = 0; i < length; i++) {
+    const difference = (a[i] as number) - (b[i] as number);
+    if (difference !== 0) return difference;
+  }
+  return aLength - bLength;
+}
+
+/** The first key after this one; null if it is the last that there can be. */
+export function successorOf(key: Uint8Array): Uint8Array | null {
+  if (key.length < MAX_KEY_BYTES) {
+    const longer = new Uint8Array(key.length + 1);
+    longer.set(key);
+    return longer;
+  }
+  let length = key.length;
+  while (length > 0 && key[length - 1] === 0xff) length--;
+  if (length === 0) return null;
+  const next = key.slice(0, length);
+  next[length - 1] = (next[length - 1] as number) + 1;
+  return next;
+}
+
 /**
  * The bytes of a value. Unless it is a string they are the caller's memory, and must be copied before the public call
  * returns (KEYS-1).

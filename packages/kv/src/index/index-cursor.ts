@@ -1,36 +1,73 @@
 /**
- * One ordered walk over the layers of an index snapshot. The newest layer with a key decides; a deletion hides the key.
+ * One ordered walk over the layers of an index snapshot. The newest layer with a key decides; a deletion hides the key, and
+ * so does a range that a newer layer deletes.
  *
  * ```
- *   memtable             ──b────d†──────►
- *   immutable memtable   ───────d──e────►      walk: a b c e      († a deletion)
- *   tree                 ─a──b──c──d────►
+ *   memtable             ──b────d†────├─ deleted ─┤──►
+ *   immutable memtable   ───────d──e─────f────────────►      walk: a b c e k      († a deletion)
+ *   tree                 ─a──b──c──d──────g─h─i─j──k──►      f to j: passed in one leap
  * ```
  *
- * A move stops at a leaf that is not in memory: the cursor is blocked. `pinAhead` reads the leaf. Then `resume`
- * continues a blocked `next`; a blocked `start` is called again.
+ * A move stops at a leaf that is not in memory, and after many deleted keys: the cursor is blocked. `unblock` reads the
+ * leaf, or lets a turn of the event loop pass. Then `resume` continues the move.
+ *
+ * WALK-1. A leaf is not read for keys that a newer layer deletes.
+ * WALK-2. A move takes half a millisecond at most.
  */
-import type { Cursor, Entry } from '../tree/index.ts';
+import { nextTurn } from '@aiokv/core';
 import { isDeletion } from '../format/index-entry.ts';
+import { compareKeys } from '../format/keys.ts';
+import type { Cursor, Entry, TreeSnapshot } from '../tree/index.ts';
+import { RangeCursor } from './deleted-ranges.ts';
 import type { Pager } from './pager.ts';
 
-/** Where a walk starts: at this key, or just behind it. */
-export interface CursorStart {
-  readonly key: Uint8Array;
-  readonly inclusive: boolean;
+/** WALK-2. Keys that a move looks at; each takes some 150 ns. */
+const LOOKS_AT_ONCE = 2048;
+
+/** What a cursor walks over: see `MemtableSnapshot`. */
+export interface IndexLayer {
+  readonly keys: TreeSnapshot;
+  /** The ranges that this layer deletes in older ones, or null. */
+  readonly ranges: TreeSnapshot | null;
+}
+
+/** Where a walk is in one layer. */
+class Layer {
+  readonly keys: Cursor;
+  readonly ranges: RangeCursor | null;
+  /** The move that is left to be made. */
+  move: 'none' | 'step' | 'seek' = 'none';
+  /** Where the seek leads: from this key on, or below it; null: to the end at which the walk begins. */
+  target: Uint8Array | null = null;
+  /** No key is left here that nothing hides. */
+  isOver = false;
+
+  constructor({ keys, ranges }: IndexLayer) {
+    this.keys = keys.cursor();
+    this.ranges = ranges === null ? null : new RangeCursor(ranges);
+  }
+
+  /** Whether the walk is at a key. */
+  get isAtKey(): boolean {
+    return this.move === 'none' && !this.isOver && this.keys.valid;
+  }
 }
 
 export class IndexCursor {
   /** Newest layer first. */
-  readonly #layers: readonly Cursor[];
+  readonly #layers: readonly Layer[];
+  readonly #hasRanges: boolean;
   readonly #reverse: boolean;
   readonly #pager: Pager;
-  #current: Cursor | null = null;
-  #blocked: Cursor | null = null;
+  #current: Layer | null = null;
+  /** Layers with a move that is left to be made. */
+  #moving = 0;
+  #stop: 'none' | 'absent leaf' | 'end of slice' = 'none';
   #pinned: number[] = [];
 
-  constructor(layers: readonly Cursor[], reverse: boolean, pager: Pager) {
-    this.#layers = layers;
+  constructor(layers: readonly IndexLayer[], reverse: boolean, pager: Pager) {
+    this.#layers = layers.map((layer) => new Layer(layer));
+    this.#hasRanges = this.#layers.some((layer) => layer.ranges !== null);
     this.#reverse = reverse;
     this.#pager = pager;
   }
@@ -44,25 +81,31 @@ export class IndexCursor {
     return this.#at().keyLength;
   }
 
-  /** Whether the cursor has been on a key, so that a blocked move is continued by `resume`. */
-  get hasStarted(): boolean {
-    return this.#current !== null;
+  get entry(): Entry {
+    return this.#at().entry;
   }
 
-  /** Whether the last move stopped at a leaf that is not in memory. */
+  /** Whether the last move, which has returned false, goes on with `resume`. */
   get isBlocked(): boolean {
-    return this.#blocked !== null;
+    return this.#stop !== 'none';
   }
 
   /**
    * Reads the leaf that blocks the cursor, and the next ones of the walk: at most `most` leaves. They stay in memory
-   * until `unpin`.
+   * until the next call or `unpin`.
    *
    * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO if the first leaf cannot be read; the others are tried again
    *   when the walk reaches them
    */
-  async pinAhead(most: number): Promise<void> {
-    const pages = this.#blocked?.absentAhead(!this.#reverse, most) ?? [];
+  async unblock(most: number): Promise<void> {
+    if (this.#stop === 'end of slice') {
+      await nextTurn();
+      return;
+    }
+    const blocked = this.#layers.findIndex((layer) => layer.move !== 'none' && layer.keys.blockedOn !== 0);
+    this.unpin();
+    const isNeeded = (fence: Uint8Array): boolean => this.#hiderOf(blocked, fence) === null;
+    const pages = this.#layers[blocked]?.keys.absentAhead(!this.#reverse, most, isNeeded) ?? [];
     const outcomes = await Promise.allSettled(pages.map((page) => this.#pager.pin([page])));
     for (const [i, outcome] of outcomes.entries()) {
       if (outcome.status === 'fulfilled') this.#pinned.push(pages[i] as number);
@@ -76,78 +119,170 @@ export class IndexCursor {
     this.#pinned = [];
   }
 
-  get entry(): Entry {
-    return this.#at().entry;
-  }
-
-  /** Moves to the first key; null starts at the end of the order. False: there is no key, or the move is blocked. */
-  start(from: CursorStart | null): boolean {
-    this.#blocked = null;
+  /**
+   * Moves to the first key from `from` on, in reverse to the last key below it; null: there is no such bound. False:
+   * there is no key, or the move is blocked.
+   */
+  start(from: Uint8Array | null): boolean {
     for (const layer of this.#layers) {
-      if (from === null) {
-        if (this.#reverse) layer.last();
-        else layer.first();
-      } else {
-        const mode = this.#reverse ? (from.inclusive ? '<=' : '<') : from.inclusive ? '>=' : '>';
-        layer.seek(from.key, from.key.length, mode);
-      }
-      if (layer.blockedOn !== 0) {
-        this.#blocked = layer;
-        return false;
-      }
+      layer.isOver = false;
+      this.#seek(layer, from);
     }
     return this.#settle();
   }
 
   /** Moves to the next key. False: there is none, or the move is blocked. */
   next(): boolean {
-    this.#step(this.#at());
+    if (this.#current !== null) this.#step(this.#current);
     return this.#settle();
   }
 
-  /** Continues a blocked `next`. */
+  /** Continues a blocked move. */
   resume(): boolean {
-    const layer = this.#blocked;
-    this.#blocked = null;
-    if (layer !== null) this.#step(layer);
     return this.#settle();
   }
 
   /** Finds the layer with the nearest key. Moves older layers off the same key, and skips deleted keys. */
   #settle(): boolean {
-    for (;;) {
-      if (this.#blocked !== null) return false;
-      let nearest: Cursor | null = null;
-      for (const layer of this.#layers) {
-        if (!layer.valid) continue;
-        const order = nearest === null ? -1 : compareKeys(layer, nearest) * (this.#reverse ? -1 : 1);
-        if (order === 0) this.#step(layer);
-        else if (order < 0) nearest = layer;
+    this.#stop = 'none';
+    for (let looks = LOOKS_AT_ONCE; looks > 0; looks--) {
+      if (this.#moving > 0 && !this.#makeMoves()) {
+        this.#stop = 'absent leaf';
+        return false;
       }
-      this.#current = nearest;
-      if (nearest === null) return false;
-      if (!isDeletion(nearest.entry)) return true;
-      this.#step(nearest);
+      const at = this.#nearest();
+      const layer = this.#layers[at];
+      this.#current = layer ?? null;
+      if (layer === undefined) return false;
+      if (this.#hasRanges && this.#leapIfHidden(at, layer)) continue;
+      if (!isDeletion(layer.keys.entry)) return true;
+      this.#step(layer);
     }
+    this.#stop = 'end of slice';
+    return false;
   }
 
-  #step(layer: Cursor): void {
-    if (this.#reverse) layer.previous();
-    else layer.next();
-    if (layer.blockedOn !== 0) this.#blocked = layer;
+  /** The number of the layer with the nearest key, or -1. */
+  #nearest(): number {
+    const sign = this.#reverse ? -1 : 1;
+    let at = -1;
+    let nearest: Cursor | null = null;
+    for (let i = 0; i < this.#layers.length; i++) {
+      const layer = this.#layers[i] as Layer;
+      if (!layer.isAtKey) continue;
+      const { keys } = layer;
+      const order = nearest === null ? -1 : sign * compareCursors(keys, nearest);
+      if (order === 0) this.#step(layer);
+      else if (order < 0) {
+        at = i;
+        nearest = keys;
+      }
+    }
+    return at;
+  }
+
+  /** If a newer layer deletes the key of layer `at`: moves it and all older layers over the range. */
+  #leapIfHidden(at: number, { keys }: Layer): boolean {
+    for (let i = 0; i < at; i++) {
+      const { ranges } = this.#layers[i] as Layer;
+      if (ranges === null) continue;
+      ranges.seek(keys.keyBytes, keys.keyLength);
+      if (ranges.sequence === 0) continue;
+      for (let older = i + 1; older < this.#layers.length; older++) {
+        const layer = this.#layers[older] as Layer;
+        if (layer.isAtKey && this.#isWithin(layer.keys, ranges)) this.#leap(layer, ranges);
+      }
+      return true;
+    }
+    return false;
+  }
+
+  /** Whether a key that the walk has not passed is in the range. */
+  #isWithin({ keyBytes, keyLength }: Cursor, ranges: RangeCursor): boolean {
+    if (!this.#reverse) return ranges.isBelowHigh(keyBytes, keyLength);
+    return compareKeys(keyBytes, keyLength, ranges.low, ranges.lowLength) >= 0;
+  }
+
+  #leap(layer: Layer, ranges: RangeCursor): void {
+    const { low, lowLength, high, highLength } = ranges;
+    if (this.#reverse ? lowLength === 0 : high === null) {
+      layer.isOver = true;
+      if (layer.move === 'none') return;
+      layer.move = 'none';
+      this.#moving--;
+    } else this.#seek(layer, this.#reverse ? low.slice(0, lowLength) : (high as Uint8Array).slice(0, highLength));
+  }
+
+  #seek(layer: Layer, target: Uint8Array | null): void {
+    if (layer.move === 'none') this.#moving++;
+    layer.move = 'seek';
+    layer.target = target;
+  }
+
+  #step(layer: Layer): void {
+    if (this.#reverse) layer.keys.previous();
+    else layer.keys.next();
+    if (layer.keys.blockedOn === 0) return;
+    layer.move = 'step';
+    this.#moving++;
+  }
+
+  /** Makes the moves that are left. False: one is blocked. */
+  #makeMoves(): boolean {
+    for (let i = 0; i < this.#layers.length; i++) {
+      const layer = this.#layers[i] as Layer;
+      while (layer.move !== 'none') {
+        this.#move(layer);
+        if (layer.keys.blockedOn === 0) {
+          layer.move = 'none';
+          this.#moving--;
+          break;
+        }
+        // WALK-1.
+        const hider = this.#hiderOf(i, layer.move === 'step' ? null : layer.target);
+        if (hider === null) return false;
+        this.#leap(layer, hider);
+      }
+    }
+    return true;
+  }
+
+  #move({ keys, move, target }: Layer): void {
+    if (move === 'step') {
+      if (this.#reverse) keys.previous();
+      else keys.next();
+    } else if (target !== null) keys.seek(target, target.length, this.#reverse ? '<' : '>=');
+    else if (this.#reverse) keys.last();
+    else keys.first();
+  }
+
+  /**
+   * The ranges of a newer layer that delete the first keys which the walk would meet in an absent leaf of this layer, or
+   * null.
+   *
+   * @param from where the walk would enter the leaf; null: at the fence of the leaf that blocks the layer
+   */
+  #hiderOf(at: number, from: Uint8Array | null): RangeCursor | null {
+    if (!this.#hasRanges) return null;
+    const bound = from ?? (this.#layers[at] as Layer).keys.fence(!this.#reverse);
+    for (let i = 0; i < at; i++) {
+      const { ranges } = this.#layers[i] as Layer;
+      if (ranges === null) continue;
+      if (this.#reverse) ranges.seekBelow(bound, bound?.length ?? 0);
+      else ranges.seek(bound ?? FIRST_KEY, bound?.length ?? 0);
+      if (ranges.sequence > 0) return ranges;
+    }
+    return null;
   }
 
   #at(): Cursor {
     if (this.#current === null) throw new RangeError('the cursor is not on a key');
-    return this.#current;
+    return this.#current.keys;
   }
 }
 
-function compareKeys(a: Cursor, b: Cursor): number {
-  const length = Math.min(a.keyLength, b.keyLength);
-  for (let i = 0; i < length; i++) {
-    const difference = (a.keyBytes[i] as number) - (b.keyBytes[i] as number);
-    if (difference !== 0) return difference;
-  }
-  return a.keyLength - b.keyLength;
+const FIRST_KEY = new Uint8Array(0);
+
+function compareCursors(a: Cursor, b: Cursor): number {
+  return compareKeys(a.keyBytes, a.keyLength, b.keyBytes, b.keyLength);
 }

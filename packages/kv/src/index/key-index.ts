@@ -151,7 +151,7 @@ export class IndexSnapshot {
 
   cursor(reverse: boolean): IndexCursor {
     return new IndexCursor(
-      this.#layers.map((layer) => layer.cursor()),
+      this.#layers.map((keys) => ({ keys, ranges: null })),
       reverse,
       this.#pager,
     );

@@ -5,7 +5,7 @@
  * ```
  *   next ─► entry read already? ─ yes ─► answered
  *             └─ no: callers ─► load ─► cursor: keys, from the snapshot ─► values, all at once ─► callers in order
- *                                          └─ pinAhead, if a leaf is not in memory
+ *                                          └─ unblock, if a leaf is not in memory, or after many deleted keys
  * ```
  *
  * ITERATOR-1. After the end every `next` is answered with `done`, also one that was pending when `return` was called. A
@@ -19,6 +19,7 @@
 import { Fifo, MIB } from '@aiokv/core';
 import { valueBytesOfTable } from '../format/extent.ts';
 import { isInFragments, lengthOf } from '../format/index-entry.ts';
+import { compareKeys } from '../format/keys.ts';
 import { Entry } from '../tree/index.ts';
 import type { IndexCursor } from '../index/index-cursor.ts';
 import type { IndexSnapshot } from '../index/key-index.ts';
@@ -64,7 +65,7 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
   readonly #range: EncodedRange;
   readonly #cursor: IndexCursor;
   /** The move that leads to the next key. */
-  #move: 'start' | 'next' | 'resume' | 'none' = 'start';
+  #move: 'start' | 'next' | 'resume' | 'none';
   #taken = 0;
   #ahead = FIRST_AHEAD;
   /** Entries that were read. Those before `#head` have been returned. */
@@ -87,6 +88,7 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
     this.#snapshot = snapshot;
     this.#range = range;
     this.#cursor = snapshot.cursor(range.reverse);
+    this.#move = range.isEmpty ? 'none' : 'start';
   }
 
   [Symbol.asyncIterator](): this {
@@ -221,7 +223,7 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
     this.#taken += keys.length;
   }
 
-  /** Moves to the next key in the range. Waits only if a leaf must be read. */
+  /** Moves to the next key in the range. Waits only if the cursor is blocked. */
   #advance(): boolean | Promise<boolean> {
     const isOnKey = this.#makeMove();
     return this.#cursor.isBlocked && !isOnKey ? this.#advanceLater() : isOnKey && this.#isInRange();
@@ -229,7 +231,7 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
 
   async #advanceLater(): Promise<boolean> {
     for (;;) {
-      await this.#cursor.pinAhead(LEAVES_AHEAD);
+      await this.#cursor.unblock(LEAVES_AHEAD);
       if (this.#isOver) return false;
       const isOnKey = this.#makeMove();
       if (isOnKey || !this.#cursor.isBlocked) return isOnKey && this.#isInRange();
@@ -237,24 +239,23 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
   }
 
   #makeMove(): boolean {
-    const { lower, upper, reverse } = this.#range;
+    const { from, to, reverse } = this.#range;
     const move = this.#move;
     if (move === 'none') return false;
     const cursor = this.#cursor;
     const isOnKey =
-      move === 'start' ? cursor.start(reverse ? upper : lower) : move === 'next' ? cursor.next() : cursor.resume();
+      move === 'start' ? cursor.start(reverse ? to : from) : move === 'next' ? cursor.next() : cursor.resume();
     if (isOnKey) this.#move = 'next';
-    else if (!cursor.isBlocked) this.#move = 'none';
-    else if (move !== 'start') this.#move = 'resume';
+    else this.#move = cursor.isBlocked ? 'resume' : 'none';
     return isOnKey;
   }
 
   #isInRange(): boolean {
-    const { lower, upper, reverse } = this.#range;
-    const stop = reverse ? lower : upper;
-    if (stop === null) return true;
-    const order = compare(this.#cursor.key, this.#cursor.keyLength, stop.key) * (reverse ? -1 : 1);
-    const isInRange = order < 0 || (order === 0 && stop.inclusive);
+    const { from, to, reverse } = this.#range;
+    const { key, keyLength } = this.#cursor;
+    const isInRange = reverse
+      ? compareKeys(key, keyLength, from, from.length) >= 0
+      : to === null || compareKeys(key, keyLength, to, to.length) < 0;
     if (!isInRange) this.#move = 'none';
     return isInRange;
   }
@@ -265,13 +266,4 @@ function copyOfKey(bytes: Uint8Array, keyBytes: number): Buffer {
   const key = Buffer.allocUnsafeSlow(keyBytes);
   for (let i = 0; i < keyBytes; i++) key[i] = bytes[i] as number;
   return key;
-}
-
-function compare(a: Uint8Array, aLength: number, b: Uint8Array): number {
-  const length = Math.min(aLength, b.length);
-  for (let i = 0; i < length; i++) {
-    const difference = (a[i] as number) - (b[i] as number);
-    if (difference !== 0) return difference;
-  }
-  return aLength - b.length;
 }

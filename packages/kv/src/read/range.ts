@@ -1,10 +1,11 @@
-/** The range options of an iterator: checks them and encodes the bounds. */
+/** Ranges of keys as callers give them, of an iterator or to be deleted: checks them and encodes the bounds. */
 import { AiokvTypeError, boolean, instance, resolveOptions } from '@aiokv/core';
 import type { OptionShape } from '@aiokv/core';
-import { BYTES, createKeyScratch, encodeKey, isBytes } from '../format/keys.ts';
+import { BYTES, compareKeys, createKeyScratch, encodeKey, isBytes, successorOf } from '../format/keys.ts';
 import type { Bytes } from '../format/keys.ts';
 
-export interface RangeOptions {
+/** A range of keys. Without a bound it goes to that end. */
+interface KeyRange {
   /** Lower bound, without the key itself. Keys are compared bytewise. Default: none. */
   gt: Bytes | undefined;
   /** Lower bound, with the key itself. Not together with `gt`. Default: none. */
@@ -13,27 +14,34 @@ export interface RangeOptions {
   lt: Bytes | undefined;
   /** Upper bound, with the key itself. Not together with `lt`. Default: none. */
   lte: Bytes | undefined;
+}
+
+export interface RangeOptions extends KeyRange {
   /** True: from the last key to the first. Default false. */
   reverse: boolean;
   /** Most entries to return; default Infinity. */
   limit: number;
 }
 
-/** A range with its bounds as bytes. Null: no bound. */
-export interface EncodedRange {
-  readonly lower: { readonly key: Uint8Array; readonly inclusive: boolean } | null;
-  readonly upper: { readonly key: Uint8Array; readonly inclusive: boolean } | null;
+/** The keys from `from` on that are below `to`; null: to the last key. */
+interface EncodedBounds {
+  readonly from: Uint8Array;
+  readonly to: Uint8Array | null;
+  /** No key lies between the bounds. */
+  readonly isEmpty: boolean;
+}
+
+export interface EncodedRange extends EncodedBounds {
   readonly reverse: boolean;
   readonly limit: number;
 }
 
 const bound = instance<Bytes | undefined>(BYTES, undefined, isBytes);
 
+const boundsShape: OptionShape<KeyRange> = { gt: bound, gte: bound, lt: bound, lte: bound };
+
 const rangeShape: OptionShape<RangeOptions> = {
-  gt: bound,
-  gte: bound,
-  lt: bound,
-  lte: bound,
+  ...boundsShape,
   reverse: boolean(false),
   limit: instance(
     'a whole number from 0, or Infinity',
@@ -43,26 +51,35 @@ const rangeShape: OptionShape<RangeOptions> = {
 };
 
 /**
+ * The range options of an iterator.
+ *
  * @throws AiokvTypeError ERR_AIOKV_INVALID_OPTION; ERR_AIOKV_INVALID_ARGUMENT, AiokvRangeError ERR_AIOKV_KEY_TOO_LARGE
  *   for a bad bound
  */
 export function encodeRange(given: Partial<RangeOptions> | undefined): EncodedRange {
   const options = resolveOptions('iterator', rangeShape, given);
-  const scratch = createKeyScratch();
-  const toBound = (key: Bytes | undefined, inclusive: boolean): EncodedRange['lower'] =>
-    key === undefined ? null : { key: scratch.slice(0, encodeKey(key, scratch)), inclusive };
+  return { ...encodeBounds('iterator', options), reverse: options.reverse, limit: options.limit };
+}
+
+function encodeBounds(call: string, options: KeyRange): EncodedBounds {
   for (const [one, other] of [
     ['gt', 'gte'],
     ['lt', 'lte'],
   ] as const) {
     if (options[one] !== undefined && options[other] !== undefined) {
-      throw new AiokvTypeError('ERR_AIOKV_INVALID_OPTION', `iterator: give ${one} or ${other}, not both`);
+      throw new AiokvTypeError('ERR_AIOKV_INVALID_OPTION', `${call}: give ${one} or ${other}, not both`);
     }
   }
-  return {
-    lower: toBound(options.gt, false) ?? toBound(options.gte, true),
-    upper: toBound(options.lt, false) ?? toBound(options.lte, true),
-    reverse: options.reverse,
-    limit: options.limit,
-  };
+  const scratch = createKeyScratch();
+  const bytesOf = (key: Bytes): Uint8Array => scratch.slice(0, encodeKey(key, scratch));
+  const { gt, gte, lt, lte } = options;
+  // Null: behind the last key that there can be.
+  let from: Uint8Array | null = new Uint8Array(0);
+  if (gt !== undefined) from = successorOf(bytesOf(gt));
+  else if (gte !== undefined) from = bytesOf(gte);
+  let to: Uint8Array | null = null;
+  if (lt !== undefined) to = bytesOf(lt);
+  else if (lte !== undefined) to = successorOf(bytesOf(lte));
+  if (from === null) return { from: new Uint8Array(0), to, isEmpty: true };
+  return { from, to, isEmpty: to !== null && compareKeys(from, from.length, to, to.length) >= 0 };
 }

@@ -32,6 +32,10 @@ const BEHIND_LAST = 0xffff;
 /** The key of the current seek. All cursors share it: no use of it outlasts a call. */
 const probe = new Probe();
 
+/** A separator. All cursors share it: see `Cursor.fence`. */
+const fenceWords = new Uint32Array(KEY_BYTES_MAX / 4 + 2);
+const fenceBytes = new Uint8Array(fenceWords.buffer);
+
 export class Cursor {
   /** The current key, in the first `keyLength` bytes; the rest is undefined. The next move overwrites it. */
   readonly keyBytes: Uint8Array;
@@ -114,10 +118,36 @@ export class Cursor {
   }
 
   /**
+   * Where the leaf begins that blocks a move forward, or where it ends that blocks one backward: all its keys are from
+   * there on, or below. Valid until the next call; null: it is the first leaf, or the last.
+   */
+  fence(forward: boolean): Uint8Array | null {
+    for (let level = 1; level <= this.#top; level++) {
+      const child = this.#index[level] as number;
+      const fence = this.#separator(level, forward ? child - 1 : child);
+      if (fence !== null) return fence;
+    }
+    return null;
+  }
+
+  /** The separator of the path's node on this level; null if there is none with this index. */
+  #separator(level: number, index: number): Uint8Array | null {
+    const id = this.#path[level] as number;
+    const { memory } = this.#snapshot;
+    const words = memory.words(id);
+    const base = memory.base(id);
+    if (index < 0 || index >= node.count(words, base)) return null;
+    node.copyPrefix(words, base, fenceWords);
+    return fenceBytes.subarray(0, node.copyRest(words, base, index, fenceWords));
+  }
+
+  /**
    * The leaf that a blocked move needs, followed by the absent leaves after it in the direction of the move that have
    * the same parent; at most `most` leaves.
+   *
+   * @param isNeeded whether a leaf is, that begins or ends at this fence: see `fence`
    */
-  absentAhead(forward: boolean, most: number): number[] {
+  absentAhead(forward: boolean, most: number, isNeeded: (fence: Uint8Array) => boolean): number[] {
     const leaves = [this.blockedOn];
     const { memory } = this.#snapshot;
     const parent = this.#path[1] as number;
@@ -128,7 +158,9 @@ export class Cursor {
     for (let child = (this.#index[1] as number) + step; child >= 0 && child <= last; child += step) {
       if (leaves.length === most) break;
       const id = node.childAt(words, base, child);
-      if (!memory.isResident(id)) leaves.push(id);
+      if (memory.isResident(id)) continue;
+      const fence = this.#separator(1, forward ? child - 1 : child);
+      if (fence === null || isNeeded(fence)) leaves.push(id);
     }
     return leaves;
   }

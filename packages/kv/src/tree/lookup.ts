@@ -60,6 +60,46 @@ export function leafOf(memory: NodeMemory, root: number, probe: Probe): number {
   return id;
 }
 
+/**
+ * Copies the entry of the last key that is not after this one to `into`. All nodes must be in memory. False: there is no
+ * such key.
+ */
+export function floor(memory: NodeMemory, root: number, probe: Probe, into: Entry): boolean {
+  if (root === 0) return false;
+  let id = root;
+  // The subtree just before the path: it has the key if the leaf has not.
+  let before = 0;
+  for (let level = levelOf(memory, root); level > 0; level--) {
+    const words = memory.words(id);
+    const base = memory.base(id);
+    const found = node.search(words, base, probe);
+    const child = found >= 0 ? found + 1 : ~found;
+    if (child > 0) before = node.childAt(words, base, child - 1);
+    id = node.childAt(words, base, child);
+  }
+  const found = node.search(memory.words(id), memory.base(id), probe);
+  let index = found >= 0 ? found : ~found - 1;
+  if (index < 0) {
+    if (before === 0) return false;
+    id = before;
+    for (let level = levelOf(memory, id); level > 0; level--) {
+      const words = memory.words(id);
+      const base = memory.base(id);
+      id = node.childAt(words, base, node.count(words, base));
+    }
+    index = node.count(memory.words(id), memory.base(id)) - 1;
+  }
+  const words = memory.words(id);
+  const payload = node.payloadAt(words, memory.base(id), index);
+  into.word0 = words[payload] as number;
+  into.word1 = words[payload + 1] as number;
+  return true;
+}
+
+function levelOf(memory: NodeMemory, id: number): number {
+  return node.level(memory.words(id), memory.base(id));
+}
+
 /** Copies the entry of the key in this leaf to `into`; false when the leaf does not hold the key. */
 export function lookInLeaf(words: Uint32Array, base: number, probe: Probe, into: Entry): boolean {
   const found = node.search(words, base, probe);

@@ -24,7 +24,7 @@
 import { Fifo, assert } from '@aiokv/core';
 import { Cursor } from './cursor.ts';
 import type { Entry } from './entry.ts';
-import { lookup } from './lookup.ts';
+import { floor, lookup } from './lookup.ts';
 import type { Lookup } from './lookup.ts';
 import * as node from './node.ts';
 import { MARK_FRESH, MARK_RETIRED } from './nodes.ts';
@@ -71,6 +71,13 @@ export class TreeSnapshot {
     assert(!this.released, 'a snapshot is asked before it is released');
     probe.load(key, keyLength);
     return lookup(this.memory, this.root, probe, into);
+  }
+
+  /** As `Tree.floor`. */
+  floor(key: Uint8Array, keyLength: number, into: Entry): boolean {
+    assert(!this.released, 'a snapshot is asked before it is released');
+    probe.load(key, keyLength);
+    return floor(this.memory, this.root, probe, into);
   }
 
   /** A new cursor over this snapshot. It must not be used after the release. */

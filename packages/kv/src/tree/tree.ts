@@ -35,7 +35,7 @@
 import { assert } from '@aiokv/core';
 import type { Entry } from './entry.ts';
 import { Insertion } from './insertion.ts';
-import { leafOf, lookup } from './lookup.ts';
+import { floor, leafOf, lookup } from './lookup.ts';
 import type { Lookup } from './lookup.ts';
 import * as node from './node.ts';
 import { MARK_FRESH } from './nodes.ts';
@@ -118,6 +118,12 @@ export class Tree {
   get(key: Uint8Array, keyLength: number, into: Entry): Lookup {
     this.#key.load(key, keyLength);
     return lookup(this.memory, this.#path.root, this.#key, into);
+  }
+
+  /** Copies the entry of the last key that is not after this one to `into`. Returns whether there is one. */
+  floor(key: Uint8Array, keyLength: number, into: Entry): boolean {
+    this.#key.load(key, keyLength);
+    return floor(this.memory, this.#path.root, this.#key, into);
   }
 
   /** The leaf that can hold the key, in memory or not; 0 if the tree is empty. */

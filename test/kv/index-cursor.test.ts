@@ -1,0 +1,161 @@
+/** The walk over the layers of an index against a sorted map, and the ranges that layers delete. AIOKV_CURSOR_SEED says which runs. */
+import test from 'ava';
+import { Random } from '@aiokv/core';
+import { DeletedRanges, RangeCursor } from '../../packages/kv/src/index/deleted-ranges.ts';
+import { IndexCursor } from '../../packages/kv/src/index/index-cursor.ts';
+import type { IndexLayer } from '../../packages/kv/src/index/index-cursor.ts';
+import type { Pager } from '../../packages/kv/src/index/pager.ts';
+import { NodeMemory, Tree } from '../../packages/kv/src/tree/index.ts';
+import { seedOf } from '../helpers/seed.ts';
+
+const SEED = seedOf('AIOKV_CURSOR_SEED');
+/** Word 1 of a deletion. */
+const DELETED = 0x8000_0000;
+const noPager = { unpin: () => undefined } as unknown as Pager;
+
+const keyOf = (number: number): Buffer => Buffer.from(String(number).padStart(4, '0'));
+const KEYS = 600;
+
+/** Puts, deletions and deleted ranges, oldest layer first, and what they leave behind. */
+function randomLayers(random: Random): { layers: IndexLayer[]; model: Map<number, number> } {
+  const memory = new NodeMemory({ nodeBytes: 512 });
+  const model = new Map<number, number>();
+  const layers: IndexLayer[] = [];
+  let sequence = 0;
+  for (let count = 1 + random.below(4); count > 0; count--) {
+    const keys = new Tree(memory);
+    const ranges = new DeletedRanges(memory);
+    for (let writes = random.below(500); writes > 0; writes--) {
+      sequence++;
+      const number = random.below(KEYS);
+      const key = keyOf(number);
+      if (layers.length > 0 && random.chance(0.02)) {
+        const end = random.chance(0.1) ? null : number + 1 + random.below(random.chance(0.2) ? KEYS : 20);
+        const to = end === null ? null : keyOf(end);
+        keys.deleteRange(key, key.length, to, to?.length ?? 0);
+        ranges.add(key, key.length, to, to?.length ?? 0, sequence);
+        for (const [other] of model) if (other >= number && other < (end ?? Infinity)) model.delete(other);
+      } else if (layers.length > 0 && random.chance(0.3)) {
+        keys.set(key, key.length, 0, DELETED);
+        model.delete(number);
+      } else {
+        keys.set(key, key.length, sequence, 1);
+        model.set(number, sequence);
+      }
+    }
+    layers.unshift({ keys: keys.snapshot(), ranges: ranges.isEmpty ? null : ranges.snapshot() });
+  }
+  return { layers, model };
+}
+
+/** The walk from a start to its end. */
+async function walk(cursor: IndexCursor, from: Uint8Array | null): Promise<[string, number][]> {
+  const rows: [string, number][] = [];
+  for (let isThere = cursor.start(from); ;) {
+    if (cursor.isBlocked && !isThere) {
+      await cursor.unblock(1);
+      isThere = cursor.resume();
+      continue;
+    }
+    if (!isThere) return rows;
+    rows.push([Buffer.from(cursor.key.subarray(0, cursor.keyLength)).toString(), cursor.entry.word0]);
+    isThere = cursor.next();
+  }
+}
+
+test('a walk over layers meets what the newest of them say, forward and backward', async (t) => {
+  for (let seed = SEED; seed < SEED + 300; seed++) {
+    const random = new Random(seed);
+    const { layers, model } = randomLayers(random);
+    const start = random.chance(0.3) ? null : random.below(KEYS + 10);
+    const rows = [...model].sort(([a], [b]) => a - b).map(([number, word]) => [keyOf(number).toString(), word]);
+    const from = start === null ? null : keyOf(start);
+    const isAbove = ([key]: (string | number)[]): boolean => start === null || (key as string) >= String(from);
+    const isBelow = ([key]: (string | number)[]): boolean => start === null || (key as string) < String(from);
+    const forward = await walk(new IndexCursor(layers, false, noPager), from);
+    t.deepEqual(forward, rows.filter(isAbove) as [string, number][], `AIOKV_CURSOR_SEED=${seed}`);
+    const backward = await walk(new IndexCursor(layers, true, noPager), from);
+    t.deepEqual(backward, rows.filter(isBelow).reverse() as [string, number][], `AIOKV_CURSOR_SEED=${seed}`);
+  }
+});
+
+test('DELETED-1: the newest range decides wherever it reaches, and covered boundaries are gone', (t) => {
+  for (let seed = SEED; seed < SEED + 100; seed++) {
+    const random = new Random(seed);
+    const ranges = new DeletedRanges(new NodeMemory({ nodeBytes: 512 }));
+    const model = Array.from({ length: KEYS + 1 }, () => 0);
+    t.true(ranges.isEmpty);
+    for (let sequence = 2 ** 40; sequence < 2 ** 40 + 200; sequence++) {
+      const low = random.below(KEYS);
+      const high = random.chance(0.02) ? null : low + 1 + random.below(random.chance(0.1) ? KEYS : 20);
+      const to = high === null ? null : keyOf(high);
+      ranges.add(keyOf(low), 4, to, 4, sequence);
+      model.fill(sequence, low, high ?? model.length);
+    }
+    t.false(ranges.areAll);
+    const cursor = new RangeCursor(ranges.snapshot());
+    for (let looks = 0; looks < 400; looks++) {
+      const number = random.below(KEYS + 1);
+      const message = `AIOKV_CURSOR_SEED=${seed}`;
+      t.is(ranges.deletedBy(keyOf(number), 4), model[number] as number, message);
+      cursor.seek(keyOf(number), 4);
+      t.is(cursor.sequence, model[number] as number, message);
+      cursor.seekBelow(keyOf(number), 4);
+      t.is(cursor.sequence, number === 0 ? 0 : (model[number - 1] as number), message);
+    }
+    cursor.seek(keyOf(0), 4);
+    const steps = model.filter((sequence, i) => i > 0 && sequence !== model[i - 1]).length;
+    for (let step = 0; step < steps; step++) cursor.next();
+    t.is(cursor.sequence, model.at(-1) as number);
+    ranges.add(new Uint8Array(0), 0, null, 0, 2 ** 41);
+    t.true(ranges.areAll);
+    t.is(ranges.deletedBy(keyOf(5), 4), 2 ** 41);
+  }
+});
+
+test('WALK-2: a move over many deleted keys stops now and then', async (t) => {
+  const memory = new NodeMemory({ nodeBytes: 4096 });
+  const deletions = new Tree(memory);
+  const keys = new Tree(memory);
+  for (let number = 0; number < 20_000; number++) {
+    const key = Buffer.from(String(number).padStart(6, '0'));
+    keys.set(key, key.length, 1, 1);
+    if (number < 19_999) deletions.set(key, key.length, 0, DELETED);
+  }
+  const layers = [
+    { keys: deletions.snapshot(), ranges: null },
+    { keys: keys.snapshot(), ranges: null },
+  ];
+  const cursor = new IndexCursor(layers, false, noPager);
+  t.false(cursor.start(null));
+  t.true(cursor.isBlocked);
+  let stops = 1;
+  for (; ; stops++) {
+    await cursor.unblock(1);
+    if (cursor.resume()) break;
+    t.true(cursor.isBlocked);
+  }
+  t.true(stops >= 9 && stops <= 20, `${stops} stops`);
+  t.is(Buffer.from(cursor.key.subarray(0, cursor.keyLength)).toString(), '019999');
+});
+
+test('a leap over a deleted range takes no longer than its end is far in the tree', (t) => {
+  const memory = new NodeMemory({ nodeBytes: 4096 });
+  const ranges = new DeletedRanges(memory);
+  const keys = new Tree(memory);
+  for (let number = 0; number < 100_000; number++) {
+    const key = Buffer.from(String(number).padStart(6, '0'));
+    keys.set(key, key.length, 1, 1);
+  }
+  ranges.add(Buffer.from('000010'), 6, Buffer.from('099990'), 6, 1);
+  const layers = [
+    { keys: new Tree(memory).snapshot(), ranges: ranges.snapshot() },
+    { keys: keys.snapshot(), ranges: null },
+  ];
+  const cursor = new IndexCursor(layers, false, noPager);
+  let seen = 0;
+  // Without a leap it would be blocked after some thousand keys.
+  for (let isThere = cursor.start(null); isThere; isThere = cursor.next()) seen++;
+  t.false(cursor.isBlocked);
+  t.is(seen, 20);
+});
