@@ -9,8 +9,8 @@ import { ReadEpochs } from '../../packages/kv/src/file/read-epochs.ts';
 import { RecordKind, encodeRecord } from '../../packages/kv/src/format/record.ts';
 import type { Block } from '../../packages/kv/src/format/words.ts';
 import type { ReadResult } from '../../packages/kv/src/read/results.ts';
-import { FOUND, MISSING } from '../../packages/kv/src/tree/index.ts';
-import type { AbsentLeaf, Entry, Lookup } from '../../packages/kv/src/tree/index.ts';
+import { Entry, FOUND, MISSING } from '../../packages/kv/src/tree/index.ts';
+import type { AbsentLeaf, Lookup } from '../../packages/kv/src/tree/index.ts';
 import { Conditions } from '../../packages/kv/src/write/conditions.ts';
 import { WriteBatch } from '../../packages/kv/src/write/write-batch.ts';
 import { outcomes } from './settling.ts';
@@ -43,7 +43,7 @@ class World {
         this.#late.push(() => {
           if (place === undefined) answer.missingLate();
           else {
-            const entry = { word0: 0, word1: 0 };
+            const entry = new Entry();
             fill(entry, place);
             answer.foundLate(entry);
           }

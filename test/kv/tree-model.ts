@@ -3,12 +3,21 @@
  * keys, and a run of random operations on a tree and the model side by side.
  */
 import { Random } from '@aiokv/core';
-import { Entry, FOUND, NodeMemory, Tree } from '../../packages/kv/src/tree/index.ts';
+import { EXTRA_WORDS_MAX, Entry, FOUND, NodeMemory, Tree } from '../../packages/kv/src/tree/index.ts';
 import type { Cursor, SeekMode, TreeSnapshot } from '../../packages/kv/src/tree/index.ts';
 
 export interface Row {
   readonly key: Buffer;
-  readonly words: readonly [number, number];
+  /** Two, and up to 15 extra words. */
+  readonly words: readonly number[];
+}
+
+const EXTRA = new Uint32Array(EXTRA_WORDS_MAX);
+
+/** Whether the entry has just these words. */
+function hasWords({ word0, word1, extraWords, extra }: Entry, words: readonly number[]): boolean {
+  if (word0 !== words[0] || word1 !== words[1] || extraWords !== words.length - 2) return false;
+  return words.slice(2).every((word, i) => extra[i] === word);
 }
 
 /** The first row that is not below the key. */
@@ -110,8 +119,7 @@ function checkAt(cursor: Cursor, rows: readonly Row[], at: number): void {
     Buffer.compare(row.key, key) === 0,
     `row ${at} has the key ${row.key.toString('hex')}, not ${Buffer.from(key).toString('hex')}`,
   );
-  const { word0, word1 } = cursor.entry;
-  check(word0 === row.words[0] && word1 === row.words[1], `row ${at} has its words`);
+  check(hasWords(cursor.entry, row.words), `row ${at} has its words`);
 }
 
 /** A tree and its model, on which the same things are done. */
@@ -141,9 +149,12 @@ export class TreeAndModel {
     return [at, row !== undefined && Buffer.compare(row.key, key) === 0];
   }
 
-  set(key: Buffer, words: readonly [number, number]): void {
+  set(key: Buffer, words: readonly number[]): void {
     const [at, here] = this.#find(key);
-    const isNew = this.tree.set(this.#load(key), key.length, ...words);
+    const [word0 = 0, word1 = 0, ...extra] = words;
+    EXTRA.set(extra);
+    const isNew = this.tree.set(this.#load(key), key.length, word0, word1, EXTRA, extra.length);
+    EXTRA.fill(0xdead);
     check(isNew !== here, `set says whether ${key.toString('hex')} is new`);
     this.rows.splice(at, here ? 1 : 0, { key, words });
   }
@@ -166,7 +177,7 @@ export class TreeAndModel {
     );
     if (!here) return;
     const { words } = this.rows[at] as Row;
-    check(entry.word0 === words[0] && entry.word1 === words[1], 'get fills in the words');
+    check(hasWords(entry, words), 'get fills in the words');
   }
 
   /** @param to null: to the last key */
@@ -247,15 +258,18 @@ export interface Run {
   readonly nodeBytes: number;
   /** Snapshots are kept up to this number. */
   readonly snapshots: number;
+  /** Most extra words of an entry. */
+  readonly extraWords: number;
 }
 
 /** Two trees on one memory, changed at random, checked as they go and emptied in the end. */
-export function randomRun({ seed, steps, family, nodeBytes, snapshots }: Run): void {
+export function randomRun({ seed, steps, family, nodeBytes, snapshots, extraWords }: Run): void {
   const random = new Random(seed);
   const makeKey = keyFamilies[family] as KeyFamily;
   const memory = new NodeMemory({ nodeBytes });
   const pairs = [new TreeAndModel(memory), new TreeAndModel(memory)] as const;
   const word = (): number => random.uint32();
+  const words = (): number[] => Array.from({ length: 2 + random.below(extraWords + 1) }, word);
   let growth = 0.6;
   for (let step = 0; step < steps; step++) {
     const pair = random.chance(0.8) ? pairs[0] : pairs[1];
@@ -264,9 +278,9 @@ export function randomRun({ seed, steps, family, nodeBytes, snapshots }: Run): v
     const known = pair.rows[random.below(pair.rows.length)]?.key;
     const key = known !== undefined && random.chance(0.4) ? known : makeKey(random);
     if (dice < 0.6) {
-      if (random.chance(growth)) pair.set(makeKey(random), [word(), word()]);
+      if (random.chance(growth)) pair.set(makeKey(random), words());
       else pair.delete(key);
-    } else if (dice < 0.7) pair.set(key, [word(), step]);
+    } else if (dice < 0.7) pair.set(key, words());
     else if (dice < 0.85) pair.get(key);
     else if (dice < 0.97) pair.travel(random, key);
     else if (dice < 0.972) {

@@ -2,7 +2,7 @@
 import test from 'ava';
 import * as fc from 'fast-check';
 import { MIB, Random } from '@aiokv/core';
-import { Entry, FOUND, MISSING, NodeMemory, Tree } from '../../packages/kv/src/tree/index.ts';
+import { EXTRA_WORDS_MAX, Entry, FOUND, MISSING, NodeMemory, Tree } from '../../packages/kv/src/tree/index.ts';
 import { seedOf } from '../helpers/seed.ts';
 import { keyFamilies, randomRun, TreeAndModel, verifyAll } from './tree-model.ts';
 
@@ -16,7 +16,9 @@ for (const family of Object.keys(keyFamilies)) {
       fc.nat({ max: heavy ? 4000 : 12_000 }),
       fc.constantFrom(512, 512, 1024, 4096),
       fc.constantFrom(0, 1, 12),
-      (seed, steps, nodeBytes, snapshots) => randomRun({ seed, steps, family, nodeBytes, snapshots }),
+      fc.constantFrom(0, 1, 4, EXTRA_WORDS_MAX),
+      (seed, steps, nodeBytes, snapshots, extraWords) =>
+        randomRun({ seed, steps, family, nodeBytes, snapshots, extraWords }),
     );
     const numRuns = heavy ? 8 : 12;
     t.notThrows(
@@ -66,6 +68,37 @@ for (const [name, limit, keyOf] of orders) {
     t.true(most < limit, `${most} bytes a key`);
   });
 }
+
+test('an entry takes another number of extra words, in place where it fits', (t) => {
+  const memory = new NodeMemory({ nodeBytes: 512 });
+  const tree = new Tree(memory);
+  const key = Buffer.alloc(4);
+  const extra = Uint32Array.from({ length: EXTRA_WORDS_MAX }, (_, i) => i + 1);
+  const entry = new Entry();
+  const setAll = (extraWords: number): void => {
+    for (let number = 0; number < 2000; number++) {
+      key.writeUInt32BE(number);
+      tree.set(key, 4, number, extraWords, extra, extraWords);
+    }
+    tree.verify();
+    for (let number = 0; number < 2000; number++) {
+      key.writeUInt32BE(number);
+      t.is(tree.get(key, 4, entry), FOUND);
+      t.deepEqual(
+        [entry.word0, entry.word1, entry.extraWords, ...entry.extra.subarray(0, extraWords)],
+        [number, extraWords, extraWords, ...extra.subarray(0, extraWords)],
+      );
+    }
+  };
+  setAll(0);
+  const leanest = memory.bytesUsed;
+  setAll(EXTRA_WORDS_MAX);
+  t.true(memory.bytesUsed > 4 * leanest);
+  setAll(1);
+  t.true(memory.bytesUsed < 3 * leanest, 'leaves that are nearly empty are merged');
+  setAll(0);
+  t.is(tree.size, 2000);
+});
 
 test('with no snapshot alive writes are in place: nothing is copied', (t) => {
   const memory = new NodeMemory({ nodeBytes: 512 });

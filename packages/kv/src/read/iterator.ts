@@ -19,8 +19,8 @@
 import { Fifo, MIB } from '@aiokv/core';
 import { valueBytesOfTable } from '../format/extent.ts';
 import { isInFragments, lengthOf } from '../format/index-entry.ts';
+import type { EntryWords } from '../format/index-entry.ts';
 import { compareKeys } from '../format/keys.ts';
-import { Entry } from '../tree/index.ts';
 import type { IndexCursor } from '../index/index-cursor.ts';
 import type { IndexSnapshot } from '../index/key-index.ts';
 import type { EncodedRange } from './range.ts';
@@ -28,7 +28,7 @@ import type { EncodedRange } from './range.ts';
 /** What an iterator needs from its owner: see range-reads.ts. */
 export interface IteratorHost {
   /** Reads the values of these entries. Returns, in order, the value or the error of each. */
-  valuesAt(keys: readonly Buffer[], entries: readonly Entry[]): Promise<(Buffer | Error)[]>;
+  valuesAt(keys: readonly Buffer[], entries: readonly EntryWords[]): Promise<(Buffer | Error)[]>;
   /** The iterator has ended. */
   forget(iterator: StoreIterator): void;
 }
@@ -188,7 +188,7 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
   /** Collects the next entries from the snapshot and reads their values at once. Never rejects. */
   async #load(): Promise<Batch> {
     const keys: Buffer[] = [];
-    const entries: Entry[] = [];
+    const entries: EntryWords[] = [];
     let failure: Error | null = null;
     try {
       await this.#collect(keys, entries);
@@ -209,16 +209,17 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
   }
 
   /** Adds the next keys and entries. If it fails, those before the failure have been added. */
-  async #collect(keys: Buffer[], entries: Entry[]): Promise<void> {
+  async #collect(keys: Buffer[], entries: EntryWords[]): Promise<void> {
     const most = Math.min(this.#ahead, this.#range.limit - this.#taken);
     this.#ahead = Math.min(MOST_AHEAD, this.#ahead * 2);
     let longBytes = 0;
     while (keys.length < most && longBytes < LONG_BYTES_AHEAD) {
       const moved = this.#advance();
       if (!(typeof moved === 'boolean' ? moved : await moved)) break;
-      if (isInFragments(this.#cursor.entry)) longBytes += valueBytesOfTable(lengthOf(this.#cursor.entry));
+      const { entry } = this.#cursor;
+      if (isInFragments(entry)) longBytes += valueBytesOfTable(lengthOf(entry));
       keys.push(copyOfKey(this.#cursor.key, this.#cursor.keyLength));
-      entries.push(Object.assign(new Entry(), this.#cursor.entry));
+      entries.push({ word0: entry.word0, word1: entry.word1 });
     }
     this.#taken += keys.length;
   }

@@ -19,6 +19,7 @@ import type { TurnBudget } from '@aiokv/core';
 import type { FailureGate } from '../failure/failure-gate.ts';
 import type { ReadEpochs } from '../file/read-epochs.ts';
 import { fileOffsetOf, lengthOf } from '../format/index-entry.ts';
+import type { EntryWords } from '../format/index-entry.ts';
 import { createKeyScratch, encodeKey } from '../format/keys.ts';
 import type { Bytes } from '../format/keys.ts';
 import { copyValue, isExtent } from '../format/record.ts';
@@ -165,11 +166,11 @@ export class PointReads {
   }
 
   /** Reads the values of these index entries. Returns, in order, the value or the error of each. */
-  valuesAt(keys: readonly Uint8Array[], entries: readonly Entry[]): Promise<(Buffer | Error)[]> {
+  valuesAt(keys: readonly Uint8Array[], entries: readonly EntryWords[]): Promise<(Buffer | Error)[]> {
     const result = new EachResult(keys.length);
     for (let i = 0; i < keys.length; i++) {
       const key = keys[i] as Uint8Array;
-      const entry = entries[i] as Entry;
+      const entry = entries[i] as EntryWords;
       this.#reader.read(fileOffsetOf(entry), lengthOf(entry), key, key.length, result, i);
     }
     return result.promise;

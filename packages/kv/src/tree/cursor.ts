@@ -233,9 +233,6 @@ export class Cursor {
       this.#prefixOf = leaf;
     }
     this.keyLength = node.copyRest(words, base, index, this.#keyWords);
-    const payload = node.payloadAt(words, base, index);
-    const entry = this.entry;
-    entry.word0 = words[payload] as number;
-    entry.word1 = words[payload + 1] as number;
+    node.loadEntry(words, base, index, this.entry);
   }
 }

@@ -3,6 +3,7 @@
  * repeat on the levels above. This file decides which of these happens and where a node is cut; tree.ts has the
  * drawing.
  */
+import { NO_WORDS } from './entry.ts';
 import * as node from './node.ts';
 import type { Path } from './path.ts';
 import { Probe } from './probe.ts';
@@ -34,28 +35,40 @@ export class Insertion {
     this.#path = path;
   }
 
-  /** Inserts into the path's node on this level, which must be writable. It and the nodes above it may split. */
-  insert(level: number, index: number, key: Probe, word0: number, word1: number): void {
+  /**
+   * Inserts into the path's node on this level, which must be writable. It and the nodes above it may split. `extra` must
+   * not be in a node: nodes may move.
+   */
+  insert(
+    level: number,
+    index: number,
+    key: Probe,
+    word0: number,
+    word1: number,
+    extra: Uint32Array = NO_WORDS,
+    extraWords = 0,
+  ): void {
     const path = this.#path;
     const { memory } = path;
     const id = path.nodes[level] as number;
     const words = memory.words(id);
     const base = memory.base(id);
-    const payload = node.insert(words, base, index, key);
+    const payload = node.insert(words, base, index, key, extraWords);
     if (payload !== 0) {
       words[payload] = word0;
       if (level === 0) words[payload + 1] = word1;
+      for (let word = 0; word < extraWords; word++) words[payload + 2 + word] = extra[word] as number;
       return;
     }
     const capacity = memory.units(id) * memory.unitWords;
     if (level === 0 && this.#share(index, key)) {
       // This does not repeat: neither leaf is crowded after an even share, and a roomy leaf is not crowded.
       path.descend(key);
-      this.insert(0, ~path.searchLeaf(key), key, word0, word1);
+      this.insert(0, ~path.searchLeaf(key), key, word0, word1, extra, extraWords);
       return;
     }
+    rewrite.setPayload(word0, word1, extra, extraWords);
     rewrite.startInsert(words, base, capacity, index, key);
-    rewrite.setPayload(word0, word1);
     const total = rewrite.total;
     const size = rewrite.sizeWords(0, total);
     const few = total <= GROW_ENTRIES_MAX;

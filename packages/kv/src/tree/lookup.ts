@@ -104,8 +104,6 @@ function levelOf(memory: NodeMemory, id: number): number {
 export function lookInLeaf(words: Uint32Array, base: number, probe: Probe, into: Entry): boolean {
   const found = node.search(words, base, probe);
   if (found < 0) return false;
-  const payload = node.payloadAt(words, base, found);
-  into.word0 = words[payload] as number;
-  into.word1 = words[payload + 1] as number;
+  node.loadEntry(words, base, found, into);
   return true;
 }

@@ -20,10 +20,9 @@
  *           4  first child (inner nodes)
  *   prefix  the first p bytes of every key here, big-endian, padded with zeros: P = ceil(p / 4)
  *   head    the four bytes of a key after the prefix, big-endian, padded with zeros
- *   slot    offset of the entry : 14 | bytes of the whole key : 13 | 0 : 5, reserved for entries with more than two
- *           words (an expiry, an inline value)
- *   entry   payload (a leaf's two words; an inner node's child), then the key's words from word
- *           floor(p / 4) + 1 on, which prefix and head do not hold
+ *   slot    offset of the entry : 14 | bytes of the whole key : 13 | 0 : 1, reserved for an expiry | extra words : 4
+ *   entry   payload (a leaf's two words and its extra words; an inner node's child), then the key's words from
+ *           word floor(p / 4) + 1 on, which prefix and head do not hold
  *
  * An inner node with n separators has n + 1 children; child i + 1 holds the keys from separator i
  * on. The prefix is the one that the node's own keys share, not its fences: it is longer, and the root has
@@ -37,10 +36,11 @@
  * NODE-3. heapLow + sizes of the entries + garbage = capacity; slots end at or before heapLow.
  * NODE-4. Words beyond a key's end are zero, in the prefix, the head and the entry.
  */
+import type { Entry } from './entry.ts';
 import type { Probe } from './probe.ts';
 
 export const HEADER_WORDS = 5;
-/** Words of the payload of an entry: two in a leaf; one, the child, in an inner node. */
+/** Words of the payload of an entry without extra words: two in a leaf; one, the child, in an inner node. */
 const LEAF_PAYLOAD_WORDS = 2;
 const INNER_PAYLOAD_WORDS = 1;
 /** Words of the largest node that the 14 bits of a slot can address. */
@@ -55,6 +55,7 @@ const LOW_16 = 0xffff;
 const OFFSET_MASK = 0x3fff;
 const LENGTH_SHIFT = 14;
 const LENGTH_MASK = 0x1fff;
+const EXTRA_SHIFT = 28;
 /** Longer moves use memmove; for shorter ones its call costs more than a loop. */
 const LONG_MOVE_WORDS = 96;
 
@@ -127,6 +128,7 @@ export function lowWords(w: Uint32Array, base: number): number {
   return headsAt(w, base) - base + 2 * count(w, base);
 }
 
+/** Words of the payload of an entry, without its extra words. */
 export function payloadWords(nodeLevel: number): number {
   return nodeLevel === 0 ? LEAF_PAYLOAD_WORDS : INNER_PAYLOAD_WORDS;
 }
@@ -150,6 +152,22 @@ export function payloadAt(w: Uint32Array, base: number, index: number): number {
 
 export function keyLength(w: Uint32Array, base: number, index: number): number {
   return ((w[headsAt(w, base) + count(w, base) + index] as number) >>> LENGTH_SHIFT) & LENGTH_MASK;
+}
+
+/** Words of the payload of an entry behind its first two; 0 in an inner node. */
+export function extraWords(w: Uint32Array, base: number, index: number): number {
+  return (w[headsAt(w, base) + count(w, base) + index] as number) >>> EXTRA_SHIFT;
+}
+
+/** Copies the payload of entry `index` of a leaf. */
+export function loadEntry(w: Uint32Array, base: number, index: number, into: Entry): void {
+  const slot = (w[headsAt(w, base) + count(w, base) + index] as number) | 0;
+  const at = base + (slot & OFFSET_MASK);
+  into.word0 = w[at] as number;
+  into.word1 = w[at + 1] as number;
+  const extra = slot >>> EXTRA_SHIFT;
+  into.extraWords = extra;
+  for (let word = 0; word < extra; word++) into.extra[word] = w[at + LEAF_PAYLOAD_WORDS + word] as number;
 }
 
 /** Child `index` of an inner node, from 0 to n. */
@@ -207,7 +225,7 @@ function compareTail(w: Uint32Array, base: number, slot: number, payload: number
   const shorter = length < key.length ? length : key.length;
   const end = (shorter + 3) >>> 2;
   let index = (prefix >>> 2) + 1;
-  let at = base + (slot & OFFSET_MASK) + payload;
+  let at = base + (slot & OFFSET_MASK) + payload + (slot >>> EXTRA_SHIFT);
   for (; index < end; index++, at++) {
     const mine = words[index] as number;
     const theirs = w[at] as number;
@@ -261,7 +279,7 @@ function searchEqualHeads(
   let middle = first;
   for (;;) {
     if (((w[heads + middle] as number) | 0) === head) {
-      const order = compareTail(w, base, w[slots + middle] as number, payload, prefix, key);
+      const order = compareTail(w, base, (w[slots + middle] as number) | 0, payload, prefix, key);
       if (order === 0) return middle;
       if (order < 0) high = middle;
       else low = middle + 1;
@@ -288,7 +306,7 @@ export function loadKey(w: Uint32Array, base: number, index: number, into: Probe
   const head = w[heads + index] as number;
   words[whole] = shift === 0 ? head : (w[base + HEADER_WORDS + whole] as number) | (head >>> shift);
   const end = (length + 3) >>> 2;
-  let at = base + (slot & OFFSET_MASK) + payloadWords(level(w, base));
+  let at = base + (slot & OFFSET_MASK) + payloadWords(level(w, base)) + (slot >>> EXTRA_SHIFT);
   for (let word = whole + 1; word < end; word++) words[word] = w[at++] as number;
   const sealed = length >>> 2;
   if ((length & 3) === 0) words[sealed] = 0;
@@ -317,7 +335,7 @@ export function copyRest(w: Uint32Array, base: number, index: number, into: Uint
   let word = prefix >>> 2;
   into[word] = swap(shift === 0 ? head : (w[base + HEADER_WORDS + word] as number) | (head >>> shift));
   const end = (length + 3) >>> 2;
-  let at = base + (slot & OFFSET_MASK) + payloadWords(level(w, base));
+  let at = base + (slot & OFFSET_MASK) + payloadWords(level(w, base)) + (slot >>> EXTRA_SHIFT);
   for (word++; word < end; word++) into[word] = swap((w[at++] as number) | 0);
   return length;
 }
@@ -327,14 +345,14 @@ function swap(word: number): number {
 }
 
 /**
- * Inserts an entry for the key at `index`, the position that `search` returned. Returns the index at which
- * the caller must write the payload. Returns 0, and changes nothing, if the node needs a rewrite: the key
+ * Inserts an entry for the key at `index`, the position that `search` returned, with so many extra words. Returns the
+ * index at which the caller must write the payload. Returns 0, and changes nothing, if the node needs a rewrite: the key
  * does not have the prefix, there is no room, or the node is empty.
  */
-export function insert(w: Uint32Array, base: number, index: number, key: Probe): number {
+export function insert(w: Uint32Array, base: number, index: number, key: Probe, extra: number): number {
   const n = count(w, base);
   const prefix = prefixBytes(w, base);
-  const size = payloadWords(level(w, base)) + tailWords(key.length, prefix);
+  const size = payloadWords(level(w, base)) + extra + tailWords(key.length, prefix);
   const heads = headsAt(w, base);
   const low = heapLow(w, base) - size;
   if (n === 0 || heads - base + 2 * n + 2 > low) return 0;
@@ -343,11 +361,22 @@ export function insert(w: Uint32Array, base: number, index: number, key: Probe):
   move(w, slots + index, slots + n, 2);
   move(w, heads + index, slots + index, 1);
   w[heads + index] = headOf(key.words, prefix);
-  w[slots + 1 + index] = low | (key.length << LENGTH_SHIFT);
+  w[slots + 1 + index] = low | (key.length << LENGTH_SHIFT) | (extra << EXTRA_SHIFT);
   w[base + COUNT] = (w[base + COUNT] as number) + 1;
   w[base + HEAP] = (w[base + HEAP] as number) - size;
   writeTail(w, base + low + size, key, prefix);
   return base + low;
+}
+
+/** Takes extra words from entry `index` of a leaf, so that it has `extra` of them. The caller must write the payload. */
+export function shrink(w: Uint32Array, base: number, index: number, extra: number): void {
+  const at = headsAt(w, base) + count(w, base) + index;
+  const slot = (w[at] as number) | 0;
+  const less = (slot >>> EXTRA_SHIFT) - extra;
+  const offset = slot & OFFSET_MASK;
+  w[at] = (slot & ((1 << EXTRA_SHIFT) - 1) & ~OFFSET_MASK) | (offset + less) | (extra << EXTRA_SHIFT);
+  const lowest = offset === heapLow(w, base);
+  w[base + HEAP] = (w[base + HEAP] as number) + (lowest ? less : less << 16);
 }
 
 /**
@@ -366,7 +395,7 @@ export function isRun(w: Uint32Array, base: number, from: number, step: number, 
     const slot = w[slots + index] as number;
     if ((slot & OFFSET_MASK) !== expected) return false;
     if (index === end) return true;
-    expected += payload + tailWords((slot >>> LENGTH_SHIFT) & LENGTH_MASK, prefix);
+    expected += payload + (slot >>> EXTRA_SHIFT) + tailWords((slot >>> LENGTH_SHIFT) & LENGTH_MASK, prefix);
   }
 }
 
@@ -385,7 +414,8 @@ export function remove(w: Uint32Array, base: number, index: number): void {
   const heads = headsAt(w, base);
   const slots = heads + n;
   const slot = w[slots + index] as number;
-  const size = payloadWords(level(w, base)) + tailWords((slot >>> LENGTH_SHIFT) & LENGTH_MASK, prefix);
+  const tail = tailWords((slot >>> LENGTH_SHIFT) & LENGTH_MASK, prefix);
+  const size = payloadWords(level(w, base)) + (slot >>> EXTRA_SHIFT) + tail;
   move(w, heads + index + 1, slots + index, -1);
   move(w, slots + index + 1, slots + n, -2);
   w[base + COUNT] = (w[base + COUNT] as number) - 1;
@@ -416,16 +446,16 @@ export function writePrefix(w: Uint32Array, base: number, key: Probe): void {
 }
 
 /**
- * Adds entry `index` of `n` to a new node; entries must be added in ascending order. Returns the index at
- * which the caller must write the payload.
+ * Adds entry `index` of `n` to a new node, with so many extra words; entries must be added in ascending order. Returns
+ * the index at which the caller must write the payload.
  */
-export function place(w: Uint32Array, base: number, index: number, n: number, key: Probe): number {
+export function place(w: Uint32Array, base: number, index: number, n: number, key: Probe, extra: number): number {
   const prefix = prefixBytes(w, base);
   const heads = headsAt(w, base);
-  const size = payloadWords(level(w, base)) + tailWords(key.length, prefix);
+  const size = payloadWords(level(w, base)) + extra + tailWords(key.length, prefix);
   const low = heapLow(w, base) - size;
   w[heads + index] = headOf(key.words, prefix);
-  w[heads + n + index] = low | (key.length << LENGTH_SHIFT);
+  w[heads + n + index] = low | (key.length << LENGTH_SHIFT) | (extra << EXTRA_SHIFT);
   w[base + COUNT] = (w[base + COUNT] as number) + 1;
   w[base + HEAP] = (w[base + HEAP] as number) - size;
   writeTail(w, base + low + size, key, prefix);

@@ -15,10 +15,15 @@
  * REWRITE-1. A node written here has the longest prefix that its keys share, and no garbage.
  */
 import { assert } from '@aiokv/core';
+import { NO_WORDS } from './entry.ts';
 import * as node from './node.ts';
 import type { NodeMemory } from './nodes.ts';
 import type { Path } from './path.ts';
 import { Probe } from './probe.ts';
+
+/** In the size of an entry: the bits of the words of its key. A key has at most 1024 of them. */
+const KEY_WORDS_BITS = 11;
+const KEY_WORDS_MASK = (1 << KEY_WORDS_BITS) - 1;
 
 class Rewrite {
   /** Entries in the sequence. */
@@ -30,14 +35,19 @@ class Rewrite {
   #secondStart = 0;
   #word0 = 0;
   #word1 = 0;
+  #extra: Uint32Array = NO_WORDS;
+  #extraWords = 0;
   #pendingKey = new Probe();
   readonly #scratch = new Uint32Array(2 * node.NODE_WORDS_MAX);
-  /** Bytes of each key of the sequence: the search for a cut needs them again and again. */
-  readonly #lengths = new Uint16Array(node.NODE_WORDS_MAX);
+  /** Of each entry of the sequence, words of the key : 11 | extra words : 4. The search for a cut needs them often. */
+  readonly #sizes = new Uint16Array(node.NODE_WORDS_MAX);
   readonly #key = new Probe();
   readonly #otherKey = new Probe();
 
-  /** Starts from one node and a new entry at `index`. `key` must not change until the rewrite is done. */
+  /**
+   * Starts from one node and a new entry at `index`, whose payload `setPayload` has set. `key` must not change until the
+   * rewrite is done.
+   */
   startInsert(w: Uint32Array, base: number, words: number, index: number, key: Probe): void {
     this.#copy(w, base, words, 0);
     this.#level = node.level(w, base);
@@ -48,15 +58,17 @@ class Rewrite {
     this.#secondStart = index;
     const n = node.count(w, base);
     this.total = n + 1;
-    this.#noteLengths(0, 0, index, 0);
-    this.#lengths[index] = key.length;
-    this.#noteLengths(0, index, n, index + 1);
+    this.#noteSizes(0, 0, index, 0);
+    this.#sizes[index] = sizeOf(key.length, this.#extraWords);
+    this.#noteSizes(0, index, n, index + 1);
   }
 
-  /** Sets the payload of the pending entry. */
-  setPayload(word0: number, word1: number): void {
+  /** Sets the payload of the pending entry. `extra` must not change until the rewrite is done. */
+  setPayload(word0: number, word1: number, extra: Uint32Array, extraWords: number): void {
     this.#word0 = word0;
     this.#word1 = word1;
+    this.#extra = extra;
+    this.#extraWords = extraWords;
   }
 
   /** Starts from two neighbours. `separator` is the one between them; it is used for inner nodes only. */
@@ -71,15 +83,15 @@ class Rewrite {
     this.#firstEnd = node.count(left, leftBase);
     this.#pending = this.#level > 0 ? 1 : 0;
     this.#pendingKey = separator;
-    this.setPayload(node.childAt(right, rightBase, 0), 0);
+    this.setPayload(node.childAt(right, rightBase, 0), 0, NO_WORDS, 0);
     this.#secondBase = node.NODE_WORDS_MAX;
     this.#secondStart = 0;
     const n = node.count(right, rightBase);
     const secondAt = this.#firstEnd + this.#pending;
     this.total = secondAt + n;
-    this.#noteLengths(0, 0, this.#firstEnd, 0);
-    if (this.#pending === 1) this.#lengths[this.#firstEnd] = separator.length;
-    this.#noteLengths(this.#secondBase, 0, n, secondAt);
+    this.#noteSizes(0, 0, this.#firstEnd, 0);
+    if (this.#pending === 1) this.#sizes[this.#firstEnd] = sizeOf(separator.length, 0);
+    this.#noteSizes(this.#secondBase, 0, n, secondAt);
   }
 
   /** The first child of the first source. */
@@ -156,15 +168,18 @@ class Rewrite {
     for (let at = from; at < to; at++) {
       this.loadKey(at, key);
       if (at === from) node.writePrefix(w, base, key);
-      const payload = node.place(w, base, at - from, to - from, key);
+      const extra = (this.#sizes[at] as number) >>> KEY_WORDS_BITS;
+      const payload = node.place(w, base, at - from, to - from, key, extra);
       if (at === this.#firstEnd && this.#pending === 1) {
         w[payload] = this.#word0;
         if (leaf) w[payload + 1] = this.#word1;
+        for (let word = 0; word < extra; word++) w[payload + 2 + word] = this.#extra[word] as number;
         continue;
       }
       const source = node.payloadAt(this.#scratch, this.#baseOf(at), this.#indexOf(at));
       w[payload] = this.#scratch[source] as number;
       if (leaf) w[payload + 1] = this.#scratch[source + 1] as number;
+      for (let word = 2; word < extra + 2; word++) w[payload + word] = this.#scratch[source + word] as number;
     }
   }
 
@@ -180,16 +195,20 @@ class Rewrite {
     return at < this.#firstEnd ? at : at - this.#firstEnd - this.#pending + this.#secondStart;
   }
 
-  /** Records the key lengths of entries `from` to `end` (exclusive) of a source, which are at `at` in the sequence. */
-  #noteLengths(base: number, from: number, end: number, at: number): void {
-    const lengths = this.#lengths;
+  /** Records the sizes of entries `from` to `end` (exclusive) of a source, which are at `at` in the sequence. */
+  #noteSizes(base: number, from: number, end: number, at: number): void {
+    const sizes = this.#sizes;
+    const scratch = this.#scratch;
     for (let index = from; index < end; index++) {
-      lengths[at + index - from] = node.keyLength(this.#scratch, base, index);
+      const extra = node.extraWords(scratch, base, index);
+      sizes[at + index - from] = sizeOf(node.keyLength(scratch, base, index), extra);
     }
   }
 
   #entryWords(at: number, prefix: number): number {
-    return 2 + node.payloadWords(this.#level) + node.tailWords(this.#lengths[at] as number, prefix);
+    const size = this.#sizes[at] as number;
+    const tail = node.tailWords((size & KEY_WORDS_MASK) * 4, prefix);
+    return 2 + node.payloadWords(this.#level) + (size >>> KEY_WORDS_BITS) + tail;
   }
 
   #prefixOf(from: number, to: number): number {
@@ -197,6 +216,10 @@ class Rewrite {
     this.loadKey(to - 1, this.#otherKey);
     return this.#key.commonBytes(this.#otherKey);
   }
+}
+
+function sizeOf(keyBytes: number, extraWords: number): number {
+  return ((keyBytes + 3) >>> 2) | (extraWords << KEY_WORDS_BITS);
 }
 
 /** All trees share it: no rewrite outlasts the call that started it. */

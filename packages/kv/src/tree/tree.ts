@@ -1,5 +1,5 @@
 /**
- * The ordered index: a B+tree that maps keys of 0 to 4096 bytes, in bytewise order, to two words each.
+ * The ordered index: a B+tree that maps keys of 0 to 4096 bytes, in bytewise order, to two words each, or up to 17.
  * It allocates no object per key or lookup, does no I/O, never waits, and does not interpret the words.
  * Nodes live in a `NodeMemory`, which several trees may share.
  *
@@ -33,6 +33,7 @@
  * TREE-5. A node is in the tree once. Only a snapshot may see it as well; snapshot.ts explains births.
  */
 import { assert } from '@aiokv/core';
+import { NO_WORDS } from './entry.ts';
 import type { Entry } from './entry.ts';
 import { Insertion } from './insertion.ts';
 import { floor, leafOf, lookup } from './lookup.ts';
@@ -152,29 +153,39 @@ export class Tree {
   entryHere(into: Entry): boolean {
     if (this.#found < 0) return false;
     const id = this.#path.nodes[0] as number;
-    const words = this.memory.words(id);
-    const payload = node.payloadAt(words, this.memory.base(id), this.#found);
-    into.word0 = words[payload] as number;
-    into.word1 = words[payload + 1] as number;
+    node.loadEntry(this.memory.words(id), this.memory.base(id), this.#found, into);
     return true;
   }
 
-  /** Sets the two words of the key of the last `goTo`. Returns whether the key is new. */
-  setHere(word0: number, word1: number): boolean {
+  /**
+   * Sets the two words of the key of the last `goTo`, and the first `extraWords` of `extra` as its extra words. Returns
+   * whether the key is new.
+   */
+  setHere(word0: number, word1: number, extra: Uint32Array = NO_WORDS, extraWords = 0): boolean {
     const path = this.#path;
     const found = this.#found;
     if (path.root === 0) path.plantRoot();
     path.makeWritable();
     if (found < 0) {
-      this.#insertion.insert(0, ~found, this.#key, word0 | 0, word1 | 0);
+      this.#insertion.insert(0, ~found, this.#key, word0 | 0, word1 | 0, extra, extraWords);
       this.#size++;
       return true;
     }
     const id = path.nodes[0] as number;
     const words = this.memory.words(id);
-    const payload = node.payloadAt(words, this.memory.base(id), found);
+    const base = this.memory.base(id);
+    const had = node.extraWords(words, base, found);
+    if (had < extraWords) {
+      node.remove(words, base, found);
+      this.#insertion.insert(0, found, this.#key, word0 | 0, word1 | 0, extra, extraWords);
+      return false;
+    }
+    if (had > extraWords) node.shrink(words, base, found, extraWords);
+    const payload = node.payloadAt(words, base, found);
     words[payload] = word0;
     words[payload + 1] = word1;
+    for (let word = 0; word < extraWords; word++) words[payload + 2 + word] = extra[word] as number;
+    if (had > extraWords) this.#settle();
     return false;
   }
 
@@ -186,15 +197,26 @@ export class Tree {
     const id = path.nodes[0] as number;
     node.remove(this.memory.words(id), this.memory.base(id), this.#found);
     this.#size--;
-    this.#removal.settle(0);
-    path.collapseRoot();
+    this.#settle();
     return true;
   }
 
+  #settle(): void {
+    this.#removal.settle(0);
+    this.#path.collapseRoot();
+  }
+
   /** `goTo` and `setHere`. The leaf of the key must be in memory. */
-  set(key: Uint8Array, keyLength: number, word0: number, word1: number): boolean {
+  set(
+    key: Uint8Array,
+    keyLength: number,
+    word0: number,
+    word1: number,
+    extra: Uint32Array = NO_WORDS,
+    extraWords = 0,
+  ): boolean {
     assert(this.goTo(key, keyLength) === 0, 'a leaf is in memory when it is written');
-    return this.setHere(word0, word1);
+    return this.setHere(word0, word1, extra, extraWords);
   }
 
   /** `goTo` and `deleteHere`. The leaf of the key must be in memory. */

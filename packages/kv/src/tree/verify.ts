@@ -124,7 +124,10 @@ class Walk {
     const extents: [number, number][] = [];
     let used = 0;
     for (let index = 0; index < n; index++) {
-      const size = payload + node.tailWords(node.keyLength(words, base, index), node.prefixBytes(words, base));
+      const tail = node.tailWords(node.keyLength(words, base, index), node.prefixBytes(words, base));
+      const extra = node.extraWords(words, base, index);
+      assert(extra === 0 || node.level(words, base) === 0, `node ${id}: only leaves have extra words`);
+      const size = payload + extra + tail;
       const start = node.payloadAt(words, base, index) - base;
       extents.push([start, start + size]);
       used += size;
