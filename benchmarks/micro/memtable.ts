@@ -8,8 +8,9 @@
  * it, and fills the next one in the same memory, as `KeyIndex` does.
  */
 import { Random } from '@aiokv/core';
-import { highWordOf, lowWordOf } from '../../packages/kv/src/format/index-entry.ts';
-import { Entry, FOUND, NodeMemory, Tree } from '../../packages/kv/src/tree/index.ts';
+import type { Sequence } from '@aiokv/core';
+import { Memtable } from '../../packages/kv/src/index/memtable.ts';
+import { Entry, FOUND, NodeMemory } from '../../packages/kv/src/tree/index.ts';
 
 const [count = '1000000', unit = '4096'] = process.argv.slice(2);
 const entries = Number(count);
@@ -54,20 +55,19 @@ function cpuOf(work: () => void): number {
 }
 
 /** Fills a memtable as `KeyIndex.admitPut` does. Returns bytes of nodes for each entry at each look. */
-function fill(memory: NodeMemory, memtable: Tree, keys: Buffer): number[] {
+function fill(memory: NodeMemory, memtable: Memtable, keys: Buffer): number[] {
   const bytes: number[] = [];
   const step = Math.ceil(entries / LOOKS);
   for (let n = 0; n < entries; n++) {
     load(keys, n);
-    const fileOffset = n * RECORD_BYTES;
-    memtable.set(key, KEY_BYTES, lowWordOf(fileOffset), highWordOf(fileOffset, RECORD_BYTES));
+    memtable.putRecord(key, KEY_BYTES, n * RECORD_BYTES, RECORD_BYTES, n + 1);
     if ((n + 1) % step === 0) bytes.push(memory.bytesUsed / memtable.size);
   }
   return bytes;
 }
 
 /** In key order. */
-function walk(memtable: Tree): void {
+function walk(memtable: Memtable): void {
   const snapshot = memtable.snapshot();
   const cursor = snapshot.cursor();
   let seen = 0;
@@ -77,16 +77,16 @@ function walk(memtable: Tree): void {
 }
 
 /** Every key, in an order that has nothing to do with that of the insertions. */
-function find(memtable: Tree, keys: Buffer): void {
+function find(memtable: Memtable, keys: Buffer): void {
   let found = 0;
   for (let n = 0; n < entries; n++) {
     load(keys, (n * 7919) % entries);
-    found += memtable.get(key, KEY_BYTES, entry) === FOUND ? 1 : 0;
+    found += memtable.find(key, KEY_BYTES, entry) === FOUND ? 1 : 0;
   }
   if (found !== entries) throw new Error('a key was not found');
 }
 
-function drop(memory: NodeMemory, memtable: Tree): void {
+function drop(memory: NodeMemory, memtable: Memtable): void {
   memtable.clear();
   while (!memory.reclaimSome(1000));
 }
@@ -102,7 +102,7 @@ function measure(name: string, keys: Buffer): void {
   let total = 0;
   for (let round = 0; round < ROUNDS; round++) {
     const memory = new NodeMemory({ nodeBytes });
-    let memtable = new Tree(memory);
+    let memtable = new Memtable(memory, 0 as Sequence);
     note(
       'fill, memory never touched',
       cpuOf(() => (bytes = fill(memory, memtable, keys))),
@@ -120,7 +120,7 @@ function measure(name: string, keys: Buffer): void {
       'drop',
       cpuOf(() => drop(memory, memtable)),
     );
-    memtable = new Tree(memory);
+    memtable = new Memtable(memory, 0 as Sequence);
     note(
       'fill, memory used before',
       cpuOf(() => void fill(memory, memtable, keys)),

@@ -1,13 +1,14 @@
 /**
- * An entry of the index: where the record of a key is, or that the key was deleted. Two unsigned words:
+ * An entry of the index: where the record of a key is, or that the key was deleted. Two unsigned words, from the high
+ * bits to the low ones:
  *
  * ```
- *   word 0                          word 1
- *   │ file offset / 8, low 32 bits │ 0 : 1 │ in fragments : 1 │ its high bits : 12 │ bytes of the record : 18 │
- *                                  │ 1 : 1 │ 0 : 31, a deletion; the other values are reserved │
+ *              word 0                         word 1
+ *   record     │ file offset / 8, low : 32 │ 0 : 1 │ in fragments : 1 │ its high bits : 12 │ bytes of the record : 18 │
+ *   deletion   │ sequence, low : 32        │ 1 : 1 │ 0 : 10                             │ sequence, high bits : 21 │
  * ```
  *
- * A file therefore has up to 2^47 bytes, and a record less than 256 KiB.
+ * A file therefore has up to 2^47 bytes, and a record less than 256 KiB. A deletion is in memtables only.
  */
 import { assert } from '@aiokv/core';
 import { RECORD_ALIGNMENT } from './record.ts';
@@ -23,8 +24,9 @@ export const MOST_FILE_BYTES = 2 ** 47;
 const TWO_32 = 0x1_0000_0000;
 const LENGTH_BITS = 18;
 const LENGTH_MASK = 2 ** LENGTH_BITS - 1;
-/** Word 1 of a deletion; its word 0 is 0. */
-export const DELETED = 0x8000_0000;
+/** In word 1: the entry is no record, but holds a sequence. */
+const IS_SEQUENCE = 0x8000_0000;
+const SEQUENCE_HIGH_MASK = 0x1f_ffff;
 const HIGH_MASK = 0xfff;
 /** Added to word 1 of a record whose value is in fragments. */
 const IN_FRAGMENTS = 0x4000_0000;
@@ -41,7 +43,7 @@ export function lengthOf(entry: EntryWords): number {
 
 /** Whether the value of the record is in fragments: the record then holds a table of them. */
 export function isInFragments(entry: EntryWords): boolean {
-  return (entry.word1 & IN_FRAGMENTS) !== 0;
+  return entry.word1 >>> 30 === 1;
 }
 
 /** The part of word 1 with the length of the record and whether its value is in fragments. */
@@ -51,7 +53,22 @@ export function lengthWordOf(lengthBytes: number, inFragments: boolean): number 
 }
 
 export function isDeletion(entry: EntryWords): boolean {
-  return entry.word1 === DELETED;
+  return entry.word1 >= IS_SEQUENCE;
+}
+
+/** The sequence in the words of an entry that is no record. */
+export function sequenceOfWords(entry: EntryWords): number {
+  return entry.word0 + (entry.word1 & SEQUENCE_HIGH_MASK) * TWO_32;
+}
+
+/** Word 0 of a deletion. */
+export function deletionLowWordOf(sequence: number): number {
+  return sequence >>> 0;
+}
+
+/** Word 1 of a deletion. */
+export function deletionHighWordOf(sequence: number): number {
+  return IS_SEQUENCE + Math.floor(sequence / TWO_32);
 }
 
 /** Word 0 of a record at `fileOffset`, a multiple of 8. */

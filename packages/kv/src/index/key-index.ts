@@ -24,7 +24,7 @@
  * INDEX-5. A lookup whose leaf is not in memory is answered later, with the state at its call: newer entries for its
  *     key go to a memtable, and the lookup is answered from the leaf before the leaf can change (pager.ts).
  *
- * A memtable holds deletions as entries; the tree holds only keys that exist. format/index-entry.ts describes entries.
+ * A memtable (memtable.ts) holds deletions as entries, and the sequence of each entry; the tree holds only keys that exist.
  * The caller decides when to `merge`.
  */
 import { KIB, assert } from '@aiokv/core';
@@ -34,8 +34,9 @@ import { MAX_KEY_BYTES } from '../format/record.ts';
 import type { Planted } from '../failure/planted.ts';
 import type { SegmentTable } from '../file/segment-table.ts';
 import { IndexCursor } from './index-cursor.ts';
-import { DELETED, highWordOf, isDeletion, lowWordOf } from '../format/index-entry.ts';
+import { isDeletion } from '../format/index-entry.ts';
 import { Mapping } from './mapping.ts';
+import { Memtable } from './memtable.ts';
 import { Merge } from './merge.ts';
 import { Pager } from './pager.ts';
 import type { PageWaiter } from './pager.ts';
@@ -68,6 +69,8 @@ export interface KeyIndexOptions {
 
 /** The tree of a checkpoint. */
 export interface LoadedTree {
+  /** The tree holds the writes up to this one. */
+  readonly sequence: Sequence;
   readonly rootPage: number;
   readonly keys: number;
   /** Units of all nodes. */
@@ -182,11 +185,11 @@ export class KeyIndex implements ReplayTarget {
   readonly #memtableBytes: number;
   readonly #segments: SegmentTable;
   readonly #planted: Planted;
-  #memtable: Tree;
+  #memtable: Memtable;
   /** The entries of a long batch that are being moved to the memtable, and where the move is. */
-  #stage: Tree | null = null;
+  #stage: Memtable | null = null;
   #moving: { readonly snapshot: TreeSnapshot; readonly cursor: Cursor } | null = null;
-  #immutable: Tree | null = null;
+  #immutable: Memtable | null = null;
   #merge: Merge | null = null;
   #cleanedPart = 0;
   readonly #scratch = new Entry();
@@ -201,7 +204,7 @@ export class KeyIndex implements ReplayTarget {
     this.#memtableBytes = Math.max(MEMTABLE_NODES_LEAST * pageBytes, memtableBytes);
     this.memory = new NodeMemory({ nodeBytes: pageBytes });
     this.tree = new Tree(this.memory, true);
-    this.#memtable = new Tree(this.memory);
+    this.#memtable = new Memtable(this.memory, this.#admittedThrough);
     const { memory, tree, mapping } = this;
     this.pager = new Pager({ queue, file, memory, tree, mapping, limitBytes: nodesBytes, planted });
     this.#version = new TreeVersion(tree.snapshot(), this.pager);
@@ -216,12 +219,14 @@ export class KeyIndex implements ReplayTarget {
     }) => Promise<LoadedTree & { readonly standing: T }>,
   ): Promise<T> {
     this.#version.release();
-    const { rootPage, keys, units, standing } = await fill({
+    const { rootPage, keys, units, sequence, standing } = await fill({
       memory: this.memory,
       mapping: this.mapping,
       segments: this.#segments,
     });
     this.tree.restore(rootPage, keys, units);
+    this.#admittedThrough = sequence;
+    this.#memtable = new Memtable(this.memory, sequence);
     this.#version = new TreeVersion(this.tree.snapshot(), this.pager);
     return standing;
   }
@@ -248,11 +253,11 @@ export class KeyIndex implements ReplayTarget {
    *   `findSync` in the same step
    */
   find(key: Uint8Array, keyBytes: number, into: Entry): Lookup {
-    if (this.#stage !== null && this.#stage.get(key, keyBytes, into) === FOUND) {
+    if (this.#stage !== null && this.#stage.find(key, keyBytes, into) === FOUND) {
       return isDeletion(into) ? MISSING : FOUND;
     }
-    if (this.#memtable.get(key, keyBytes, into) === FOUND) return isDeletion(into) ? MISSING : FOUND;
-    if (this.#immutable !== null && this.#immutable.get(key, keyBytes, into) === FOUND) {
+    if (this.#memtable.find(key, keyBytes, into) === FOUND) return isDeletion(into) ? MISSING : FOUND;
+    if (this.#immutable !== null && this.#immutable.find(key, keyBytes, into) === FOUND) {
       return isDeletion(into) ? MISSING : FOUND;
     }
     return this.tree.get(key, keyBytes, into);
@@ -303,7 +308,7 @@ export class KeyIndex implements ReplayTarget {
 
   /** Whether the memtable should be merged. */
   get isFull(): boolean {
-    return this.#memtable.bytes >= this.#memtableBytes;
+    return this.#memtable.bytes >= this.#memtableBytes || this.#memtable.isSpent;
   }
 
   /** How much of what they may write during a run writers may have written by now, from 0 to 1; 1 without a run. */
@@ -322,7 +327,7 @@ export class KeyIndex implements ReplayTarget {
    * grows with its progress, so that writers become as slow as the merge, and do not stop at its end.
    */
   get hasRoom(): boolean {
-    if (this.#stage !== null) return false;
+    if (this.#stage !== null || this.#memtable.isSpent) return false;
     return this.#memtable.bytes < this.#memtableBytes * this.writersPart + SLACK_BYTES;
   }
 
@@ -330,21 +335,28 @@ export class KeyIndex implements ReplayTarget {
    * @param lengthWord see `lengthWordOf`
    * @param into a stage; default: the memtable
    */
-  admitPut(key: Uint8Array, keyBytes: number, fileOffset: number, lengthWord: number, into = this.#memtable): void {
-    into.set(key, keyBytes, lowWordOf(fileOffset), highWordOf(fileOffset, lengthWord));
+  admitPut(
+    key: Uint8Array,
+    keyBytes: number,
+    fileOffset: number,
+    lengthWord: number,
+    sequence: Sequence,
+    into = this.#memtable,
+  ): void {
+    into.putRecord(key, keyBytes, fileOffset, lengthWord, sequence);
   }
 
-  admitDelete(key: Uint8Array, keyBytes: number, into = this.#memtable): void {
-    into.set(key, keyBytes, 0, DELETED);
+  admitDelete(key: Uint8Array, keyBytes: number, sequence: Sequence, into = this.#memtable): void {
+    into.delete(key, keyBytes, sequence);
   }
 
   /** Takes the entries of a batch that is admitted in slices. They are invisible until `useStage`. */
-  stage(): Tree {
-    return new Tree(this.memory);
+  stage(): Memtable {
+    return new Memtable(this.memory, this.#admittedThrough);
   }
 
   /** Makes the entries of a complete stage visible. If `isMovingStage` then, the caller moves them. */
-  useStage(stage: Tree): void {
+  useStage(stage: Memtable): void {
     assert(this.#stage === null, 'one stage is moved at a time');
     if (this.#memtable.size === 0) {
       this.#memtable = stage;
@@ -368,16 +380,17 @@ export class KeyIndex implements ReplayTarget {
    */
   moveStage(isLong: () => boolean): void {
     const moving = this.#moving;
-    assert(moving !== null, 'a stage is moved');
+    const stage = this.#stage;
+    assert(moving !== null && stage !== null, 'a stage is moved');
     const { cursor, snapshot } = moving;
     for (let count = 1; cursor.valid; count++) {
       const { keyBytes, keyLength, entry } = cursor;
-      this.#memtable.set(keyBytes, keyLength, entry.word0, entry.word1);
+      this.#memtable.take(keyBytes, keyLength, entry, stage);
       cursor.next();
       if (count % MOVES_PER_QUESTION === 0 && isLong()) return;
     }
     snapshot.release();
-    this.#stage?.clear();
+    stage.clear();
     this.#stage = null;
     this.#moving = null;
   }
@@ -394,31 +407,38 @@ export class KeyIndex implements ReplayTarget {
   }
 
   /** @internal */
-  replayPut(bytes: Uint8Array, keyAt: number, keyBytes: number, fileOffset: number, lengthBytes: number): void {
+  replayPut(
+    bytes: Uint8Array,
+    keyAt: number,
+    keyBytes: number,
+    fileOffset: number,
+    lengthWord: number,
+    sequence: Sequence,
+  ): void {
     for (let i = 0; i < keyBytes; i++) this.#key[i] = bytes[keyAt + i] as number;
-    this.admitPut(this.#key, keyBytes, fileOffset, lengthBytes);
+    this.admitPut(this.#key, keyBytes, fileOffset, lengthWord, sequence);
   }
 
   /** @internal */
-  replayDelete(bytes: Uint8Array, keyAt: number, keyBytes: number): void {
+  replayDelete(bytes: Uint8Array, keyAt: number, keyBytes: number, sequence: Sequence): void {
     for (let i = 0; i < keyBytes; i++) this.#key[i] = bytes[keyAt + i] as number;
-    this.admitDelete(this.#key, keyBytes);
+    this.admitDelete(this.#key, keyBytes, sequence);
   }
 
   /** INDEX-4. Makes the memtable immutable, and an empty one takes its place. */
   freeze(): void {
     assert(this.#immutable === null && this.#stage === null, 'one memtable is merged at a time');
     this.#immutable = this.#memtable;
-    this.#memtable = new Tree(this.memory);
+    this.#memtable = new Memtable(this.memory, this.#admittedThrough);
     this.#cleanedPart = 0;
   }
 
   /** Whether a memtable has the key, so that what the tree says of it is replaced, or will be. */
   isNewer(key: Uint8Array, keyBytes: number): boolean {
     const entry = this.#scratch;
-    if (this.#stage !== null && this.#stage.get(key, keyBytes, entry) === FOUND) return true;
-    if (this.#memtable.get(key, keyBytes, entry) === FOUND) return true;
-    return this.#immutable !== null && this.#immutable.get(key, keyBytes, entry) === FOUND;
+    if (this.#stage !== null && this.#stage.find(key, keyBytes, entry) === FOUND) return true;
+    if (this.#memtable.find(key, keyBytes, entry) === FOUND) return true;
+    return this.#immutable !== null && this.#immutable.find(key, keyBytes, entry) === FOUND;
   }
 
   /**
@@ -428,7 +448,7 @@ export class KeyIndex implements ReplayTarget {
   enterMoved(key: Uint8Array, keyBytes: number, fileOffset: number, lengthWord: number): void {
     const immutable = this.#immutable;
     assert(immutable !== null && this.#merge === null, 'records are moved between freezing and merging');
-    immutable.set(key, keyBytes, lowWordOf(fileOffset), highWordOf(fileOffset, lengthWord));
+    immutable.putMoved(key, keyBytes, fileOffset, lengthWord);
   }
 
   /** Notes which part of the cleaning before the merge is done, from 0 to 1. It counts as the first half of the run. */

@@ -21,6 +21,7 @@ import { SegmentKind } from '../format/segment.ts';
 import { Entry } from '../tree/index.ts';
 import type { Cursor, Tree, TreeSnapshot } from '../tree/index.ts';
 import { LeafScout } from './leaf-scout.ts';
+import type { Memtable } from './memtable.ts';
 import type { Pager } from './pager.ts';
 
 /** Entries merged between two calls of `isLong`. */
@@ -43,7 +44,7 @@ export class Merge {
   /** Scratch for the entry that a new one replaces. */
   readonly #old = new Entry();
 
-  constructor(memtable: Tree, tree: Tree, pager: Pager, segments: SegmentTable, planted: Planted) {
+  constructor(memtable: Memtable, tree: Tree, pager: Pager, segments: SegmentTable, planted: Planted) {
     this.#size = memtable.size;
     this.#snapshot = memtable.snapshot();
     this.#cursor = this.#snapshot.cursor();
@@ -83,6 +84,7 @@ export class Merge {
       if (this.#tree.entryHere(this.#old)) this.#countOut(this.#old, isMove);
       if (isDeletion(entry)) this.#tree.deleteHere();
       else {
+        // Without the sequence: the record has it, and no two entries of a key meet in the tree.
         this.#tree.setHere(entry.word0, entry.word1);
         this.#countIn(entry, isMove);
       }

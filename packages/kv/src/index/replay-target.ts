@@ -7,8 +7,15 @@ import type { Sequence } from '@aiokv/core';
 /** Receives the replayed records. A key starts at `bytes[keyAt]` and is valid only during the call. */
 export interface ReplayTarget {
   /** @param lengthWord see `lengthWordOf` */
-  replayPut(bytes: Uint8Array, keyAt: number, keyBytes: number, fileOffset: number, lengthWord: number): void;
-  replayDelete(bytes: Uint8Array, keyAt: number, keyBytes: number): void;
+  replayPut(
+    bytes: Uint8Array,
+    keyAt: number,
+    keyBytes: number,
+    fileOffset: number,
+    lengthWord: number,
+    sequence: Sequence,
+  ): void;
+  replayDelete(bytes: Uint8Array, keyAt: number, keyBytes: number, sequence: Sequence): void;
   /** All records through `sequence`, the end of a batch, have been replayed. */
   admitted(sequence: Sequence): void;
 }

@@ -38,9 +38,9 @@ import type { FailureGate } from '../failure/failure-gate.ts';
 import type { SegmentTable } from '../file/segment-table.ts';
 import type { SlotUse, Slots } from '../file/slots.ts';
 import type { KeyIndex } from '../index/key-index.ts';
+import type { Memtable } from '../index/memtable.ts';
 import type { Merge } from '../index/merge.ts';
 import type { LogWriter } from '../log/writer.ts';
-import type { Tree } from '../tree/index.ts';
 
 export interface MaintenanceParts {
   readonly index: KeyIndex;
@@ -115,7 +115,7 @@ export class Maintenance {
   }
 
   /** As `admitted`, for a long batch: its entries become visible in this call. Requires `hasRoom`. */
-  admitStaged(stage: Tree, through: Sequence): void {
+  admitStaged(stage: Memtable, through: Sequence): void {
     const { index } = this.#parts;
     index.useStage(stage);
     if (index.isMovingStage) void this.#moveStage();

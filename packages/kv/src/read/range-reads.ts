@@ -2,7 +2,7 @@
  * The open iterators of a store. Supplies their values, and ends them when the store is closed.
  */
 import type { KeyIndex } from '../index/key-index.ts';
-import type { Entry } from '../tree/index.ts';
+import type { EntryWords } from '../format/index-entry.ts';
 import { StoreIterator } from './iterator.ts';
 import type { IteratorHost } from './iterator.ts';
 import type { PointReads } from './point-reads.ts';
@@ -37,7 +37,7 @@ export class RangeReads implements IteratorHost {
     this.#open.delete(iterator);
   }
 
-  valuesAt(keys: readonly Buffer[], entries: readonly Entry[]): Promise<(Buffer | Error)[]> {
+  valuesAt(keys: readonly Buffer[], entries: readonly EntryWords[]): Promise<(Buffer | Error)[]> {
     return this.#points.valuesAt(keys, entries);
   }
 }

@@ -109,6 +109,7 @@ export class IndexLoader {
     this.#progress.end();
     return {
       standing: { slots, imagesBytes, mappingBytes: partBytes(ids.length), isCounted: root.tableParts !== null },
+      sequence: superblock.checkpointSequence,
       rootPage: root.rootPage,
       keys: root.keys,
       units: units.reduce((sum, count) => sum + count, 0),

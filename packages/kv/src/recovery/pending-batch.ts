@@ -3,15 +3,15 @@
  * are packed, because a batch may have millions of them.
  *
  * ```
- *   0      4           12           16
- *   ├──────┼───────────┼────────────┼─────┬─────────┐
- *   │ key  │ offset in │ length     │ key │ padding │      a deletion: offset 0
- *   │ bytes│ the file  │ word       │     │ to 8    │
- *   └──────┴───────────┴────────────┴─────┴─────────┘
+ *   0      4           12       16         24
+ *   ├──────┼───────────┼────────┼──────────┼─────┬─────────┐
+ *   │ key  │ offset in │ length │ sequence │ key │ padding │      a deletion: offset 0
+ *   │ bytes│ the file  │ word   │          │     │ to 8    │
+ *   └──────┴───────────┴────────┴──────────┴─────┴─────────┘
  * ```
  */
 import { KIB, alignUp, nextTurn } from '@aiokv/core';
-import type { TurnBudget } from '@aiokv/core';
+import type { Sequence, TurnBudget } from '@aiokv/core';
 import { readU53, writeU53 } from '../format/words.ts';
 import type { ReplayTarget } from '../index/replay-target.ts';
 
@@ -21,7 +21,7 @@ interface Chunk {
   usedBytes: number;
 }
 
-const HEADER_BYTES = 16;
+const HEADER_BYTES = 24;
 /** Most batches fill less than half of the first chunk. Later chunks are larger. */
 const FIRST_CHUNK_BYTES = 16 * KIB;
 const CHUNK_BYTES = 1024 * KIB;
@@ -34,18 +34,26 @@ export class PendingBatch {
     return (this.#chunks[0] as Chunk).usedBytes === 0;
   }
 
-  put(bytes: Uint8Array, keyAt: number, keyBytes: number, fileOffset: number, lengthWord: number): void {
+  put(
+    bytes: Uint8Array,
+    keyAt: number,
+    keyBytes: number,
+    fileOffset: number,
+    lengthWord: number,
+    sequence: Sequence,
+  ): void {
     const chunk = this.#chunkFor(HEADER_BYTES + keyBytes);
     const at = chunk.usedBytes;
     chunk.view.setUint32(at, keyBytes, true);
     writeU53(chunk.view, at + 4, fileOffset);
     chunk.view.setUint32(at + 12, lengthWord, true);
+    writeU53(chunk.view, at + 16, sequence);
     for (let i = 0; i < keyBytes; i++) chunk.bytes[at + HEADER_BYTES + i] = bytes[keyAt + i] as number;
     chunk.usedBytes = alignUp(at + HEADER_BYTES + keyBytes, 8);
   }
 
-  delete(bytes: Uint8Array, keyAt: number, keyBytes: number): void {
-    this.put(bytes, keyAt, keyBytes, 0, 0);
+  delete(bytes: Uint8Array, keyAt: number, keyBytes: number, sequence: Sequence): void {
+    this.put(bytes, keyAt, keyBytes, 0, 0, sequence);
   }
 
   /** Drops the batch. */
@@ -60,8 +68,11 @@ export class PendingBatch {
       for (let at = 0; at < usedBytes;) {
         const keyBytes = view.getUint32(at, true);
         const fileOffset = readU53(view, at + 4);
-        if (fileOffset === 0) target.replayDelete(bytes, at + HEADER_BYTES, keyBytes);
-        else target.replayPut(bytes, at + HEADER_BYTES, keyBytes, fileOffset, view.getUint32(at + 12, true));
+        const lengthWord = view.getUint32(at + 12, true);
+        const sequence = readU53(view, at + 16) as Sequence;
+        const keyAt = at + HEADER_BYTES;
+        if (fileOffset === 0) target.replayDelete(bytes, keyAt, keyBytes, sequence);
+        else target.replayPut(bytes, keyAt, keyBytes, fileOffset, lengthWord, sequence);
         at = alignUp(at + HEADER_BYTES + keyBytes, 8);
         if (budget.isSpent()) await nextTurn();
       }

@@ -178,7 +178,8 @@ export class Replay {
         );
       }
       // REPLAY-3. Fragments of a value count with their put.
-      const isCovered = header.firstSequence + records <= superblock.checkpointSequence;
+      const sequence = (header.firstSequence + records) as Sequence;
+      const isCovered = sequence <= superblock.checkpointSequence;
       if (!isCovered && kindOf(view, at) !== RecordKind.fragment) {
         const keyAt = at + RECORD_HEADER_BYTES;
         const fileOffset = frameOffset + at;
@@ -186,11 +187,11 @@ export class Replay {
         const length = lengthWordOf(recordBytes(keyBytes, valueBytes), isExtent(view, at));
         const goesOn = (flagsOf(view, at) & FLAG_BATCH_CONTINUES) !== 0;
         if ((goesOn || !this.#pending.isEmpty) && planted.tornBatches !== true) {
-          if (isPut) this.#pending.put(bytes, keyAt, keyBytes, fileOffset, length);
-          else this.#pending.delete(bytes, keyAt, keyBytes);
+          if (isPut) this.#pending.put(bytes, keyAt, keyBytes, fileOffset, length, sequence);
+          else this.#pending.delete(bytes, keyAt, keyBytes, sequence);
           if (!goesOn) await this.#pending.apply(target, budget);
-        } else if (isPut) target.replayPut(bytes, keyAt, keyBytes, fileOffset, length);
-        else target.replayDelete(bytes, keyAt, keyBytes);
+        } else if (isPut) target.replayPut(bytes, keyAt, keyBytes, fileOffset, length, sequence);
+        else target.replayDelete(bytes, keyAt, keyBytes, sequence);
       }
       if (!isCovered) this.replayedBytes += paddedRecordBytes(keyBytes, valueBytes);
       at += paddedRecordBytes(keyBytes, valueBytes);

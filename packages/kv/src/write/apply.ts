@@ -32,11 +32,11 @@ import type { Geometry } from '../format/superblock.ts';
 import type { WriteBatch } from './write-batch.ts';
 import type { FailureGate } from '../failure/failure-gate.ts';
 import type { KeyIndex } from '../index/key-index.ts';
+import type { Memtable } from '../index/memtable.ts';
 import type { Maintenance } from '../maintenance/maintenance.ts';
 import { lengthWordOf } from '../format/index-entry.ts';
 import type { LogWriter } from '../log/writer.ts';
 import type { SlotUse } from '../file/slots.ts';
-import type { Tree } from '../tree/index.ts';
 import { nextTurn } from '@aiokv/core';
 
 export interface AdmissionParts {
@@ -68,7 +68,7 @@ const SIZES_PER_CLOCK = 16 * KIB;
 class BatchRecords {
   readonly #parts: AdmissionParts;
   readonly #batch: WriteBatch;
-  readonly #stage: Tree | undefined;
+  readonly #stage: Memtable | undefined;
   #operation = 0;
   #record = 0;
   /** Fragments of the current operation's value that are in the log. */
@@ -76,7 +76,7 @@ class BatchRecords {
   #fragmentsBytes = 0;
 
   /** @param stage takes the entries; default: the memtable */
-  constructor(parts: AdmissionParts, batch: WriteBatch, stage?: Tree) {
+  constructor(parts: AdmissionParts, batch: WriteBatch, stage?: Memtable) {
     this.#parts = parts;
     this.#batch = batch;
     this.#stage = stage;
@@ -108,16 +108,17 @@ class BatchRecords {
     this.#operation++;
     if (kind === RecordKind.del) {
       log.append(kind, flags, key, keyBytes, value);
-      index.admitDelete(key, keyBytes, this.#stage);
+      index.admitDelete(key, keyBytes, log.appendedThrough, this.#stage);
     } else if (isInFragments) {
       const table = encodeTable({ valueBytes: value.length, fragments: this.#fragments });
       this.#fragments = [];
       this.#fragmentsBytes = 0;
       const offset = log.append(kind, flags | FLAG_EXTENT, key, keyBytes, table);
-      index.admitPut(key, keyBytes, offset, lengthWordOf(recordBytes(keyBytes, table.length), true), this.#stage);
+      const lengthWord = lengthWordOf(recordBytes(keyBytes, table.length), true);
+      index.admitPut(key, keyBytes, offset, lengthWord, log.appendedThrough, this.#stage);
     } else {
       const offset = log.append(kind, flags, key, keyBytes, value);
-      index.admitPut(key, keyBytes, offset, recordBytes(keyBytes, value.length), this.#stage);
+      index.admitPut(key, keyBytes, offset, recordBytes(keyBytes, value.length), log.appendedThrough, this.#stage);
     }
   }
 

@@ -197,9 +197,10 @@ export class WriteQueue {
     if (!maintenance.hasRoom) return false;
     const fileOffset = log.tryAppend(kind, key, keyBytes, value, useOf(kind));
     if (fileOffset < 0) return false;
-    if (isPut) index.admitPut(key, keyBytes, fileOffset, recordBytes(keyBytes, value.length));
-    else index.admitDelete(key, keyBytes);
-    maintenance.admitted(log.appendedThrough);
+    const sequence = log.appendedThrough;
+    if (isPut) index.admitPut(key, keyBytes, fileOffset, recordBytes(keyBytes, value.length), sequence);
+    else index.admitDelete(key, keyBytes, sequence);
+    maintenance.admitted(sequence);
     return true;
   }
 

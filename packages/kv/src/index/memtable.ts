@@ -1,0 +1,118 @@
+/**
+ * The newest writes of the index, by key, each with its sequence: a tree of entries that is merged into the tree of the
+ * index later. It knows neither pages nor when it is merged.
+ *
+ * ```
+ *   a record      word 0 │ word 1 │ sequence - after : 32       the last word stays behind when the entry is merged
+ *   a deletion    word 0 │ word 1                               both hold the sequence (format/index-entry.ts)
+ * ```
+ *
+ * MEMTABLE-1. All sequences here are above `after`. A record that a cleaning has moved counts as `after`: it is older than
+ *     all others here, and than every write that is admitted since.
+ */
+import { assert } from '@aiokv/core';
+import type { Sequence } from '@aiokv/core';
+import {
+  deletionHighWordOf,
+  deletionLowWordOf,
+  highWordOf,
+  isDeletion,
+  lowWordOf,
+  sequenceOfWords,
+} from '../format/index-entry.ts';
+import { FOUND, MISSING, Tree } from '../tree/index.ts';
+import type { Entry, NodeMemory, TreeSnapshot } from '../tree/index.ts';
+
+/** The sequences of a memtable span no more than 32 bits. It is spent early, so that any batch still fits. */
+const SPAN_MOST = 2 ** 32 - 1;
+const SPAN_SPENT = 2 ** 31;
+
+/** Scratch for the extra word of a record. Valid within one step. */
+const relative = new Uint32Array(1);
+
+export class Memtable {
+  readonly after: Sequence;
+  readonly #tree: Tree;
+  #last: number;
+
+  /** @param after the last sequence before it */
+  constructor(memory: NodeMemory, after: Sequence) {
+    this.#tree = new Tree(memory);
+    this.after = after;
+    this.#last = after;
+  }
+
+  /** Number of keys. */
+  get size(): number {
+    return this.#tree.size;
+  }
+
+  /** Bytes of its nodes. */
+  get bytes(): number {
+    return this.#tree.bytes;
+  }
+
+  /** Whether it has few sequences left, so that it must be merged however small it is. */
+  get isSpent(): boolean {
+    return this.#last - this.after >= SPAN_SPENT;
+  }
+
+  /** @param lengthWord see `lengthWordOf` */
+  putRecord(key: Uint8Array, keyBytes: number, fileOffset: number, lengthWord: number, sequence: number): void {
+    this.#note(sequence);
+    this.#set(key, keyBytes, lowWordOf(fileOffset), highWordOf(fileOffset, lengthWord), sequence);
+  }
+
+  /** MEMTABLE-1. The new place of a record that is older than all writes here. */
+  putMoved(key: Uint8Array, keyBytes: number, fileOffset: number, lengthWord: number): void {
+    this.#set(key, keyBytes, lowWordOf(fileOffset), highWordOf(fileOffset, lengthWord), this.after);
+  }
+
+  delete(key: Uint8Array, keyBytes: number, sequence: number): void {
+    this.#note(sequence);
+    this.#tree.set(key, keyBytes, deletionLowWordOf(sequence), deletionHighWordOf(sequence));
+  }
+
+  /** Takes an entry of another memtable, with the sequence that it has there. */
+  take(key: Uint8Array, keyBytes: number, entry: Entry, from: Memtable): void {
+    const sequence = from.sequenceOf(entry);
+    this.#note(sequence);
+    if (isDeletion(entry)) this.#tree.set(key, keyBytes, entry.word0, entry.word1);
+    else this.#set(key, keyBytes, entry.word0, entry.word1, sequence);
+  }
+
+  /** Copies the entry of the key to `into`, also that of a deletion. */
+  find(key: Uint8Array, keyBytes: number, into: Entry): typeof FOUND | typeof MISSING {
+    return this.#tree.get(key, keyBytes, into) === FOUND ? FOUND : MISSING;
+  }
+
+  /** The sequence of an entry of this memtable, or of a snapshot of it. */
+  sequenceOf(entry: Entry): number {
+    return isDeletion(entry) ? sequenceOfWords(entry) : this.after + (entry.extra[0] as number);
+  }
+
+  /** As it is now. The owner must release it. */
+  snapshot(): TreeSnapshot {
+    return this.#tree.snapshot();
+  }
+
+  /** Deletes all entries at once; see `Tree.clear`. */
+  clear(): void {
+    this.#tree.clear();
+  }
+
+  /** @internal See `Tree.verify`. */
+  verify(reachable: Set<number>): void {
+    this.#tree.verify(reachable);
+  }
+
+  #set(key: Uint8Array, keyBytes: number, word0: number, word1: number, sequence: number): void {
+    relative[0] = sequence - this.after;
+    this.#tree.set(key, keyBytes, word0, word1, relative, 1);
+  }
+
+  #note(sequence: number): void {
+    assert(sequence > this.after && sequence - this.after <= SPAN_MOST, 'MEMTABLE-1: a memtable spans 32 bits');
+    if (sequence > this.#last) this.#last = sequence;
+  }
+}

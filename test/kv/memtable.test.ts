@@ -1,0 +1,127 @@
+/** The memtable: entries with their sequences, against a map. */
+import test from 'ava';
+import { Random } from '@aiokv/core';
+import type { Sequence } from '@aiokv/core';
+import {
+  fileOffsetOf,
+  isDeletion,
+  isInFragments,
+  lengthOf,
+  lengthWordOf,
+} from '../../packages/kv/src/format/index-entry.ts';
+import { Memtable } from '../../packages/kv/src/index/memtable.ts';
+import { Entry, FOUND, MISSING, NodeMemory } from '../../packages/kv/src/tree/index.ts';
+import { seedOf } from '../helpers/seed.ts';
+
+const SEED = seedOf('AIOKV_MEMTABLE_SEED');
+const AFTER = (2 ** 52 + 12_345) as Sequence;
+const entry = new Entry();
+
+/** What was written last of a key. */
+interface Write {
+  readonly sequence: number;
+  /** Null: a deletion. */
+  readonly place: { readonly fileOffset: number; readonly lengthBytes: number; readonly inFragments: boolean } | null;
+}
+
+function keyOf(number: number): Buffer {
+  return Buffer.from(`key${'x'.repeat(number % 40)}${number}`);
+}
+
+/** Writes at random to a memtable and a map. Returns the last sequence. */
+function write(memtable: Memtable, expected: Map<number, Write>, random: Random, from: number, count: number): number {
+  let sequence = from;
+  for (let i = 0; i < count; i++) {
+    sequence += random.chance(0.1) ? random.below(1000) + 1 : 1;
+    const number = random.below(500);
+    const key = keyOf(number);
+    if (random.chance(0.3)) {
+      memtable.delete(key, key.length, sequence);
+      expected.set(number, { sequence, place: null });
+    } else {
+      const place = {
+        fileOffset: random.below(2 ** 44) * 8,
+        lengthBytes: random.below(2 ** 18),
+        inFragments: random.chance(0.1),
+      };
+      const lengthWord = lengthWordOf(place.lengthBytes, place.inFragments);
+      memtable.putRecord(key, key.length, place.fileOffset, lengthWord, sequence);
+      expected.set(number, { sequence, place });
+    }
+  }
+  return sequence;
+}
+
+function requireEntry(t: { is(a: unknown, b: unknown): void }, memtable: Memtable, { sequence, place }: Write): void {
+  t.is(memtable.sequenceOf(entry), sequence);
+  t.is(isDeletion(entry), place === null);
+  t.is(isInFragments(entry), place?.inFragments === true);
+  if (place === null) return;
+  t.is(fileOffsetOf(entry), place.fileOffset);
+  t.is(lengthOf(entry), place.lengthBytes);
+}
+
+test('MEMTABLE-1: each entry has the sequence of its write, above 2^52 too', (t) => {
+  const memory = new NodeMemory({ nodeBytes: 512 });
+  const random = new Random(SEED);
+  const memtable = new Memtable(memory, AFTER);
+  const expected = new Map<number, Write>();
+  let sequence: number = AFTER;
+  for (let round = 0; round < 20; round++) {
+    sequence = write(memtable, expected, random, sequence, 300);
+    t.is(memtable.size, expected.size);
+    memtable.verify(new Set());
+    for (let number = 0; number < 500; number++) {
+      const key = keyOf(number);
+      const known = expected.get(number);
+      t.is(memtable.find(key, key.length, entry), known === undefined ? MISSING : FOUND, `AIOKV_MEMTABLE_SEED=${SEED}`);
+      if (known !== undefined) requireEntry(t, memtable, known);
+    }
+  }
+  memtable.clear();
+  while (!memory.reclaimSome(100));
+  t.is(memory.nodesUsed, 0);
+});
+
+test('the entries of another memtable keep their sequences', (t) => {
+  const memory = new NodeMemory({ nodeBytes: 512 });
+  const random = new Random(SEED);
+  const expected = new Map<number, Write>();
+  const memtable = new Memtable(memory, AFTER);
+  const before = write(memtable, expected, random, AFTER, 1000);
+  const stage = new Memtable(memory, before as Sequence);
+  write(stage, expected, random, before, 1000);
+  const snapshot = stage.snapshot();
+  const cursor = snapshot.cursor();
+  for (let more = cursor.first(); more; more = cursor.next()) {
+    memtable.take(cursor.keyBytes, cursor.keyLength, cursor.entry, stage);
+  }
+  snapshot.release();
+  for (const [number, known] of expected) {
+    const key = keyOf(number);
+    t.is(memtable.find(key, key.length, entry), FOUND);
+    requireEntry(t, memtable, known);
+  }
+});
+
+test('MEMTABLE-1: a moved record is older than all writes', (t) => {
+  const memtable = new Memtable(new NodeMemory(), AFTER);
+  const key = keyOf(1);
+  memtable.putMoved(key, key.length, 800, 100);
+  t.is(memtable.find(key, key.length, entry), FOUND);
+  requireEntry(t, memtable, { sequence: AFTER, place: { fileOffset: 800, lengthBytes: 100, inFragments: false } });
+  t.throws(() => memtable.delete(key, key.length, AFTER), { message: /MEMTABLE-1/u });
+});
+
+test('a memtable is spent before its sequences need more than 32 bits', (t) => {
+  const memtable = new Memtable(new NodeMemory(), AFTER);
+  const key = keyOf(1);
+  memtable.putRecord(key, key.length, 8, 100, AFTER + 2 ** 31 - 1);
+  t.false(memtable.isSpent);
+  memtable.delete(key, key.length, AFTER + 2 ** 31);
+  t.true(memtable.isSpent);
+  memtable.putRecord(key, key.length, 8, 100, AFTER + 2 ** 32 - 1);
+  t.is(memtable.find(key, key.length, entry), FOUND);
+  t.is(memtable.sequenceOf(entry), AFTER + 2 ** 32 - 1);
+  t.throws(() => memtable.putRecord(key, key.length, 8, 100, AFTER + 2 ** 32), { message: /MEMTABLE-1/u });
+});
