@@ -89,10 +89,7 @@ export function floor(memory: NodeMemory, root: number, probe: Probe, into: Entr
     }
     index = node.count(memory.words(id), memory.base(id)) - 1;
   }
-  const words = memory.words(id);
-  const payload = node.payloadAt(words, memory.base(id), index);
-  into.word0 = words[payload] as number;
-  into.word1 = words[payload + 1] as number;
+  node.loadEntry(memory.words(id), memory.base(id), index, into);
   return true;
 }
 
