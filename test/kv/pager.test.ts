@@ -118,7 +118,7 @@ class Bench {
     for (let id = 1; id < this.memory.idLimit; id++) {
       if (this.memory.units(id) === 0) continue;
       const isAbsent = !this.memory.isResident(id);
-      if (isAbsent || (node.level(this.memory.words(id), this.memory.base(id)) === 0 && !this.tree.isRoot(id)))
+      if (isAbsent || (node.level(this.memory.words(id), this.memory.base(id)) === 0 && id !== this.tree.root))
         ids.push(id);
     }
     return ids;

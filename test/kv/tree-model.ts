@@ -3,7 +3,7 @@
  * keys, and a run of random operations on a tree and the model side by side.
  */
 import { Random } from '@aiokv/core';
-import { EXTRA_WORDS_MAX, Entry, FOUND, NodeMemory, Tree } from '../../packages/kv/src/tree/index.ts';
+import { EXTRA_WORDS_MAX, Entry, FOUND, LeafWalk, NodeMemory, Tree } from '../../packages/kv/src/tree/index.ts';
 import type { Cursor, SeekMode, TreeSnapshot } from '../../packages/kv/src/tree/index.ts';
 
 export interface Row {
@@ -168,6 +168,34 @@ export class TreeAndModel {
     if (here) this.rows.splice(at, 1);
   }
 
+  /** Sets and deletes keys in ascending order, as a merge does. */
+  merge(keys: readonly Buffer[], deletions: number, makeWords: () => number[], random: Random): void {
+    const { tree } = this;
+    const sorted = keys.toSorted((a, b) => Buffer.compare(a, b));
+    const leaves = new LeafWalk(tree);
+    for (const key of sorted) {
+      const leaf = leaves.leafOf(this.#load(key), key.length);
+      check(leaf === new LeafWalk(tree).leafOf(this.#load(key), key.length), 'a walk finds the leaf of each key');
+    }
+    for (const [i, key] of sorted.entries()) {
+      const [at, here] = this.#find(key);
+      const scratch = this.#load(key);
+      const absent = i === 0 ? tree.goTo(scratch, key.length) : tree.goOn(scratch, key.length);
+      check(absent === 0, 'all leaves are in memory');
+      check(tree.entryHere(this.#entry) === here, `goOn finds ${key.toString('hex')}: ${here}`);
+      if (random.chance(deletions)) {
+        check(tree.deleteHere() === here, 'a deletion says whether the key was here');
+        if (here) this.rows.splice(at, 1);
+        continue;
+      }
+      const words = makeWords();
+      const [word0 = 0, word1 = 0, ...extra] = words;
+      EXTRA.set(extra);
+      check(tree.setHere(word0, word1, EXTRA, extra.length) !== here, 'setHere says whether the key is new');
+      this.rows.splice(at, here ? 1 : 0, { key, words });
+    }
+  }
+
   get(key: Buffer): void {
     const [at, here] = this.#find(key);
     const entry = this.#entry;
@@ -280,6 +308,14 @@ export function randomRun({ seed, steps, family, nodeBytes, snapshots, extraWord
     if (dice < 0.6) {
       if (random.chance(growth)) pair.set(makeKey(random), words());
       else pair.delete(key);
+    } else if (dice < 0.605) {
+      const count = pick(random, [10, 1000, 10_000]);
+      const start = random.below(pair.rows.length);
+      const some = pair.rows.slice(start, start + random.below(count)).map(({ key }) => key);
+      const keys = random.chance(0.5)
+        ? some
+        : Array.from({ length: random.below(Math.min(count, 1000)) }, () => makeKey(random));
+      pair.merge(keys, pick(random, [0.3, 0.9, 1]), words, random);
     } else if (dice < 0.7) pair.set(key, words());
     else if (dice < 0.85) pair.get(key);
     else if (dice < 0.97) pair.travel(random, key);

@@ -14,6 +14,7 @@
  * A leaf that cannot be read ahead is read again when the walk reaches it.
  */
 import { Fifo } from '@aiokv/core';
+import { LeafWalk } from '../tree/index.ts';
 import type { Cursor, Tree, TreeSnapshot } from '../tree/index.ts';
 import type { Pager } from './pager.ts';
 
@@ -35,6 +36,7 @@ interface LeafAhead {
 export class LeafScout {
   readonly #cursor: Cursor;
   readonly #tree: Tree;
+  readonly #leaves: LeafWalk;
   readonly #pager: Pager;
   /** Keys that the scout has passed. */
   #passed = 0;
@@ -49,6 +51,7 @@ export class LeafScout {
     this.#cursor = keys.cursor();
     this.#cursor.first();
     this.#tree = tree;
+    this.#leaves = new LeafWalk(tree);
     this.#pager = pager;
   }
 
@@ -66,7 +69,7 @@ export class LeafScout {
     const { memory } = this.#tree;
     const most = Math.min(LEAVES_AHEAD, Math.max(1, this.#pager.limitBytes / memory.nodeBytes / AHEAD_PART));
     for (let looks = LOOKS; looks > 0 && this.#cursor.valid && this.#ahead.length < most; looks--) {
-      const pageId = this.#tree.leafOf(this.#cursor.keyBytes, this.#cursor.keyLength);
+      const pageId = this.#leaves.leafOf(this.#cursor.keyBytes, this.#cursor.keyLength);
       if (pageId !== 0 && pageId !== this.#lastMet) this.#meet(pageId);
       this.#lastMet = pageId;
       this.#passed++;

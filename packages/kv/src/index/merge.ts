@@ -75,7 +75,7 @@ export class Merge {
     let outcome: 'done' | 'blocked' | 'more' = 'done';
     for (let count = 1; this.#hasMore; count++) {
       const { keyBytes, keyLength, entry } = this.#cursor;
-      this.#blockedOn = this.#tree.goTo(keyBytes, keyLength);
+      this.#blockedOn = this.#taken === 0 ? this.#tree.goTo(keyBytes, keyLength) : this.#tree.goOn(keyBytes, keyLength);
       if (this.#blockedOn !== 0) {
         outcome = 'blocked';
         break;

@@ -278,7 +278,7 @@ export class Pager implements CompletionHandler {
   /** PAGER-1, PAGER-2. */
   #isEvictable(id: number): boolean {
     const { memory, tree } = this.#options;
-    return node.level(memory.words(id), memory.base(id)) === 0 && !tree.isRoot(id) && !this.#pins.has(id);
+    return node.level(memory.words(id), memory.base(id)) === 0 && id !== tree.root && !this.#pins.has(id);
   }
 
   /** Settles with the load of a page. Starts it if none is under way. */

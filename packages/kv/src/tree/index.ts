@@ -2,6 +2,7 @@ export { Cursor } from './cursor.ts';
 export type { SeekMode } from './cursor.ts';
 export { EXTRA_WORDS_MAX, Entry } from './entry.ts';
 export * as node from './node.ts';
+export { LeafWalk } from './leaf-walk.ts';
 export { FOUND, MISSING, lookInLeaf, pageOf } from './lookup.ts';
 export type { AbsentLeaf, Lookup } from './lookup.ts';
 export { MARK_FRESH, MARK_RETIRED, MARK_SEALED, MARK_STORED, MARK_USED, NodeMemory } from './nodes.ts';

@@ -60,6 +60,7 @@ export class Insertion {
       for (let word = 0; word < extraWords; word++) words[payload + 2 + word] = extra[word] as number;
       return;
     }
+    path.fence.remove();
     const capacity = memory.units(id) * memory.unitWords;
     if (level === 0 && this.#share(index, key)) {
       // This does not repeat: neither leaf is crowded after an even share, and a roomy leaf is not crowded.

@@ -3,6 +3,7 @@
  * in memory; the caller loads the leaf and decides what happens to the lookup.
  */
 import type { Entry } from './entry.ts';
+import type { Fence } from './fence.ts';
 import * as node from './node.ts';
 import { MARK_USED } from './nodes.ts';
 import type { NodeMemory } from './nodes.ts';
@@ -44,15 +45,25 @@ export function lookup(memory: NodeMemory, root: number, probe: Probe, into: Ent
   return lookInLeaf(memory.words(leaf), memory.base(leaf), probe, into) ? FOUND : MISSING;
 }
 
-/** The only leaf below `root` that can hold the key; it may be absent. */
-export function leafOf(memory: NodeMemory, root: number, probe: Probe): number {
+/**
+ * The only leaf below `root` that can hold the key; it may be absent.
+ *
+ * @param fence becomes that of the leaf
+ */
+export function leafOf(memory: NodeMemory, root: number, probe: Probe, fence?: Fence): number {
+  fence?.open();
   if (!memory.isResident(root)) return root;
   let id = root;
   let words = memory.words(id);
   let base = memory.base(id);
   for (let level = node.level(words, base); level > 0; level--) {
     const found = node.search(words, base, probe);
-    id = node.childAt(words, base, found >= 0 ? found + 1 : ~found);
+    const child = found >= 0 ? found + 1 : ~found;
+    if (fence !== undefined && child < node.count(words, base)) {
+      node.loadKey(words, base, child, fence.key);
+      fence.close();
+    }
+    id = node.childAt(words, base, child);
     if (level === 1) return id;
     words = memory.words(id);
     base = memory.base(id);

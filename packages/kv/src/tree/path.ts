@@ -11,6 +11,7 @@
  *   nodes[0]             the leaf of the key
  */
 import { assert } from '@aiokv/core';
+import { Fence } from './fence.ts';
 import * as node from './node.ts';
 import { MARK_SEALED, MARK_USED } from './nodes.ts';
 import type { NodeMemory } from './nodes.ts';
@@ -29,6 +30,8 @@ export class Path {
   top = 0;
   readonly nodes: number[] = Array.from({ length: LEVELS_MAX }, () => 0);
   readonly taken: number[] = Array.from({ length: LEVELS_MAX }, () => 0);
+  /** That of the leaf of the path, if somebody has asked for it. */
+  readonly fence = new Fence();
 
   constructor(memory: NodeMemory, lifetimes: Lifetimes) {
     this.memory = memory;
@@ -38,6 +41,7 @@ export class Path {
   /** Records the path to the leaf of the key and returns the leaf, which may be absent. Requires a root. */
   descend(probe: Probe): number {
     const memory = this.memory;
+    this.fence.remove();
     let id = this.root;
     for (let level = this.top; level > 0; level--) {
       const words = memory.words(id);
@@ -50,6 +54,12 @@ export class Path {
     }
     this.nodes[0] = id;
     return id;
+  }
+
+  /** Notes the fence of the leaf of the path. */
+  noteFence(): void {
+    if (this.loadFence(0, this.fence.key)) this.fence.close();
+    else this.fence.open();
   }
 
   /** The position of the key in the leaf; see `node.search`. */
@@ -147,6 +157,7 @@ export class Path {
 
   /** Leaves an empty tree. The nodes become a backlog of the memory. */
   fell(): void {
+    this.fence.remove();
     if (this.root !== 0) this.lifetimes.condemn([this.root], this.top);
     this.root = 0;
     this.top = 0;

@@ -55,6 +55,7 @@ export class Removal {
   removePathNode(level: number): void {
     const path = this.#path;
     const { memory } = path;
+    path.fence.remove();
     path.lifetimes.retire(path.nodes[level] as number);
     if (level === path.top) {
       path.root = 0;
@@ -96,6 +97,7 @@ export class Removal {
       node.loadKey(words, base, left, parting);
       rewrite.startPair(memory, leftId, rightId, parting);
       if (rewrite.sizeWords(0, rewrite.total) > limit) continue;
+      path.fence.remove();
       const merged = path.lifetimes.allocate(1);
       writeRange(path, merged, 0, rewrite.total, rewrite.firstChild);
       path.lifetimes.retire(leftId);

@@ -36,7 +36,7 @@ import { assert } from '@aiokv/core';
 import { NO_WORDS } from './entry.ts';
 import type { Entry } from './entry.ts';
 import { Insertion } from './insertion.ts';
-import { floor, leafOf, lookup } from './lookup.ts';
+import { floor, lookup } from './lookup.ts';
 import type { Lookup } from './lookup.ts';
 import * as node from './node.ts';
 import { MARK_FRESH } from './nodes.ts';
@@ -127,10 +127,9 @@ export class Tree {
     return floor(this.memory, this.#path.root, this.#key, into);
   }
 
-  /** The leaf that can hold the key, in memory or not; 0 if the tree is empty. */
-  leafOf(key: Uint8Array, keyLength: number): number {
-    this.#key.load(key, keyLength);
-    return this.#path.root === 0 ? 0 : leafOf(this.memory, this.#path.root, this.#key);
+  /** 0 when the tree is empty. */
+  get root(): number {
+    return this.#path.root;
   }
 
   /**
@@ -141,9 +140,31 @@ export class Tree {
     assert(keyLength <= KEY_BYTES_MAX, 'a key has at most 4096 bytes');
     const path = this.#path;
     this.#key.load(key, keyLength);
+    if (path.root !== 0) path.descend(this.#key);
+    return this.#search();
+  }
+
+  /**
+   * As `goTo`, for a key that is not below that of the last `goTo` or `goOn`. While the keys stay in a leaf it needs no
+   * descent. A walk begins with `goTo`.
+   */
+  goOn(key: Uint8Array, keyLength: number): number {
+    assert(keyLength <= KEY_BYTES_MAX, 'a key has at most 4096 bytes');
+    const path = this.#path;
+    this.#key.load(key, keyLength);
+    if (path.root !== 0 && !path.fence.holds(this.#key)) {
+      path.descend(this.#key);
+      path.noteFence();
+    }
+    return this.#search();
+  }
+
+  /** Searches the leaf of the path, unless it is absent. */
+  #search(): number {
+    const path = this.#path;
     this.#found = ~0;
     if (path.root === 0) return 0;
-    const leaf = path.descend(this.#key);
+    const leaf = path.nodes[0] as number;
     if (!this.memory.isResident(leaf)) return leaf;
     this.#found = path.searchLeaf(this.#key);
     return 0;
@@ -266,11 +287,6 @@ export class Tree {
     this.#size = size;
     this.#lifetimes.units = units;
     this.#lifetimes.generation++;
-  }
-
-  /** Whether the node is the root, which must stay in memory: the height of the tree is read from it. */
-  isRoot(id: number): boolean {
-    return id === this.#path.root;
   }
 
   /** Deletes all keys at once. The nodes become a backlog of the memory; see `NodeMemory.reclaimSome`. */
