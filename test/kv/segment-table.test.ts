@@ -129,6 +129,10 @@ test('slots are told in parts, and each value by itself', (t) => {
     [SegmentKind.log, 7, 40, 1, 800],
   );
   t.deepEqual([table.lastSequenceOf(6), table.bornMsOf(6)], [9, 7]);
+  t.is(table.writtenBytesOfKind(SegmentKind.log), 800);
+  const restored = new SegmentTable({ segmentBytes: SEGMENT_BYTES, headerBytes: 0 });
+  restored.restore(table.entryOf(6));
+  t.is(restored.writtenBytesOfKind(SegmentKind.log), 0, 'what an opening finds was not written since');
 });
 
 test('SEGMENTS-1, SEGMENTS-2: what cannot be is refused, and changes nothing', (t) => {

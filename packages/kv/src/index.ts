@@ -1,6 +1,6 @@
 export { open } from './open.ts';
 export { Store } from './store.ts';
-export type { MemoryStatistics, SpaceStatistics, StoreStatistics } from './store.ts';
+export type { MemoryStatistics, SpaceStatistics, StoreStatistics, WrittenStatistics } from './store.ts';
 export type { BatchOperation, ConditionOptions } from './write/write-batch.ts';
 export type { Versioned } from './read/results.ts';
 export type { StoreIterator } from './read/iterator.ts';

@@ -55,6 +55,21 @@ export interface SpaceStatistics {
   readonly freeBytes: number;
 }
 
+/**
+ * Bytes written since the opening, with padding. Superblocks and the headers of segments, 4 KiB each, come on top of
+ * these.
+ */
+export interface WrittenStatistics {
+  /** Records of puts and deletions as the log takes them. A part of `logBytes`. */
+  readonly recordBytes: number;
+  /** Frames of the log. */
+  readonly logBytes: number;
+  /** Records that cleaning has moved. */
+  readonly movedBytes: number;
+  /** The index: its pages, and what leads to them. */
+  readonly indexBytes: number;
+}
+
 export interface StoreStatistics {
   /**
    * Sequence number of the latest write that reads see. Each put and each deletion takes one number, and one more for
@@ -70,6 +85,7 @@ export interface StoreStatistics {
   /** Index pages read since the opening because they were not in memory. */
   readonly pageReads: number;
   readonly space: SpaceStatistics;
+  readonly written: WrittenStatistics;
   readonly queue: QueueStatistics;
 }
 
@@ -302,6 +318,7 @@ export class Store implements AsyncDisposable {
       },
       pageReads: index.pageReads,
       space: checkpointer.space,
+      written: checkpointer.written,
       queue: queue.statistics(),
     };
   }

@@ -16,8 +16,8 @@
  * CHECK-4. The work is done in slices. Nothing merges meanwhile.
  * CHECK-5. A step that finds no space changes nothing, and is made again when there is space. If a write, a flush or
  *     the superblock fails, the log fails. The previous checkpoint stays valid.
- * CHECK-6. While only the reserve is left, a checkpoint empties as many old segments as its slots can take. The index
- *     then takes as few segments as possible, and the next checkpoint has room.
+ * CHECK-6. While only the reserve is left and the file cannot grow, a checkpoint empties as many old segments as its slots
+ *     can take. The index then takes as few segments as possible, and the next checkpoint has room.
  * CHECK-7. A page that is not in memory has its image on the device. It is read only to be moved.
  * CHECK-8. The slot of a dead segment of records, which no replay needs, is reused when the checkpoint that does not
  *     name it is durable, when no version from before it is read, and when the reads have ended that had looked up a
@@ -182,6 +182,17 @@ export class Checkpointer implements CheckpointNeeds {
     return { fileBytes, liveBytes, deadBytes, reservedBytes: unusedBytes - freeBytes, freeBytes };
   }
 
+  /** See `WrittenStatistics`. */
+  get written(): { recordBytes: number; logBytes: number; movedBytes: number; indexBytes: number } {
+    const { log, segments } = this.#options;
+    return {
+      recordBytes: log.appendedBytes,
+      logBytes: segments.writtenBytesOfKind(SegmentKind.log),
+      movedBytes: segments.writtenBytesOfKind(SegmentKind.cleaned),
+      indexBytes: segments.writtenBytesOfKind(SegmentKind.index),
+    };
+  }
+
   /** Whether a write of this kind finds a slot. */
   hasSpaceFor(use: SlotUse): boolean {
     return this.#options.slots.availableFor(use) > 0;
@@ -343,7 +354,7 @@ export class Checkpointer implements CheckpointNeeds {
     let liveBytes = order.reduce((sum, [, bytes]) => sum + bytes, 0);
     let held = order.length;
     const victims = new Set<number>();
-    const isShort = slots.availableFor('put') <= 0;
+    const isShort = slots.isStuck && slots.availableFor('put') <= 0;
     for (const [slot, bytes] of order) {
       newBytes += bytes;
       const isLittle =

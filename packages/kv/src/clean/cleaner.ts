@@ -11,8 +11,9 @@
  * ```
  *
  * CLEAN-1. A victim lies wholly before the start of the log: no replay needs it.
- * CLEAN-2. A record moves only if the tree leads to its very place, and no memtable has its key. Nothing else changes the
- *     tree during a run, so this still holds when the merge takes the entry.
+ * CLEAN-2. A record moves only if the tree leads to its very place, and the immutable memtable does not have its key.
+ *     Nothing else changes the tree during a run, so this still holds when the merge takes the entry. A record that has been
+ *     replaced since the run began moves, too: it is counted until the next merge, and would keep its victim until then.
  * CLEAN-3. A new place is entered only when the record can be read there. It is flushed before the superblock that needs
  *     it.
  * CLEAN-4. A moved record is the same bytes: key, value, sequence, checksum. One that is damaged stays where it is.
@@ -267,7 +268,7 @@ export class Cleaner implements SpaceNeeds {
       const { at, lengthBytes } = records;
       const keyBytes = keyBytesOf(buffer.view, at);
       const key = buffer.bytes.subarray(at + RECORD_HEADER_BYTES, at + RECORD_HEADER_BYTES + keyBytes);
-      if (!index.isNewer(key, keyBytes)) candidates.set(key, keyBytes, at / RECORD_ALIGNMENT, lengthBytes);
+      if (!index.isReplaced(key, keyBytes)) candidates.set(key, keyBytes, at / RECORD_ALIGNMENT, lengthBytes);
       if (this.#budget.isSpent()) await nextTurn();
     }
     const keys = candidates.snapshot();

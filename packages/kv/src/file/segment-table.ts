@@ -35,6 +35,8 @@ export class SegmentTable {
   readonly #segmentsOfKind = new Float64Array(LAST_KIND + 1);
   readonly #liveBytesOfKind = new Float64Array(LAST_KIND + 1);
   readonly #usedBytesOfKind = new Float64Array(LAST_KIND + 1);
+  /** Since the opening. */
+  readonly #writtenBytesOfKind = new Float64Array(LAST_KIND + 1);
 
   constructor({ segmentBytes, headerBytes }: Pick<Geometry, 'segmentBytes' | 'headerBytes'>) {
     this.#segmentBytes = segmentBytes;
@@ -75,6 +77,11 @@ export class SegmentTable {
 
   usedBytesOfKind(kind: number): number {
     return this.#usedBytesOfKind[kind] as number;
+  }
+
+  /** Bytes of frames, records or pages that were written to segments of this kind, with their padding. */
+  writtenBytesOfKind(kind: number): number {
+    return this.#writtenBytesOfKind[kind] as number;
   }
 
   has(slot: number): boolean {
@@ -145,6 +152,13 @@ export class SegmentTable {
    */
   wrote(slot: number, usedBytes: number, firstSequence: number, lastSequence: number): void {
     assert(this.has(slot), 'a segment in use is written');
+    (this.#writtenBytesOfKind[this.#kinds[slot] as number] as number) += usedBytes;
+    this.found(slot, usedBytes, firstSequence, lastSequence);
+  }
+
+  /** As `wrote`, for what an opening has found on the device. */
+  found(slot: number, usedBytes: number, firstSequence: number, lastSequence: number): void {
+    assert(this.has(slot), 'a segment in use is filled');
     const used = (this.#usedBytes[slot] as number) + usedBytes;
     assert(used <= this.#segmentBytes, 'used bytes are at most those of a segment');
     this.#usedBytes[slot] = used;
@@ -237,7 +251,7 @@ export class SegmentTable {
   restore(entry: SegmentEntry): void {
     const { slot, kind, liveBytes } = entry;
     this.begin(slot, kind, entry.sequence, entry.bornMs);
-    this.wrote(slot, entry.usedBytes, entry.firstSequence, entry.lastSequence);
+    this.found(slot, entry.usedBytes, entry.firstSequence, entry.lastSequence);
     // SEGMENTS-1.
     assert(liveBytes <= this.#segmentBytes, 'live bytes are at most those of a segment');
     this.#liveBytes[slot] = liveBytes;

@@ -136,6 +136,11 @@ export class Slots {
     return this.#isReserveInUse;
   }
 
+  /** Whether the last attempt to grow the file has failed: there are no more slots than these. */
+  get isStuck(): boolean {
+    return this.#growthFailure !== null && this.#growthFailure.growth === this.#growths;
+  }
+
   /** Takes a slot. One must be available. Starts to grow the file if few are left. */
   take(): number {
     const slot = this.#ready.take();

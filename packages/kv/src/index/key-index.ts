@@ -433,12 +433,9 @@ export class KeyIndex implements ReplayTarget {
     this.#cleanedPart = 0;
   }
 
-  /** Whether a memtable has the key, so that what the tree says of it is replaced, or will be. */
-  isNewer(key: Uint8Array, keyBytes: number): boolean {
-    const entry = this.#scratch;
-    if (this.#stage !== null && this.#stage.find(key, keyBytes, entry) === FOUND) return true;
-    if (this.#memtable.find(key, keyBytes, entry) === FOUND) return true;
-    return this.#immutable !== null && this.#immutable.find(key, keyBytes, entry) === FOUND;
+  /** Whether the immutable memtable has the key, so that the merge replaces what the tree says of it. */
+  isReplaced(key: Uint8Array, keyBytes: number): boolean {
+    return this.#immutable !== null && this.#immutable.find(key, keyBytes, this.#scratch) === FOUND;
   }
 
   /**

@@ -184,7 +184,7 @@ export class Recovery {
     } else segments.restart(slot);
     const usedBytes = offset - this.#superblock.geometry.writeAlignment;
     const isEmpty = this.#replay.lastSequence === lastSequenceBefore;
-    segments.wrote(slot, usedBytes, isEmpty ? 0 : lastSequenceBefore + 1, isEmpty ? 0 : this.#replay.lastSequence);
+    segments.found(slot, usedBytes, isEmpty ? 0 : lastSequenceBefore + 1, isEmpty ? 0 : this.#replay.lastSequence);
   }
 
   /** RECOVERY-1. */
