@@ -1,5 +1,5 @@
 /**
- * Packs the three packages as they would be published and uses them as users do: each package manager, each Node, module
+ * Packs the packages as they would be published and uses them as users do: each package manager, each Node, module
  * systems, bundlers, test frameworks, compilers, and the snippets of the READMEs. Needs Node, npm and, for ffi-napi, a
  * C++ toolchain; it installs the rest, each tool once. Prints TAP; a row that cannot run is skipped and says why.
  *

@@ -14,6 +14,7 @@ const commands = {
   space: [...SOURCE, join(ROOT, 'benchmarks/space/main.ts')],
   'memory-load': [...SOURCE, join(ROOT, 'benchmarks/memory/main.ts')],
   'bench:regress': [...SOURCE, join(ROOT, 'benchmarks/regress/main.ts')],
+  'level-bench': [...SOURCE, join(ROOT, 'benchmarks/micro/level.ts')],
   qualify: [...SOURCE, join(ROOT, 'packages/aio/src/qualify-cli.ts')],
   soak: [...SOURCE, join(ROOT, 'test/soak/main.ts')],
   'soak:full': [...SOURCE, join(ROOT, 'test/soak/full-device.ts')],

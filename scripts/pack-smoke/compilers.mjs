@@ -8,6 +8,9 @@ import { join } from 'node:path';
 import { Project } from './project.mjs';
 import { roundTrip } from './runtime.mjs';
 
+/** Whose types those of @aiokv/level name. */
+const LEVEL_PACKAGES = ['abstract-level', 'level-supports', 'level-transcoder'];
+
 const COMPILERS = ['5.0', '5.2', '5.4', '5.6', '5.9', '7.0'];
 
 export function compilerRows(tap, tools, app) {
@@ -51,6 +54,8 @@ function rowsOf(version, row, tap) {
     refused: true,
     judge: (stdout) => (stdout.includes('npm i --save-dev @types/node') ? undefined : 'the remedy is not named'),
   });
+  // The types of abstract-level do not agree with each of these compilers.
+  row('level', 'with', { module, skipLibCheck: true }, ['typed-level.mts']);
   row('bundler', 'with', { module: 'esnext', moduleResolution: 'bundler' }, ['typed.mts']);
   if (version >= 7) tap.skip('TypeScript 7.0, commonjs with node10', 'TypeScript 7 has no node10 resolution');
   else row('commonjs with node10', 'with', { module: 'commonjs', moduleResolution: 'node10' }, ['typed.ts']);
@@ -62,9 +67,17 @@ function rowsOf(version, row, tap) {
 /** A project that sees the packages and, under the name `@types/node`, the types of Node that are named. */
 function projectWith(directory, app, tools, types) {
   const project = new Project(mkdtempSync(join(directory, 'types-')));
-  project.take('typed.mts', ['typed.mts', 'typed.cts'], ['typed.mts', 'typed.ts'], 'typed-exact.mts');
+  project.take(
+    'typed.mts',
+    ['typed.mts', 'typed.cts'],
+    ['typed.mts', 'typed.ts'],
+    'typed-exact.mts',
+    'typed-level.mts',
+  );
   const modules = join(project.directory, 'node_modules');
-  cpSync(join(app.directory, 'node_modules/@aiokv'), join(modules, '@aiokv'), { recursive: true });
+  for (const name of ['@aiokv', ...LEVEL_PACKAGES]) {
+    cpSync(join(app.directory, 'node_modules', name), join(modules, name), { recursive: true });
+  }
   if (types === undefined) return project;
   const from = tools.find('compilers', types);
   if (from.reason !== undefined) return project;

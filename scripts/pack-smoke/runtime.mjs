@@ -1,9 +1,15 @@
 /** Node itself: `import`, `require` and dynamic import on each Node, `node --test`, and processes that lack something. */
-const PROGRAMS = { import: 'main.mjs', require: 'main.cjs', 'dynamic import beside require': 'dynamic.cjs' };
+const PROGRAMS = {
+  import: 'main.mjs',
+  require: 'main.cjs',
+  'dynamic import beside require': 'dynamic.cjs',
+  'import of level': 'level.mjs',
+  'require of level': 'level.cjs',
+};
 const NODES = ['node-20', 'node-22', 'node-24', 'node-26'];
 
 export function runtimeRows(tap, tools, project) {
-  project.take('round-trip.mjs', 'round-trip.cjs', 'main.mjs', 'main.cjs', 'dynamic.cjs');
+  project.take('round-trip.mjs', 'round-trip.cjs', ...Object.values(PROGRAMS));
   rowsOf(tap, project, 'this node', process.execPath);
   for (const name of NODES) {
     const { path, reason } = tools.find(name, 'node', 'bin', 'node');

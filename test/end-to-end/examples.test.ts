@@ -37,6 +37,9 @@ const EXAMPLES: Readonly<Record<string, Example>> = {
   'aio-random-reads.ts': {
     lines: [/^19200 reads at depth 64, 0 wrong$/, /^[1-9]\d* reads\/s$/, /^[1-9]\d*\.\d reads in a submission$/],
   },
+  'level.ts': {
+    lines: [/^s2 is of bob, s9 of undefined$/, /^ended: s1, s3$/, /^left: s2$/],
+  },
   'msgpack-values.ts': {
     lines: [
       /^1972: Dahl, Dijkstra, Hoare$/,

@@ -19,6 +19,7 @@ const BELOW: Readonly<Record<string, readonly string[]>> = {
   core: [],
   aio: ['@aiokv/core'],
   kv: ['@aiokv/aio', '@aiokv/core'],
+  level: ['@aiokv/kv', '@aiokv/core'],
 };
 
 interface Source {

@@ -11,6 +11,17 @@ export interface Floor {
 }
 
 export const FLOORS: Readonly<Record<string, readonly Floor[]>> = {
+  level: [
+    { rooms: ['index.ts'], why: 'the public names; re-exports only' },
+    { rooms: ['aio-level.ts'], why: 'what abstract-level calls, each one call of the store' },
+    { rooms: ['level-iterator.ts', 'range-work.ts'], why: 'what takes more than one call of the store' },
+    { rooms: ['walk-choice.ts'], why: 'chooses the walk of the store' },
+    { rooms: ['skipping-walk.ts'], why: 'a walk for stores without seek' },
+    {
+      rooms: ['options.ts', 'range.ts', 'walk.ts', 'errors.ts'],
+      why: 'between the words of Level and those of the store',
+    },
+  ],
   kv: [
     { rooms: ['index.ts'], why: 'the public names; re-exports only' },
     { rooms: ['open.ts'], why: 'puts a store together, so it knows every part' },
@@ -58,7 +69,10 @@ export const FLOORS: Readonly<Record<string, readonly Floor[]>> = {
     { rooms: ['index.ts'], why: 'the public names' },
     { rooms: ['waiters.ts', 'turn.ts', 'checksum.ts', 'codec.ts'], why: 'made of the floor below' },
     { rooms: ['fifo.ts', 'clock.ts', 'options.ts', 'paths.ts', 'random.ts', 'xxhash.ts'], why: 'one noun each' },
-    { rooms: ['errors.ts', 'units.ts', 'timers.ts', 'xxhash-module.ts'], why: 'what needs nothing of ours' },
+    {
+      rooms: ['errors.ts', 'units.ts', 'timers.ts', 'xxhash-module.ts', 'key-value-store.ts'],
+      why: 'what needs nothing of ours',
+    },
   ],
 };
 
@@ -73,7 +87,7 @@ export function floorOf(path: string): number | undefined {
 }
 
 /** Of packages: those further left stand higher. */
-const PACKAGES_FROM_THE_TOP = ['kv', 'aio', 'core'] as const;
+const PACKAGES_FROM_THE_TOP = ['level', 'kv', 'aio', 'core'] as const;
 
 /** Whether one file stands higher than another, which may be of another package. */
 export function isAbove(upper: string, lower: string): boolean {

@@ -18,6 +18,16 @@ export {
 } from './options.ts';
 export type { OptionRule, OptionShape } from './options.ts';
 export { resolvePath } from './paths.ts';
+export type {
+  KeyValueBytes,
+  KeyValueConditions,
+  KeyValueIterator,
+  KeyValueIteratorOptions,
+  KeyValueOperation,
+  KeyValueRange,
+  KeyValueStore,
+  KeyValueWriteOptions,
+} from './key-value-store.ts';
 export { Random } from './random.ts';
 export { ManualClock, systemClock } from './clock.ts';
 export type { Clock } from './clock.ts';

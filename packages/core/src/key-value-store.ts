@@ -1,0 +1,89 @@
+/**
+ * What an adapter may ask of a store: types only, no code. `Store` of @aiokv/kv is one; a store in another process or on
+ * another engine is another. An adapter that is written against these types serves all of them.
+ *
+ * What a store may lack is optional; its reader says what is done instead. Versions are opaque: they are compared for
+ * equality and handed back, and nothing else.
+ */
+
+/** A key or a value that goes in. A string is stored as UTF-8. Bytes are copied before the call returns. */
+export type KeyValueBytes = string | ArrayBufferView | ArrayBufferLike;
+
+/** A range of keys, ordered bytewise. Not `gt` with `gte`, nor `lt` with `lte`. */
+export interface KeyValueRange {
+  gt?: KeyValueBytes | undefined;
+  gte?: KeyValueBytes | undefined;
+  lt?: KeyValueBytes | undefined;
+  lte?: KeyValueBytes | undefined;
+}
+
+export interface KeyValueIteratorOptions extends KeyValueRange {
+  /** From the last key to the first; default false. */
+  reverse?: boolean;
+  /** Most entries to return, seeks included; default Infinity. */
+  limit?: number;
+}
+
+export interface KeyValueConditions<Version = unknown> {
+  readonly ifAbsent?: boolean;
+  readonly ifVersion?: Version;
+}
+
+export interface KeyValueWriteOptions {
+  /** When the write settles: it survives power loss, or kill -9, or neither yet. Default: that of the store. */
+  durability?: 'flushed' | 'written' | 'buffered';
+}
+
+export type KeyValueOperation<Version = unknown> = KeyValueConditions<Version> &
+  (
+    | { readonly type: 'put'; readonly key: KeyValueBytes; readonly value: KeyValueBytes }
+    | { readonly type: 'del'; readonly key: KeyValueBytes }
+  );
+
+/**
+ * A walk over a range, as it was when the walk was made. What it returns belongs to the caller. `return` ends it, and
+ * answers a pending `next` with `done`.
+ */
+export interface KeyValueIterator<T> {
+  next(): Promise<IteratorResult<T>>;
+  return(): Promise<unknown>;
+  /**
+   * The walk goes on at this key or the next one in its direction and range, in the same state. Not while a `next` is
+   * pending. Undoes its natural end, but not that of `limit`.
+   */
+  seek?(key: KeyValueBytes): void;
+}
+
+/** A read returns the state at the moment of its call. A value that comes back belongs to the caller. */
+export interface KeyValueStore<Version = unknown> {
+  get(key: KeyValueBytes): Promise<Buffer | undefined>;
+  /** Blocks the thread. Throws where a store cannot. */
+  getSync(key: KeyValueBytes): Buffer | undefined;
+  getMany(keys: readonly KeyValueBytes[]): Promise<(Buffer | undefined)[]>;
+  getVersioned(key: KeyValueBytes): Promise<{ readonly value: Buffer; readonly version: Version } | undefined>;
+  /** Whether the key exists, without reading its value. */
+  has?(key: KeyValueBytes): Promise<boolean>;
+  put(
+    key: KeyValueBytes,
+    value: KeyValueBytes,
+    options?: KeyValueWriteOptions & KeyValueConditions<Version>,
+  ): Promise<void>;
+  del(key: KeyValueBytes, options?: KeyValueWriteOptions & KeyValueConditions<Version>): Promise<void>;
+  /** All operations or none, in order. */
+  batch(operations: readonly KeyValueOperation<Version>[], options?: KeyValueWriteOptions): Promise<void>;
+  /** Removes a range at once, as one write. */
+  deleteRange?(range: KeyValueRange, options?: KeyValueWriteOptions): Promise<void>;
+  iterator(options?: KeyValueIteratorOptions): KeyValueIterator<[Buffer, Buffer]>;
+  /** As `iterator`, without reading values. */
+  keys?(options?: KeyValueIteratorOptions): KeyValueIterator<Buffer>;
+  /** Bytes that the records of a range take, about, without reading them. */
+  approximateSize?(range: KeyValueRange): Promise<number>;
+  /** Settles when every write called before survives power loss. */
+  flush(): Promise<void>;
+  /** Shortens the next opening, and may give space back. */
+  checkpoint(): Promise<void>;
+  /** Rewrites the store so that it takes as little space as it can. */
+  compact?(): Promise<unknown>;
+  /** What was called before settles; what is called after fails. More than one call is the same as one. */
+  close(): Promise<void>;
+}
