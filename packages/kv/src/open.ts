@@ -119,6 +119,7 @@ interface Opening {
 interface Found {
   readonly standing: Standing;
   readonly recovered: Recovered;
+  readonly recovery: Recovery;
 }
 
 async function openStore(file: DirectFile, queue: Queue, options: ResolvedOptions, planted: Planted): Promise<Store> {
@@ -194,11 +195,11 @@ async function recover({
   if (planted.unsecuredTail !== true) await recovery.secure();
   // All copies must be current before slots are reused that an older copy still leads to.
   await superblocks.confirm();
-  return { standing, recovered };
+  return { standing, recovered, recovery };
 }
 
 /** Adds the parts that write. */
-async function makeStore(opening: Opening, { standing, recovered }: Found): Promise<Store> {
+async function makeStore(opening: Opening, { standing, recovered, recovery }: Found): Promise<Store> {
   const { file, queue, options, planted, gate, flusher, superblocks, index, segments, budget } = opening;
   const { geometry, uuid, incompatibleFeatures } = superblocks.current;
   const { clock, writeBufferBytes, flushIntervalMs, checkpointBytes } = options;
@@ -213,7 +214,7 @@ async function makeStore(opening: Opening, { standing, recovered }: Found): Prom
   const shared = { queue, file, flusher, gate, slots, segments, geometry, epoch, clock, planted };
   const { position } = recovered;
   const log = new LogWriter({ ...shared, uuid, position, writeBufferBytes, flushIntervalMs });
-  index.admitted(log.appendedThrough);
+  if (recovered.leftOutBytes === 0) index.admitted(log.appendedThrough);
   if ((incompatibleFeatures & FEATURE_EXTENTS) === 0n) {
     // The flag keeps older versions out: they would return the table of a long value as the value.
     await superblocks.save({
@@ -235,6 +236,16 @@ async function makeStore(opening: Opening, { standing, recovered }: Found): Prom
     spaceAmplificationMax,
   });
   const maintenance = new Maintenance({ index, log, checkpointer, slots, segments, cleaner, gate, clock });
+  if (recovered.leftOutBytes > 0) {
+    try {
+      await recovery.replayRest((leftBytes) => maintenance.makeRoomForReplay(leftBytes));
+    } catch (error) {
+      await maintenance.stop();
+      await slots.settle();
+      throw error;
+    }
+    index.admitted(log.appendedThrough);
+  }
   maintenance.start();
   const parts = { options, geometry, file, queue, log, index, budget, superblocks, checkpointer, maintenance, gate };
   return new Store({ ...parts, epochs });

@@ -34,6 +34,8 @@ export { GEOMETRY } from './history.ts';
 const MODES = ['none', 'all', 'subset', 'torn'] as const;
 /** Of the histories, so many are cleaned at every run. Small as they are, the others never are. */
 const CLEANING_CHANCE = 0.9;
+/** Of the histories, so many are opened with hardly any memory for what is replayed. */
+const MERGING_CHANCE = 0.15;
 /** Of the histories, so many end with a kill and a recovery that is cut. */
 const KILL_CHANCE = 0.3;
 /** The cuts of a shrunk history fall where chance has it: it gets so many chances. */
@@ -181,10 +183,11 @@ class Exploring {
   constructor(planted: Planted, random: Random, result: Exploration, sizes: Sizes) {
     this.#sizes = sizes;
     const eagerCleaning = random.chance(CLEANING_CHANCE);
+    const eagerMerges = random.chance(MERGING_CHANCE);
     const onMoved = (records: number): void => {
       this.#moved += records;
     };
-    this.#planted = { eagerCleaning, onMoved, ...planted };
+    this.#planted = { eagerCleaning, eagerMerges, onMoved, ...planted };
     this.#random = random;
     this.#result = result;
   }

@@ -126,6 +126,7 @@ export class SyntheticLog {
   async recover(): Promise<Recovered & { readonly records: number }> {
     let records = 0;
     const target: ReplayTarget = {
+      hasMany: false,
       replayPut: () => void records++,
       replayDelete: () => undefined,
       admitted: () => undefined,

@@ -1,10 +1,12 @@
 /**
- * Defects that tests can switch on, to prove that the crash tests find them; and two switches that are no defects. Production
+ * Defects that tests can switch on, to prove that the crash tests find them; and three switches that are no defects. Production
  * code never sets one: `open` passes `NONE_PLANTED`.
  */
 export interface Planted {
   /** No defect: every run cleans whatever has dead bytes, however little that is. */
   readonly eagerCleaning?: boolean;
+  /** No defect: an opening merges what it has replayed, however little that is. */
+  readonly eagerMerges?: boolean;
   /** No defect: told how many records a cleaning has moved. */
   readonly onMoved?: (records: number) => void;
   /** Acknowledges before the flush. */

@@ -46,6 +46,8 @@ import type { AbsentLeaf, Cursor, Lookup, TreeSnapshot } from '../tree/index.ts'
 
 /** A memtable has room for at least so many nodes. */
 const MEMTABLE_NODES_LEAST = 4;
+/** One that is merged, and one that fills. */
+const MEMTABLES_AT_ONCE = 2;
 /** While a merge is under way, the memtable takes this part of its share at once, and the rest as the merge goes on. */
 const HEAD_START_PART = 1 / 8;
 /** Writers may exceed a share by so much before they wait, so that a tiny one does not stop them at every write. */
@@ -309,6 +311,12 @@ export class KeyIndex implements ReplayTarget {
   /** Whether the memtable should be merged. */
   get isFull(): boolean {
     return this.#memtable.bytes >= this.#memtableBytes || this.#memtable.isSpent;
+  }
+
+  /** @internal As much as may stand in front of the tree: that of two memtables. */
+  get hasMany(): boolean {
+    if (this.#planted.eagerMerges === true && this.#memtable.size > 0) return true;
+    return this.memtableBytes >= MEMTABLES_AT_ONCE * this.#memtableBytes;
   }
 
   /** How much of what they may write during a run writers may have written by now, from 0 to 1; 1 without a run. */

@@ -16,6 +16,8 @@ export interface ReplayTarget {
     sequence: Sequence,
   ): void;
   replayDelete(bytes: Uint8Array, keyAt: number, keyBytes: number, sequence: Sequence): void;
+  /** Whether it has so many that it should take no more before they were merged. */
+  readonly hasMany: boolean;
   /** All records through `sequence`, the end of a batch, have been replayed. */
   admitted(sequence: Sequence): void;
 }

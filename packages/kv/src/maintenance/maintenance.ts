@@ -94,6 +94,8 @@ export class Maintenance {
   /** `LogWriter.appendedBytes` when a run last made no space. Another one makes sense when more was written, or later. */
   #futileAt = -1;
   #futileUntilMs = 0;
+  /** See `makeRoomForReplay`. */
+  #unreplayedBytes = 0;
   #isStopped = false;
 
   constructor(parts: MaintenanceParts) {
@@ -104,6 +106,23 @@ export class Maintenance {
   start(): void {
     this.#look();
     if (this.#parts.checkpointer.uncoveredBytes > 0) this.#watchIdle();
+  }
+
+  /**
+   * Merges what an opening has replayed so far, before `start`. Without space the memtable goes on to grow.
+   *
+   * @param leftBytes of records that are still to be replayed
+   * @throws AiokvError ERR_AIOKV_LATCHED
+   */
+  async makeRoomForReplay(leftBytes: number): Promise<void> {
+    this.#unreplayedBytes = leftBytes;
+    try {
+      await this.checkpoint();
+    } catch (error) {
+      if (this.#parts.gate.writes !== null) throw error;
+    } finally {
+      this.#unreplayedBytes = 0;
+    }
   }
 
   /** Call it in the step that admits the last entry of a batch. */
@@ -292,7 +311,8 @@ export class Maintenance {
     checkpointer.begin(sequence);
     index.freeze();
     this.#roomWaiters.wakeAll();
-    return { sequence, logBytes: log.appendedBytes, merge: null, isMerged: false, hasFailed: false };
+    const logBytes = log.appendedBytes - this.#unreplayedBytes;
+    return { sequence, logBytes, merge: null, isMerged: false, hasFailed: false };
   }
 
   /** Settles early if `stop` is called. */

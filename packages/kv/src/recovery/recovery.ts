@@ -12,6 +12,8 @@
  * RECOVERY-1. If the first segment of the log is missing, the log begins where the superblock says, even if a failed
  *     write has left later segments. The next opening looks there.
  *
+ * A log that is longer than there is memory for is read twice (REPLAY-5): first to see what belongs to it.
+ *
  * Recovery writes only the unconfirmed tail, with the same bytes (unconfirmed-tail.ts). docs/durability.md describes
  * the cases for users.
  */
@@ -29,7 +31,9 @@ import type { LogPosition } from '../log/chain.ts';
 import type { ReplayTarget } from '../index/replay-target.ts';
 import type { ProgressReporter } from './progress.ts';
 import { Replay } from './replay.ts';
+import type { ReplayOptions } from './replay.ts';
 import { SlotScan } from './scan.ts';
+import type { FoundSegment } from './scan.ts';
 import { SegmentReader } from './segment-reader.ts';
 import type { LoadedSlot } from './segment-reader.ts';
 import { LogTail } from './tail.ts';
@@ -40,6 +44,8 @@ export interface Recovered {
   readonly slotCount: number;
   /** Bytes of replayed records, which the checkpoint does not cover. */
   readonly replayedBytes: number;
+  /** REPLAY-5. Bytes of records that the target has not got yet: `replayRest`. */
+  readonly leftOutBytes: number;
 }
 
 /** Where the log continues, and whether that segment has unreadable blocks. */
@@ -56,13 +62,15 @@ export class Recovery {
   readonly #progress: ProgressReporter;
   readonly #reader: SegmentReader;
   readonly #scan: SlotScan;
+  readonly #replayOptions: ReplayOptions;
   readonly #replay: Replay;
   readonly #segments: SegmentTable;
   readonly #tail: LogTail;
   /** One segment each: the next segment is read while the current one is replayed. */
   readonly #buffers: [AlignedBuffer, AlignedBuffer];
-  /** The replayed segments, oldest first. */
+  /** The replayed segments, oldest first, and what the scan has found of each. */
   readonly #replayed: LogStart[] = [];
+  readonly #found: FoundSegment[] = [];
 
   constructor(
     queue: Queue,
@@ -84,7 +92,18 @@ export class Recovery {
     this.#segments = segments;
     this.#scan = new SlotScan(this.#reader, superblock, segments);
     const { path } = file;
-    this.#replay = new Replay({ path, superblock, target, budget, scan: this.#scan, planted });
+    this.#replayOptions = {
+      path,
+      superblock,
+      target,
+      budget,
+      scan: this.#scan,
+      planted,
+      lastSequenceBefore: superblock.logStart.lastSequenceBefore,
+      coveredThrough: superblock.checkpointSequence,
+      makeRoom: null,
+    };
+    this.#replay = new Replay(this.#replayOptions);
     this.#tail = new LogTail(this.#reader, this.#scan, geometry);
   }
 
@@ -112,7 +131,37 @@ export class Recovery {
     for (const slot of this.#segments.slotsFrom(0, Infinity)) usedSlots.add(slot);
     for (const spared of this.#scan.slotsToSpare(this.#hasTable)) usedSlots.add(spared);
     if (this.#isNothingThere) usedSlots.delete(logStart.slot);
-    return { position: this.#position(end), usedSlots, slotCount, replayedBytes: this.#replay.replayedBytes };
+    const { replayedBytes, leftOutBytes } = this.#replay;
+    return { position: this.#position(end), usedSlots, slotCount, replayedBytes, leftOutBytes };
+  }
+
+  /**
+   * REPLAY-5. Replays what `run` has left out, if anything. What belongs to the log is decided and secured, so the store
+   * may write meanwhile.
+   *
+   * @param makeRoom makes room in the target, with so many bytes of records to come
+   * @throws as `run`
+   */
+  async replayRest(makeRoom: (leftBytes: number) => Promise<void>): Promise<void> {
+    const { leftOutAfter, leftOutBytes, lastSequence } = this.#replay;
+    if (leftOutAfter === null) return;
+    let first = this.#replayed.length - 1;
+    while ((this.#replayed[first] as LogStart).lastSequenceBefore > leftOutAfter) first--;
+    const rest: Replay = new Replay({
+      ...this.#replayOptions,
+      lastSequenceBefore: (this.#replayed[first] as LogStart).lastSequenceBefore,
+      coveredThrough: leftOutAfter,
+      makeRoom: () => makeRoom(leftOutBytes - rest.replayedBytes),
+    });
+    await makeRoom(leftOutBytes);
+    for (const segment of this.#found.slice(first)) {
+      await rest.segment(await this.#reader.read(segment.slot, this.#buffers[0]), segment);
+    }
+    if (rest.lastSequence !== lastSequence) {
+      throw corrupt(
+        `the log of ${this.#file.path} ends at sequence ${rest.lastSequence}, and at ${lastSequence} just before`,
+      );
+    }
   }
 
   /**
@@ -140,6 +189,7 @@ export class Recovery {
       const { sequence } = current;
       ({ slot } = current);
       this.#replayed.push({ segmentSequence: sequence, slot, lastSequenceBefore: this.#replay.lastSequence });
+      this.#found.push(current);
       which = 1 - which;
       const other = this.#buffers[which] as AlignedBuffer;
       const loaded = await (loading as Promise<LoadedSlot>);

@@ -8,6 +8,8 @@
  *     inside a batch and covers only flushed records.
  * REPLAY-4. A segment that continues the log from a link proves that the log left the previous segment there. Frames
  *     after the link in the previous segment are left from a failed write, even if they look intact.
+ * REPLAY-5. When the target has taken as much as it should, the replay goes on without it, at the end of a batch. What is
+ *     left out is replayed again when it is decided what belongs to the log and the store can merge: `Recovery.replayRest`.
  *
  * Replay reads nothing from the device.
  */
@@ -51,6 +53,12 @@ export interface ReplayOptions {
   readonly budget: TurnBudget;
   readonly scan: SlotScan;
   readonly planted: Planted;
+  /** Where the first segment follows. */
+  readonly lastSequenceBefore: Sequence;
+  /** Records up to this one are in the target already. */
+  readonly coveredThrough: Sequence;
+  /** Makes room in the target; null if that cannot be done yet (REPLAY-5). */
+  readonly makeRoom: (() => Promise<void>) | null;
 }
 
 export class Replay {
@@ -60,14 +68,20 @@ export class Replay {
   #lastSequence: Sequence;
   #epoch = 0;
   readonly #pending = new PendingBatch();
+  /** Whether the last record has others of its batch behind it. Fragments of values are not in `#pending`. */
+  #isInsideBatch = false;
   #passedEnd: boolean;
   /** Bytes of replayed records, which the checkpoint does not cover. */
   replayedBytes = 0;
+  /** REPLAY-5. The first record that was left out follows this one; null if none was. */
+  leftOutAfter: Sequence | null = null;
+  /** Of `replayedBytes`, those of records that were left out. */
+  leftOutBytes = 0;
 
   constructor(options: ReplayOptions) {
     this.#options = options;
-    const { logStart, logEnd } = options.superblock;
-    this.#lastSequence = logStart.lastSequenceBefore;
+    const { logEnd } = options.superblock;
+    this.#lastSequence = options.lastSequenceBefore;
     this.#passedEnd = logEnd === null || logEnd.lastSequence === 0;
   }
 
@@ -96,7 +110,7 @@ export class Replay {
    * Replays the frames of a segment that continue the chain. Returns the offset after the last one, within the segment.
    */
   async segment(loaded: LoadedSlot, segment: FoundSegment): Promise<number> {
-    const { superblock, target, budget, scan } = this.#options;
+    const { superblock, budget, scan } = this.#options;
     const { geometry } = superblock;
     this.#link = { segmentSequence: segment.sequence, frameNumber: 0, hash: segment.hash };
     this.#noteLink();
@@ -129,11 +143,20 @@ export class Replay {
       });
       this.unconfirmed.confirm(header.flushedThrough);
       this.#noteLink();
-      if (this.#pending.isEmpty) target.admitted(this.#lastSequence);
+      if (!this.#isInsideBatch && this.leftOutAfter === null) await this.#admitted();
       offset += lengthBytes;
       if (budget.isSpent()) await nextTurn();
     }
     return offset;
+  }
+
+  /** REPLAY-5. */
+  async #admitted(): Promise<void> {
+    const { target, makeRoom } = this.#options;
+    target.admitted(this.#lastSequence);
+    if (!target.hasMany) return;
+    if (makeRoom === null) this.leftOutAfter = this.#lastSequence;
+    else await makeRoom();
   }
 
   /** SCAN-3. Throws if an unreadable block may be part of the frame that continues the log here. */
@@ -158,9 +181,11 @@ export class Replay {
   async #replayFrame(frame: Block, header: FrameHeader, frameOffset: number): Promise<void> {
     if (header.epoch !== this.#epoch) {
       this.#pending.drop();
+      this.#isInsideBatch = false;
       this.#epoch = header.epoch;
     }
-    const { path, superblock, target, budget, planted } = this.#options;
+    const { path, coveredThrough, target, budget, planted } = this.#options;
+    const isLeftOut = this.leftOutAfter !== null;
     const { bytes, view } = frame;
     const end = FRAME_HEADER_BYTES + header.payloadBytes;
     let records = 0;
@@ -177,15 +202,16 @@ export class Replay {
           `${path} holds records of kind ${kindOf(view, at)}, flags ${flagsOf(view, at)}: open it with a newer aiokv`,
         );
       }
+      const goesOn = (flagsOf(view, at) & FLAG_BATCH_CONTINUES) !== 0;
+      this.#isInsideBatch = goesOn;
       // REPLAY-3. Fragments of a value count with their put.
       const sequence = (header.firstSequence + records) as Sequence;
-      const isCovered = sequence <= superblock.checkpointSequence;
-      if (!isCovered && kindOf(view, at) !== RecordKind.fragment) {
+      const isCovered = sequence <= coveredThrough;
+      if (!isCovered && !isLeftOut && kindOf(view, at) !== RecordKind.fragment) {
         const keyAt = at + RECORD_HEADER_BYTES;
         const fileOffset = frameOffset + at;
         const isPut = kindOf(view, at) === RecordKind.put;
         const length = lengthWordOf(recordBytes(keyBytes, valueBytes), isExtent(view, at));
-        const goesOn = (flagsOf(view, at) & FLAG_BATCH_CONTINUES) !== 0;
         if ((goesOn || !this.#pending.isEmpty) && planted.tornBatches !== true) {
           if (isPut) this.#pending.put(bytes, keyAt, keyBytes, fileOffset, length, sequence);
           else this.#pending.delete(bytes, keyAt, keyBytes, sequence);
@@ -194,6 +220,7 @@ export class Replay {
         else target.replayDelete(bytes, keyAt, keyBytes, sequence);
       }
       if (!isCovered) this.replayedBytes += paddedRecordBytes(keyBytes, valueBytes);
+      if (isLeftOut) this.leftOutBytes += paddedRecordBytes(keyBytes, valueBytes);
       at += paddedRecordBytes(keyBytes, valueBytes);
     }
     if (records !== header.recordCount)
