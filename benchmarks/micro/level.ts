@@ -1,7 +1,8 @@
 /**
  * What `AioLevel` costs: cold gets at depth 128, batches and scans through it, beside the same through the store below
- * it, in turns. Prints the median rate of each, the median of the ratios of neighbours in time, and the same of the CPU time
- * of an operation, which other work on the machine disturbs less. Keys are strings, values buffers. Deletes its directory.
+ * it, in turns. Prints the median rate of each, the median of the ratios of neighbours in time, and the same of the CPU
+ * time of an operation. Rounds are many and short, so that other work on the machine hits both alike. Keys are strings,
+ * values buffers. Deletes its directory.
  *
  *   node --import=tsx --conditions=@aiokv/source benchmarks/micro/level.ts [records] [rounds]
  */
@@ -11,12 +12,12 @@ import { Random } from '@aiokv/core';
 import { open } from '@aiokv/kv';
 import { AioLevel } from '@aiokv/level';
 
-const RECORDS = Number(process.argv[2] ?? 100_000);
-const ROUNDS = Number(process.argv[3] ?? 9);
+const RECORDS = Number(process.argv[2] ?? 10_000);
+const ROUNDS = Number(process.argv[3] ?? 41);
 const VALUE_BYTES = 1000;
 const DEPTH = 128;
-const GETS = 20_000;
-const BATCHES = 200;
+const GETS = 4000;
+const BATCHES = 40;
 const OPERATIONS = 100;
 const WRITERS = 8;
 
