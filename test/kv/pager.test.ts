@@ -292,6 +292,63 @@ test('more pages than reads at once wait in their order', async (t) => {
   t.is(bench.queue.reads, ids.length);
 });
 
+test('pages that are held ahead come in long reads, and stay (PAGER-7)', async (t) => {
+  const { bench, ids } = evicted(100);
+  bench.wait(ids[5] as number, 'a');
+  bench.pager.holdAhead(ids);
+  bench.wait(ids[6] as number, 'b');
+  const bytes = ids.reduce((sum, id) => sum + bench.mapping.imageBytesOf(id), 0);
+  t.true(bench.queue.open.length <= 2 + Math.ceil(bytes / (64 * 1024)), `${bench.queue.open.length} reads`);
+  bench.queue.completeAll();
+  await bench.pager.quiet();
+  t.deepEqual(bench.told, ['a: loaded', 'b: loaded']);
+  t.is(bench.pager.pageReads, ids.length);
+  bench.sweep();
+  t.deepEqual(bench.absent, [], 'they are held');
+  bench.pager.holdAhead(ids);
+  t.is(bench.queue.open.length, 0, 'they are there');
+  bench.tree.verify();
+  bench.pager.unpin(ids);
+  bench.pager.unpin(ids);
+  bench.sweep();
+  t.deepEqual(bench.absent, ids);
+});
+
+test('pages far apart are read one by one', (t) => {
+  const { bench, ids } = evicted(100);
+  const far = ids.filter((_, i) => i % 5 === 0);
+  bench.pager.holdAhead(far);
+  t.is(bench.queue.open.length, far.length);
+  bench.queue.completeAll();
+  t.deepEqual(
+    bench.absent,
+    ids.filter((id) => !far.includes(id)),
+  );
+});
+
+test('a long read that fails, and a page of one that is damaged, are read page by page (PAGER-6, PAGER-7)', async (t) => {
+  const { bench, ids } = evicted(20);
+  bench.queue.results.push(EIO);
+  bench.pager.holdAhead(ids);
+  bench.wait(ids[1] as number, 'a');
+  t.true(bench.queue.open.length < 4);
+  bench.queue.completeAll();
+  await bench.pager.quiet();
+  t.deepEqual(bench.absent, []);
+  t.deepEqual(bench.told, ['a: loaded']);
+  bench.pager.unpin(ids);
+  bench.sweep();
+  const damaged = ids[3] as number;
+  bench.queue.bytes[bench.mapping.fileOffsetOf(damaged) + 100]! ^= 1;
+  bench.pager.holdAhead(ids);
+  bench.wait(damaged, 'b');
+  bench.queue.completeAll();
+  await bench.pager.quiet();
+  t.deepEqual(bench.told, ['a: loaded', 'b: ERR_AIOKV_CORRUPT']);
+  t.deepEqual(bench.absent, [damaged]);
+  bench.pager.unpin(ids);
+});
+
 type Damage = (bench: Bench, mapping: Mapping, id: number) => void;
 
 /** What may be wrong with a read of a page, and what it is told as. `once`: the second attempt is well. */

@@ -48,7 +48,7 @@ import { TurnBudget } from '@aiokv/core';
 
 /**
  * Places in the queue for everything but frames of the log and reads of records, so that the queue never refuses a
- * request: 64 reads of index pages, 8 of tables of long values, 128 of a victim of a cleaning, 2 writes each of a
+ * request: 64 reads of index pages and 8 of several at once, 8 of tables of long values, 128 of a victim of a cleaning, 2 writes each of a
  * checkpoint and of survivors, a flush, 2 writes of superblocks, 16 reads of an opening.
  */
 const OTHER_REQUESTS = 256;

@@ -69,7 +69,8 @@ export class PageWriter {
     }
     for (const ids of byLevel) {
       for (const id of ids ?? []) {
-        if (tree.isFresh(id)) await this.#saveFresh(id);
+        const saved = tree.isFresh(id) ? this.#saveFresh(id) : null;
+        if (saved !== null) await saved;
         if (this.#options.budget.isSpent()) await nextTurn();
       }
     }
@@ -101,8 +102,14 @@ export class PageWriter {
     }
   }
 
-  async #saveFresh(id: number): Promise<void> {
-    this.#save(id, await this.#options.writer.place(imageBytes(wordsOf(this.#options.index.memory, id))));
+  /** @returns null when it is saved: to wait for nothing costs more than to save a page */
+  #saveFresh(id: number): Promise<void> | null {
+    const { writer, index } = this.#options;
+    const bytes = imageBytes(wordsOf(index.memory, id));
+    const place = writer.placeHere(bytes);
+    if (place === null) return writer.place(bytes).then((later) => this.#save(id, later));
+    this.#save(id, place);
+    return null;
   }
 
   #save(id: number, { block, at, fileOffset, chunk }: Place): void {
@@ -130,7 +137,10 @@ export class PageWriter {
     while (tree.freshCount > kept) {
       const id = tree.peekFresh();
       if (id !== 0 && node.level(memory.words(id), memory.base(id)) > 0) this.#inner.push(id);
-      else if (id !== 0) await this.#saveFresh(id);
+      else if (id !== 0) {
+        const saved = this.#saveFresh(id);
+        if (saved !== null) await saved;
+      }
       tree.shiftFresh();
       if (this.#options.budget.isSpent()) await nextTurn();
     }

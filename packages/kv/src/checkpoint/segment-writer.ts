@@ -101,6 +101,15 @@ export class SegmentWriter {
       this.#send();
       await this.#openChunk(bytes);
     }
+    return this.#take(bytes);
+  }
+
+  /** As `place`, if the open chunk has room: nobody waits, and nothing can fail. Else null. */
+  placeHere(bytes: number): Place | null {
+    return this.#used + bytes > this.#capacity ? null : this.#take(bytes);
+  }
+
+  #take(bytes: number): Place {
     const at = this.#used;
     this.#used += bytes;
     const block = this.#buffers[this.#which] as AlignedBuffer;

@@ -19,18 +19,18 @@ import type { Cursor, Tree, TreeSnapshot } from '../tree/index.ts';
 import type { Pager } from './pager.ts';
 
 /** Most leaves read ahead: this many, and no more than one in AHEAD_PART of the nodes that fit into memory. */
-const LEAVES_AHEAD = 64;
+const LEAVES_AHEAD = 256;
 const AHEAD_PART = 16;
+/** The scout moves on when it is ahead by less than this part of it. So it meets many leaves in one step. */
+const BEHIND_PART = 3 / 4;
 /** Most keys that the scout looks at in one step. */
-const LOOKS = 1024;
+const LOOKS = 2048;
 
 /** A leaf that the scout has met. */
 interface LeafAhead {
   readonly pageId: number;
   /** Number of keys before the first one of this leaf. */
   readonly first: number;
-  state: 'loading' | 'pinned' | 'failed';
-  readonly loaded: Promise<void> | null;
 }
 
 export class LeafScout {
@@ -68,13 +68,19 @@ export class LeafScout {
     }
     const { memory } = this.#tree;
     const most = Math.min(LEAVES_AHEAD, Math.max(1, this.#pager.limitBytes / memory.nodeBytes / AHEAD_PART));
+    if (this.#ahead.length > most * BEHIND_PART) return;
+    const met: number[] = [];
     for (let looks = LOOKS; looks > 0 && this.#cursor.valid && this.#ahead.length < most; looks--) {
       const pageId = this.#leaves.leafOf(this.#cursor.keyBytes, this.#cursor.keyLength);
-      if (pageId !== 0 && pageId !== this.#lastMet) this.#meet(pageId);
+      if (pageId !== 0 && pageId !== this.#lastMet) {
+        met.push(pageId);
+        this.#ahead.push({ pageId, first: this.#passed });
+      }
       this.#lastMet = pageId;
       this.#passed++;
       this.#cursor.next();
     }
+    this.#pager.holdAhead(met);
   }
 
   /**
@@ -84,53 +90,25 @@ export class LeafScout {
    * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO
    */
   async whenLoaded(pageId: number, taken: number): Promise<void> {
-    for (const leaf of this.#ahead) {
-      if (leaf.pageId !== pageId || leaf.state === 'failed') continue;
-      await leaf.loaded;
-      if (leaf.state === 'pinned') return;
-      break;
-    }
     await this.#pager.pin([pageId]);
-    this.#ahead.push({ pageId, first: taken, state: 'pinned', loaded: null });
+    for (const leaf of this.#ahead) {
+      if (leaf.pageId !== pageId) continue;
+      // It is held already.
+      this.#pager.letGo(pageId);
+      return;
+    }
+    this.#ahead.push({ pageId, first: taken });
   }
 
   /** SCOUT-1. The walk has passed so many keys. */
   letGoBehind(taken: number): void {
     for (let leaf = this.#ahead.peek(); leaf !== undefined && leaf.first < taken; leaf = this.#ahead.peek()) {
       this.#ahead.shift();
-      this.#letGo(leaf);
+      this.#pager.letGo(leaf.pageId);
     }
   }
 
   end(): void {
-    for (const leaf of this.#ahead.drain()) this.#letGo(leaf);
-  }
-
-  #meet(pageId: number): void {
-    if (this.#tree.memory.isResident(pageId)) {
-      this.#pager.hold(pageId);
-      this.#ahead.push({ pageId, first: this.#passed, state: 'pinned', loaded: null });
-      return;
-    }
-    const loaded = this.#pager.pin([pageId]).then(
-      () => {
-        leaf.state = 'pinned';
-      },
-      () => {
-        leaf.state = 'failed';
-      },
-    );
-    const leaf: LeafAhead = { pageId, first: this.#passed, state: 'loading', loaded };
-    this.#ahead.push(leaf);
-  }
-
-  #letGo(leaf: LeafAhead): void {
-    if (leaf.state === 'pinned') this.#pager.letGo(leaf.pageId);
-    else if (leaf.state === 'loading') {
-      // A load that fails is not pinned.
-      void leaf.loaded?.then(() => {
-        if (leaf.state === 'pinned') this.#pager.letGo(leaf.pageId);
-      });
-    }
+    for (const leaf of this.#ahead.drain()) this.#pager.letGo(leaf.pageId);
   }
 }

@@ -18,6 +18,8 @@
  * PAGER-5. Slots are reused only when the loads that began before they became free have ended.
  * PAGER-6. Every load ends, and tells all its waiters, in the completion of its last transfer. The queue completes
  *     every transfer that it accepts, and every completion starts the next waiting load.
+ * PAGER-7. Pages that are read ahead, and lie close together, come in one long read. A page that does not come with it
+ *     is read by itself.
  *
  * The pager never writes, and does not know keys. The eviction is that of Corbató, "A Paging Experiment with the
  * Multics System" (1968).
@@ -53,40 +55,71 @@ export interface PagerOptions {
 
 /** Most page reads in flight, besides reads of records. */
 const READS_AT_ONCE = 64;
+/** Most long reads in flight, ... */
+const LONG_READS_AT_ONCE = 8;
+/** ... what one reads at most, ... */
+const LONG_READ_BYTES = 128 * KIB;
+/** ... and what may lie between two pages of it: reading so much costs less than another read. */
+const GAP_BYTES = 8 * KIB;
 /** Most ids that one sweep visits. */
 const SWEEP_IDS = 2048;
 /** `keepWithin` sweeps when nodes have grown by so many bytes since its last sweep. */
 const GROWTH_BYTES = 64 * KIB;
 
 /** A page that is being read, or waits for a free read. */
-interface Load {
+class Load {
   readonly pageId: number;
-  readonly waiters: PageWaiter[];
-}
-
-/**
- * One page read, reused. Keeps what the mapping says of the page at the start: the mapping may be replaced meanwhile.
- */
-class PageRead extends SectorRead {
-  readonly own: AlignedBuffer;
-  load: Load | null = null;
-  pageId = 0;
+  readonly waiters: PageWaiter[] = [];
+  /** What the mapping says of the page when its read begins: the mapping may be replaced meanwhile. */
+  fileOffset = 0;
+  imageBytes = 0;
   units = 0;
   tag = 0;
 
-  constructor(bytes: number) {
-    const own = allocateAligned(bytes);
-    super(own);
-    this.own = own;
+  constructor(pageId: number) {
+    this.pageId = pageId;
   }
 
-  aimAt(file: DirectFile, pageId: number, mapping: Mapping): void {
+  note(mapping: Mapping): void {
+    const { pageId } = this;
     assert(mapping.has(pageId), 'an absent page is in the checkpoint');
-    this.aim(file, mapping.fileOffsetOf(pageId), mapping.imageBytesOf(pageId));
-    this.pageId = pageId;
+    this.fileOffset = mapping.fileOffsetOf(pageId);
+    this.imageBytes = mapping.imageBytesOf(pageId);
     this.units = mapping.unitsOf(pageId);
     this.tag = mapping.tagOf(pageId);
-    this.current = this.spanBytes <= this.own.byteLength ? this.own : allocateAligned(this.spanBytes);
+  }
+}
+
+/** One read of a page, or a long one of several, reused. */
+class PageRead extends SectorRead {
+  readonly isLong: boolean;
+  /** In the order of their places. */
+  loads: readonly Load[] = [];
+  readonly #own: AlignedBuffer;
+
+  constructor(bytes: number, isLong: boolean) {
+    const own = allocateAligned(bytes);
+    super(own);
+    this.#own = own;
+    this.isLong = isLong;
+  }
+
+  /** Where the image of the page is in the buffer. */
+  placeOf(load: Load): number {
+    return this.at + load.fileOffset - this.fileOffset;
+  }
+
+  aimAt(file: DirectFile, loads: readonly Load[]): void {
+    const first = loads[0] as Load;
+    const last = loads[loads.length - 1] as Load;
+    this.loads = loads;
+    this.aim(file, first.fileOffset, last.fileOffset + last.imageBytes - first.fileOffset);
+    this.current = this.spanBytes <= this.#own.byteLength ? this.#own : allocateAligned(this.spanBytes);
+  }
+
+  end(): void {
+    this.loads = [];
+    this.current = this.#own;
   }
 }
 
@@ -97,8 +130,11 @@ export class Pager implements CompletionHandler {
   readonly #loads = new Map<number, Load>();
   /** Loads that wait for a free read. */
   readonly #waiting = new Fifo<Load>();
-  readonly #slots: PageRead[] = [];
+  readonly #reads: PageRead[] = [];
+  /** Of `#reads`, those that are not in use. */
   readonly #free: number[] = [];
+  readonly #freeLong: number[] = [];
+  #shortReads = 0;
   /** Pin count of each pinned page. A pinned page is not evicted. */
   readonly #pins = new Map<number, number>();
   readonly #idleWaiters = new Waiters();
@@ -115,14 +151,16 @@ export class Pager implements CompletionHandler {
 
   /** Most memory that the buffers for reads take, in bytes, when pages have one unit. */
   static mostBufferBytes(file: DirectFile, nodeBytes: number): number {
-    return (READS_AT_ONCE + 1) * readBytes(file, nodeBytes);
+    return (READS_AT_ONCE + 1) * readBytes(file, nodeBytes) + LONG_READS_AT_ONCE * longReadBytes(file);
   }
 
   /** Memory of the buffers for reads, in bytes. */
   get bufferBytes(): number {
     const { file, memory } = this.#options;
-    const reads = this.#slots.length + (this.#syncRead === null ? 0 : 1);
-    return reads * readBytes(file, memory.nodeBytes) + (this.#scratch?.byteLength ?? 0);
+    const reads = this.#shortReads + (this.#syncRead === null ? 0 : 1);
+    const longReads = this.#reads.length - this.#shortReads;
+    const scratchBytes = this.#scratch?.byteLength ?? 0;
+    return reads * readBytes(file, memory.nodeBytes) + longReads * longReadBytes(file) + scratchBytes;
   }
 
   get limitBytes(): number {
@@ -148,9 +186,32 @@ export class Pager implements CompletionHandler {
       load.waiters.push(waiter);
       return;
     }
-    const begun: Load = { pageId, waiters: [waiter] };
+    const begun = new Load(pageId);
+    begun.waiters.push(waiter);
     this.#loads.set(pageId, begun);
-    if (!this.#start(begun)) this.#waiting.push(begun);
+    this.#begin(begun);
+  }
+
+  /**
+   * Holds pages, and begins to read those that are absent. A page that cannot be read stays absent. Each is to be let go.
+   */
+  holdAhead(pageIds: readonly number[]): void {
+    const { memory, mapping } = this.#options;
+    const begun: Load[] = [];
+    for (const pageId of pageIds) {
+      this.#pins.set(pageId, (this.#pins.get(pageId) ?? 0) + 1);
+      if (memory.isResident(pageId) || this.#loads.has(pageId)) continue;
+      const load = new Load(pageId);
+      load.note(mapping);
+      this.#loads.set(pageId, load);
+      begun.push(load);
+    }
+    begun.sort((a, b) => a.fileOffset - b.fileOffset);
+    for (let first = 0; first < begun.length;) {
+      const end = endOfSpan(begun, first);
+      this.#beginLong(begun.slice(first, end));
+      first = end;
+    }
   }
 
   /**
@@ -195,23 +256,25 @@ export class Pager implements CompletionHandler {
    */
   loadSync(pageId: number): { readonly words: Uint32Array; readonly base: number } {
     const { queue, file, memory } = this.#options;
-    const read = (this.#syncRead ??= this.#newRead());
-    read.aimAt(file, pageId, this.#options.mapping);
+    const read = (this.#syncRead ??= new PageRead(readBytes(file, memory.nodeBytes), false));
+    const load = new Load(pageId);
+    load.note(this.#options.mapping);
+    read.aimAt(file, [load]);
     for (;;) {
       const transferred = read.transferSync(queue, file);
-      const wrong = this.#wrongPage(read, transferred);
+      const wrong = this.#wrongPage(read, load, transferred);
       if (read.isThere(transferred) && wrong === null) break;
-      if (!read.mayRetry(file, transferred)) throw this.#failureOf(read, transferred, wrong);
+      if (!read.mayRetry(file, transferred)) throw this.#failureOf(load, transferred, wrong);
     }
     this.pageReads++;
     // PAGER-3: a page with a load under way must enter memory in that load's completion.
     if (this.#loads.has(pageId)) {
       const capacity = memory.units(pageId) * memory.unitWords;
       if (this.#scratch === null || this.#scratch.length < capacity) this.#scratch = new Uint32Array(capacity);
-      this.#decode(read, this.#scratch, 0);
+      this.#decode(read, load, this.#scratch, 0);
       return { words: this.#scratch, base: 0 };
     }
-    this.#install(read);
+    this.#install(read, load);
     this.makeRoom(pageId);
     return { words: memory.words(pageId), base: memory.base(pageId) };
   }
@@ -240,35 +303,53 @@ export class Pager implements CompletionHandler {
 
   /** @internal A read has completed. */
   complete(index: number, transferred: number): void {
+    const read = this.#reads[index] as PageRead;
+    if (read.isLong) this.#completeLong(read, index, transferred);
+    else this.#completeShort(read, index, transferred);
+    if (this.#loads.size === 0) this.#idleWaiters.wakeAll();
+  }
+
+  #completeShort(read: PageRead, index: number, transferred: number): void {
     const { queue, file } = this.#options;
-    const read = this.#slots[index] as PageRead;
-    const wrong = this.#wrongPage(read, transferred);
+    const load = read.loads[0] as Load;
+    const wrong = this.#wrongPage(read, load, transferred);
     const isGood = wrong === null && read.isThere(transferred);
     if (!isGood && read.mayRetry(file, transferred)) {
       read.submit(queue, file, this, index);
       return;
     }
-    const { load } = read;
-    assert(load !== null, 'a read in flight has a load');
-    this.#loads.delete(load.pageId);
-    this.pageReads++;
     if (isGood) this.#tellLoaded(load, read);
     else {
-      const failure = this.#failureOf(read, transferred, wrong);
+      this.#loads.delete(load.pageId);
+      this.pageReads++;
+      const failure = this.#failureOf(load, transferred, wrong);
       for (const waiter of load.waiters) waiter.pageFailed(failure);
     }
-    read.load = null;
-    read.current = read.own;
+    read.end();
     this.#free.push(index);
     const next = this.#waiting.shift();
     if (next !== undefined) this.#start(next);
-    if (this.#loads.size === 0) this.#idleWaiters.wakeAll();
+  }
+
+  /** PAGER-7. */
+  #completeLong(read: PageRead, index: number, transferred: number): void {
+    const others: Load[] = [];
+    for (const load of read.loads) {
+      const isGood = read.isThere(transferred) && this.#wrongPage(read, load, transferred) === null;
+      if (isGood) this.#tellLoaded(load, read);
+      else others.push(load);
+    }
+    read.end();
+    this.#freeLong.push(index);
+    for (const load of others) this.#begin(load);
   }
 
   /** PAGER-3. */
   #tellLoaded(load: Load, read: PageRead): void {
     const { memory } = this.#options;
-    this.#install(read);
+    this.#loads.delete(load.pageId);
+    this.pageReads++;
+    this.#install(read, load);
     const words = memory.words(load.pageId);
     const base = memory.base(load.pageId);
     for (const waiter of load.waiters) waiter.pageLoaded(words, base);
@@ -290,50 +371,65 @@ export class Pager implements CompletionHandler {
     });
   }
 
-  #newRead(): PageRead {
+  /** Starts to read a page by itself, or leaves it waiting until a read is free. */
+  #begin(load: Load): void {
     const { file, memory } = this.#options;
-    return new PageRead(readBytes(file, memory.nodeBytes));
+    if (this.#free.length === 0 && this.#shortReads < READS_AT_ONCE) {
+      this.#shortReads++;
+      this.#free.push(this.#reads.push(new PageRead(readBytes(file, memory.nodeBytes), false)) - 1);
+    }
+    if (this.#free.length > 0) this.#start(load);
+    else this.#waiting.push(load);
   }
 
-  /** Returns false if all reads are in use. */
-  #start(load: Load): boolean {
-    const { queue, file } = this.#options;
-    if (this.#free.length === 0 && this.#slots.length < READS_AT_ONCE) {
-      this.#free.push(this.#slots.push(this.#newRead()) - 1);
+  /** Requires a free read. */
+  #start(load: Load): void {
+    load.note(this.#options.mapping);
+    this.#submit([load], this.#free.pop() as number);
+  }
+
+  /** Starts one long read of pages that lie close together. Without one that is free, they are read one by one. */
+  #beginLong(loads: readonly Load[]): void {
+    const longReads = this.#reads.length - this.#shortReads;
+    if (loads.length > 1 && this.#freeLong.length === 0 && longReads < LONG_READS_AT_ONCE) {
+      this.#freeLong.push(this.#reads.push(new PageRead(longReadBytes(this.#options.file), true)) - 1);
     }
-    const index = this.#free.pop();
-    if (index === undefined) return false;
-    const read = this.#slots[index] as PageRead;
-    read.load = load;
-    read.aimAt(file, load.pageId, this.#options.mapping);
+    const index = loads.length === 1 ? undefined : this.#freeLong.pop();
+    if (index !== undefined) this.#submit(loads, index);
+    else for (const load of loads) this.#begin(load);
+  }
+
+  #submit(loads: readonly Load[], index: number): void {
+    const { queue, file } = this.#options;
+    const read = this.#reads[index] as PageRead;
+    read.aimAt(file, loads);
     read.submit(queue, file, this, index);
-    return true;
   }
 
   /** PAGER-4. What is wrong with the image; null if nothing is, or if the transfer failed or was short. */
-  #wrongPage(read: PageRead, transferred: number): string | null {
+  #wrongPage(read: PageRead, load: Load, transferred: number): string | null {
     if (!read.isThere(transferred)) return null;
-    const fault = pageFault(read.current, read.at, read.lengthBytes, read);
+    const fault = pageFault(read.current, read.placeOf(load), load.imageBytes, load);
     return fault === 'tag' && this.#options.planted.uncheckedTag === true ? null : fault;
   }
 
   /** @param wrong from `#wrongPage` */
-  #failureOf(read: PageRead, transferred: number, wrong: string | null): Error {
-    const where = `the index page at byte ${read.fileOffset} of ${this.#options.file.path}`;
+  #failureOf(load: Load, transferred: number, wrong: string | null): Error {
+    const where = `the index page at byte ${load.fileOffset} of ${this.#options.file.path}`;
     return wrong === null ? transferError(where, transferred) : corrupt(`${where} is damaged (${wrong})`);
   }
 
-  #install(read: PageRead): void {
+  #install(read: PageRead, load: Load): void {
     const { memory } = this.#options;
-    memory.admit(read.pageId);
-    this.#decode(read, memory.words(read.pageId), memory.base(read.pageId));
-    memory.mark(read.pageId, MARK_USED);
+    memory.admit(load.pageId);
+    this.#decode(read, load, memory.words(load.pageId), memory.base(load.pageId));
+    memory.mark(load.pageId, MARK_USED);
   }
 
-  #decode(read: PageRead, words: Uint32Array, base: number): void {
+  #decode(read: PageRead, load: Load, words: Uint32Array, base: number): void {
     const { memory } = this.#options;
-    const capacity = memory.units(read.pageId) * memory.unitWords;
-    const fits = decodePage(read.current, read.at, words, base, capacity);
+    const capacity = memory.units(load.pageId) * memory.unitWords;
+    const fits = decodePage(read.current, read.placeOf(load), words, base, capacity);
     assert(fits && node.level(words, base) === 0, 'the image of a leaf holds a leaf');
     node.setBirth(words, base, 0);
   }
@@ -342,6 +438,23 @@ export class Pager implements CompletionHandler {
 /** Fits the image of a page of one unit, at any offset. */
 function readBytes({ alignment }: DirectFile, nodeBytes: number): number {
   return alignUp(nodeBytes + 64, alignment.offset) + alignment.offset;
+}
+
+function longReadBytes({ alignment }: DirectFile): number {
+  return LONG_READ_BYTES + 2 * alignment.offset;
+}
+
+/** Behind the last page that a long read from `first` on takes. */
+function endOfSpan(loads: readonly Load[], first: number): number {
+  const { fileOffset } = loads[first] as Load;
+  let end = first;
+  for (let from = fileOffset; end < loads.length; end++) {
+    const load = loads[end] as Load;
+    const to = load.fileOffset + load.imageBytes;
+    if (end > first && (load.fileOffset - from > GAP_BYTES || to - fileOffset > LONG_READ_BYTES)) break;
+    from = to;
+  }
+  return end;
 }
 
 function ended(load: Load): Promise<void> {
