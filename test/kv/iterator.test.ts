@@ -24,7 +24,13 @@ function iteratorOnFakes(): {
     unpin: () => undefined,
   };
   const snapshot = { cursor: () => cursor, release: () => released++ } as unknown as IndexSnapshot;
-  const host = { valuesAt: async () => [await arrives], forget: () => undefined };
+  const host = {
+    valuesAt: async () => [await arrives],
+    forget: () => undefined,
+    released: () => undefined,
+    aheadBytes: 0,
+    mayReadAhead: () => true,
+  };
   return { iterator: new StoreIterator(host, snapshot, encodeRange({})), answer, released: () => released };
 }
 

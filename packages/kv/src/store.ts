@@ -29,6 +29,7 @@ import type { Bytes } from './format/keys.ts';
 import { LogWriter } from './log/writer.ts';
 import type { Durability } from './log/writer.ts';
 import { PointReads } from './read/point-reads.ts';
+import { mostReadAheadBytes } from './memory/budget.ts';
 import { RangeReads } from './read/range-reads.ts';
 import { RecordReader } from './read/record-reader.ts';
 import type { Checkpointer } from './checkpoint/checkpointer.ts';
@@ -49,6 +50,8 @@ export interface SpaceStatistics {
   readonly liveBytes: number;
   /** What was replaced or deleted, what is not merged yet, and what segments have not filled. */
   readonly deadBytes: number;
+  /** The part of `deadBytes` that comes back when older iterators end, in whole slots. */
+  readonly heldBytes: number;
   /** Free slots that only deletions, cleaning and checkpoints may take. */
   readonly reservedBytes: number;
   /** Free slots for new writes. */
@@ -84,6 +87,8 @@ export interface StoreStatistics {
   readonly memory: MemoryStatistics;
   /** Index pages read since the opening because they were not in memory. */
   readonly pageReads: number;
+  /** Iterators that have not ended. What is replaced or deleted comes back only when those from before it have ended. */
+  readonly iterators: number;
   readonly space: SpaceStatistics;
   readonly written: WrittenStatistics;
   readonly queue: QueueStatistics;
@@ -101,6 +106,8 @@ export interface MemoryStatistics {
   readonly writeBufferBytes: number;
   /** Buffers for reads of records and of index pages. */
   readonly readBufferBytes: number;
+  /** Entries that iterators have read ahead. */
+  readonly readAheadBytes: number;
 }
 
 export interface StoreParts {
@@ -140,7 +147,8 @@ export class Store implements AsyncDisposable {
     const { geometry, options, queue, file, log, index, maintenance, gate, epochs, budget } = parts;
     this.#reader = new RecordReader({ queue, file, log, gate, epochs, longestBytes: maxRecordBytes(geometry) });
     this.#points = new PointReads({ index, log, gate, reader: this.#reader, epochs, budget });
-    this.#ranges = new RangeReads(index, this.#points);
+    const mostAheadBytes = mostReadAheadBytes(options.memoryBytes);
+    this.#ranges = new RangeReads({ index, points: this.#points, maintenance, mostAheadBytes });
     this.#writes = new WriteQueue({
       log,
       index,
@@ -315,7 +323,9 @@ export class Store implements AsyncDisposable {
         pageBytes: index.pageBytes,
         writeBufferBytes: log.bufferBytes,
         readBufferBytes: this.#reader.bufferBytes + index.pager.bufferBytes,
+        readAheadBytes: this.#ranges.aheadBytes,
       },
+      iterators: this.#ranges.count,
       pageReads: index.pageReads,
       space: checkpointer.space,
       written: checkpointer.written,

@@ -82,6 +82,9 @@ export interface Standing {
   readonly mappingBytes: number;
 }
 
+/** See `SpaceStatistics`. */
+type Space = Record<'fileBytes' | 'liveBytes' | 'deadBytes' | 'heldBytes' | 'reservedBytes' | 'freeBytes', number>;
+
 /** A run begins at this part of what an opening may replay. The rest is for what is written until it has ended. */
 const DUE_PART = 3 / 4;
 /** Time that a checkpoint takes of each turn of the event loop. */
@@ -172,14 +175,17 @@ export class Checkpointer implements CheckpointNeeds {
   }
 
   /** See `SpaceStatistics`. */
-  get space(): { fileBytes: number; liveBytes: number; deadBytes: number; reservedBytes: number; freeBytes: number } {
+  get space(): Space {
     const { slots, segments, geometry } = this.#options;
     const { liveBytes } = segments;
     const fileBytes = slots.count * geometry.segmentBytes;
     const unusedBytes = slots.freeCount * geometry.segmentBytes;
     const freeBytes = Math.max(0, slots.availableFor('put')) * geometry.segmentBytes;
     const deadBytes = fileBytes - unusedBytes - liveBytes;
-    return { fileBytes, liveBytes, deadBytes, reservedBytes: unusedBytes - freeBytes, freeBytes };
+    let held = 0;
+    for (const parked of this.#parked) held += parked.slots.length;
+    const heldBytes = held * geometry.segmentBytes;
+    return { fileBytes, liveBytes, deadBytes, heldBytes, reservedBytes: unusedBytes - freeBytes, freeBytes };
   }
 
   /** See `WrittenStatistics`. */
@@ -512,6 +518,11 @@ export class Checkpointer implements CheckpointNeeds {
     for (const slot of dead) segments.drop(slot);
     if (dead.length > 0) this.#parked.push({ generation: this.#version.tree.generation, slots: dead });
     await this.giveBackParked();
+  }
+
+  /** Whether dead segments are kept for older versions. */
+  get hasParked(): boolean {
+    return !this.#parked.isEmpty;
   }
 
   /** CHECK-8. Gives back the slots of dead segments that nobody reads any more. */

@@ -192,6 +192,8 @@ export class Maintenance {
     const isFull = (error as { code?: unknown }).code === 'ERR_AIOKV_NO_SPACE';
     if (!isFull || this.#isStopped || (this.#futileAt === log.appendedBytes && clock.nowMs() < this.#futileUntilMs))
       throw error;
+    await checkpointer.giveBackParked();
+    if (checkpointer.hasSpaceFor(use)) return;
     for (let runs = 0, isGain = true; isGain && runs < RUNS_FOR_SPACE; runs++) {
       const { liveBytes } = segments;
       const { freeCount } = slots;
@@ -207,6 +209,17 @@ export class Maintenance {
     this.#futileAt = log.appendedBytes;
     this.#futileUntilMs = clock.nowMs() + FUTILE_MS;
     throw error;
+  }
+
+  /**
+   * Call it when an older version may have been released: what only it has kept comes back without a run. Never rejects.
+   */
+  async versionReleased(): Promise<void> {
+    const { checkpointer, slots } = this.#parts;
+    // A run does it at its end.
+    if (this.#working !== null || this.#isStopped || !checkpointer.hasParked) return;
+    await checkpointer.giveBackParked();
+    if (this.#working === null && !this.#isStopped) await slots.punchExcess(checkpointer.uncoveredBytes === 0);
   }
 
   /** Settles when the run under way has ended, or finds no space. */

@@ -13,7 +13,7 @@
  *                                           fills     is merged
  * ```
  *
- * The rest is for what iterators read ahead, and for what a cleaning copies. Buffers are allocated when they are needed,
+ * The rest is, one half each, for what iterators read ahead (AHEAD-1) and for what a cleaning copies. Buffers are allocated when they are needed,
  * so what they take at most is set aside. Long records that are read need further buffers, of about the length of their values.
  *
  * MEMORY-1. Nodes have at least half. So a budget that is smaller than the buffers still works; all parts together are
@@ -30,6 +30,8 @@ const PART_OF_MACHINE = 4;
 const MOST_UNTOLD = 4 * GIB;
 /** Of the budget, the rest is one part in so many. */
 const PART_OF_REST = 8;
+/** Of the rest, iterators may take one part in so many. */
+const PART_OF_ITERATORS = 2;
 /** MEMORY-1. */
 const PART_OF_NODES = 2;
 /** Of the nodes, one memtable is one part in so many. */
@@ -70,6 +72,11 @@ export function divideMemory(memoryBytes: number, { writeBufferBytes, readBuffer
 export function defaultMemoryBytes(machineBytes: number, constrainedBytes: number | undefined): number {
   const usableBytes = Math.min(machineBytes, constrainedBytes || Infinity);
   return Math.max(MEMORY_BYTES_LEAST, Math.min(MOST_UNTOLD, Math.floor(usableBytes / PART_OF_MACHINE)));
+}
+
+/** Most that iterators may read ahead, all together. */
+export function mostReadAheadBytes(memoryBytes: number): number {
+  return memoryBytes / PART_OF_REST / PART_OF_ITERATORS;
 }
 
 /** Most that a batch may take, and most that the write buffer may take. */

@@ -31,6 +31,12 @@ export interface IteratorHost {
   valuesAt(keys: readonly Buffer[], entries: readonly EntryWords[]): Promise<(Buffer | Error)[]>;
   /** The iterator has ended. */
   forget(iterator: StoreIterator): void;
+  /** It has released its snapshot. */
+  released(): void;
+  /** Bytes that all iterators have read ahead, or are reading. Each adds and takes away its own. */
+  aheadBytes: number;
+  /** AHEAD-1. @param ownBytes that the iterator has read ahead already */
+  mayReadAhead(ownBytes: number): boolean;
 }
 
 /** Entries read ahead: few at first, for callers that take only a few, then twice as many each time. */
@@ -43,9 +49,14 @@ const LONG_BYTES_AHEAD = 8 * MIB;
 
 type Row = [Buffer, Buffer];
 
+/** Memory that an entry takes beside its record. */
+const ROW_BYTES = 300;
+
 /** Entries that were read together, and the error that stopped the read after them, or null. */
 interface Batch {
   readonly rows: Row[];
+  /** What each row takes. */
+  readonly bytes: readonly number[];
   readonly failure: Error | null;
 }
 
@@ -71,6 +82,10 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
   /** Entries that were read. Those before `#head` have been returned. */
   #ready: Row[] = [];
   #head = 0;
+  /** What each of `#ready` takes. */
+  #readyBytes: readonly number[] = [];
+  /** Bytes of the entries from `#head` on, and of those that are being read. */
+  #aheadBytes = 0;
   /** The read of the entries after `#ready`, or null. */
   #loading: Promise<Batch> | null = null;
   /** Why the entry after `#ready` cannot be read, or null. */
@@ -104,7 +119,7 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
   next(): Promise<IteratorResult<Row>> {
     const row = this.#callers.isEmpty ? this.#ready[this.#head] : undefined;
     if (row !== undefined) {
-      this.#head++;
+      this.#handOut();
       return Promise.resolve({ done: false, value: row });
     }
     return new Promise((resolve, reject) => {
@@ -141,12 +156,19 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
     if (this.#isOver) return;
     this.#isOver = true;
     this.#ready = [];
+    this.#readyBytes = [];
     this.#head = 0;
-    // ITERATOR-4.
-    if (this.#loading === null) this.#snapshot.release();
-    else void this.#loading.then(() => this.#snapshot.release());
     this.#host.forget(this);
+    // ITERATOR-4.
+    if (this.#loading === null) this.#release();
+    else void this.#loading.then(() => this.#release());
     this.#answerRest();
+  }
+
+  #release(): void {
+    this.#countAhead(-this.#aheadBytes);
+    this.#snapshot.release();
+    this.#host.released();
   }
 
   /** ITERATOR-1, ITERATOR-2. */
@@ -157,13 +179,22 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
     }
   }
 
+  #handOut(): void {
+    this.#countAhead(-(this.#readyBytes[this.#head++] as number));
+  }
+
+  #countAhead(bytes: number): void {
+    this.#aheadBytes += bytes;
+    this.#host.aheadBytes += bytes;
+  }
+
   /** Answers pending callers until none is left, and reads what they need. */
   async #answer(): Promise<void> {
     this.#isAnswering = true;
     while (!this.#callers.isEmpty) {
       const row = this.#ready[this.#head];
       if (row !== undefined) {
-        this.#head++;
+        this.#handOut();
         this.#callers.shift()?.resolve({ done: false, value: row });
         continue;
       }
@@ -172,14 +203,16 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
         this.#end();
         break;
       }
-      const { rows, failure } = await (this.#loading ??= this.#load());
+      const { rows, bytes, failure } = await (this.#loading ??= this.#load());
       // `#end` has answered all callers.
       if (this.#isOver) break;
       this.#ready = rows;
+      this.#readyBytes = bytes;
       this.#head = 0;
       this.#failure = failure;
       const isLast = rows.length === 0 || failure !== null;
-      this.#loading = isLast ? null : this.#load();
+      // AHEAD-1. Otherwise the next entries are read when somebody asks for them.
+      this.#loading = isLast || !this.#host.mayReadAhead(this.#aheadBytes) ? null : this.#load();
       if (rows.length === 0 && failure === null) this.#end();
     }
     this.#isAnswering = false;
@@ -189,35 +222,44 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
   async #load(): Promise<Batch> {
     const keys: Buffer[] = [];
     const entries: EntryWords[] = [];
+    const bytes: number[] = [];
     let failure: Error | null = null;
     try {
-      await this.#collect(keys, entries);
+      await this.#collect(keys, entries, bytes);
     } catch (error) {
       failure = error as Error;
     } finally {
       this.#cursor.unpin();
     }
     const rows: Row[] = [];
-    if (keys.length === 0 || this.#isOver) return { rows, failure };
+    if (keys.length === 0 || this.#isOver) return { rows, bytes, failure };
     const values = await this.#host.valuesAt(keys, entries);
     for (const [i, value] of values.entries()) {
       // ITERATOR-3.
-      if (value instanceof Error) return { rows, failure: value };
+      if (value instanceof Error) return { rows, bytes, failure: value };
       rows.push([keys[i] as Buffer, value]);
     }
-    return { rows, failure };
+    return { rows, bytes, failure };
   }
 
   /** Adds the next keys and entries. If it fails, those before the failure have been added. */
-  async #collect(keys: Buffer[], entries: EntryWords[]): Promise<void> {
+  async #collect(keys: Buffer[], entries: EntryWords[], bytes: number[]): Promise<void> {
     const most = Math.min(this.#ahead, this.#range.limit - this.#taken);
     this.#ahead = Math.min(MOST_AHEAD, this.#ahead * 2);
     let longBytes = 0;
+    let batchBytes = 0;
     while (keys.length < most && longBytes < LONG_BYTES_AHEAD) {
+      // Twice: the next batch is read while this one is handed out.
+      if (keys.length > 0 && !this.#host.mayReadAhead(Math.max(this.#aheadBytes, 2 * batchBytes))) break;
       const moved = this.#advance();
       if (!(typeof moved === 'boolean' ? moved : await moved)) break;
       const { entry } = this.#cursor;
-      if (isInFragments(entry)) longBytes += valueBytesOfTable(lengthOf(entry));
+      const valueBytes = isInFragments(entry) ? valueBytesOfTable(lengthOf(entry)) : 0;
+      longBytes += valueBytes;
+      const rowBytes = ROW_BYTES + lengthOf(entry) + valueBytes;
+      bytes.push(rowBytes);
+      batchBytes += rowBytes;
+      this.#countAhead(rowBytes);
       keys.push(copyOfKey(this.#cursor.key, this.#cursor.keyLength));
       entries.push({ word0: entry.word0, word1: entry.word1 });
     }

@@ -1,6 +1,10 @@
 /**
  * The open iterators of a store. Supplies their values, and ends them when the store is closed.
+ *
+ * AHEAD-1. What all iterators together have read ahead takes no more than they are given, but for one entry of each. One
+ *     takes its part of that at most, so that those that nobody goes on with leave something to the others.
  */
+import type { Maintenance } from '../maintenance/maintenance.ts';
 import type { KeyIndex } from '../index/key-index.ts';
 import type { EntryWords } from '../format/index-entry.ts';
 import { StoreIterator } from './iterator.ts';
@@ -9,14 +13,33 @@ import type { PointReads } from './point-reads.ts';
 import { encodeRange } from './range.ts';
 import type { RangeOptions } from './range.ts';
 
+interface RangeReadsParts {
+  readonly index: KeyIndex;
+  readonly points: PointReads;
+  readonly maintenance: Maintenance;
+  /** For what iterators read ahead, in bytes. */
+  readonly mostAheadBytes: number;
+}
+
 export class RangeReads implements IteratorHost {
   readonly #index: KeyIndex;
   readonly #points: PointReads;
+  readonly #maintenance: Maintenance;
+  readonly #mostAheadBytes: number;
   readonly #open = new Set<StoreIterator>();
+  /** Bytes that iterators have read ahead, or are reading. */
+  aheadBytes = 0;
 
-  constructor(index: KeyIndex, points: PointReads) {
+  constructor({ index, points, maintenance, mostAheadBytes }: RangeReadsParts) {
     this.#index = index;
     this.#points = points;
+    this.#maintenance = maintenance;
+    this.#mostAheadBytes = mostAheadBytes;
+  }
+
+  /** Iterators that were not ended. */
+  get count(): number {
+    return this.#open.size;
   }
 
   /** Throws as `encodeRange`. */
@@ -35,6 +58,15 @@ export class RangeReads implements IteratorHost {
 
   forget(iterator: StoreIterator): void {
     this.#open.delete(iterator);
+  }
+
+  released(): void {
+    void this.#maintenance.versionReleased();
+  }
+
+  /** AHEAD-1. */
+  mayReadAhead(ownBytes: number): boolean {
+    return this.aheadBytes < this.#mostAheadBytes && ownBytes < this.#mostAheadBytes / this.#open.size;
   }
 
   valuesAt(keys: readonly Buffer[], entries: readonly EntryWords[]): Promise<(Buffer | Error)[]> {

@@ -36,9 +36,12 @@ const probe = new Probe();
 const fenceWords = new Uint32Array(KEY_BYTES_MAX / 4 + 2);
 const fenceBytes = new Uint8Array(fenceWords.buffer);
 
+/** Bytes of a key that a new cursor has room for. An iterator has several cursors, and there may be thousands of them. */
+const FIRST_KEY_BYTES = 56;
+
 export class Cursor {
-  /** The current key, in the first `keyLength` bytes; the rest is undefined. The next move overwrites it. */
-  readonly keyBytes: Uint8Array;
+  /** The current key, in the first `keyLength` bytes; the rest is undefined. The next move overwrites or replaces it. */
+  keyBytes: Uint8Array;
   keyLength = 0;
   /** The leaf that the last move needed and that was not in memory; 0 if there was none. */
   blockedOn = 0;
@@ -46,7 +49,7 @@ export class Cursor {
   readonly entry = new Entry();
   readonly #snapshot: Frozen;
   /** The same memory as `keyBytes`. */
-  readonly #keyWords: Uint32Array;
+  #keyWords: Uint32Array;
   readonly #top: number;
   readonly #path: number[] = [];
   readonly #index: number[] = [];
@@ -56,7 +59,7 @@ export class Cursor {
 
   constructor(snapshot: Frozen) {
     this.#snapshot = snapshot;
-    this.#keyWords = new Uint32Array(KEY_BYTES_MAX / 4 + 2);
+    this.#keyWords = new Uint32Array(wordsFor(FIRST_KEY_BYTES));
     this.keyBytes = new Uint8Array(this.#keyWords.buffer);
     const { root, memory } = snapshot;
     this.#top = root === 0 ? -1 : node.level(memory.words(root), memory.base(root));
@@ -228,6 +231,8 @@ export class Cursor {
   }
 
   #load(words: Uint32Array, base: number, leaf: number, index: number): void {
+    const needed = wordsFor(node.keyLength(words, base, index));
+    if (needed > this.#keyWords.length) this.#grow(needed);
     if (leaf !== this.#prefixOf) {
       node.copyPrefix(words, base, this.#keyWords);
       this.#prefixOf = leaf;
@@ -235,4 +240,14 @@ export class Cursor {
     this.keyLength = node.copyRest(words, base, index, this.#keyWords);
     node.loadEntry(words, base, index, this.entry);
   }
+
+  #grow(words: number): void {
+    this.#keyWords = new Uint32Array(Math.min(wordsFor(KEY_BYTES_MAX), 2 * words));
+    this.keyBytes = new Uint8Array(this.#keyWords.buffer);
+    this.#prefixOf = 0;
+  }
+}
+
+function wordsFor(keyBytes: number): number {
+  return (keyBytes >>> 2) + 2;
 }

@@ -149,8 +149,9 @@ export class Lifetimes {
     snapshot.older = null;
     snapshot.newer = null;
     snapshot.retired = [];
+    if (retired.length === 0) return;
     const list = new RetiredList(this, retired, generation);
-    if (list.reclaim(RECLAIM_AT_ONCE) === 0) this.memory.defer(list);
+    if (list.reclaim(RECLAIM_AT_ONCE, older) === 0) this.memory.defer(list);
   }
 
   /** The tree no longer needs these subtrees, whose roots are on one level. */
@@ -210,9 +211,9 @@ class RetiredList implements Backlog {
     this.#bound = bound;
   }
 
-  reclaim(maxNodes: number): number {
+  /** @param viewer the newest snapshot that may see the nodes; searched among all of them if it is not known */
+  reclaim(maxNodes: number, viewer = this.#lifetimes.newestBelow(this.#bound)): number {
     const nodes = this.#nodes;
-    const viewer = this.#lifetimes.newestBelow(this.#bound);
     let left = maxNodes;
     for (; left > 0 && nodes.length > 0; left--) {
       const birth = nodes.pop() as number;

@@ -1,0 +1,86 @@
+/**
+ * Iterators that stay open: what they read ahead, what they keep from coming back, and that it comes back when they end.
+ * AHEAD-1 is that of packages/kv/src/read/range-reads.ts.
+ */
+import test from 'ava';
+import { KIB, MIB, nextTurn } from '@aiokv/core';
+import { SimulatedDisk } from '@aiokv/aio';
+import { open } from '@aiokv/kv';
+import type { Store, StoreIterator, StoreOptions } from '@aiokv/kv';
+
+function openOn(platform: SimulatedDisk, options: Partial<StoreOptions> = {}): Promise<Store> {
+  return open('/store', { platform, segmentBytes: 64 * KIB, queueDepth: 16, ...options });
+}
+
+function keyOf(n: number): string {
+  return `key${String(n).padStart(6, '0')}`;
+}
+
+async function putAll(store: Store, keys: number, valueBytes: number, letter: string): Promise<void> {
+  for (let n = 0; n < keys; n++) {
+    await store.put(keyOf(n), letter.repeat(valueBytes), { durability: 'buffered' });
+    if (n % 64 === 0) await store.flush();
+  }
+}
+
+async function rest(iterator: StoreIterator): Promise<[string, string][]> {
+  const rows: [string, string][] = [];
+  for await (const [key, value] of iterator) rows.push([key.toString(), value.toString()]);
+  return rows;
+}
+
+test('AHEAD-1: what all iterators read ahead is bounded, and each gets at least one entry', async (t) => {
+  const memoryBytes = 16 * MIB;
+  const store = await openOn(new SimulatedDisk({ seed: 1 }), { memoryBytes, segmentBytes: MIB });
+  const [keys, valueBytes, count] = [400, 10_000, 300];
+  await putAll(store, keys, valueBytes, 'a');
+  const iterators = Array.from({ length: count }, (_, n) => store.iterator({ gte: keyOf(n) }));
+  t.is(store.statistics().iterators, count);
+  for (const iterator of iterators) await iterator.next();
+  const { readAheadBytes } = store.statistics().memory;
+  t.log(`${readAheadBytes} bytes ahead`);
+  // The next entries of the last ones are on their way, too.
+  t.true(readAheadBytes <= memoryBytes / 16 + 2 * count * (valueBytes + 400), `${readAheadBytes} bytes`);
+  for (const [n, iterator] of iterators.entries()) {
+    if (n % 50 === 0) t.is((await rest(iterator)).length, keys - n - 1);
+    else await iterator.return();
+  }
+  t.is(store.statistics().memory.readAheadBytes, 0);
+  t.is(store.statistics().iterators, 0);
+  const alone = store.iterator();
+  let most = 0;
+  for (let n = 0; n < 200; n++) {
+    await alone.next();
+    most = Math.max(most, store.statistics().memory.readAheadBytes);
+  }
+  t.true(most > 60 * valueBytes && most <= memoryBytes / 16 + 400 + valueBytes, `one reads far ahead: ${most} bytes`);
+  await alone.return();
+  t.is(store.statistics().memory.readAheadBytes, 0);
+  await store.close();
+});
+
+test('CHECK-8: what only an iterator has kept comes back when it ends, without a run', async (t) => {
+  const store = await openOn(new SimulatedDisk({ seed: 2 }));
+  const keys = 500;
+  await putAll(store, keys, 1000, 'a');
+  await store.checkpoint();
+  const iterators = Array.from({ length: 3 }, () => store.iterator());
+  for (const iterator of iterators) await iterator.next();
+  await putAll(store, keys, 1000, 'b');
+  await store.checkpoint();
+  const { space: held, checkpointSequence } = store.statistics();
+  t.true(held.heldBytes >= 400_000, `${held.heldBytes} bytes are held`);
+  t.true(held.heldBytes <= held.deadBytes);
+  const [one, ...others] = iterators;
+  for (const iterator of others) await iterator.return();
+  await nextTurn();
+  t.is(store.statistics().space.heldBytes, held.heldBytes);
+  t.true((await rest(one as StoreIterator)).every(([, value]) => value === 'a'.repeat(1000)));
+  for (let turn = 0; turn < 20; turn++) await nextTurn();
+  const { space } = store.statistics();
+  t.is(space.heldBytes, 0);
+  // Blocks may have been given back to the device.
+  t.true(space.deadBytes <= held.deadBytes - held.heldBytes);
+  t.is(store.statistics().checkpointSequence, checkpointSequence);
+  await store.close();
+});
