@@ -44,7 +44,10 @@ test('level-read-stream', async (t) => {
 
 test('y-leveldb', async (t) => {
   const directory = directoryOf(t);
-  const persistence = new LeveldbPersistence(directory, { Level: AioLevel });
+  const persistence = new LeveldbPersistence(directory, {
+    Level: AioLevel,
+    levelOptions: { durability: 'buffered' },
+  });
   const ydoc = new Y.Doc();
   ydoc.on('update', (update: Uint8Array) => void persistence.storeUpdate('my-doc', update));
   const list = ydoc.getArray<number>('arr');

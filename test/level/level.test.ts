@@ -1,6 +1,6 @@
 /** `AioLevel` beyond abstract-level's suite: options, stores of any kind, what it asks of a store, what it refuses. */
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { KeyValueIterator, KeyValueStore } from '@aiokv/core';
 import { SimulatedDisk } from '@aiokv/aio';
@@ -56,7 +56,12 @@ test('a directory is a path or a file URL', async (t) => {
   t.is(db.location, directory);
   await db.put('key', 'value');
   t.true(existsSync(directory));
-  for (const wrong of ['', null, 7]) t.throws(() => new AioLevel(wrong as never), { instanceOf: TypeError });
+  const relative = new AioLevel('a');
+  t.is(relative.location, resolve('a'));
+  await relative.close();
+  for (const wrong of ['', null, 7]) {
+    t.throws(() => new AioLevel(wrong as never), { instanceOf: TypeError, code: 'ERR_AIOKV_INVALID_ARGUMENT' });
+  }
 });
 
 test('options of the store reach it, those of hooks and of LevelDB do not', async (t) => {
@@ -215,7 +220,7 @@ test('of a store that has more calls, they are used', async (t) => {
   const db = new AioLevel(() => store);
   await db.batch(['a', 'b', 'c'].map((key) => ({ type: 'put', key, value: key })));
   t.is(await db.approximateSize('a', 'c'), 200);
-  await db.compactRange('a', 'b');
+  await Promise.all([db.compactRange('a', 'b'), db.compactRange('b', 'c')]);
   t.true(await db.has('a'));
   t.deepEqual(await db.hasMany(['a', 'x']), [true, false]);
   t.deepEqual(await db.keys({ gt: 'a' }).all(), ['b', 'c']);
@@ -223,7 +228,10 @@ test('of a store that has more calls, they are used', async (t) => {
   await db.clear({ lt: 'c' });
   t.deepEqual(await db.keys().all(), ['c']);
   t.is(store.calls.get('deleteRange'), 1);
+  // The two were under way together.
   t.is(store.calls.get('compact'), 1);
+  await db.compactRange('a', 'b');
+  t.is(store.calls.get('compact'), 2);
   t.is(store.calls.get('checkpoint'), undefined);
   // Neither has nor a walk over keys alone reads a value.
   for (const reading of ['get', 'getMany', 'iterator']) t.is(store.calls.get(reading), undefined, reading);

@@ -9,7 +9,7 @@
  * Data is handed over as buffers, and abstract-level converts them to what the caller asked for. A read belongs to the
  * moment of its call, because abstract-level calls the store in the same step as soon as the database is open.
  */
-import { fileURLToPath } from 'node:url';
+import { resolvePath } from '@aiokv/core';
 import type { KeyValueOperation, KeyValueStore } from '@aiokv/core';
 import { open } from '@aiokv/kv';
 import { AbstractLevel } from 'abstract-level';
@@ -52,20 +52,23 @@ export class AioLevel<K = string, V = string> extends AbstractLevel<Buffer, K, V
   readonly #opener: StoreOpener;
   readonly #location: string | null;
   #opened: KeyValueStore | null = null;
+  #compaction: Promise<unknown> | null = null;
   /** A close that fails lets go of the directory all the same, so the next one succeeds. */
   #isReleased = true;
 
-  /** @param where a directory (a path or a `file:` URL), or a function that opens a store */
+  /**
+   * @param where a directory (a path or a `file:` URL), or a function that opens a store
+   * @throws AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT
+   */
   constructor(where: string | URL | StoreOpener, options?: AioLevelOptions<K, V>) {
-    if (where === '' || !(typeof where === 'string' || where instanceof URL || typeof where === 'function')) {
-      throw new TypeError("The first argument 'where' must be a directory or a function that opens a store");
-    }
+    // Before the first opening, and the same for all: the working directory may change.
+    const location = typeof where === 'function' ? null : resolvePath('AioLevel: the directory', where);
     super(MANIFEST, options);
-    this.#location = typeof where === 'function' ? null : typeof where === 'string' ? where : fileURLToPath(where);
-    this.#opener = typeof where === 'function' ? where : (request) => open(where, request);
+    this.#location = location;
+    this.#opener = typeof where === 'function' ? where : (request) => open(location as string, request);
   }
 
-  /** The directory, or null if a function opens the store. */
+  /** The absolute path of the directory, or null if a function opens the store. */
   get location(): string | null {
     return this.#location;
   }
@@ -82,13 +85,17 @@ export class AioLevel<K = string, V = string> extends AbstractLevel<Buffer, K, V
     return sizeOfRange(this.#store, { gte: encoding.encode(start), lt: encoding.encode(end) });
   }
 
-  /** Gives space back. The store is compacted as a whole, whatever the range. */
+  /** Gives space back. The store is compacted as a whole, whatever the range. Calls under way share one compaction. */
   async compactRange<Key = K>(start: Key, end: Key, options?: KeyOptions<Key>): Promise<void> {
     requireBounds(arguments.length);
     if (this.status === 'opening') return this.deferAsync(() => this.compactRange(start, end, options));
     if (this.status !== 'open') throw closedDatabase('compactRange');
-    if (this.#store.compact === undefined) await this.#store.checkpoint();
-    else await this.#store.compact();
+    const store = this.#store;
+    // A store refuses a second compaction while one is under way.
+    this.#compaction ??= (store.compact?.() ?? store.checkpoint()).finally(() => {
+      this.#compaction = null;
+    });
+    await this.#compaction;
   }
 
   /**

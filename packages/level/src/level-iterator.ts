@@ -63,8 +63,8 @@ export class LevelIterator<K, V> extends AbstractIterator<AbstractLevel<Buffer, 
     await this.#walk.return();
   }
 
-  /** Answers the pending read. */
+  /** Answers the pending read. What goes wrong is told by `_close`, which ends the walk again. */
   readonly #abort = (): void => {
-    void this.#walk.return();
+    this.#walk.return().catch(() => undefined);
   };
 }

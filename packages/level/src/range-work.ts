@@ -5,14 +5,15 @@
  *     order, so the last is not acknowledged before the others are as safe.
  */
 import type {
+  KeyValueIterator,
   KeyValueIteratorOptions,
   KeyValueOperation,
   KeyValueRange,
   KeyValueStore,
   KeyValueWriteOptions,
 } from '@aiokv/core';
-import { walkOver } from './walk-choice.ts';
-import type { Walk } from './walk.ts';
+import { entriesOf } from './walk-choice.ts';
+import type { Entry } from './walk.ts';
 
 /** Deletions in one batch. More are admitted in slices, behind which other writes wait. */
 const CHUNK = 256;
@@ -25,7 +26,7 @@ export async function clearRange(
 ): Promise<void> {
   // Of a range with a limit the store cannot know which keys are meant.
   if (store.deleteRange !== undefined && limit === Infinity) return store.deleteRange(range, options);
-  const walk = walkOver(store, { ...range, reverse, limit }, false);
+  const walk = entriesOf(store, { ...range, reverse, limit }, false);
   try {
     let chunk = await nextDeletions(walk);
     while (chunk.length > 0) {
@@ -39,7 +40,7 @@ export async function clearRange(
   }
 }
 
-async function nextDeletions(walk: Walk): Promise<KeyValueOperation[]> {
+async function nextDeletions(walk: KeyValueIterator<Entry>): Promise<KeyValueOperation[]> {
   const deletions: KeyValueOperation[] = [];
   while (deletions.length < CHUNK) {
     const { done, value } = await walk.next();

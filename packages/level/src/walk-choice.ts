@@ -11,11 +11,19 @@ import type { KeyValueIterator, KeyValueIteratorOptions, KeyValueStore } from '@
 import { SkippingWalk } from './skipping-walk.ts';
 import type { Entry, Walk } from './walk.ts';
 
+/** A walk that nobody seeks in. */
+export function entriesOf(
+  store: KeyValueStore,
+  options: KeyValueIteratorOptions,
+  needsValues: boolean,
+): KeyValueIterator<Entry> {
+  if (needsValues || store.keys === undefined) return store.iterator(options);
+  return new KeyEntries(store.keys(options));
+}
+
 export function walkOver(store: KeyValueStore, options: KeyValueIteratorOptions, needsValues: boolean): Walk {
-  const begin = (range: KeyValueIteratorOptions): KeyValueIterator<Entry> =>
-    needsValues || store.keys === undefined ? store.iterator(range) : new KeyEntries(store.keys(range));
-  const walk = begin(options);
-  return canSeek(walk) ? walk : new SkippingWalk(walk, options, begin);
+  const walk = entriesOf(store, options, needsValues);
+  return canSeek(walk) ? walk : new SkippingWalk(walk, options, (range) => entriesOf(store, range, needsValues));
 }
 
 function canSeek(walk: KeyValueIterator<Entry>): walk is Walk {
