@@ -24,7 +24,11 @@ export interface KeyValueIteratorOptions extends KeyValueRange {
   limit?: number;
 }
 
-export interface KeyValueConditions<Version = unknown> {
+/** Of an adapter that neither gets nor gives versions: it takes stores with versions of any kind. */
+// oxlint-disable-next-line typescript/no-explicit-any -- `unknown` could not be handed to a store, `never` not be returned
+type AnyVersion = any;
+
+export interface KeyValueConditions<Version = AnyVersion> {
   readonly ifAbsent?: boolean;
   readonly ifVersion?: Version;
 }
@@ -34,7 +38,7 @@ export interface KeyValueWriteOptions {
   durability?: 'flushed' | 'written' | 'buffered';
 }
 
-export type KeyValueOperation<Version = unknown> = KeyValueConditions<Version> &
+export type KeyValueOperation<Version = AnyVersion> = KeyValueConditions<Version> &
   (
     | { readonly type: 'put'; readonly key: KeyValueBytes; readonly value: KeyValueBytes }
     | { readonly type: 'del'; readonly key: KeyValueBytes }
@@ -55,7 +59,7 @@ export interface KeyValueIterator<T> {
 }
 
 /** A read returns the state at the moment of its call. A value that comes back belongs to the caller. */
-export interface KeyValueStore<Version = unknown> {
+export interface KeyValueStore<Version = AnyVersion> {
   get(key: KeyValueBytes): Promise<Buffer | undefined>;
   /** Blocks the thread. Throws where a store cannot. */
   getSync(key: KeyValueBytes): Buffer | undefined;
