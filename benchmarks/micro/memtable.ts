@@ -69,7 +69,7 @@ function fill(memory: NodeMemory, memtable: Memtable, keys: Buffer): number[] {
 /** In key order. */
 function walk(memtable: Memtable): void {
   const snapshot = memtable.snapshot();
-  const cursor = snapshot.cursor();
+  const cursor = snapshot.keys.cursor();
   let seen = 0;
   for (let more = cursor.first(); more; more = cursor.next()) seen += cursor.keyLength > 0 ? 1 : 0;
   if (seen !== memtable.size) throw new Error('the walk ended early');

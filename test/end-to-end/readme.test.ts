@@ -129,6 +129,7 @@ test('packages/kv/README.md has every method and option', (t) => {
     ['options.ts', 'StoreOptions'],
     ['options.ts', 'WriteOptions'],
     ['write/write-batch.ts', 'ConditionOptions'],
+    ['read/range.ts', 'KeyRange'],
     ['read/range.ts', 'RangeOptions'],
   ] as const) {
     const members = membersOf(`packages/kv/src/${path}`, name);

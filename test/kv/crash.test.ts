@@ -97,6 +97,23 @@ testOf('uncomparedMoves')('a cleaning that moves records to which the tree does 
   t.log(`found after ${images} images: ${violation?.split('\n')[0]}`);
 });
 
+testOf('earlyForgottenRanges')(
+  'deleted ranges that are forgotten before the tree lacks what they delete are found',
+  async (t) => {
+    t.timeout(540_000 + 10 * IMAGES);
+    const { violation, images } = await look(2 * IMAGES, { earlyForgottenRanges: true }, 0);
+    t.regex(violation ?? '', /no prefix|were acknowledged as flushed/);
+    t.log(`found after ${images} images: ${violation?.split('\n')[0]}`);
+  },
+);
+
+testOf('swallowedPuts')('a range that swallows later puts is found', async (t) => {
+  t.timeout(540_000 + 10 * IMAGES);
+  const { violation, images } = await look(2 * IMAGES, { swallowedPuts: true }, 0);
+  t.regex(violation ?? '', /no prefix|were acknowledged as flushed/);
+  t.log(`found after ${images} images: ${violation?.split('\n')[0]}`);
+});
+
 testOf('miscounted')('live bytes that are miscounted are found', async (t) => {
   t.timeout(540_000 + 10 * IMAGES);
   const { violation, images } = await look(IMAGES, { miscounted: true }, 0);

@@ -98,6 +98,16 @@ test('record', (t) => {
   t.is(copyValue(target, 8).toString(), 'value!');
 });
 
+test('record: the deletion of a range', (t) => {
+  const target = block(64);
+  encodeRecord(target, 0, RecordKind.deleteRange, 0, sequence(9), Buffer.from('from'), 4, Buffer.from('to'));
+  const bytes = target.bytes.subarray(0, paddedRecordBytes(4, 2));
+  t.is(golden('record-delete-range', bytes), dump(bytes));
+  t.true(isKnownRecord(target.view, 0));
+  encodeRecord(target, 0, RecordKind.deleteRange, FLAG_EXTENT, sequence(9), Buffer.from('from'), 4, Buffer.from('to'));
+  t.false(isKnownRecord(target.view, 0));
+});
+
 test('extent: a fragment, and the put with the table', (t) => {
   const key = Buffer.from('key');
   const fragment = block(32);

@@ -9,7 +9,8 @@ import {
   lengthOf,
   lengthWordOf,
 } from '../../packages/kv/src/format/index-entry.ts';
-import { Memtable } from '../../packages/kv/src/index/memtable.ts';
+import { Memtable, OLDER } from '../../packages/kv/src/index/memtable.ts';
+import type { MemtableLookup } from '../../packages/kv/src/index/memtable.ts';
 import { Entry, FOUND, MISSING, NodeMemory } from '../../packages/kv/src/tree/index.ts';
 import { seedOf } from '../helpers/seed.ts';
 
@@ -61,6 +62,11 @@ function requireEntry(t: { is(a: unknown, b: unknown): void }, memtable: Memtabl
   t.is(lengthOf(entry), place.lengthBytes);
 }
 
+function outcomeOf(known: Write | undefined): MemtableLookup {
+  if (known === undefined) return OLDER;
+  return known.place === null ? MISSING : FOUND;
+}
+
 test('MEMTABLE-1: each entry has the sequence of its write, above 2^52 too', (t) => {
   const memory = new NodeMemory({ nodeBytes: 512 });
   const random = new Random(SEED);
@@ -74,7 +80,7 @@ test('MEMTABLE-1: each entry has the sequence of its write, above 2^52 too', (t)
     for (let number = 0; number < 500; number++) {
       const key = keyOf(number);
       const known = expected.get(number);
-      t.is(memtable.find(key, key.length, entry), known === undefined ? MISSING : FOUND, `AIOKV_MEMTABLE_SEED=${SEED}`);
+      t.is(memtable.find(key, key.length, entry), outcomeOf(known), `AIOKV_MEMTABLE_SEED=${SEED}`);
       if (known !== undefined) requireEntry(t, memtable, known);
     }
   }
@@ -92,16 +98,65 @@ test('the entries of another memtable keep their sequences', (t) => {
   const stage = new Memtable(memory, before as Sequence);
   write(stage, expected, random, before, 1000);
   const snapshot = stage.snapshot();
-  const cursor = snapshot.cursor();
+  const cursor = snapshot.keys.cursor();
   for (let more = cursor.first(); more; more = cursor.next()) {
     memtable.take(cursor.keyBytes, cursor.keyLength, cursor.entry, stage);
   }
   snapshot.release();
   for (const [number, known] of expected) {
     const key = keyOf(number);
-    t.is(memtable.find(key, key.length, entry), FOUND);
+    t.is(memtable.find(key, key.length, entry), outcomeOf(known));
     requireEntry(t, memtable, known);
   }
+});
+
+test('MEMTABLE-2: a range removes the entries that it deletes, and hides what is older; later entries stand', (t) => {
+  const memory = new NodeMemory({ nodeBytes: 512 });
+  const memtable = new Memtable(memory, AFTER);
+  const nameOf = (number: number): Buffer => Buffer.from(String(number).padStart(3, '0'));
+  for (let n = 0; n < 300; n += 2) memtable.putRecord(nameOf(n), 3, 800, 100, AFTER + 1 + n);
+  t.false(memtable.isEmpty);
+  const before = memtable.snapshot();
+  memtable.deleteRange(nameOf(50), 3, nameOf(250), 3, AFTER + 400);
+  memtable.putRecord(nameOf(100), 3, 1600, 100, AFTER + 401);
+  memtable.delete(nameOf(102), 3, AFTER + 402);
+  const look = (n: number): MemtableLookup => memtable.find(nameOf(n), 3, entry);
+  t.deepEqual([48, 49, 50, 51, 100, 102, 249, 250, 251].map(look), [
+    FOUND,
+    OLDER,
+    MISSING,
+    MISSING,
+    FOUND,
+    MISSING,
+    MISSING,
+    FOUND,
+    OLDER,
+  ]);
+  const after = memtable.snapshot();
+  t.deepEqual(
+    [48, 51, 60, 100].map((n) => before.find(nameOf(n), 3, entry)),
+    [FOUND, OLDER, FOUND, FOUND],
+  );
+  t.deepEqual(
+    [48, 51, 60, 100].map((n) => after.find(nameOf(n), 3, entry)),
+    [FOUND, MISSING, MISSING, FOUND],
+  );
+  t.is(before.ranges, null);
+  t.false(memtable.deletesAll);
+  memtable.deleteRange(Buffer.alloc(0), 0, null, 0, AFTER + 500);
+  t.true(memtable.deletesAll);
+  t.false(memtable.isEmpty);
+  t.is(memtable.size, 0);
+  t.is(look(100), MISSING);
+  before.release();
+  after.release();
+  const reachable = new Set<number>();
+  memtable.verify(reachable);
+  memory.verify(reachable);
+  memtable.clear();
+  t.true(memtable.isEmpty);
+  while (!memory.reclaimSome(100));
+  t.is(memory.nodesUsed, 0);
 });
 
 test('MEMTABLE-1: a moved record is older than all writes', (t) => {

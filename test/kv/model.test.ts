@@ -6,7 +6,7 @@ import test from 'ava';
 import fc from 'fast-check';
 import { Random } from '@aiokv/core';
 import { SimulatedDisk } from '@aiokv/aio';
-import type { BatchOperation, Durability, RangeOptions, Store, StoreIterator } from '@aiokv/kv';
+import type { BatchOperation, Durability, KeyRange, RangeOptions, Store, StoreIterator } from '@aiokv/kv';
 import { openPlanted } from '../../packages/kv/src/open.ts';
 import { seedOf } from '../helpers/seed.ts';
 
@@ -27,20 +27,24 @@ const value = fc.oneof(
   { weight: 1, arbitrary: fc.integer({ min: 61_000, max: 150_000 }).map((n) => 'w'.repeat(n)) },
 );
 const durability = fc.constantFrom('flushed', 'written', 'buffered');
-const operation: fc.Arbitrary<BatchOperation> = fc.oneof(
-  fc.record({ type: fc.constant('put' as const), key, value }),
-  fc.record({ type: fc.constant('del' as const), key }),
-);
+const bounds = fc.record({ gte: key, gt: key, lt: key, lte: key }, { requiredKeys: [] }).map(withoutDoubles);
+const operation = fc.oneof(
+  { weight: 8, arbitrary: fc.record({ type: fc.constant('put' as const), key, value }) },
+  { weight: 4, arbitrary: fc.record({ type: fc.constant('del' as const), key }) },
+  { weight: 1, arbitrary: bounds.map((within) => ({ type: 'deleteRange' as const, ...within })) },
+) as fc.Arbitrary<BatchOperation>;
 const range = fc
   .record(
     { gte: key, gt: key, lt: key, lte: key, reverse: fc.boolean(), limit: fc.integer({ min: 0, max: 5 }) },
     { requiredKeys: [] },
   )
-  .map((options) => {
-    if (options.gt !== undefined) delete options.gte;
-    if (options.lt !== undefined) delete options.lte;
-    return options;
-  });
+  .map(withoutDoubles);
+
+function withoutDoubles<T extends { gt?: string; gte?: string; lt?: string; lte?: string }>(options: T): T {
+  if (options.gt !== undefined) delete options.gte;
+  if (options.lt !== undefined) delete options.lte;
+  return options;
+}
 type Command =
   | {
       readonly name: 'batch';
@@ -53,7 +57,8 @@ type Command =
   | { readonly name: 'range'; readonly options: Partial<RangeOptions>; readonly meanwhile: BatchOperation[] }
   /** Begins an iterator, which 'release' and 'reopen' read to its end. */
   | { readonly name: 'hold'; readonly options: Partial<RangeOptions> }
-  | { readonly name: 'flush' | 'checkpoint' | 'reopen' | 'release' };
+  | { readonly name: 'deleteRange'; readonly bounds: Partial<KeyRange>; readonly durability: Durability }
+  | { readonly name: 'clear' | 'flush' | 'checkpoint' | 'reopen' | 'release' };
 const command = fc.oneof(
   {
     weight: 5,
@@ -75,10 +80,11 @@ const command = fc.oneof(
     }),
   },
   { weight: 1, arbitrary: fc.record({ name: fc.constant('hold' as const), options: range }) },
+  { weight: 1, arbitrary: fc.record({ name: fc.constant('deleteRange' as const), bounds, durability }) },
   {
     weight: 2,
     arbitrary: fc.record({
-      name: fc.constantFrom('flush' as const, 'checkpoint' as const, 'reopen' as const, 'release' as const),
+      name: fc.constantFrom('flush', 'checkpoint', 'checkpoint', 'reopen', 'reopen', 'release', 'clear'),
     }),
   },
 ) as fc.Arbitrary<Command>;
@@ -104,8 +110,14 @@ function expectedRange(model: ReadonlyMap<string, string>, options: Partial<Rang
 function apply(model: Map<string, string>, operations: readonly BatchOperation[]): void {
   for (const one of operations) {
     if (one.type === 'put') model.set(one.key as string, one.value as string);
-    else model.delete(one.key as string);
+    else if (one.type === 'del') model.delete(one.key as string);
+    else for (const [name] of expectedRange(model, one)) model.delete(name);
   }
+}
+
+/** A write of one record that has to wait for room is not seen at once: it is waited for. */
+async function unlessSeen(store: Store, done: Promise<void>, before: number): Promise<void> {
+  if (store.statistics().sequence === before) await done;
 }
 
 /**
@@ -191,6 +203,22 @@ async function runCommands(seed: number, commands: readonly Command[]): Promise<
         const written = await write(store, one.meanwhile, 'buffered');
         if (written !== null) pending.push(written.done);
         same(await entriesOf(iterator), expected);
+        break;
+      }
+      case 'deleteRange': {
+        const { sequence } = store.statistics();
+        apply(model, [{ type: 'deleteRange', ...one.bounds }]);
+        const done = store.deleteRange(one.bounds, { durability: one.durability });
+        await unlessSeen(store, done, sequence);
+        pending.push(done);
+        break;
+      }
+      case 'clear': {
+        const { sequence } = store.statistics();
+        model.clear();
+        const done = store.clear();
+        await unlessSeen(store, done, sequence);
+        pending.push(done);
         break;
       }
       case 'hold':

@@ -4,7 +4,7 @@ export type { MemoryStatistics, SpaceStatistics, StoreStatistics, WrittenStatist
 export type { BatchOperation, ConditionOptions } from './write/write-batch.ts';
 export type { Versioned } from './read/results.ts';
 export type { StoreIterator } from './read/iterator.ts';
-export type { RangeOptions } from './read/range.ts';
+export type { KeyRange, RangeOptions } from './read/range.ts';
 export type { StoreOptions, WriteOptions } from './options.ts';
 export type { Bytes } from './format/keys.ts';
 export type { Durability } from './log/writer.ts';

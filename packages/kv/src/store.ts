@@ -37,7 +37,8 @@ import type { Maintenance } from './maintenance/maintenance.ts';
 import type { Versioned } from './read/results.ts';
 import { DURABILITIES, WRITE_OPTION_NAMES } from './options.ts';
 import type { StoreOptions, WriteOptions } from './options.ts';
-import type { RangeOptions } from './read/range.ts';
+import { encodeDeletion } from './read/range.ts';
+import type { KeyRange, RangeOptions } from './read/range.ts';
 import type { SuperblockKeeper } from './file/superblocks.ts';
 import type { TurnBudget } from '@aiokv/core';
 import { WriteQueue } from './write/write-queue.ts';
@@ -75,8 +76,8 @@ export interface WrittenStatistics {
 
 export interface StoreStatistics {
   /**
-   * Sequence number of the latest write that reads see. Each put and each deletion takes one number, and one more for
-   * each fragment of a long value.
+   * Sequence number of the latest write that reads see. Each put and each deletion, of a key or of a range, takes
+   * one number, and one more for each fragment of a long value.
    */
   readonly sequence: number;
   /** Everything up to this sequence is in a checkpoint. */
@@ -246,6 +247,35 @@ export class Store implements AsyncDisposable {
       const keyBytes = encodeKey(key, this.#key);
       if (version === null) return this.#writes.write(RecordKind.del, keyBytes, NO_VALUE, level);
       return this.#writes.writeIf(version, RecordKind.del, keyBytes, NO_VALUE, level);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /**
+   * Removes all keys of a range: one record, however many there are. Reads see it at once, iterators that are open do not.
+   * The space comes back in the background. A range without keys, such as one that ends before it begins, is no error.
+   * Conditions are about one key: this has none. Settles and throws as `put`, and as `iterator` for a bad range.
+   */
+  deleteRange(range: Partial<KeyRange>, options?: Partial<WriteOptions>): Promise<void> {
+    return this.#deleteRange('deleteRange', range, options);
+  }
+
+  /** Removes all keys: `deleteRange` without bounds. Settles and throws as it does. */
+  clear(options?: Partial<WriteOptions>): Promise<void> {
+    return this.#deleteRange('clear', {}, options);
+  }
+
+  #deleteRange(call: string, range: Partial<KeyRange>, options: Partial<WriteOptions> | undefined): Promise<void> {
+    try {
+      const level = this.#levelOf(call, options);
+      if (conditionOf(options) !== null) {
+        throw new AiokvTypeError('ERR_AIOKV_INVALID_OPTION', `${call}: ifAbsent and ifVersion are about one key`);
+      }
+      const { from, to, isEmpty } = encodeDeletion(call, range);
+      if (isEmpty) return this.#writes.batch([], level);
+      this.#key.set(from);
+      return this.#writes.write(RecordKind.deleteRange, from.length, to ?? NO_VALUE, level);
     } catch (error) {
       return Promise.reject(error);
     }

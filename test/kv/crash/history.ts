@@ -95,12 +95,22 @@ export class HistoryMaker {
     const count = valueBytes > 20_000 || random.chance(0.7) ? 1 : 1 + random.below(8);
     const operations = Array.from({ length: count }, (): BatchOperation => {
       const key = this.key();
-      if (random.chance(0.15)) return { type: 'del', key };
+      if (random.chance(0.15)) return this.#deletion(key);
       const isLong = random.chance(valueBytes > 20_000 ? 0.8 : 0.1);
       const size = isLong ? valueBytes : random.chance(0.3) ? 3000 : 40;
       return { type: 'put', key, value: `${this.#values++}:${'v'.repeat(random.below(size))}` };
     });
     return { operations, durability };
+  }
+
+  /** Of a key, or of a range from it on. It draws nothing more: the other steps of a seed stay what they are. */
+  #deletion(key: string): BatchOperation {
+    const choice = this.#values % 8;
+    if (choice < 4) return { type: 'del', key };
+    if (choice === 4) return { type: 'deleteRange' };
+    if (choice === 5) return { type: 'deleteRange', gt: key };
+    const last = Math.min(KEYS - 1, ALL_KEYS.indexOf(key) + 1 + (choice & 3));
+    return { type: 'deleteRange', gte: key, lte: ALL_KEYS[last] as string };
   }
 
   /** A batch that puts every key. */
@@ -215,6 +225,10 @@ function shortOf(key: string): string {
 function describeGroup({ operations, durability }: Group): string {
   const parts = operations.map((operation) => {
     if (operation.type === 'del') return `del ${shortOf(operation.key as string)}`;
+    if (operation.type === 'deleteRange') {
+      const { gte, gt, lte } = operation as Record<string, string | undefined>;
+      return `deleteRange ${shortOf(gte ?? gt ?? '')}${gt === undefined ? '' : ' (not itself)'} to ${shortOf(lte ?? 'end')}`;
+    }
     const value = operation.value as string;
     return `put ${shortOf(operation.key as string)} #${value.slice(0, value.indexOf(':'))} of ${value.length} bytes`;
   });
@@ -322,7 +336,7 @@ export class Ledger {
 
 /** One for each operation, and one for each fragment of its value. */
 function recordsOf(operation: BatchOperation): number {
-  if (operation.type === 'del') return 1;
+  if (operation.type !== 'put') return 1;
   const keyBytes = Buffer.byteLength(operation.key as string);
   const valueBytes = Buffer.byteLength(operation.value as string);
   if (paddedRecordBytes(keyBytes, valueBytes) <= maxRecordBytes(LOG_GEOMETRY)) return 1;
@@ -348,11 +362,16 @@ function signOf(value: string): string {
 function applied(before: ReadonlyMap<string, string>, group: Group): Map<string, string> {
   const map = new Map(before);
   for (const operation of group.operations) {
-    const key = operation.key as string;
-    if (operation.type === 'put') map.set(key, operation.value as string);
-    else map.delete(key);
+    if (operation.type === 'put') map.set(operation.key as string, operation.value as string);
+    else if (operation.type === 'del') map.delete(operation.key as string);
+    else for (const key of ALL_KEYS) if (isInRange(key, operation as Record<string, string>)) map.delete(key);
   }
   return map;
+}
+
+/** All keys are ASCII. */
+function isInRange(key: string, { gt, gte, lte }: Record<string, string | undefined>): boolean {
+  return (gt === undefined || key > gt) && (gte === undefined || key >= gte) && (lte === undefined || key <= lte);
 }
 
 /** Calls a group's write and keeps the ledger; settles when it is acknowledged. */
@@ -362,7 +381,10 @@ export async function call(store: Store, ledger: Ledger, group: Group): Promise<
   const number = ledger.note(group);
   // A `del` of a key that is not there takes no sequence number; in a batch it does, and the ledger counts them.
   if (operations.length === 1 && only?.type === 'put') await store.put(only.key, only.value, { durability });
-  else await store.batch(operations, { durability });
+  else if (operations.length === 1 && only?.type === 'deleteRange') {
+    const { type: _, ...range } = only;
+    await store.deleteRange(range, { durability });
+  } else await store.batch(operations, { durability });
   ledger.acknowledge(number, durability);
 }
 

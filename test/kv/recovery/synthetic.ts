@@ -129,6 +129,7 @@ export class SyntheticLog {
       hasMany: false,
       replayPut: () => void records++,
       replayDelete: () => undefined,
+      replayDeleteRange: () => undefined,
       admitted: () => undefined,
     };
     const read = async (

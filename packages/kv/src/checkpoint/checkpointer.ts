@@ -47,7 +47,7 @@ import { SegmentTable } from '../file/segment-table.ts';
 import type { CheckpointNeeds, SlotUse, Slots } from '../file/slots.ts';
 import type { SuperblockKeeper } from '../file/superblocks.ts';
 import { MARK_RETIRED, MARK_SEALED } from '../tree/index.ts';
-import type { Merge } from '../index/merge.ts';
+import type { RecordCounts } from '../index/record-counts.ts';
 import { LiveCounts } from './live-counts.ts';
 import { PageWriter } from './page-writer.ts';
 import { SegmentWriter } from './segment-writer.ts';
@@ -271,11 +271,11 @@ export class Checkpointer implements CheckpointNeeds {
   /**
    * Completes the checkpoint when the merge has ended.
    *
-   * @param merge has the long values whose fragments are to be counted
+   * @param merge those of the merge: they have the long values whose fragments are to be counted
    * @param logBytes `LogWriter.appendedBytes` at its sequence
    * @throws as `saveLeaves`
    */
-  async commit(merge: Pick<Merge, 'entered' | 'left'>, logBytes: number): Promise<void> {
+  async commit(merge: Pick<RecordCounts, 'entered' | 'left'>, logBytes: number): Promise<void> {
     const { version } = this.#options.index;
     const standing = await this.#unlessWriteFails((draft) => this.#write(draft, version, merge));
     this.#standing = standing;
@@ -301,7 +301,7 @@ export class Checkpointer implements CheckpointNeeds {
   async #write(
     { writer, pages, sequence }: Draft,
     version: TreeVersion,
-    merge: Pick<Merge, 'entered' | 'left'>,
+    merge: Pick<RecordCounts, 'entered' | 'left'>,
   ): Promise<Standing> {
     const { log, flusher, superblocks, planted } = this.#options;
     await pages.saveRest();
@@ -332,7 +332,7 @@ export class Checkpointer implements CheckpointNeeds {
   }
 
   /** @throws AiokvError ERR_AIOKV_LATCHED */
-  async #countFragments({ entered, left }: Pick<Merge, 'entered' | 'left'>): Promise<void> {
+  async #countFragments({ entered, left }: Pick<RecordCounts, 'entered' | 'left'>): Promise<void> {
     const { gate, segments } = this.#options;
     try {
       // In this order: no more may live in a segment than fits into it.
@@ -351,7 +351,9 @@ export class Checkpointer implements CheckpointNeeds {
     let newBytes = 0;
     const draftSlots = new Set(this.#draft?.writer.slots);
     for (const slot of this.#slots) if (!draftSlots.has(slot)) live.set(slot, 0);
-    await this.#eachPage((_, slot, bytes) => {
+    const isLeaving = this.#leavingPages();
+    await this.#eachPage((id, slot, bytes) => {
+      if (isLeaving(id)) return;
       newBytes += ENTRY_BYTES;
       const before = live.get(slot);
       if (before !== undefined) live.set(slot, before + bytes);
@@ -380,13 +382,21 @@ export class Checkpointer implements CheckpointNeeds {
   async #empty(victims: ReadonlySet<number>, pages: PageWriter): Promise<void> {
     if (victims.size === 0) return;
     const ids: number[] = [];
+    const isLeaving = this.#leavingPages();
     await this.#eachPage((id, slot) => {
-      if (victims.has(slot)) ids.push(id);
+      if (victims.has(slot) && !isLeaving(id)) ids.push(id);
     });
     for (const id of ids) {
       await pages.move(id);
       if (this.#budget.isSpent()) await nextTurn();
     }
+  }
+
+  /** Tells the pages that nothing needs but the checkpoint which this one replaces: there is no use in moving them. */
+  #leavingPages(): (id: number) => boolean {
+    const { memory, tree } = this.#options.index;
+    const isRead = tree.oldestGeneration < this.#version.tree.generation;
+    return (id) => !isRead && (memory.marks(id) & MARK_RETIRED) !== 0;
   }
 
   /**

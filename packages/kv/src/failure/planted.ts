@@ -31,6 +31,10 @@ export interface Planted {
   readonly uncomparedMoves?: boolean;
   /** Enters the new places of records before the records are written. */
   readonly earlyMoves?: boolean;
+  /** A merge forgets the ranges that it has to delete, so that what they hide in the tree is back when it has ended. */
+  readonly earlyForgottenRanges?: boolean;
+  /** A merge deletes what was put into a range after the range was deleted. */
+  readonly swallowedPuts?: boolean;
   /** Some records that leave the tree are not uncounted. */
   readonly miscounted?: boolean;
 }

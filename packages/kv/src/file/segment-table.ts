@@ -14,7 +14,7 @@
 import { alignUp, assert } from '@aiokv/core';
 import type { SegmentEntry } from '../format/segment-table.ts';
 import { RECORD_ALIGNMENT } from '../format/record.ts';
-import { LAST_KIND } from '../format/segment.ts';
+import { LAST_KIND, SegmentKind } from '../format/segment.ts';
 import type { Geometry } from '../format/superblock.ts';
 
 export class SegmentTable {
@@ -218,6 +218,16 @@ export class SegmentTable {
     this.#liveBytes[slot] = live;
     this.#liveRecords[slot] = records;
     (this.#liveBytesOfKind[this.#kinds[slot] as number] as number) -= bytes;
+  }
+
+  /** No record lives any more, in any segment: the tree is empty. */
+  uncountAllRecords(): void {
+    for (let slot = 0; slot < this.#end; slot++) {
+      if (this.#kinds[slot] === 0 || this.#kinds[slot] === SegmentKind.index) continue;
+      (this.#liveBytesOfKind[this.#kinds[slot] as number] as number) -= this.#liveBytes[slot] as number;
+      this.#liveBytes[slot] = 0;
+      this.#liveRecords[slot] = 0;
+    }
   }
 
   /** Nothing lives in the segment any more, and its slot is not in use any more. */

@@ -1,5 +1,5 @@
 /**
- * A record of the log: one write of one key, or a fragment of its value. A point read sees a record without the frame
+ * A record of the log: one write of one key, the deletion of a range of keys, or a fragment of a value. A point read sees a record without the frame
  * around it. A record therefore has its own checksum, and its key to compare with the requested key.
  *
  * ```
@@ -24,9 +24,10 @@ export const RECORD_ALIGNMENT = 8;
 export const MAX_KEY_BYTES = 4096;
 
 /**
- * What a record does to its key. A fragment of a value does nothing; see extent.ts. 3 is reserved for range deletes.
+ * What a record does to its key. A range delete does it to all keys from its own on that are below its value; one without
+ * a value, to the last key. A fragment of a value does nothing; see extent.ts.
  */
-export const RecordKind = { put: 1, del: 2, fragment: 4 } as const;
+export const RecordKind = { put: 1, del: 2, deleteRange: 3, fragment: 4 } as const;
 export type RecordKind = (typeof RecordKind)[keyof typeof RecordKind];
 
 /** The next record belongs to the same batch. A batch counts only if its last record is there. */
@@ -149,5 +150,6 @@ export function isKnownRecord(view: DataView, offset: number): boolean {
   const kind = kindOf(view, offset);
   if ((flagsOf(view, offset) & ~KNOWN_FLAGS) !== 0) return false;
   if (kind === RecordKind.put) return true;
-  return (kind === RecordKind.del || kind === RecordKind.fragment) && !isExtent(view, offset);
+  const isKnownKind = kind === RecordKind.del || kind === RecordKind.deleteRange || kind === RecordKind.fragment;
+  return isKnownKind && !isExtent(view, offset);
 }

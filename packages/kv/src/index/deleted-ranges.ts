@@ -25,7 +25,7 @@ function sequenceAt({ word0, word1 }: Entry): number {
 }
 
 /** The sequence of the newest range, of those that were taken of one memtable, that deletes the key; 0: none does. */
-function deletedBy(ranges: Tree | TreeSnapshot, key: Uint8Array, keyBytes: number): number {
+export function deletedBy(ranges: Tree | TreeSnapshot, key: Uint8Array, keyBytes: number): number {
   return ranges.floor(key, keyBytes, boundary) ? sequenceAt(boundary) : 0;
 }
 

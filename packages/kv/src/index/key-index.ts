@@ -18,13 +18,13 @@
  *     new place.
  * INDEX-3. A snapshot sees the index as it was when it was taken. During a merge it sees the version before the merge,
  *     with the immutable memtable in front.
- * INDEX-6. While a stage is in front of the memtable, nothing is admitted and no merge begins. An entry that is in both is
- *     the same in both, or that of the stage is newer.
+ * INDEX-6. While a stage is in front of the memtable, nothing is admitted and no merge begins. An entry or a range that is
+ *     in both is the same in both, or that of the stage is newer.
  * INDEX-4. A memtable ends at the end of a batch. After its merge the tree holds exactly the writes up to there.
  * INDEX-5. A lookup whose leaf is not in memory is answered later, with the state at its call: newer entries for its
  *     key go to a memtable, and the lookup is answered from the leaf before the leaf can change (pager.ts).
  *
- * A memtable (memtable.ts) holds deletions as entries, and the sequence of each entry; the tree holds only keys that exist.
+ * A memtable (memtable.ts) holds deleted ranges, deletions as entries, and the sequence of each entry; the tree holds only keys that exist.
  * The caller decides when to `merge`.
  */
 import { KIB, assert } from '@aiokv/core';
@@ -33,15 +33,16 @@ import type { DirectFile, Queue } from '@aiokv/aio';
 import { MAX_KEY_BYTES } from '../format/record.ts';
 import type { Planted } from '../failure/planted.ts';
 import type { SegmentTable } from '../file/segment-table.ts';
+import { RangeCursor } from './deleted-ranges.ts';
 import { IndexCursor } from './index-cursor.ts';
-import { isDeletion } from '../format/index-entry.ts';
 import { Mapping } from './mapping.ts';
-import { Memtable } from './memtable.ts';
+import { Memtable, OLDER } from './memtable.ts';
+import type { MemtableLookup, MemtableSnapshot } from './memtable.ts';
 import { Merge } from './merge.ts';
 import { Pager } from './pager.ts';
 import type { PageWaiter } from './pager.ts';
 import type { ReplayTarget } from './replay-target.ts';
-import { Entry, FOUND, MISSING, NodeMemory, Probe, Tree, lookInLeaf, pageOf } from '../tree/index.ts';
+import { Entry, NodeMemory, Probe, Tree, lookInLeaf, pageOf } from '../tree/index.ts';
 import type { AbsentLeaf, Cursor, Lookup, TreeSnapshot } from '../tree/index.ts';
 
 /** A memtable has room for at least so many nodes. */
@@ -56,6 +57,8 @@ const SLACK_BYTES = 256 * KIB;
 const MOVES_PER_QUESTION = 64;
 /** Nodes of a merged memtable that are freed in one step. */
 const RECLAIM_NODES = 512;
+const FIRST_KEY = new Uint8Array(0);
+
 export interface KeyIndexOptions {
   readonly queue: Queue;
   readonly file: DirectFile;
@@ -142,34 +145,28 @@ export class TreeVersion {
 
 /** The index at one moment. The owner must release it. */
 export class IndexSnapshot {
-  readonly #memtables: readonly TreeSnapshot[];
+  /** Newest first. */
+  readonly #memtables: readonly MemtableSnapshot[];
   readonly #version: TreeVersion;
-  readonly #layers: readonly TreeSnapshot[];
   readonly #pager: Pager;
 
-  constructor(memtables: readonly TreeSnapshot[], version: TreeVersion, pager: Pager) {
+  constructor(memtables: readonly MemtableSnapshot[], version: TreeVersion, pager: Pager) {
     this.#memtables = memtables;
     this.#version = version.retain();
-    this.#layers = [...memtables, version.tree];
     this.#pager = pager;
   }
 
   cursor(reverse: boolean): IndexCursor {
-    return new IndexCursor(
-      this.#layers.map((keys) => ({ keys, ranges: null })),
-      reverse,
-      this.#pager,
-    );
+    return new IndexCursor([...this.#memtables, { keys: this.#version.tree, ranges: null }], reverse, this.#pager);
   }
 
   /** As `KeyIndex.find`, in the snapshot. */
   find(key: Uint8Array, keyBytes: number, into: Entry): Lookup {
-    for (const layer of this.#layers) {
-      const outcome = layer.get(key, keyBytes, into);
-      if (outcome === FOUND) return isDeletion(into) ? MISSING : FOUND;
-      if (outcome !== MISSING) return outcome;
+    for (const memtable of this.#memtables) {
+      const outcome = memtable.find(key, keyBytes, into);
+      if (outcome !== OLDER) return outcome;
     }
-    return MISSING;
+    return this.#version.tree.get(key, keyBytes, into);
   }
 
   release(): void {
@@ -188,9 +185,9 @@ export class KeyIndex implements ReplayTarget {
   readonly #segments: SegmentTable;
   readonly #planted: Planted;
   #memtable: Memtable;
-  /** The entries of a long batch that are being moved to the memtable, and where the move is. */
+  /** The long batch that is being moved to the memtable, and where the move is: in its ranges first, then in its entries. */
   #stage: Memtable | null = null;
-  #moving: { readonly snapshot: TreeSnapshot; readonly cursor: Cursor } | null = null;
+  #moving: { readonly snapshot: MemtableSnapshot; readonly cursor: Cursor; ranges: RangeCursor | null } | null = null;
   #immutable: Memtable | null = null;
   #merge: Merge | null = null;
   #cleanedPart = 0;
@@ -255,14 +252,19 @@ export class KeyIndex implements ReplayTarget {
    *   `findSync` in the same step
    */
   find(key: Uint8Array, keyBytes: number, into: Entry): Lookup {
-    if (this.#stage !== null && this.#stage.find(key, keyBytes, into) === FOUND) {
-      return isDeletion(into) ? MISSING : FOUND;
+    const outcome = this.#findNewer(key, keyBytes, into);
+    return outcome === OLDER ? this.tree.get(key, keyBytes, into) : outcome;
+  }
+
+  /** What the memtables say of the key. */
+  #findNewer(key: Uint8Array, keyBytes: number, into: Entry): MemtableLookup {
+    if (this.#stage !== null) {
+      const outcome = this.#stage.find(key, keyBytes, into);
+      if (outcome !== OLDER) return outcome;
     }
-    if (this.#memtable.find(key, keyBytes, into) === FOUND) return isDeletion(into) ? MISSING : FOUND;
-    if (this.#immutable !== null && this.#immutable.find(key, keyBytes, into) === FOUND) {
-      return isDeletion(into) ? MISSING : FOUND;
-    }
-    return this.tree.get(key, keyBytes, into);
+    const outcome = this.#memtable.find(key, keyBytes, into);
+    if (outcome !== OLDER || this.#immutable === null) return outcome;
+    return this.#immutable.find(key, keyBytes, into);
   }
 
   /** INDEX-5. Continues a lookup that stopped at an absent leaf. The key must not change until the answer. */
@@ -358,6 +360,22 @@ export class KeyIndex implements ReplayTarget {
     into.delete(key, keyBytes, sequence);
   }
 
+  /**
+   * Deletes the keys from `from` on that are below `to`.
+   *
+   * @param to the first `toBytes` are the bound; none: to the last key
+   */
+  admitDeleteRange(
+    from: Uint8Array,
+    fromBytes: number,
+    to: Uint8Array,
+    toBytes: number,
+    sequence: Sequence,
+    into = this.#memtable,
+  ): void {
+    into.deleteRange(from, fromBytes, toBytes === 0 ? null : to, toBytes, sequence);
+  }
+
   /** Takes the entries of a batch that is admitted in slices. They are invisible until `useStage`. */
   stage(): Memtable {
     return new Memtable(this.memory, this.#admittedThrough);
@@ -366,14 +384,18 @@ export class KeyIndex implements ReplayTarget {
   /** Makes the entries of a complete stage visible. If `isMovingStage` then, the caller moves them. */
   useStage(stage: Memtable): void {
     assert(this.#stage === null, 'one stage is moved at a time');
-    if (this.#memtable.size === 0) {
+    if (this.#memtable.isEmpty) {
       this.#memtable = stage;
       return;
     }
     this.#stage = stage;
     const snapshot = stage.snapshot();
-    this.#moving = { snapshot, cursor: snapshot.cursor() };
+    const ranges = snapshot.ranges === null ? null : new RangeCursor(snapshot.ranges);
+    this.#moving = { snapshot, cursor: snapshot.keys.cursor(), ranges };
     this.#moving.cursor.first();
+    ranges?.seek(FIRST_KEY, 0);
+    // What lies between its ranges is deleted, too, by older ones.
+    if (stage.deletesAll) this.#memtable.deleteRange(FIRST_KEY, 0, null, 0, stage.after + 1);
   }
 
   /** INDEX-6. */
@@ -391,6 +413,14 @@ export class KeyIndex implements ReplayTarget {
     const stage = this.#stage;
     assert(moving !== null && stage !== null, 'a stage is moved');
     const { cursor, snapshot } = moving;
+    // MEMTABLE-2: the entries are newer.
+    for (let count = 1; moving.ranges !== null; count++) {
+      const { low, lowLength, high, highLength, sequence } = moving.ranges;
+      if (sequence > 0) this.#memtable.deleteRange(low, lowLength, high, highLength, sequence);
+      if (high === null) moving.ranges = null;
+      else moving.ranges.next();
+      if (count % MOVES_PER_QUESTION === 0 && isLong()) return;
+    }
     for (let count = 1; cursor.valid; count++) {
       const { keyBytes, keyLength, entry } = cursor;
       this.#memtable.take(keyBytes, keyLength, entry, stage);
@@ -428,6 +458,13 @@ export class KeyIndex implements ReplayTarget {
   }
 
   /** @internal */
+  replayDeleteRange(bytes: Uint8Array, at: number, fromBytes: number, toBytes: number, sequence: Sequence): void {
+    for (let i = 0; i < fromBytes; i++) this.#key[i] = bytes[at + i] as number;
+    const toAt = at + fromBytes;
+    this.admitDeleteRange(this.#key, fromBytes, bytes.subarray(toAt, toAt + toBytes), toBytes, sequence);
+  }
+
+  /** @internal */
   replayDelete(bytes: Uint8Array, keyAt: number, keyBytes: number, sequence: Sequence): void {
     for (let i = 0; i < keyBytes; i++) this.#key[i] = bytes[keyAt + i] as number;
     this.admitDelete(this.#key, keyBytes, sequence);
@@ -441,9 +478,14 @@ export class KeyIndex implements ReplayTarget {
     this.#cleanedPart = 0;
   }
 
-  /** Whether the immutable memtable has the key, so that the merge replaces what the tree says of it. */
+  /** Whether the immutable memtable has or deletes the key, so that the merge replaces what the tree says of it. */
   isReplaced(key: Uint8Array, keyBytes: number): boolean {
-    return this.#immutable !== null && this.#immutable.find(key, keyBytes, this.#scratch) === FOUND;
+    return this.#immutable !== null && this.#immutable.find(key, keyBytes, this.#scratch) !== OLDER;
+  }
+
+  /** Whether the merge that is due leaves nothing of what the tree holds. */
+  get mergeDeletesAll(): boolean {
+    return this.#immutable?.deletesAll ?? false;
   }
 
   /**

@@ -26,6 +26,11 @@ const BEHIND_PART = 3 / 4;
 /** Most keys that the scout looks at in one step. */
 const LOOKS = 2048;
 
+/** Most leaves that one walk has read ahead. */
+export function mostLeavesAhead({ limitBytes }: Pager, { memory }: Tree): number {
+  return Math.min(LEAVES_AHEAD, Math.max(1, limitBytes / memory.nodeBytes / AHEAD_PART));
+}
+
 /** A leaf that the scout has met. */
 interface LeafAhead {
   readonly pageId: number;
@@ -66,8 +71,7 @@ export class LeafScout {
       this.#cursor.seek(walk.keyBytes, walk.keyLength, '>=');
       this.#passed = taken;
     }
-    const { memory } = this.#tree;
-    const most = Math.min(LEAVES_AHEAD, Math.max(1, this.#pager.limitBytes / memory.nodeBytes / AHEAD_PART));
+    const most = mostLeavesAhead(this.#pager, this.#tree);
     if (this.#ahead.length > most * BEHIND_PART) return;
     const met: number[] = [];
     for (let looks = LOOKS; looks > 0 && this.#cursor.valid && this.#ahead.length < most; looks--) {

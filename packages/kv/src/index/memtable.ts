@@ -1,6 +1,6 @@
 /**
  * The newest writes of the index, by key, each with its sequence: a tree of entries that is merged into the tree of the
- * index later. It knows neither pages nor when it is merged.
+ * index later, and the ranges that were deleted (deleted-ranges.ts). It knows neither pages nor when it is merged.
  *
  * ```
  *   a record      word 0 │ word 1 │ sequence - after : 32       the last word stays behind when the entry is merged
@@ -9,6 +9,8 @@
  *
  * MEMTABLE-1. All sequences here are above `after`. A record that a cleaning has moved counts as `after`: it is older than
  *     all others here, and than every write that is admitted since.
+ * MEMTABLE-2. An entry is newer than all ranges here that reach over its key: a range that is added removes the entries
+ *     that it deletes.
  */
 import { assert } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
@@ -22,17 +24,49 @@ import {
 } from '../format/index-entry.ts';
 import { FOUND, MISSING, Tree } from '../tree/index.ts';
 import type { Entry, NodeMemory, TreeSnapshot } from '../tree/index.ts';
+import { DeletedRanges, deletedBy } from './deleted-ranges.ts';
 
 /** The sequences of a memtable span no more than 32 bits. It is spent early, so that any batch still fits. */
 const SPAN_MOST = 2 ** 32 - 1;
 const SPAN_SPENT = 2 ** 31;
 
+/** What a memtable says of a key that it does not have, and that none of its ranges deletes: older layers decide. */
+export const OLDER = -2;
+export type MemtableLookup = typeof FOUND | typeof MISSING | typeof OLDER;
+
 /** Scratch for the extra word of a record. Valid within one step. */
 const relative = new Uint32Array(1);
+
+/** A memtable at one moment. The owner must release it. */
+export class MemtableSnapshot {
+  readonly keys: TreeSnapshot;
+  /** The ranges that it deletes, for `RangeCursor`, or null. */
+  readonly ranges: TreeSnapshot | null;
+  readonly deletesAll: boolean;
+
+  constructor(keys: TreeSnapshot, ranges: TreeSnapshot | null, deletesAll: boolean) {
+    this.keys = keys;
+    this.ranges = ranges;
+    this.deletesAll = deletesAll;
+  }
+
+  /** As `Memtable.find`. */
+  find(key: Uint8Array, keyBytes: number, into: Entry): MemtableLookup {
+    if (this.keys.get(key, keyBytes, into) === FOUND) return isDeletion(into) ? MISSING : FOUND;
+    return this.ranges !== null && deletedBy(this.ranges, key, keyBytes) > 0 ? MISSING : OLDER;
+  }
+
+  release(): void {
+    this.keys.release();
+    this.ranges?.release();
+  }
+}
 
 export class Memtable {
   readonly after: Sequence;
   readonly #tree: Tree;
+  /** Null until the first one. */
+  #ranges: DeletedRanges | null = null;
   #last: number;
 
   /** @param after the last sequence before it */
@@ -42,14 +76,24 @@ export class Memtable {
     this.#last = after;
   }
 
-  /** Number of keys. */
+  /** Number of keys, or more than that: see `Tree.isCounted`. */
   get size(): number {
     return this.#tree.size;
   }
 
+  /** Whether it says nothing of any key. */
+  get isEmpty(): boolean {
+    return this.#tree.size === 0 && this.#ranges === null;
+  }
+
+  /** Whether it deletes everything that is older. */
+  get deletesAll(): boolean {
+    return this.#ranges?.areAll ?? false;
+  }
+
   /** Bytes of its nodes. */
   get bytes(): number {
-    return this.#tree.bytes;
+    return this.#tree.bytes + (this.#ranges?.bytes ?? 0);
   }
 
   /** Whether it has few sequences left, so that it must be merged however small it is. */
@@ -73,6 +117,19 @@ export class Memtable {
     this.#tree.set(key, keyBytes, deletionLowWordOf(sequence), deletionHighWordOf(sequence));
   }
 
+  /**
+   * Deletes the keys from `from` on that are below `to`, here and in older layers.
+   *
+   * @param to null: to the last key
+   */
+  deleteRange(from: Uint8Array, fromBytes: number, to: Uint8Array | null, toBytes: number, sequence: number): void {
+    this.#note(sequence);
+    // MEMTABLE-2.
+    this.#tree.deleteRange(from, fromBytes, to, toBytes);
+    this.#ranges ??= new DeletedRanges(this.#tree.memory);
+    this.#ranges.add(from, fromBytes, to, toBytes, sequence);
+  }
+
   /** Takes an entry of another memtable, with the sequence that it has there. */
   take(key: Uint8Array, keyBytes: number, entry: Entry, from: Memtable): void {
     const sequence = from.sequenceOf(entry);
@@ -81,9 +138,10 @@ export class Memtable {
     else this.#set(key, keyBytes, entry.word0, entry.word1, sequence);
   }
 
-  /** Copies the entry of the key to `into`, also that of a deletion. */
-  find(key: Uint8Array, keyBytes: number, into: Entry): typeof FOUND | typeof MISSING {
-    return this.#tree.get(key, keyBytes, into) === FOUND ? FOUND : MISSING;
+  /** What it says of the key. `FOUND`: `into` has the entry of the record; `MISSING`: the key is deleted. */
+  find(key: Uint8Array, keyBytes: number, into: Entry): MemtableLookup {
+    if (this.#tree.get(key, keyBytes, into) === FOUND) return isDeletion(into) ? MISSING : FOUND;
+    return this.#ranges !== null && this.#ranges.deletedBy(key, keyBytes) > 0 ? MISSING : OLDER;
   }
 
   /** The sequence of an entry of this memtable, or of a snapshot of it. */
@@ -92,18 +150,21 @@ export class Memtable {
   }
 
   /** As it is now. The owner must release it. */
-  snapshot(): TreeSnapshot {
-    return this.#tree.snapshot();
+  snapshot(): MemtableSnapshot {
+    return new MemtableSnapshot(this.#tree.snapshot(), this.#ranges?.snapshot() ?? null, this.deletesAll);
   }
 
-  /** Deletes all entries at once; see `Tree.clear`. */
+  /** Deletes all entries and forgets all ranges at once; see `Tree.clear`. */
   clear(): void {
     this.#tree.clear();
+    this.#ranges?.clear();
+    this.#ranges = null;
   }
 
   /** @internal See `Tree.verify`. */
   verify(reachable: Set<number>): void {
     this.#tree.verify(reachable);
+    this.#ranges?.verify(reachable);
   }
 
   #set(key: Uint8Array, keyBytes: number, word0: number, word1: number, sequence: number): void {

@@ -9,60 +9,83 @@
  *   blocked ─► whenUnblocked ┘
  * ```
  *
- * MERGE-1. An entry of the memtable is taken once, in key order.
+ * MERGE-1. An entry of the memtable is taken once, in key order. What the ranges delete that lies before it has left the
+ *     tree by then (range-sweep.ts).
  * MERGE-2. A record counts as alive in its segment from the step in which its entry enters the tree to that in which it
  *     leaves it. What a newer entry replaces in a memtable never counts.
+ * MERGE-3. If everything is deleted, no leaf is read: the tree is emptied, and no record counts any more. Lookups that
+ *     wait for a leaf get it first (INDEX-5).
  */
 import type { Planted } from '../failure/planted.ts';
 import type { SegmentTable } from '../file/segment-table.ts';
-import { fileOffsetOf, isDeletion, isInFragments, lengthOf } from '../format/index-entry.ts';
-import type { EntryWords } from '../format/index-entry.ts';
+import { fileOffsetOf, isDeletion } from '../format/index-entry.ts';
 import { SegmentKind } from '../format/segment.ts';
 import { Entry } from '../tree/index.ts';
-import type { Cursor, Tree, TreeSnapshot } from '../tree/index.ts';
+import type { Cursor, Tree } from '../tree/index.ts';
+import { deletedBy } from './deleted-ranges.ts';
 import { LeafScout } from './leaf-scout.ts';
-import type { Memtable } from './memtable.ts';
+import type { Memtable, MemtableSnapshot } from './memtable.ts';
 import type { Pager } from './pager.ts';
+import { RangeSweep } from './range-sweep.ts';
+import { RecordCounts } from './record-counts.ts';
 
 /** Entries merged between two calls of `isLong`. */
 const ENTRIES_PER_QUESTION = 64;
+/** A leaf that is swept takes as long as so many entries. */
+const ENTRIES_PER_LEAF = 8;
+/** Nodes freed between two calls of `isLong`. */
+const RECLAIM_NODES = 256;
 
 export class Merge {
-  /** Entries of values in fragments that have entered the tree, and that have left it. Whoever counts them takes them. */
-  readonly entered: EntryWords[] = [];
-  readonly left: EntryWords[] = [];
+  /** The entries of values in fragments are to be taken by whoever counts the fragments. */
+  readonly counts: RecordCounts;
+  /** Whether there was nothing to merge. */
+  readonly isEmpty: boolean;
   readonly #size: number;
-  readonly #snapshot: TreeSnapshot;
+  readonly #snapshot: MemtableSnapshot;
   readonly #cursor: Cursor;
   readonly #tree: Tree;
+  readonly #pager: Pager;
   readonly #segments: SegmentTable;
   readonly #planted: Planted;
   readonly #scout: LeafScout;
+  /** Null if there are no ranges, or nothing else than what they delete. */
+  #sweep: RangeSweep | null = null;
   #hasMore: boolean;
+  #isDone = false;
   #taken = 0;
   #blockedOn = 0;
+  /** Who blocks the merge. */
+  #blocking: 'key' | 'sweep' | 'loads' = 'key';
+  /** MERGE-3. */
+  #isToEmpty: boolean;
   /** Scratch for the entry that a new one replaces. */
   readonly #old = new Entry();
 
   constructor(memtable: Memtable, tree: Tree, pager: Pager, segments: SegmentTable, planted: Planted) {
     this.#size = memtable.size;
+    this.isEmpty = memtable.isEmpty;
+    this.#isToEmpty = memtable.deletesAll;
     this.#snapshot = memtable.snapshot();
-    this.#cursor = this.#snapshot.cursor();
+    this.#cursor = this.#snapshot.keys.cursor();
     this.#hasMore = this.#cursor.first();
     this.#tree = tree;
+    this.#pager = pager;
     this.#segments = segments;
     this.#planted = planted;
-    this.#scout = new LeafScout(this.#snapshot, tree, pager);
-  }
-
-  /** Whether there was nothing to merge. */
-  get isEmpty(): boolean {
-    return this.#size === 0;
+    this.counts = new RecordCounts(segments, planted);
+    this.#scout = new LeafScout(this.#snapshot.keys, tree, pager);
+    const { ranges } = this.#snapshot;
+    if (planted.earlyForgottenRanges === true) this.#isToEmpty = false;
+    else if (ranges !== null && !this.#isToEmpty) this.#sweep = new RangeSweep(ranges, tree, pager, this.counts);
   }
 
   /** The part of the memtable that is merged, from 0 to 1. */
   get progress(): number {
-    return this.#hasMore ? this.#taken / this.#size : 1;
+    if (this.#isDone) return 1;
+    const { swept, expected } = this.#sweep ?? { swept: 0, expected: 0 };
+    const done = this.#taken + ENTRIES_PER_LEAF * Math.min(swept, expected);
+    return done / (this.#size + ENTRIES_PER_LEAF * expected + 1);
   }
 
   /**
@@ -71,63 +94,89 @@ export class Merge {
    * @param isLong whether the slice is over
    */
   run(isLong: () => boolean): 'done' | 'blocked' | 'more' {
+    if (this.#isToEmpty) return this.#empty();
     this.#scout.lookAhead(this.#cursor, this.#taken);
     let outcome: 'done' | 'blocked' | 'more' = 'done';
-    for (let count = 1; this.#hasMore; count++) {
-      const { keyBytes, keyLength, entry } = this.#cursor;
-      this.#blockedOn = this.#taken === 0 ? this.#tree.goTo(keyBytes, keyLength) : this.#tree.goOn(keyBytes, keyLength);
-      if (this.#blockedOn !== 0) {
-        outcome = 'blocked';
-        break;
-      }
-      const isMove = !isDeletion(entry) && this.#isMove(entry);
-      if (this.#tree.entryHere(this.#old)) this.#countOut(this.#old, isMove);
-      if (isDeletion(entry)) this.#tree.deleteHere();
-      else {
-        // Without the sequence: the record has it, and no two entries of a key meet in the tree.
-        this.#tree.setHere(entry.word0, entry.word1);
-        this.#countIn(entry, isMove);
-      }
-      this.#hasMore = this.#cursor.next();
-      this.#taken++;
-      if (count % ENTRIES_PER_QUESTION === 0 && isLong()) {
-        outcome = 'more';
-        break;
-      }
+    for (let count = 1; this.#hasMore && outcome === 'done'; count++) {
+      const { keyBytes, keyLength } = this.#cursor;
+      outcome = this.#sweepTo(keyBytes, keyLength, isLong);
+      if (outcome === 'done') outcome = this.#takeEntry();
+      if (outcome === 'done' && count % ENTRIES_PER_QUESTION === 0 && isLong()) outcome = 'more';
     }
+    if (outcome === 'done') outcome = this.#sweepTo(null, 0, isLong);
     this.#scout.letGoBehind(this.#taken);
+    if (outcome === 'done') outcome = this.#freeNodes(isLong);
+    this.#isDone = outcome === 'done';
     return outcome;
   }
 
+  #sweepTo(key: Uint8Array | null, keyLength: number, isLong: () => boolean): 'done' | 'blocked' | 'more' {
+    if (this.#sweep === null) return 'done';
+    this.#blocking = 'sweep';
+    return this.#sweep.run(key, keyLength, isLong);
+  }
+
+  #takeEntry(): 'done' | 'blocked' {
+    const { keyBytes, keyLength, entry } = this.#cursor;
+    this.#blocking = 'key';
+    this.#blockedOn = this.#taken === 0 ? this.#tree.goTo(keyBytes, keyLength) : this.#tree.goOn(keyBytes, keyLength);
+    if (this.#blockedOn !== 0) return 'blocked';
+    const isGone = isDeletion(entry) || this.#isSwallowed(keyBytes, keyLength);
+    const isMove = !isGone && this.#isMove(entry);
+    if (this.#tree.entryHere(this.#old)) this.counts.leave(this.#old, isMove);
+    if (isGone) this.#tree.deleteHere();
+    else {
+      // Without the sequence: the record has it, and no two entries of a key meet in the tree.
+      this.#tree.setHere(entry.word0, entry.word1);
+      this.counts.enter(entry, isMove);
+    }
+    this.#sweep?.pass(keyBytes, keyLength);
+    this.#hasMore = this.#cursor.next();
+    this.#taken++;
+    return 'done';
+  }
+
+  /** The planted defect. */
+  #isSwallowed(key: Uint8Array, keyLength: number): boolean {
+    const { ranges } = this.#snapshot;
+    return this.#planted.swallowedPuts === true && ranges !== null && deletedBy(ranges, key, keyLength) > 0;
+  }
+
+  /** MERGE-3. */
+  #empty(): 'blocked' {
+    this.#isToEmpty = false;
+    this.#tree.clear();
+    this.#segments.uncountAllRecords();
+    this.#blocking = 'loads';
+    return 'blocked';
+  }
+
+  /** The mapping of the checkpoint would name nodes that have left the tree in a subtree and are not freed yet. */
+  #freeNodes(isLong: () => boolean): 'done' | 'more' {
+    if (this.#snapshot.ranges === null) return 'done';
+    while (!this.#tree.memory.reclaimSome(RECLAIM_NODES)) if (isLong()) return 'more';
+    return 'done';
+  }
+
   /**
-   * Settles when the leaf that blocks the merge is in memory.
+   * Settles when what blocks the merge is in memory.
    *
    * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO
    */
   whenUnblocked(): Promise<void> {
+    if (this.#blocking === 'loads') return this.#pager.loadsDone();
+    if (this.#blocking === 'sweep' && this.#sweep !== null) return this.#sweep.whenUnblocked();
     return this.#scout.whenLoaded(this.#blockedOn, this.#taken);
   }
 
   end(): void {
     this.#scout.end();
+    this.#sweep?.end();
     this.#snapshot.release();
   }
 
-  /** Whether a cleaning has moved the record. The fragments of its value stay, and count already. */
+  /** Whether a cleaning has moved the record. */
   #isMove(entry: Entry): boolean {
     return this.#segments.kindOf(this.#segments.slotOf(fileOffsetOf(entry))) === SegmentKind.cleaned;
-  }
-
-  /** MERGE-2. */
-  #countIn(entry: Entry, isMove: boolean): void {
-    this.#segments.countRecord(fileOffsetOf(entry), lengthOf(entry));
-    if (isInFragments(entry) && !isMove) this.entered.push({ word0: entry.word0, word1: entry.word1 });
-  }
-
-  #countOut(entry: Entry, isMove: boolean): void {
-    if (this.#planted.miscounted !== true || this.#taken % 4 !== 0) {
-      this.#segments.uncountRecord(fileOffsetOf(entry), lengthOf(entry));
-    }
-    if (isInFragments(entry) && !isMove) this.left.push({ word0: entry.word0, word1: entry.word1 });
   }
 }

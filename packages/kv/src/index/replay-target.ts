@@ -16,6 +16,8 @@ export interface ReplayTarget {
     sequence: Sequence,
   ): void;
   replayDelete(bytes: Uint8Array, keyAt: number, keyBytes: number, sequence: Sequence): void;
+  /** The keys from that of `fromBytes` at `bytes[at]` on are deleted that are below the key behind it; none: to the last. */
+  replayDeleteRange(bytes: Uint8Array, at: number, fromBytes: number, toBytes: number, sequence: Sequence): void;
   /** Whether it has so many that it should take no more before they were merged. */
   readonly hasMany: boolean;
   /** All records through `sequence`, the end of a batch, have been replayed. */

@@ -332,7 +332,8 @@ export class Maintenance {
   async #continue(run: Run): Promise<void> {
     const { index, checkpointer, slots, clock } = this.#parts;
     await checkpointer.countOnce();
-    if (run.merge === null) await this.#clean(run);
+    // What everything is deleted of has nothing to be moved.
+    if (run.merge === null && !index.mergeDeletesAll) await this.#clean(run);
     if (this.#isStopped) return;
     run.merge ??= index.startMerge();
     const { merge } = run;
@@ -355,7 +356,7 @@ export class Maintenance {
     }
     // Nothing is new: before the first write, there is not even a log to lead to.
     if (merge.isEmpty && (run.sequence === 0 || checkpointer.isThrough(run.sequence))) checkpointer.drop();
-    else await checkpointer.commit(merge, run.logBytes);
+    else await checkpointer.commit(merge.counts, run.logBytes);
     await slots.punchExcess(index.admittedThrough === run.sequence);
     index.pager.makeRoom();
   }

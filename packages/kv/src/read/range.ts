@@ -5,7 +5,7 @@ import { BYTES, compareKeys, createKeyScratch, encodeKey, isBytes, successorOf }
 import type { Bytes } from '../format/keys.ts';
 
 /** A range of keys. Without a bound it goes to that end. */
-interface KeyRange {
+export interface KeyRange {
   /** Lower bound, without the key itself. Keys are compared bytewise. Default: none. */
   gt: Bytes | undefined;
   /** Lower bound, with the key itself. Not together with `gt`. Default: none. */
@@ -24,7 +24,7 @@ export interface RangeOptions extends KeyRange {
 }
 
 /** The keys from `from` on that are below `to`; null: to the last key. */
-interface EncodedBounds {
+export interface EncodedBounds {
   readonly from: Uint8Array;
   readonly to: Uint8Array | null;
   /** No key lies between the bounds. */
@@ -59,6 +59,22 @@ const rangeShape: OptionShape<RangeOptions> = {
 export function encodeRange(given: Partial<RangeOptions> | undefined): EncodedRange {
   const options = resolveOptions('iterator', rangeShape, given);
   return { ...encodeBounds('iterator', options), reverse: options.reverse, limit: options.limit };
+}
+
+/**
+ * The bounds of a range that is to be deleted.
+ *
+ * @param call the name of the call, for messages
+ * @throws as `encodeRange`; AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT if `given` is no object
+ */
+export function encodeDeletion(call: string, given: Partial<KeyRange>): EncodedBounds {
+  if (typeof given !== 'object' || given === null) {
+    throw new AiokvTypeError(
+      'ERR_AIOKV_INVALID_ARGUMENT',
+      `${call} takes a range: an object with gt or gte, and lt or lte; clear() deletes everything`,
+    );
+  }
+  return encodeBounds(call, resolveOptions(call, boundsShape, given));
 }
 
 function encodeBounds(call: string, options: KeyRange): EncodedBounds {

@@ -22,6 +22,8 @@ interface Chunk {
 }
 
 const HEADER_BYTES = 24;
+/** Stands for the offset of a range that is deleted. Records are at multiples of 8. */
+const IS_RANGE = 1;
 /** Most batches fill less than half of the first chunk. Later chunks are larger. */
 const FIRST_CHUNK_BYTES = 16 * KIB;
 const CHUNK_BYTES = 1024 * KIB;
@@ -56,6 +58,11 @@ export class PendingBatch {
     this.put(bytes, keyAt, keyBytes, 0, 0, sequence);
   }
 
+  /** The upper bound, of `toBytes`, stands behind the key. */
+  deleteRange(bytes: Uint8Array, keyAt: number, keyBytes: number, toBytes: number, sequence: Sequence): void {
+    this.put(bytes, keyAt, keyBytes + toBytes, IS_RANGE, toBytes, sequence);
+  }
+
   /** Drops the batch. */
   drop(): void {
     this.#chunks.length = 1;
@@ -72,6 +79,8 @@ export class PendingBatch {
         const sequence = readU53(view, at + 16) as Sequence;
         const keyAt = at + HEADER_BYTES;
         if (fileOffset === 0) target.replayDelete(bytes, keyAt, keyBytes, sequence);
+        else if (fileOffset === IS_RANGE)
+          target.replayDeleteRange(bytes, keyAt, keyBytes - lengthWord, lengthWord, sequence);
         else target.replayPut(bytes, keyAt, keyBytes, fileOffset, lengthWord, sequence);
         at = alignUp(at + HEADER_BYTES + keyBytes, 8);
         if (budget.isSpent()) await nextTurn();

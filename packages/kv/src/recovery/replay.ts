@@ -21,6 +21,7 @@ import { Slots } from '../file/slots.ts';
 import { FRAME_HEADER_BYTES, frameHash, readFrame, readUncheckedFrame, windowOf } from '../format/frame.ts';
 import type { FrameHeader } from '../format/frame.ts';
 import { lengthWordOf } from '../format/index-entry.ts';
+import { compareKeys } from '../format/keys.ts';
 import {
   FLAG_BATCH_CONTINUES,
   MAX_KEY_BYTES,
@@ -184,9 +185,9 @@ export class Replay {
       this.#isInsideBatch = false;
       this.#epoch = header.epoch;
     }
-    const { path, coveredThrough, target, budget, planted } = this.#options;
+    const { path, coveredThrough, target, budget } = this.#options;
     const isLeftOut = this.leftOutAfter !== null;
-    const { bytes, view } = frame;
+    const { view } = frame;
     const end = FRAME_HEADER_BYTES + header.payloadBytes;
     let records = 0;
     for (let at = FRAME_HEADER_BYTES; at < end; records++) {
@@ -208,16 +209,8 @@ export class Replay {
       const sequence = (header.firstSequence + records) as Sequence;
       const isCovered = sequence <= coveredThrough;
       if (!isCovered && !isLeftOut && kindOf(view, at) !== RecordKind.fragment) {
-        const keyAt = at + RECORD_HEADER_BYTES;
-        const fileOffset = frameOffset + at;
-        const isPut = kindOf(view, at) === RecordKind.put;
-        const length = lengthWordOf(recordBytes(keyBytes, valueBytes), isExtent(view, at));
-        if ((goesOn || !this.#pending.isEmpty) && planted.tornBatches !== true) {
-          if (isPut) this.#pending.put(bytes, keyAt, keyBytes, fileOffset, length, sequence);
-          else this.#pending.delete(bytes, keyAt, keyBytes, sequence);
-          if (!goesOn) await this.#pending.apply(target, budget);
-        } else if (isPut) target.replayPut(bytes, keyAt, keyBytes, fileOffset, length, sequence);
-        else target.replayDelete(bytes, keyAt, keyBytes, sequence);
+        // No promise for each record: there may be millions of them.
+        if (this.#apply(frame, at, frameOffset + at, sequence)) await this.#pending.apply(target, budget);
       }
       if (!isCovered) this.replayedBytes += paddedRecordBytes(keyBytes, valueBytes);
       if (isLeftOut) this.leftOutBytes += paddedRecordBytes(keyBytes, valueBytes);
@@ -227,8 +220,43 @@ export class Replay {
       throw corrupt(`a frame of ${path} holds ${records} records, not ${header.recordCount}`);
   }
 
+  /** REPLAY-2. Hands a record over, or keeps it for its batch. Returns whether the batch is complete. */
+  #apply({ bytes, view }: Block, at: number, fileOffset: number, sequence: Sequence): boolean {
+    const { path, target, planted } = this.#options;
+    const keyBytes = keyBytesOf(view, at);
+    const valueBytes = valueBytesOf(view, at);
+    const keyAt = at + RECORD_HEADER_BYTES;
+    const goesOn = (flagsOf(view, at) & FLAG_BATCH_CONTINUES) !== 0;
+    const isOfBatch = (goesOn || !this.#pending.isEmpty) && planted.tornBatches !== true;
+    switch (kindOf(view, at)) {
+      case RecordKind.put: {
+        const length = lengthWordOf(recordBytes(keyBytes, valueBytes), isExtent(view, at));
+        if (isOfBatch) this.#pending.put(bytes, keyAt, keyBytes, fileOffset, length, sequence);
+        else target.replayPut(bytes, keyAt, keyBytes, fileOffset, length, sequence);
+        break;
+      }
+      case RecordKind.deleteRange:
+        if (!isRange(bytes, keyAt, keyBytes, valueBytes)) throw corrupt(`a range delete of ${path} is no range`);
+        if (isOfBatch) this.#pending.deleteRange(bytes, keyAt, keyBytes, valueBytes, sequence);
+        else target.replayDeleteRange(bytes, keyAt, keyBytes, valueBytes, sequence);
+        break;
+      default:
+        if (isOfBatch) this.#pending.delete(bytes, keyAt, keyBytes, sequence);
+        else target.replayDelete(bytes, keyAt, keyBytes, sequence);
+    }
+    return isOfBatch && !goesOn;
+  }
+
   #noteLink(): void {
     const end = this.#options.superblock.logEnd;
     if (end !== null && sameLink(end.link, this.#link)) this.#passedEnd = true;
   }
+}
+
+/** Whether the upper bound of a range delete, if there is one, is a key behind the lower one. */
+function isRange(bytes: Uint8Array, at: number, fromBytes: number, toBytes: number): boolean {
+  if (toBytes > MAX_KEY_BYTES) return false;
+  const toAt = at + fromBytes;
+  const to = bytes.subarray(toAt, toAt + toBytes);
+  return toBytes === 0 || compareKeys(bytes.subarray(at, toAt), fromBytes, to, toBytes) < 0;
 }

@@ -15,11 +15,14 @@ import { Fence } from './fence.ts';
 import * as node from './node.ts';
 import { MARK_SEALED, MARK_USED } from './nodes.ts';
 import type { NodeMemory } from './nodes.ts';
-import type { Probe } from './probe.ts';
+import { Probe } from './probe.ts';
 import type { Lifetimes } from './snapshot.ts';
 
 /** More levels than any tree reaches. */
 const LEVELS_MAX = 64;
+
+/** Scratch that all trees share: no use of it outlasts a call. */
+const fence = new Probe();
 
 export class Path {
   readonly memory: NodeMemory;
@@ -87,6 +90,32 @@ export class Path {
       return true;
     }
     return false;
+  }
+
+  /**
+   * Adds the leaves from that of a key on to `leaves` until it has `most`, in memory or not, as far as they begin below
+   * `to`. Requires a root, and makes the path another one.
+   */
+  addLeaves(from: Probe, to: Probe | null, most: number, leaves: number[]): void {
+    const { memory } = this;
+    fence.copy(from);
+    for (let goesOn = true; goesOn && leaves.length < most;) {
+      const leaf = this.descend(fence);
+      if (this.top === 0) {
+        leaves.push(leaf);
+        return;
+      }
+      const id = this.nodes[1] as number;
+      const words = memory.words(id);
+      const base = memory.base(id);
+      const last = node.count(words, base);
+      for (let child = this.taken[1] as number; leaves.length < most; child++) {
+        leaves.push(node.childAt(words, base, child));
+        this.taken[1] = child;
+        goesOn = this.loadFence(0, fence) && (to === null || fence.compare(to) < 0);
+        if (child === last || !goesOn) break;
+      }
+    }
   }
 
   /** Whether the node on this level is the last node of its level (`atEnd`) or the first. */

@@ -45,6 +45,12 @@ export class Probe {
     this.length = length;
   }
 
+  /** Copies the bytes of the key to the start of `target`. */
+  copyTo(target: Uint8Array): void {
+    const { words, length } = this;
+    for (let at = 0; at < length; at++) target[at] = (words[at >>> 2] as number) >>> (24 - 8 * (at & 3));
+  }
+
   /** Copies the key of another probe. */
   copy(from: Probe): void {
     const words = (from.length + 3) >>> 2;

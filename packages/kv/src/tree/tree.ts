@@ -262,6 +262,78 @@ export class Tree {
     else this.#size -= removed;
   }
 
+  /** How many keys of the leaf of the last `goTo`, from its position on, are below `to`; null: all of them. */
+  countHere(to: Uint8Array | null, toLength: number): number {
+    if (this.#path.root === 0) return 0;
+    const id = this.#path.nodes[0] as number;
+    const words = this.memory.words(id);
+    const base = this.memory.base(id);
+    if (to === null) return node.count(words, base) - this.#position;
+    upper.load(to, toLength);
+    const end = node.search(words, base, upper);
+    return Math.max(0, (end < 0 ? ~end : end) - this.#position);
+  }
+
+  /** Copies an entry of the leaf of the last `goTo` to `into`: that so many keys behind its position. */
+  entryBehind(offset: number, into: Entry): void {
+    const id = this.#path.nodes[0] as number;
+    node.loadEntry(this.memory.words(id), this.memory.base(id), this.#position + offset, into);
+  }
+
+  get #position(): number {
+    return this.#found < 0 ? ~this.#found : this.#found;
+  }
+
+  /** The leaf of the last `goTo`; 0 in an empty tree. */
+  get leafHere(): number {
+    return this.#path.root === 0 ? 0 : (this.#path.nodes[0] as number);
+  }
+
+  /**
+   * Copies the key at which the leaf behind that of the last `goTo` begins to `into`, and returns its length; -1: there is
+   * no such leaf.
+   */
+  fenceHere(into: Uint8Array): number {
+    if (this.#path.root === 0 || !this.#path.loadFence(0, upper)) return -1;
+    upper.copyTo(into);
+    return upper.length;
+  }
+
+  /**
+   * Adds the leaves that may hold keys from `from` on that are below `to` to `leaves`, in memory or not, until it has
+   * `most`. A `goTo` does not hold any more.
+   *
+   * @param to null: to the last key
+   */
+  addLeaves(
+    from: Uint8Array,
+    fromLength: number,
+    to: Uint8Array | null,
+    toLength: number,
+    most: number,
+    leaves: number[],
+  ): void {
+    if (this.#path.root === 0) return;
+    this.#key.load(from, fromLength);
+    if (to !== null) upper.load(to, toLength);
+    this.#path.addLeaves(this.#key, to === null ? null : upper, most, leaves);
+  }
+
+  /** About how many parts of all leaves stand before the key, from 0 to 1. */
+  rankOf(key: Uint8Array, keyLength: number): number {
+    const path = this.#path;
+    if (path.root === 0) return 0;
+    this.#key.load(key, keyLength);
+    path.descend(this.#key);
+    let rank = 0;
+    for (let level = 1; level <= path.top; level++) {
+      const id = path.nodes[level] as number;
+      const children = node.count(this.memory.words(id), this.memory.base(id)) + 1;
+      rank = ((path.taken[level] as number) + rank) / children;
+    }
+    return rank;
+  }
+
   /** Generation of the oldest snapshot that was not released; Infinity if there is none. */
   get oldestGeneration(): number {
     let oldest = Infinity;

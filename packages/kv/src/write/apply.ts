@@ -106,7 +106,10 @@ class BatchRecords {
     const flags = this.left > 1 ? FLAG_BATCH_CONTINUES : 0;
     this.#record++;
     this.#operation++;
-    if (kind === RecordKind.del) {
+    if (kind === RecordKind.deleteRange) {
+      log.append(kind, flags, key, keyBytes, value);
+      index.admitDeleteRange(key, keyBytes, value, value.length, log.appendedThrough, this.#stage);
+    } else if (kind === RecordKind.del) {
       log.append(kind, flags, key, keyBytes, value);
       index.admitDelete(key, keyBytes, log.appendedThrough, this.#stage);
     } else if (isInFragments) {

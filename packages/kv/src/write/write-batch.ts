@@ -13,6 +13,8 @@ import { encodeKey, encodeValue } from '../format/keys.ts';
 import type { Bytes } from '../format/keys.ts';
 import { sequenceOfVersion } from '../format/version.ts';
 import type { Version } from '../format/version.ts';
+import { encodeDeletion } from '../read/range.ts';
+import type { KeyRange } from '../read/range.ts';
 import { PackedBytes } from './packed-bytes.ts';
 
 /** What must hold when a write is admitted. At most one of the two. */
@@ -23,11 +25,14 @@ export interface ConditionOptions {
   readonly ifVersion?: Version;
 }
 
-/** One operation of a batch. */
-export type BatchOperation = ConditionOptions &
-  (
-    { readonly type: 'put'; readonly key: Bytes; readonly value: Bytes } | { readonly type: 'del'; readonly key: Bytes }
-  );
+/** One operation of a batch. One that deletes a range has no conditions; without bounds it deletes everything. */
+export type BatchOperation =
+  | (ConditionOptions &
+      (
+        | { readonly type: 'put'; readonly key: Bytes; readonly value: Bytes }
+        | { readonly type: 'del'; readonly key: Bytes }
+      ))
+  | (Readonly<Partial<KeyRange>> & { readonly type: 'deleteRange' });
 
 /** A condition on the key of operation `at`. */
 export interface Condition {
@@ -70,7 +75,7 @@ export class WriteBatch {
     this.#limits = limits;
   }
 
-  /** Adds a write. The key is the first `keyBytes` of `key`, and is copied. */
+  /** Adds a write, with the value that its record gets. The key is the first `keyBytes` of `key`, and is copied. */
   add(kind: RecordKind, key: Uint8Array, keyBytes: number, value: Uint8Array): void {
     const { geometry } = this.#limits;
     this.kinds.push(kind);
@@ -154,9 +159,26 @@ export function encodeBatch(
   }
   const batch = new WriteBatch(limits);
   let bytes = 0;
+  const grow = (keyBytes: number, valueBytes: number): void => {
+    bytes += paddedRecordBytes(keyBytes, valueBytes);
+    // A batch of one operation is limited as a single write is.
+    if (bytes > limits.batchBytes && operations.length > 1) throw batchTooLarge(limits);
+  };
   for (const operation of operations as readonly BatchOperation[]) {
+    if (operation?.type === 'deleteRange') {
+      const { type: _, ...range } = operation;
+      const { from, to, isEmpty } = encodeDeletion('batch', range);
+      if (isEmpty) continue;
+      const upper = to ?? NO_VALUE;
+      grow(from.length, upper.length);
+      batch.add(RecordKind.deleteRange, from, from.length, upper);
+      continue;
+    }
     if (operation?.type !== 'put' && operation?.type !== 'del') {
-      throw new AiokvTypeError('ERR_AIOKV_INVALID_ARGUMENT', "the type of a batch operation is 'put' or 'del'");
+      throw new AiokvTypeError(
+        'ERR_AIOKV_INVALID_ARGUMENT',
+        "the type of a batch operation is 'put', 'del' or 'deleteRange'",
+      );
     }
     refuseUnknown('batch', OPERATION_NAMES, operation, 'property of an operation');
     if (operation.type === 'del' && 'value' in operation && operation.value !== undefined) {
@@ -168,9 +190,7 @@ export function encodeBatch(
     const keyBytes = encodeKey(operation.key, scratch);
     const value = operation.type === 'put' ? encodeValue(operation.value) : NO_VALUE;
     requireValueFits(value, limits);
-    bytes += paddedRecordBytes(keyBytes, value.length);
-    // A batch of one operation is limited as a single write is.
-    if (bytes > limits.batchBytes && operations.length > 1) throw batchTooLarge(limits);
+    grow(keyBytes, value.length);
     const version = conditionOf(operation);
     if (version !== null) batch.addCondition(version);
     const kind = operation.type === 'put' ? RecordKind.put : RecordKind.del;

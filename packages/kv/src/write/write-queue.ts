@@ -125,7 +125,7 @@ export class WriteQueue {
     return batch.kinds.length === 0 ? this.#acknowledge(level) : this.#admitOrQueue(batch, level);
   }
 
-  /** A put or a deletion. Its key is in the scratch. */
+  /** A put or a deletion, with the value that its record gets. Its key is in the scratch. */
   write(kind: RecordKind, keyBytes: number, value: Uint8Array, level: Durability): Promise<void> {
     const { key, limits, log } = this.#parts;
     const padded = paddedRecordBytes(keyBytes, value.length);
@@ -191,14 +191,15 @@ export class WriteQueue {
   /** WQ-3. Admits a record if there is room. Its key is in the scratch. */
   #tryAdmit(kind: RecordKind, keyBytes: number, value: Uint8Array): boolean {
     const { log, index, maintenance, key } = this.#parts;
-    const isPut = kind === RecordKind.put;
     // Deleting a key that does not exist writes nothing. The call still waits for the writes before it.
-    if (!isPut && index.find(key, keyBytes, this.#entry) === MISSING) return true;
+    if (kind === RecordKind.del && index.find(key, keyBytes, this.#entry) === MISSING) return true;
     if (!maintenance.hasRoom) return false;
     const fileOffset = log.tryAppend(kind, key, keyBytes, value, useOf(kind));
     if (fileOffset < 0) return false;
     const sequence = log.appendedThrough;
-    if (isPut) index.admitPut(key, keyBytes, fileOffset, recordBytes(keyBytes, value.length), sequence);
+    if (kind === RecordKind.put) {
+      index.admitPut(key, keyBytes, fileOffset, recordBytes(keyBytes, value.length), sequence);
+    } else if (kind === RecordKind.deleteRange) index.admitDeleteRange(key, keyBytes, value, value.length, sequence);
     else index.admitDelete(key, keyBytes, sequence);
     maintenance.admitted(sequence);
     return true;
