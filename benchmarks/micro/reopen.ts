@@ -16,6 +16,7 @@ import { fileURLToPath } from 'node:url';
 import { MIB, Random } from '@aiokv/core';
 import { open } from '@aiokv/kv';
 import type { Store } from '@aiokv/kv';
+import { Drift } from '../common/drift.ts';
 
 const [keyCount = '1000000', valueBytes = '100', parent = '.', mode = ''] = process.argv.slice(2);
 const keys = Number(keyCount);
@@ -27,24 +28,6 @@ const BUFFER_BYTES = 8.3 * MIB;
 function keyOf(number: number): string {
   const spread = (Math.imul(number, 0x9e3779b1) >>> 0).toString().padStart(10, '0');
   return `user${spread}${number.toString().padStart(10, '0')}`;
-}
-
-/** How late a 1 ms timer is while work goes on. */
-class Drift {
-  readonly #lateMs: number[] = [];
-  #dueMs = performance.now() + 1;
-  readonly #timer = setInterval(() => {
-    const nowMs = performance.now();
-    this.#lateMs.push(Math.max(0, nowMs - this.#dueMs));
-    this.#dueMs = nowMs + 1;
-  }, 1);
-
-  end(): string {
-    clearInterval(this.#timer);
-    this.#lateMs.sort((a, b) => a - b);
-    const p99 = this.#lateMs[Math.floor(this.#lateMs.length * 0.99)] ?? 0;
-    return `a 1 ms timer was late by ${p99.toFixed(1)} ms at p99, ${(this.#lateMs.at(-1) ?? 0).toFixed(1)} ms at most`;
-  }
 }
 
 async function load(directory: string, onWritten?: (count: number) => void): Promise<Store> {
