@@ -39,12 +39,12 @@ async function writeAll(store: Store, count: number, type: 'put' | 'del'): Promi
   }
 }
 
-async function measured(what: string, work: () => Promise<unknown>): Promise<void> {
+async function measured(what: string, work: () => Promise<string | void>): Promise<void> {
   const drift = new Drift();
   const sinceMs = performance.now();
   const answer = await work();
   const tookMs = performance.now() - sinceMs;
-  console.log(`${what.padEnd(46)} ${tookMs.toFixed(1).padStart(9)} ms  ${drift.end()}  ${String(answer ?? '')}`);
+  console.log(`${what.padEnd(46)} ${tookMs.toFixed(1).padStart(9)} ms  ${drift.end()}  ${answer ?? ''}`);
 }
 
 /** The first key from `from` on. */
