@@ -241,6 +241,24 @@ test('WALK-1: a walk across a deleted range reads no leaf of it', async (t) => {
   await store.close();
 });
 
+test('WALK-1: a walk beside a deleted range goes on where it is when its leaf is evicted', async (t) => {
+  // Two leaves fit into memory at most, and the range ends inside of one.
+  const store = await openOn(new SimulatedDisk({ seed: 7 }), { memoryBytes: 32 * 1024 });
+  await putAll(store, 3000);
+  await store.checkpoint();
+  const expected = Array.from({ length: 3000 }, (_, i) => i);
+  for (let from = 2940; from > 100; from -= 50) {
+    await store.deleteRange({ gte: keyOf(from), lt: keyOf(from + 30) });
+    expected.splice(from, 30);
+  }
+  const walks = [store.iterator(), store.iterator({ reverse: true })] as const;
+  const others = Array.from({ length: 6 }, (_, i) => keysOf(store.iterator({ gte: keyOf(400 * i) })));
+  t.deepEqual(await keysOf(walks[0]), expected.map(keyOf));
+  t.deepEqual(await keysOf(walks[1]), expected.map(keyOf).reverse());
+  await Promise.all(others);
+  await store.close();
+});
+
 test('MERGE-3: everything is deleted without reading a leaf, and nothing lives afterwards', async (t) => {
   const disk = new SimulatedDisk({ seed: 6 });
   const store = await openOn(disk, { memoryBytes: 64 * 1024 });

@@ -264,7 +264,9 @@ export class IndexCursor {
    */
   #hiderOf(at: number, from: Uint8Array | null): RangeCursor | null {
     if (!this.#hasRanges) return null;
-    const bound = from ?? (this.#layers[at] as Layer).keys.fence(!this.#reverse);
+    const layer = this.#layers[at] as Layer;
+    const bound = from ?? layer.keys.fence(!this.#reverse);
+    if (from === null && layer.move === 'step' && !this.#isAhead(bound, layer.keys)) return null;
     for (let i = 0; i < at; i++) {
       const { ranges } = this.#layers[i] as Layer;
       if (ranges === null) continue;
@@ -273,6 +275,13 @@ export class IndexCursor {
       if (ranges.sequence > 0) return ranges;
     }
     return null;
+  }
+
+  /** Not so if the leaf is the one that the walk is in, and was evicted: a leap from its fence would go back. */
+  #isAhead(fence: Uint8Array | null, { keyBytes, keyLength }: Cursor): boolean {
+    if (fence === null) return false;
+    const order = compareKeys(fence, fence.length, keyBytes, keyLength);
+    return this.#reverse ? order <= 0 : order > 0;
   }
 
   #at(): Cursor {
