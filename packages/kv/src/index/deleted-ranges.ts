@@ -1,32 +1,31 @@
 /**
- * The ranges of keys that a memtable deletes: at which key a range begins or ends, and which is the newest range from
- * there to the next such key. It knows nothing of the entries of the memtable.
+ * The keys that a memtable deletes by ranges, as the places where such a stretch begins or ends. Ranges that meet or
+ * overlap become one stretch. It knows nothing of the entries of the memtable.
  *
  * ```
- *   added      7: [a, f)    9: [c, d)    12: [k, …)
- *   kept       a ──── 7 ──── c ──── 9 ──── d ──── 7 ──── f ──── 0 ──── k ──── 12 ────►       0: nothing is deleted
+ *   added      [a, f)    [c, d)    [f, h)    [k, …)
+ *   kept       a ═══════ deleted ═══════ h ─────────── k ═══ deleted ═══►
  * ```
  *
- * DELETED-1. A range that is added is newer than all that it overlaps, and decides wherever it reaches.
+ * DELETED-1. Deleted stretches and others take turns: no two that follow one another are alike.
  *
- * A range takes two entries of a tree, whatever its size, and one that it covers takes none.
+ * A stretch takes two entries of a tree, whatever its size and however many ranges it was made of. Sequences are not kept:
+ * all entries of the memtable are newer than its ranges (MEMTABLE-2), and all older layers are older.
  */
 import { compareKeys } from '../format/keys.ts';
 import { Entry, Tree } from '../tree/index.ts';
 import type { Cursor, NodeMemory, TreeSnapshot } from '../tree/index.ts';
 
-const TWO_32 = 0x1_0000_0000;
+/** Word 0 of a place where a deleted stretch begins, and where one ends. */
+const BEGIN = 1;
+const END = 0;
 
 /** Scratch for a boundary. Valid within one step. */
 const boundary = new Entry();
 
-function sequenceAt({ word0, word1 }: Entry): number {
-  return word1 * TWO_32 + word0;
-}
-
-/** The sequence of the newest range, of those that were taken of one memtable, that deletes the key; 0: none does. */
-export function deletedBy(ranges: Tree | TreeSnapshot, key: Uint8Array, keyBytes: number): number {
-  return ranges.floor(key, keyBytes, boundary) ? sequenceAt(boundary) : 0;
+/** Whether the ranges, or those of a snapshot, delete the key. */
+export function isDeleted(ranges: Tree | TreeSnapshot, key: Uint8Array, keyBytes: number): boolean {
+  return ranges.floor(key, keyBytes, boundary) && boundary.word0 === BEGIN;
 }
 
 export class DeletedRanges {
@@ -52,22 +51,26 @@ export class DeletedRanges {
     return this.#tree.bytes;
   }
 
-  /** DELETED-1. `from` is below `to`; null: to the last key. */
-  add(from: Uint8Array, fromBytes: number, to: Uint8Array | null, toBytes: number, sequence: number): void {
+  /** `from` is below `to`; null: to the last key. */
+  add(from: Uint8Array, fromBytes: number, to: Uint8Array | null, toBytes: number): void {
+    const tree = this.#tree;
     this.#isEmpty = false;
     if (fromBytes === 0 && to === null) this.#areAll = true;
-    const behind = to === null ? 0 : deletedBy(this.#tree, to, toBytes);
-    this.#tree.deleteRange(from, fromBytes, to, toBytes);
-    this.#set(from, fromBytes, sequence);
-    if (to !== null) this.#set(to, toBytes, behind);
+    const goesOn = to !== null && isDeleted(tree, to, toBytes);
+    tree.deleteRange(from, fromBytes, to, toBytes);
+    // DELETED-1.
+    if (!isDeleted(tree, from, fromBytes)) tree.set(from, fromBytes, BEGIN, 0);
+    if (to === null) return;
+    if (goesOn) tree.delete(to, toBytes);
+    else tree.set(to, toBytes, END, 0);
   }
 
-  /** See `deletedBy`. */
-  deletedBy(key: Uint8Array, keyBytes: number): number {
-    return deletedBy(this.#tree, key, keyBytes);
+  /** See `isDeleted`. */
+  has(key: Uint8Array, keyBytes: number): boolean {
+    return isDeleted(this.#tree, key, keyBytes);
   }
 
-  /** For `deletedBy` and `RangeCursor`. The owner must release it. */
+  /** For `isDeleted` and `RangeCursor`. The owner must release it. */
   snapshot(): TreeSnapshot {
     return this.#tree.snapshot();
   }
@@ -80,10 +83,6 @@ export class DeletedRanges {
   verify(reachable: Set<number>): void {
     this.#tree.verify(reachable);
   }
-
-  #set(key: Uint8Array, keyBytes: number, sequence: number): void {
-    this.#tree.set(key, keyBytes, sequence >>> 0, Math.floor(sequence / TWO_32));
-  }
 }
 
 /**
@@ -91,8 +90,8 @@ export class DeletedRanges {
  * last.
  */
 export class RangeCursor {
-  /** The newest range that covers the keys here; 0: there is none. */
-  sequence = 0;
+  /** Whether the keys here are deleted. */
+  isDeleted = false;
   /** At the boundary before, if there is one, and at the one behind. */
   readonly #low: Cursor;
   readonly #high: Cursor;
@@ -161,6 +160,6 @@ export class RangeCursor {
 
   #note(): void {
     this.#isPlaced = true;
-    this.sequence = this.#low.valid ? sequenceAt(this.#low.entry) : 0;
+    this.isDeleted = this.#low.valid && this.#low.entry.word0 === BEGIN;
   }
 }

@@ -24,6 +24,9 @@ import type { Pager } from './pager.ts';
 /** WALK-2. Keys that a move looks at; each takes some 150 ns. */
 const LOOKS_AT_ONCE = 2048;
 
+/** A leap takes as long as so many looks. */
+const LOOKS_PER_LEAP = 15;
+
 /** What a cursor walks over: see `MemtableSnapshot`. */
 export interface IndexLayer {
   readonly keys: TreeSnapshot;
@@ -154,7 +157,10 @@ export class IndexCursor {
       const layer = this.#layers[at];
       this.#current = layer ?? null;
       if (layer === undefined) return false;
-      if (this.#hasRanges && this.#leapIfHidden(at, layer)) continue;
+      if (this.#hasRanges && this.#leapIfHidden(at, layer)) {
+        looks -= LOOKS_PER_LEAP;
+        continue;
+      }
       if (!isDeletion(layer.keys.entry)) return true;
       this.#step(layer);
     }
@@ -187,7 +193,7 @@ export class IndexCursor {
       const { ranges } = this.#layers[i] as Layer;
       if (ranges === null) continue;
       ranges.seek(keys.keyBytes, keys.keyLength);
-      if (ranges.sequence === 0) continue;
+      if (!ranges.isDeleted) continue;
       for (let older = i + 1; older < this.#layers.length; older++) {
         const layer = this.#layers[older] as Layer;
         if (layer.isAtKey && this.#isWithin(layer.keys, ranges)) this.#leap(layer, ranges);
@@ -272,7 +278,7 @@ export class IndexCursor {
       if (ranges === null) continue;
       if (this.#reverse) ranges.seekBelow(bound, bound?.length ?? 0);
       else ranges.seek(bound ?? FIRST_KEY, bound?.length ?? 0);
-      if (ranges.sequence > 0) return ranges;
+      if (ranges.isDeleted) return ranges;
     }
     return null;
   }

@@ -394,8 +394,6 @@ export class KeyIndex implements ReplayTarget {
     this.#moving = { snapshot, cursor: snapshot.keys.cursor(), ranges };
     this.#moving.cursor.first();
     ranges?.seek(FIRST_KEY, 0);
-    // What lies between its ranges is deleted, too, by older ones.
-    if (stage.deletesAll) this.#memtable.deleteRange(FIRST_KEY, 0, null, 0, stage.after + 1);
   }
 
   /** INDEX-6. */
@@ -415,8 +413,8 @@ export class KeyIndex implements ReplayTarget {
     const { cursor, snapshot } = moving;
     // MEMTABLE-2: the entries are newer.
     for (let count = 1; moving.ranges !== null; count++) {
-      const { low, lowLength, high, highLength, sequence } = moving.ranges;
-      if (sequence > 0) this.#memtable.deleteRange(low, lowLength, high, highLength, sequence);
+      const { low, lowLength, high, highLength, isDeleted } = moving.ranges;
+      if (isDeleted) this.#memtable.deleteRange(low, lowLength, high, highLength, stage.after + 1);
       if (high === null) moving.ranges = null;
       else moving.ranges.next();
       if (count % MOVES_PER_QUESTION === 0 && isLong()) return;

@@ -24,7 +24,7 @@ import {
 } from '../format/index-entry.ts';
 import { FOUND, MISSING, Tree } from '../tree/index.ts';
 import type { Entry, NodeMemory, TreeSnapshot } from '../tree/index.ts';
-import { DeletedRanges, deletedBy } from './deleted-ranges.ts';
+import { DeletedRanges, isDeleted } from './deleted-ranges.ts';
 
 /** The sequences of a memtable span no more than 32 bits. It is spent early, so that any batch still fits. */
 const SPAN_MOST = 2 ** 32 - 1;
@@ -53,7 +53,7 @@ export class MemtableSnapshot {
   /** As `Memtable.find`. */
   find(key: Uint8Array, keyBytes: number, into: Entry): MemtableLookup {
     if (this.keys.get(key, keyBytes, into) === FOUND) return isDeletion(into) ? MISSING : FOUND;
-    return this.ranges !== null && deletedBy(this.ranges, key, keyBytes) > 0 ? MISSING : OLDER;
+    return this.ranges !== null && isDeleted(this.ranges, key, keyBytes) ? MISSING : OLDER;
   }
 
   release(): void {
@@ -127,7 +127,7 @@ export class Memtable {
     // MEMTABLE-2.
     this.#tree.deleteRange(from, fromBytes, to, toBytes);
     this.#ranges ??= new DeletedRanges(this.#tree.memory);
-    this.#ranges.add(from, fromBytes, to, toBytes, sequence);
+    this.#ranges.add(from, fromBytes, to, toBytes);
   }
 
   /** Takes an entry of another memtable, with the sequence that it has there. */
@@ -141,7 +141,7 @@ export class Memtable {
   /** What it says of the key. `FOUND`: `into` has the entry of the record; `MISSING`: the key is deleted. */
   find(key: Uint8Array, keyBytes: number, into: Entry): MemtableLookup {
     if (this.#tree.get(key, keyBytes, into) === FOUND) return isDeletion(into) ? MISSING : FOUND;
-    return this.#ranges !== null && this.#ranges.deletedBy(key, keyBytes) > 0 ? MISSING : OLDER;
+    return this.#ranges !== null && this.#ranges.has(key, keyBytes) ? MISSING : OLDER;
   }
 
   /** The sequence of an entry of this memtable, or of a snapshot of it. */

@@ -22,7 +22,7 @@ import { fileOffsetOf, isDeletion } from '../format/index-entry.ts';
 import { SegmentKind } from '../format/segment.ts';
 import { Entry } from '../tree/index.ts';
 import type { Cursor, Tree } from '../tree/index.ts';
-import { deletedBy } from './deleted-ranges.ts';
+import { isDeleted } from './deleted-ranges.ts';
 import { LeafScout } from './leaf-scout.ts';
 import type { Memtable, MemtableSnapshot } from './memtable.ts';
 import type { Pager } from './pager.ts';
@@ -139,7 +139,7 @@ export class Merge {
   /** The planted defect. */
   #isSwallowed(key: Uint8Array, keyLength: number): boolean {
     const { ranges } = this.#snapshot;
-    return this.#planted.swallowedPuts === true && ranges !== null && deletedBy(ranges, key, keyLength) > 0;
+    return this.#planted.swallowedPuts === true && ranges !== null && isDeleted(ranges, key, keyLength);
   }
 
   /** MERGE-3. */

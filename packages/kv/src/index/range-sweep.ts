@@ -3,7 +3,7 @@
  * merge. The leaves are read: their records have to be counted out of their segments.
  *
  * ```
- *   ranges   ├──── 7 ────┤      ├── 9 ──┤         the merge stops the sweep at each key of the memtable:
+ *   ranges   ├───────────┤      ├───────┤         the merge stops the sweep at each key of the memtable:
  *   keys         k          m                     its entry is newer than the ranges
  *            ═══►│ ═════►│      ═══════►│
  * ```
@@ -66,7 +66,7 @@ export class RangeSweep {
     while (!this.#isOver) {
       const { high, highLength } = ranges;
       const isEndHere = end !== null && ranges.isBelowHigh(end, endLength);
-      if (ranges.sequence === 0 || (isEndHere && this.#isAtOrBehind(end, endLength))) {
+      if (!ranges.isDeleted || (isEndHere && this.#isAtOrBehind(end, endLength))) {
         if (isEndHere) return 'done';
         this.#goTo(high, highLength);
         continue;
@@ -162,7 +162,7 @@ export class RangeSweep {
     // Most ranges lie far from one another, or in one leaf.
     for (let looks = most; looks > 0 && next.length < most; looks--) {
       const { high, highLength } = ranges;
-      if (ranges.sequence > 0) this.#tree.addLeaves(from, fromLength, high, highLength, most, next);
+      if (ranges.isDeleted) this.#tree.addLeaves(from, fromLength, high, highLength, most, next);
       if (high === null) break;
       ranges.next();
       [from, fromLength] = [ranges.low, ranges.lowLength];
@@ -187,8 +187,7 @@ export class RangeSweep {
     let looks = 0;
     for (; looks < ESTIMATED_RANGES; looks++) {
       const { low, lowLength, high, highLength } = ranges;
-      if (ranges.sequence > 0)
-        part += (high === null ? 1 : tree.rankOf(high, highLength)) - tree.rankOf(low, lowLength);
+      if (ranges.isDeleted) part += (high === null ? 1 : tree.rankOf(high, highLength)) - tree.rankOf(low, lowLength);
       if (high === null) break;
       ranges.next();
     }
