@@ -10,6 +10,17 @@ export function valueOf(n: number): string {
   return `${n}:`.padEnd(100 + (n % 50) * 37, 'abcdefgh');
 }
 
+/** A batch also overwrites one of these keys, so that segments have garbage between what lives. */
+export const OVERWRITTEN = 300;
+export const OVERWRITTEN_PREFIX = 'over';
+
+export function overwritingValueOf(n: number): string {
+  return `${n}:`.padEnd(3000, 'stuvwxyz');
+}
+
 export function batchOf(n: number): BatchOperation[] {
-  return Array.from({ length: sizeOf(n) }, (_, i) => ({ type: 'put', key: `${n}:${i}`, value: valueOf(n) }));
+  const operations: BatchOperation[] = [];
+  for (let i = 0; i < sizeOf(n); i++) operations.push({ type: 'put', key: `${n}:${i}`, value: valueOf(n) });
+  operations.push({ type: 'put', key: `${OVERWRITTEN_PREFIX}:${n % OVERWRITTEN}`, value: overwritingValueOf(n) });
+  return operations;
 }

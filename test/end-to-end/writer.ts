@@ -1,7 +1,8 @@
 /**
  * A process that writes and is killed: opens the store at argv[2], writes with argv[3] as durability
  * from the batch number argv[4] on, and says on stdout which batches were acknowledged. Batch n holds
- * the keys n:0 to n:(size - 1), all with the same value. Checkpoints are written all the time.
+ * the keys n:0 to n:(size - 1), all with the same value, and overwrites another one. Checkpoints are written all the
+ * time, and segments are cleaned in most of them.
  */
 import { writeSync } from 'node:fs';
 import { open } from '@aiokv/kv';
@@ -24,11 +25,20 @@ function say(line: string): void {
   }
 }
 
-const store = await open(directory, { segmentBytes: 1024 * 1024, checkpointBytes: 64 * 1024 });
+const store = await open(directory, {
+  segmentBytes: 128 * 1024,
+  checkpointBytes: 64 * 1024,
+  spaceAmplificationMax: 1.2,
+});
 let next = Number(first);
 say('ready\n');
 void (async () => {
-  for (;;) await store.checkpoint();
+  for (let movedBefore = 0; ;) {
+    await store.checkpoint();
+    const { movedBytes } = store.statistics().written;
+    if (movedBytes > movedBefore) say('moved\n');
+    movedBefore = movedBytes;
+  }
 })();
 await Promise.all(
   Array.from({ length: WRITERS }, async () => {
