@@ -2,10 +2,10 @@
  * How long a store takes to open, what its index costs, and what a get costs when the index is larger than its
  * memory: keys of 24 bytes in random order.
  *
- *   node --import=tsx --conditions=@aiokv/source benchmarks/micro/reopen.ts [keys] [valueBytes] [directory]
+ *   node --import=tsx --conditions=@aiokv/source benchmarks/micro/reopen.ts [keys] [valueBytes] [memoryMiB] [directory]
  *
- * Default: 1,000,000 keys with values of 100 bytes, a temporary directory under the working directory. It loads the
- * store, closes it, opens it; opens it with memory for a tenth of the index and gets 128 random keys at a time; then
+ * Default: 1,000,000 keys with values of 100 bytes, the memory that a store takes unless it is told, a temporary directory
+ * under the working directory. It loads the store, closes it, opens it; opens it with memory for a tenth of the index and gets 128 random keys at a time; then
  * another process loads a second store, is killed (-9) in the middle of it, and that store is opened.
  */
 import { fork } from 'node:child_process';
@@ -15,12 +15,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { MIB, Random } from '@aiokv/core';
 import { open } from '@aiokv/kv';
-import type { Store } from '@aiokv/kv';
+import type { OpenProgress, Store } from '@aiokv/kv';
 import { Drift } from '../common/drift.ts';
 
-const [keyCount = '1000000', valueBytes = '100', parent = '.', mode = ''] = process.argv.slice(2);
+const [keyCount = '1000000', valueBytes = '100', memoryMiB = '', parent = '.', mode = ''] = process.argv.slice(2);
 const keys = Number(keyCount);
 const value = Buffer.alloc(Number(valueBytes), 'v');
+const memory = memoryMiB === '' ? {} : { memoryBytes: Number(memoryMiB) * MIB };
 const GETS = 100_000;
 /** What buffers take at most, with the default options. */
 const BUFFER_BYTES = 8.3 * MIB;
@@ -31,7 +32,7 @@ function keyOf(number: number): string {
 }
 
 async function load(directory: string, onWritten?: (count: number) => void): Promise<Store> {
-  const store = await open(directory);
+  const store = await open(directory, memory);
   let next = 0;
   await Promise.all(
     Array.from({ length: 128 }, async () => {
@@ -71,7 +72,7 @@ async function loadAndReopen(directory: string): Promise<void> {
   say('close', startMs);
   drift = new Drift();
   startMs = performance.now();
-  store = await open(directory);
+  store = await open(directory, memory);
   const indexBytes = indexBytesOf(store);
   say('open', startMs, `${(indexBytes / keys).toFixed(1)} bytes of index a key; ${drift.end()}`);
   await store.close();
@@ -100,7 +101,7 @@ async function loadAndReopen(directory: string): Promise<void> {
 
 async function killAndReopen(directory: string): Promise<void> {
   const path = fileURLToPath(import.meta.url);
-  const child = fork(path, [keyCount, valueBytes, directory, 'child'], { execArgv: process.execArgv });
+  const child = fork(path, [keyCount, valueBytes, memoryMiB, directory, 'child'], { execArgv: process.execArgv });
   const killedAt = await new Promise<number>((settle) => {
     child.on('message', (count: number) => {
       if (count < keys * 0.9) return;
@@ -111,8 +112,16 @@ async function killAndReopen(directory: string): Promise<void> {
   while (child.exitCode === null && child.signalCode === null) await sleep(10);
   const drift = new Drift();
   const startMs = performance.now();
-  const store = await open(directory);
-  say('open after kill -9 in the middle of the load', startMs, `of ${killedAt} keys at least; ${drift.end()}`);
+  let replayedBytes = 0;
+  const onProgress = ({ phase, doneBytes }: OpenProgress): void => {
+    if (phase === 'log') replayedBytes = doneBytes;
+  };
+  const store = await open(directory, { ...memory, onProgress });
+  say(
+    'open after kill -9 in the middle of the load',
+    startMs,
+    `of ${killedAt} keys at least, ${Math.round(replayedBytes / MIB)} MiB replayed; ${drift.end()}`,
+  );
   if (store.statistics().sequence < killedAt - 2_000_000) throw new Error('the store is older than a second');
   await store.close();
 }
