@@ -68,6 +68,9 @@ export const ALL_KEYS: readonly string[] = Array.from({ length: KEYS }, (_, i) =
   i < KEYS / 2 ? `key${i}` : `key${i}${'-'.repeat(1200)}`,
 );
 
+/** A range that ends before it begins takes no sequence number, and the ledger counts them. */
+const SORTED_KEYS = [...ALL_KEYS].sort();
+
 /** Draws the steps of one history. */
 export class HistoryMaker {
   readonly #random: Random;
@@ -109,8 +112,8 @@ export class HistoryMaker {
     if (choice < 4) return { type: 'del', key };
     if (choice === 4) return { type: 'deleteRange' };
     if (choice === 5) return { type: 'deleteRange', gt: key };
-    const last = Math.min(KEYS - 1, ALL_KEYS.indexOf(key) + 1 + (choice & 3));
-    return { type: 'deleteRange', gte: key, lte: ALL_KEYS[last] as string };
+    const last = Math.min(KEYS - 1, SORTED_KEYS.indexOf(key) + 1 + (choice & 3));
+    return { type: 'deleteRange', gte: key, lte: SORTED_KEYS[last] as string };
   }
 
   /** A batch that puts every key. */
