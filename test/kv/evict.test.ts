@@ -47,12 +47,17 @@ function keyOf(number: number): string {
   return `user${String((number * 2_654_435_761) % 4_294_967_296).padStart(10, '0')}${String(number).padStart(10, '0')}`;
 }
 
+/** Too long for a leaf. */
+function valueOf(number: number): string {
+  return `${number}`.padStart(40, '0');
+}
+
 async function load(store: Store, model: Map<string, string>, keys: number): Promise<void> {
   for (let first = 0; first < keys; first += 500) {
     const operations = Array.from({ length: Math.min(500, keys - first) }, (_, i) => {
       const key = keyOf(first + i);
-      model.set(key, `${first + i}`);
-      return { type: 'put' as const, key, value: `${first + i}` };
+      model.set(key, valueOf(first + i));
+      return { type: 'put' as const, key, value: valueOf(first + i) };
     });
     await store.batch(operations, { durability: 'buffered' });
   }
@@ -222,7 +227,7 @@ for (const [name, at] of [
       for (let n = 0; n < 1000; n++) {
         const number = random.below(keys);
         const before = store.statistics().queue.accepted;
-        t.is((await store.get(keyOf(number)))?.toString(), `${number}`);
+        t.is((await store.get(keyOf(number)))?.toString(), valueOf(number));
         const reads = store.statistics().queue.accepted - before;
         most = Math.max(most, reads);
         total += reads;
@@ -240,7 +245,8 @@ test('with memory for all of the index nothing is read twice after an opening', 
     await load(store, model, keys);
     await store.close();
     store = await openStore({ memoryBytes: 32 * 1024 * 1024 });
-    for (let number = 0; number < keys; number += 7) t.is((await store.get(keyOf(number)))?.toString(), `${number}`);
+    for (let number = 0; number < keys; number += 7)
+      t.is((await store.get(keyOf(number)))?.toString(), valueOf(number));
     t.is(store.statistics().pageReads, 0);
     await store.close();
   }));
@@ -270,9 +276,9 @@ test('one bad read of an index page is tried again', async (t) => {
     const { disk, store } = await openFaulty();
     for (let number = 0; number < 200; number += 2) {
       disk.inject({ at: ({ kind: request }) => request === 'read', kind });
-      t.is((await store.get(keyOf(number)))?.toString(), `${number}`, kind);
+      t.is((await store.get(keyOf(number)))?.toString(), valueOf(number), kind);
       disk.inject({ at: ({ kind: request }) => request === 'read', kind });
-      t.is(store.getSync(keyOf(number + 1))?.toString(), `${number + 1}`, kind);
+      t.is(store.getSync(keyOf(number + 1))?.toString(), valueOf(number + 1), kind);
     }
     await store.close();
   }
@@ -307,7 +313,7 @@ test('an index page that cannot be read fails the reads that need it, and nothin
     if (kind === 'EIO') for (const one of codes) t.is(one, code);
     else t.is(codes[0], code);
     heal();
-    t.is((await store.get(keyOf(number)))?.toString(), `${number}`);
+    t.is((await store.get(keyOf(number)))?.toString(), valueOf(number));
     t.is((await store.get('new'))?.toString(), 'value');
     t.is((await collect(store, {})).length, 1001);
     await store.close();
@@ -320,7 +326,7 @@ test('writes whose leaves cannot be read latch the store; what is there is read 
   const flushed: number[] = [];
   const error = await t.throwsAsync(async () => {
     for (let number = 2000; number < 4000; number++) {
-      await store.put(keyOf(number), `${number}`);
+      await store.put(keyOf(number), valueOf(number));
       flushed.push(number);
     }
   });
@@ -331,7 +337,7 @@ test('writes whose leaves cannot be read latch the store; what is there is read 
   await store.close();
   const image = disk.powerCut('none', new Random(1));
   const again = await open('/store', { platform: image, memoryBytes: 32 * 1024 });
-  for (const number of [0, 500, 999, ...flushed]) t.is((await again.get(keyOf(number)))?.toString(), `${number}`);
+  for (const number of [0, 500, 999, ...flushed]) t.is((await again.get(keyOf(number)))?.toString(), valueOf(number));
   await again.close();
 });
 
@@ -343,7 +349,7 @@ test('a store that is closed settles the reads that wait for index pages', async
   const outcomes = await Promise.allSettled([...reads, walk]);
   await closing;
   for (const [number, outcome] of outcomes.slice(0, 1000).entries()) {
-    if (outcome.status === 'fulfilled') t.is((outcome.value as Buffer).toString(), `${number}`);
+    if (outcome.status === 'fulfilled') t.is((outcome.value as Buffer).toString(), valueOf(number));
     else t.is((outcome.reason as { code: string }).code, 'ERR_AIOKV_CLOSED');
   }
 });

@@ -38,10 +38,12 @@ for (const kind of ['EIO', 'ENOSPC', 'short', 'flush-failure'] as const) {
 test('what the kernel would block on is carried out by threads', async (t) => {
   const disk = new SimulatedDisk({ seed: 5 });
   const store = await storeOn(disk);
-  await store.put('before', 'value');
+  // Too long for a leaf.
+  const [value, another] = ['value '.repeat(20), 'another '.repeat(20)];
+  await store.put('before', value);
   disk.inject({ at: ({ kind }) => kind !== 'fdatasync', kind: 'would-block', sticky: true });
-  await store.put('amid', 'another');
-  t.deepEqual((await store.getMany(['before', 'amid', 'none'])).map(String), ['value', 'another', 'undefined']);
+  await store.put('amid', another);
+  t.deepEqual((await store.getMany(['before', 'amid', 'none'])).map(String), [value, another, 'undefined']);
   t.is(store.statistics().queue.fallbacks, 3, 'a frame, and two records');
   await store.close();
 });

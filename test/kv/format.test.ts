@@ -26,6 +26,15 @@ import {
   tableBytes,
 } from '../../packages/kv/src/format/extent.ts';
 import { decodePage, encodePage, imageBytes, pageFault } from '../../packages/kv/src/format/page.ts';
+import {
+  fileOffsetOf,
+  inlineValueOf,
+  isInFragments,
+  isInline,
+  lengthOf,
+  lengthWordOf,
+  sequenceOfWords,
+} from '../../packages/kv/src/format/index-entry.ts';
 import { FRAME_HEADER_BYTES, frameHash, readFrame, sealFrame } from '../../packages/kv/src/format/frame.ts';
 import {
   FLAG_BATCH_CONTINUES,
@@ -59,6 +68,9 @@ import {
 import { encodeSuperblock, isCopy, readSuperblock, superblockHash } from '../../packages/kv/src/format/superblock.ts';
 import type { Superblock } from '../../packages/kv/src/format/superblock.ts';
 import type { Block } from '../../packages/kv/src/format/words.ts';
+import { wordsOf } from '../../packages/kv/src/checkpoint/page-writer.ts';
+import { Memtable } from '../../packages/kv/src/index/memtable.ts';
+import { Entry, NodeMemory, Tree } from '../../packages/kv/src/tree/index.ts';
 
 const sequence = (value: number): Sequence => value as Sequence;
 const uuid = Uint8Array.from({ length: 16 }, (_, i) => 0xa0 + i);
@@ -274,6 +286,36 @@ test('index page', (t) => {
     t.not(pageFault(target, 16, bytes, expected), null, `byte ${at}`);
     target.bytes[16 + at] = byte;
   }
+});
+
+test('the entries of a leaf: records, and values inline', (t) => {
+  const memory = new NodeMemory({ nodeBytes: 512 });
+  const memtable = new Memtable(memory, sequence(2 ** 40));
+  const tree = new Tree(memory);
+  memtable.putInline(Buffer.from('empty'), 5, Buffer.alloc(0), 0, 0, 2 ** 40 + 7);
+  memtable.putInline(Buffer.from('inline'), 6, Buffer.from('<five>'), 1, 4, 2 ** 40 + 8);
+  memtable.putRecord(Buffer.from('in fragments'), 12, 2 ** 45 + 8, lengthWordOf(100, true), 2 ** 40 + 9);
+  memtable.putRecord(Buffer.from('record'), 6, 2 ** 45 + 16, 200, 2 ** 40 + 10);
+  const snapshot = memtable.snapshot();
+  const cursor = snapshot.keys.cursor();
+  for (let more = cursor.first(); more; more = cursor.next()) {
+    const { word0, word1, extra, extraWords } = cursor.entry;
+    tree.set(cursor.keyBytes, cursor.keyLength, word0, word1, extra, isInline(cursor.entry) ? extraWords : 0);
+  }
+  const words = wordsOf(memory, tree.snapshot().root);
+  words.words.fill(0, words.base + 1, words.base + 2);
+  const target = block(imageBytes(words));
+  encodePage(target, 0, { pageId: 1, units: 1, checkpoint: 3 }, words);
+  t.is(golden('index-page-leaf', target.bytes), dump(target.bytes));
+  const entry = new Entry();
+  tree.get(Buffer.from('inline'), 6, entry);
+  t.is(inlineValueOf(entry).toString(), 'five');
+  t.is(sequenceOfWords(entry), 2 ** 40 + 8);
+  tree.get(Buffer.from('empty'), 5, entry);
+  t.is(inlineValueOf(entry).length, 0);
+  t.is(entry.extraWords, 0);
+  tree.get(Buffer.from('in fragments'), 12, entry);
+  t.true(isInFragments(entry) && !isInline(entry) && fileOffsetOf(entry) === 2 ** 45 + 8 && lengthOf(entry) === 100);
 });
 
 test('mapping', (t) => {

@@ -5,7 +5,10 @@ import type { Sequence } from '@aiokv/core';
 import {
   fileOffsetOf,
   isDeletion,
+  INLINE_BYTES_MAX,
+  inlineValueOf,
   isInFragments,
+  isInline,
   lengthOf,
   lengthWordOf,
 } from '../../packages/kv/src/format/index-entry.ts';
@@ -21,7 +24,9 @@ const entry = new Entry();
 /** What was written last of a key. */
 interface Write {
   readonly sequence: number;
-  /** Null: a deletion. */
+  /** Not null: the value is inline. */
+  readonly value: Buffer | null;
+  /** Null, and no value: a deletion. */
   readonly place: { readonly fileOffset: number; readonly lengthBytes: number; readonly inFragments: boolean } | null;
 }
 
@@ -38,7 +43,11 @@ function write(memtable: Memtable, expected: Map<number, Write>, random: Random,
     const key = keyOf(number);
     if (random.chance(0.3)) {
       memtable.delete(key, key.length, sequence);
-      expected.set(number, { sequence, place: null });
+      expected.set(number, { sequence, value: null, place: null });
+    } else if (random.chance(0.5)) {
+      const value = random.fill(Buffer.alloc(random.below(INLINE_BYTES_MAX + 1))) as Buffer;
+      memtable.putInline(key, key.length, Buffer.concat([key, value]), key.length, value.length, sequence);
+      expected.set(number, { sequence, value, place: null });
     } else {
       const place = {
         fileOffset: random.below(2 ** 44) * 8,
@@ -47,15 +56,21 @@ function write(memtable: Memtable, expected: Map<number, Write>, random: Random,
       };
       const lengthWord = lengthWordOf(place.lengthBytes, place.inFragments);
       memtable.putRecord(key, key.length, place.fileOffset, lengthWord, sequence);
-      expected.set(number, { sequence, place });
+      expected.set(number, { sequence, value: null, place });
     }
   }
   return sequence;
 }
 
-function requireEntry(t: { is(a: unknown, b: unknown): void }, memtable: Memtable, { sequence, place }: Write): void {
+function requireEntry(
+  t: { is(a: unknown, b: unknown): void },
+  memtable: Memtable,
+  { sequence, value, place }: Write,
+): void {
   t.is(memtable.sequenceOf(entry), sequence);
-  t.is(isDeletion(entry), place === null);
+  t.is(isDeletion(entry), place === null && value === null);
+  t.is(isInline(entry), value !== null);
+  if (value !== null) t.is(inlineValueOf(entry).toString('hex'), value.toString('hex'));
   t.is(isInFragments(entry), place?.inFragments === true);
   if (place === null) return;
   t.is(fileOffsetOf(entry), place.fileOffset);
@@ -64,7 +79,7 @@ function requireEntry(t: { is(a: unknown, b: unknown): void }, memtable: Memtabl
 
 function outcomeOf(known: Write | undefined): MemtableLookup {
   if (known === undefined) return OLDER;
-  return known.place === null ? MISSING : FOUND;
+  return known.place === null && known.value === null ? MISSING : FOUND;
 }
 
 test('MEMTABLE-1: each entry has the sequence of its write, above 2^52 too', (t) => {
@@ -164,7 +179,11 @@ test('MEMTABLE-1: a moved record is older than all writes', (t) => {
   const key = keyOf(1);
   memtable.putMoved(key, key.length, 800, 100);
   t.is(memtable.find(key, key.length, entry), FOUND);
-  requireEntry(t, memtable, { sequence: AFTER, place: { fileOffset: 800, lengthBytes: 100, inFragments: false } });
+  requireEntry(t, memtable, {
+    sequence: AFTER,
+    value: null,
+    place: { fileOffset: 800, lengthBytes: 100, inFragments: false },
+  });
   t.throws(() => memtable.delete(key, key.length, AFTER), { message: /MEMTABLE-1/u });
 });
 

@@ -40,6 +40,25 @@ interface Thing {
   readonly memoryBytes?: number;
 }
 
+/** A leaf that is not in memory, with values of so many bytes. A get takes so many reads, the leaf first. */
+function leafOf(valueBytes: number, reads: number): Thing {
+  return {
+    fill: async (store) => {
+      const operations = Array.from({ length: MANY }, (_, i) => ({
+        type: 'put' as const,
+        key: `key ${String(i).padStart(6, '0')}`,
+        value: 'x'.repeat(valueBytes),
+      }));
+      await store.batch(operations);
+    },
+    keys: ['key 002500', 'key 003900'],
+    reads,
+    read: 0,
+    name: /the index page at byte \d+ of \/store\/data\.aiokv/,
+    memoryBytes: 32 * 1024,
+  };
+}
+
 const things: Record<string, Thing> = {
   record: {
     fill: async (store) => {
@@ -59,21 +78,9 @@ const things: Record<string, Thing> = {
     read: 2,
     name: /the record at byte \d+ of \/store\/data\.aiokv/,
   },
-  leaf: {
-    fill: async (store) => {
-      const operations = Array.from({ length: MANY }, (_, i) => ({
-        type: 'put' as const,
-        key: `key ${String(i).padStart(6, '0')}`,
-        value: 'x'.repeat(20),
-      }));
-      await store.batch(operations);
-    },
-    keys: ['key 002500', 'key 003900'],
-    reads: 2,
-    read: 0,
-    name: /the index page at byte \d+ of \/store\/data\.aiokv/,
-    memoryBytes: 32 * 1024,
-  },
+  // The second read is that of the record, which is too long for the leaf.
+  leaf: leafOf(100, 2),
+  'leaf that holds the value': leafOf(20, 1),
 };
 
 async function prepare(thing: string): Promise<Case> {

@@ -47,7 +47,10 @@ export async function makeSpecimen({ isClosed, seed = 3 }: { isClosed: boolean; 
     await store.checkpoint();
     superblocks.push(disk.bytesOf(PATH).slice(0, SLOTS_AT));
   };
-  const batch = Array.from({ length: 10 }, (_, n) => [`${n}${'k'.repeat(600)}`, `${seed} ${n}`] as const);
+  // Of two values one is in a leaf, and one is too long for it.
+  const batch = Array.from({ length: 10 }, (_, n) => {
+    return [`${n}${'k'.repeat(600)}`, `${seed} ${n}`.padEnd(n % 2 === 0 ? 0 : 100, '.')] as const;
+  });
   await store.batch(batch.map(([key, value]) => ({ type: 'put', key, value })));
   for (const [key, value] of batch) contents.set(key, value);
   await put('long', 'x'.repeat(70_000));

@@ -18,7 +18,7 @@ import { SectorRead, transferError } from '../file/sector-read.ts';
 import type { SegmentTable } from '../file/segment-table.ts';
 import { readTable } from '../format/extent.ts';
 import type { Fragment } from '../format/extent.ts';
-import { fileOffsetOf, isInFragments, lengthOf } from '../format/index-entry.ts';
+import { fileOffsetOf, isInFragments, isRecord, lengthOf } from '../format/index-entry.ts';
 import type { EntryWords } from '../format/index-entry.ts';
 import { RECORD_HEADER_BYTES, isExtent, keyBytesOf, recordFault, valueBytesOf } from '../format/record.ts';
 import { IndexCursor } from '../index/index-cursor.ts';
@@ -128,7 +128,7 @@ export class LiveCounts {
         }
         if (!isThere) break;
         const { entry } = cursor;
-        segments.countRecord(fileOffsetOf(entry), lengthOf(entry));
+        if (isRecord(entry)) segments.countRecord(fileOffsetOf(entry), lengthOf(entry));
         if (isInFragments(entry)) long.push({ word0: entry.word0, word1: entry.word1 });
         if (long.length === TABLES_AT_ONCE) await this.entered(long, segments);
         if (this.#options.budget.isSpent()) await nextTurn();

@@ -37,7 +37,7 @@ import type { SegmentTable } from '../file/segment-table.ts';
 import { Slots } from '../file/slots.ts';
 import type { SpaceNeeds } from '../file/slots.ts';
 import type { SuperblockKeeper } from '../file/superblocks.ts';
-import { fileOffsetOf, lengthOf, lengthWordOf } from '../format/index-entry.ts';
+import { fileOffsetOf, isRecord, lengthOf, lengthWordOf } from '../format/index-entry.ts';
 import { RECORD_ALIGNMENT, RECORD_HEADER_BYTES, isExtent, keyBytesOf, recordFault } from '../format/record.ts';
 import { SegmentKind } from '../format/segment.ts';
 import type { Geometry } from '../format/superblock.ts';
@@ -287,7 +287,7 @@ export class Cleaner implements SpaceNeeds {
         const lengthBytes = walk.entry.word1;
         // CLEAN-2, CLEAN-4.
         const isHere = fileOffsetOf(this.#entry) === base + at && lengthOf(this.#entry) === lengthBytes;
-        const isLive = (found === FOUND && isHere) || planted.uncomparedMoves === true;
+        const isLive = (found === FOUND && isRecord(this.#entry) && isHere) || planted.uncomparedMoves === true;
         if (isLive && recordFault(buffer, at, lengthBytes) === null) {
           const { keyBytes: key, keyLength } = walk;
           const lengthWord = lengthWordOf(lengthBytes, isExtent(buffer.view, at));

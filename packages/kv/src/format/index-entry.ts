@@ -1,23 +1,33 @@
 /**
- * An entry of the index: where the record of a key is, or that the key was deleted. Two unsigned words, from the high
- * bits to the low ones:
+ * An entry of the index: where the record of a key is, or its value if that is tiny, or that the key was deleted. Two
+ * unsigned words, from the high bits to the low ones:
  *
  * ```
  *              word 0                         word 1
  *   record     │ file offset / 8, low : 32 │ 0 : 1 │ in fragments : 1 │ its high bits : 12 │ bytes of the record : 18 │
- *   deletion   │ sequence, low : 32        │ 1 : 1 │ 0 : 10                             │ sequence, high bits : 21 │
+ *   inline     │ sequence, low : 32        │ 1 : 1 │ 1 : 1 │ 0 : 3 │ bytes of the value : 6 │ sequence, high bits : 21 │
+ *   deletion   │ sequence, low : 32        │ 1 : 1 │ 0 : 10                                 │ sequence, high bits : 21 │
  * ```
  *
- * A file therefore has up to 2^47 bytes, and a record less than 256 KiB. A deletion is in memtables only.
+ * A file therefore has up to 2^47 bytes, and a record less than 256 KiB. An inline value is in the extra words of the
+ * entry, its first byte in the lowest bits of the first word, zeros behind it. A deletion is in memtables only.
  */
 import { assert } from '@aiokv/core';
-import { RECORD_ALIGNMENT } from './record.ts';
+import { RECORD_ALIGNMENT, RECORD_HEADER_BYTES } from './record.ts';
 
-/** The two words that the tree keeps for a key. */
+/** The first two words that the tree keeps for a key. */
 export interface EntryWords {
   readonly word0: number;
   readonly word1: number;
 }
+
+/** All words that the tree keeps for a key. */
+export interface LeafEntry extends EntryWords {
+  readonly extra: Uint32Array;
+}
+
+/** A value of at most so many bytes is inline. Longer ones would be read as well: an entry has room for 60. */
+export const INLINE_BYTES_MAX = 24;
 
 /** Size of the largest file that entries can address. */
 export const MOST_FILE_BYTES = 2 ** 47;
@@ -27,9 +37,12 @@ const LENGTH_MASK = 2 ** LENGTH_BITS - 1;
 /** In word 1: the entry is no record, but holds a sequence. */
 const IS_SEQUENCE = 0x8000_0000;
 const SEQUENCE_HIGH_MASK = 0x1f_ffff;
+const INLINE_BYTES_SHIFT = 21;
+const INLINE_BYTES_MASK = 0x3f;
 const HIGH_MASK = 0xfff;
-/** Added to word 1 of a record whose value is in fragments. */
+/** Added to word 1 of a record whose value is in fragments; of what is no record, if it is an inline value. */
 const IN_FRAGMENTS = 0x4000_0000;
+const IS_INLINE = 0x4000_0000;
 
 /** The file offset of the record. */
 export function fileOffsetOf(entry: EntryWords): number {
@@ -53,7 +66,49 @@ export function lengthWordOf(lengthBytes: number, inFragments: boolean): number 
 }
 
 export function isDeletion(entry: EntryWords): boolean {
-  return entry.word1 >= IS_SEQUENCE;
+  return entry.word1 >>> 30 === 2;
+}
+
+export function isInline(entry: EntryWords): boolean {
+  return entry.word1 >>> 30 === 3;
+}
+
+/** Whether the entry leads to a record. */
+export function isRecord(entry: EntryWords): boolean {
+  return entry.word1 >>> 31 === 0;
+}
+
+/**
+ * Bytes of the value of a put record, if the value is inline; else -1.
+ *
+ * @param lengthWord see `lengthWordOf`
+ */
+export function inlineBytesOf(keyBytes: number, lengthWord: number): number {
+  const valueBytes = lengthWord - RECORD_HEADER_BYTES - keyBytes;
+  return valueBytes <= INLINE_BYTES_MAX ? valueBytes : -1;
+}
+
+/** Word 1 of an inline value. Its word 0 is that of a deletion. */
+export function inlineHighWordOf(sequence: number, valueBytes: number): number {
+  return IS_SEQUENCE + IS_INLINE + valueBytes * 2 ** INLINE_BYTES_SHIFT + Math.floor(sequence / TWO_32);
+}
+
+/** Writes a value to extra words. Returns how many it takes. */
+export function packInline(source: Uint8Array, at: number, valueBytes: number, into: Uint32Array): number {
+  const words = (valueBytes + 3) >>> 2;
+  for (let word = 0; word < words; word++) into[word] = 0;
+  for (let i = 0; i < valueBytes; i++) {
+    into[i >>> 2] = (into[i >>> 2] as number) | ((source[at + i] as number) << ((i & 3) << 3));
+  }
+  return words;
+}
+
+/** A copy of the inline value of an entry, in memory of its own. */
+export function inlineValueOf({ word1, extra }: LeafEntry): Buffer {
+  const valueBytes = (word1 >>> INLINE_BYTES_SHIFT) & INLINE_BYTES_MASK;
+  const value = Buffer.allocUnsafeSlow(valueBytes);
+  for (let i = 0; i < valueBytes; i++) value[i] = (extra[i >>> 2] as number) >>> ((i & 3) << 3);
+  return value;
 }
 
 /** The sequence in the words of an entry that is no record. */
@@ -61,8 +116,8 @@ export function sequenceOfWords(entry: EntryWords): number {
   return entry.word0 + (entry.word1 & SEQUENCE_HIGH_MASK) * TWO_32;
 }
 
-/** Word 0 of a deletion. */
-export function deletionLowWordOf(sequence: number): number {
+/** Word 0 of an entry that is no record. */
+export function sequenceLowWordOf(sequence: number): number {
   return sequence >>> 0;
 }
 

@@ -35,6 +35,7 @@ import type { Planted } from '../failure/planted.ts';
 import type { SegmentTable } from '../file/segment-table.ts';
 import { RangeCursor } from './deleted-ranges.ts';
 import { IndexCursor } from './index-cursor.ts';
+import { inlineBytesOf } from '../format/index-entry.ts';
 import { Mapping } from './mapping.ts';
 import { Memtable, OLDER } from './memtable.ts';
 import type { MemtableLookup, MemtableSnapshot } from './memtable.ts';
@@ -343,6 +344,7 @@ export class KeyIndex implements ReplayTarget {
 
   /**
    * @param lengthWord see `lengthWordOf`
+   * @param value of the record. If it is tiny, the index holds it, and the record is not needed any more once it is merged
    * @param into a stage; default: the memtable
    */
   admitPut(
@@ -351,9 +353,12 @@ export class KeyIndex implements ReplayTarget {
     fileOffset: number,
     lengthWord: number,
     sequence: Sequence,
+    value: Uint8Array,
     into = this.#memtable,
   ): void {
-    into.putRecord(key, keyBytes, fileOffset, lengthWord, sequence);
+    const tinyBytes = inlineBytesOf(keyBytes, lengthWord);
+    if (tinyBytes < 0) into.putRecord(key, keyBytes, fileOffset, lengthWord, sequence);
+    else into.putInline(key, keyBytes, value, 0, tinyBytes, sequence);
   }
 
   admitDelete(key: Uint8Array, keyBytes: number, sequence: Sequence, into = this.#memtable): void {
@@ -452,7 +457,9 @@ export class KeyIndex implements ReplayTarget {
     sequence: Sequence,
   ): void {
     for (let i = 0; i < keyBytes; i++) this.#key[i] = bytes[keyAt + i] as number;
-    this.admitPut(this.#key, keyBytes, fileOffset, lengthWord, sequence);
+    const tinyBytes = inlineBytesOf(keyBytes, lengthWord);
+    if (tinyBytes < 0) this.#memtable.putRecord(this.#key, keyBytes, fileOffset, lengthWord, sequence);
+    else this.#memtable.putInline(this.#key, keyBytes, bytes, keyAt + keyBytes, tinyBytes, sequence);
   }
 
   /** @internal */

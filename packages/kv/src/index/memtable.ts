@@ -4,7 +4,7 @@
  *
  * ```
  *   a record      word 0 │ word 1 │ sequence - after : 32       the last word stays behind when the entry is merged
- *   a deletion    word 0 │ word 1                               both hold the sequence (format/index-entry.ts)
+ *   others        word 0 │ word 1 │ value …                     the first two hold the sequence (format/index-entry.ts)
  * ```
  *
  * MEMTABLE-1. All sequences here are above `after`. A record that a cleaning has moved counts as `after`: it is older than
@@ -15,11 +15,15 @@
 import { assert } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
 import {
+  INLINE_BYTES_MAX,
   deletionHighWordOf,
-  deletionLowWordOf,
   highWordOf,
+  inlineHighWordOf,
   isDeletion,
+  isRecord,
   lowWordOf,
+  packInline,
+  sequenceLowWordOf,
   sequenceOfWords,
 } from '../format/index-entry.ts';
 import { FOUND, MISSING, Tree } from '../tree/index.ts';
@@ -34,8 +38,9 @@ const SPAN_SPENT = 2 ** 31;
 export const OLDER = -2;
 export type MemtableLookup = typeof FOUND | typeof MISSING | typeof OLDER;
 
-/** Scratch for the extra word of a record. Valid within one step. */
+/** Scratch for the extra words of a record, and of an inline value. Valid within one step. */
 const relative = new Uint32Array(1);
+const packed = new Uint32Array(INLINE_BYTES_MAX / 4);
 
 /** A memtable at one moment. The owner must release it. */
 export class MemtableSnapshot {
@@ -107,6 +112,21 @@ export class Memtable {
     this.#set(key, keyBytes, lowWordOf(fileOffset), highWordOf(fileOffset, lengthWord), sequence);
   }
 
+  /** Takes a tiny value, the `valueBytes` bytes of `source` at `at`. */
+  putInline(
+    key: Uint8Array,
+    keyBytes: number,
+    source: Uint8Array,
+    at: number,
+    valueBytes: number,
+    sequence: number,
+  ): void {
+    this.#note(sequence);
+    const words = packInline(source, at, valueBytes, packed);
+    const word1 = inlineHighWordOf(sequence, valueBytes);
+    this.#tree.set(key, keyBytes, sequenceLowWordOf(sequence), word1, packed, words);
+  }
+
   /** MEMTABLE-1. The new place of a record that is older than all writes here. */
   putMoved(key: Uint8Array, keyBytes: number, fileOffset: number, lengthWord: number): void {
     this.#set(key, keyBytes, lowWordOf(fileOffset), highWordOf(fileOffset, lengthWord), this.after);
@@ -114,7 +134,7 @@ export class Memtable {
 
   delete(key: Uint8Array, keyBytes: number, sequence: number): void {
     this.#note(sequence);
-    this.#tree.set(key, keyBytes, deletionLowWordOf(sequence), deletionHighWordOf(sequence));
+    this.#tree.set(key, keyBytes, sequenceLowWordOf(sequence), deletionHighWordOf(sequence));
   }
 
   /**
@@ -134,8 +154,9 @@ export class Memtable {
   take(key: Uint8Array, keyBytes: number, entry: Entry, from: Memtable): void {
     const sequence = from.sequenceOf(entry);
     this.#note(sequence);
-    if (isDeletion(entry)) this.#tree.set(key, keyBytes, entry.word0, entry.word1);
-    else this.#set(key, keyBytes, entry.word0, entry.word1, sequence);
+    const { word0, word1, extra, extraWords } = entry;
+    if (isRecord(entry)) this.#set(key, keyBytes, word0, word1, sequence);
+    else this.#tree.set(key, keyBytes, word0, word1, extra, extraWords);
   }
 
   /** What it says of the key. `FOUND`: `into` has the entry of the record; `MISSING`: the key is deleted. */
@@ -146,7 +167,7 @@ export class Memtable {
 
   /** The sequence of an entry of this memtable, or of a snapshot of it. */
   sequenceOf(entry: Entry): number {
-    return isDeletion(entry) ? sequenceOfWords(entry) : this.after + (entry.extra[0] as number);
+    return isRecord(entry) ? this.after + (entry.extra[0] as number) : sequenceOfWords(entry);
   }
 
   /** As it is now. The owner must release it. */

@@ -12,13 +12,14 @@
  * MERGE-1. An entry of the memtable is taken once, in key order. What the ranges delete that lies before it has left the
  *     tree by then (range-sweep.ts).
  * MERGE-2. A record counts as alive in its segment from the step in which its entry enters the tree to that in which it
- *     leaves it. What a newer entry replaces in a memtable never counts.
+ *     leaves it. What a newer entry replaces in a memtable never counts, nor does a record whose value is
+ *     inline.
  * MERGE-3. If everything is deleted, no leaf is read: the tree is emptied, and no record counts any more. Lookups that
  *     wait for a leaf get it first (INDEX-5).
  */
 import type { Planted } from '../failure/planted.ts';
 import type { SegmentTable } from '../file/segment-table.ts';
-import { fileOffsetOf, isDeletion } from '../format/index-entry.ts';
+import { fileOffsetOf, isDeletion, isRecord } from '../format/index-entry.ts';
 import { SegmentKind } from '../format/segment.ts';
 import { Entry } from '../tree/index.ts';
 import type { Cursor, Tree } from '../tree/index.ts';
@@ -122,12 +123,12 @@ export class Merge {
     this.#blockedOn = this.#taken === 0 ? this.#tree.goTo(keyBytes, keyLength) : this.#tree.goOn(keyBytes, keyLength);
     if (this.#blockedOn !== 0) return 'blocked';
     const isGone = isDeletion(entry) || this.#isSwallowed(keyBytes, keyLength);
-    const isMove = !isGone && this.#isMove(entry);
+    const isMove = !isGone && isRecord(entry) && this.#isMove(entry);
     if (this.#tree.entryHere(this.#old)) this.counts.leave(this.#old, isMove);
     if (isGone) this.#tree.deleteHere();
     else {
-      // Without the sequence: the record has it, and no two entries of a key meet in the tree.
-      this.#tree.setHere(entry.word0, entry.word1);
+      // Without the sequence of a record: the record has it, and no two entries of a key meet in the tree.
+      this.#tree.setHere(entry.word0, entry.word1, entry.extra, isRecord(entry) ? 0 : entry.extraWords);
       this.counts.enter(entry, isMove);
     }
     this.#sweep?.pass(keyBytes, keyLength);

@@ -4,7 +4,10 @@
  */
 import type { Sequence } from '@aiokv/core';
 
-/** Receives the replayed records. A key starts at `bytes[keyAt]` and is valid only during the call. */
+/**
+ * Receives the replayed records. A key starts at `bytes[keyAt]` and is valid only during the call. The value is behind it
+ * if `inlineBytesOf` says that it is needed.
+ */
 export interface ReplayTarget {
   /** @param lengthWord see `lengthWordOf` */
   replayPut(

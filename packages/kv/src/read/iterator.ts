@@ -18,9 +18,11 @@
  */
 import { Fifo, MIB } from '@aiokv/core';
 import { valueBytesOfTable } from '../format/extent.ts';
-import { isInFragments, lengthOf } from '../format/index-entry.ts';
-import type { EntryWords } from '../format/index-entry.ts';
+import { INLINE_BYTES_MAX, isInFragments, isInline, lengthOf } from '../format/index-entry.ts';
+import type { LeafEntry } from '../format/index-entry.ts';
 import { compareKeys } from '../format/keys.ts';
+import { NO_WORDS } from '../tree/index.ts';
+import type { Entry } from '../tree/index.ts';
 import type { IndexCursor } from '../index/index-cursor.ts';
 import type { IndexSnapshot } from '../index/key-index.ts';
 import type { EncodedRange } from './range.ts';
@@ -28,7 +30,7 @@ import type { EncodedRange } from './range.ts';
 /** What an iterator needs from its owner: see range-reads.ts. */
 export interface IteratorHost {
   /** Reads the values of these entries. Returns, in order, the value or the error of each. */
-  valuesAt(keys: readonly Buffer[], entries: readonly EntryWords[]): Promise<(Buffer | Error)[]>;
+  valuesAt(keys: readonly Buffer[], entries: readonly LeafEntry[]): Promise<(Buffer | Error)[]>;
   /** The iterator has ended. */
   forget(iterator: StoreIterator): void;
   /** It has released its snapshot. */
@@ -221,7 +223,7 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
   /** Collects the next entries from the snapshot and reads their values at once. Never rejects. */
   async #load(): Promise<Batch> {
     const keys: Buffer[] = [];
-    const entries: EntryWords[] = [];
+    const entries: LeafEntry[] = [];
     const bytes: number[] = [];
     let failure: Error | null = null;
     try {
@@ -243,7 +245,7 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
   }
 
   /** Adds the next keys and entries. If it fails, those before the failure have been added. */
-  async #collect(keys: Buffer[], entries: EntryWords[], bytes: number[]): Promise<void> {
+  async #collect(keys: Buffer[], entries: LeafEntry[], bytes: number[]): Promise<void> {
     const most = Math.min(this.#ahead, this.#range.limit - this.#taken);
     this.#ahead = Math.min(MOST_AHEAD, this.#ahead * 2);
     let longBytes = 0;
@@ -256,12 +258,13 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
       const { entry } = this.#cursor;
       const valueBytes = isInFragments(entry) ? valueBytesOfTable(lengthOf(entry)) : 0;
       longBytes += valueBytes;
-      const rowBytes = ROW_BYTES + lengthOf(entry) + valueBytes;
+      const entryBytes = isInline(entry) ? this.#cursor.keyLength + INLINE_BYTES_MAX : lengthOf(entry);
+      const rowBytes = ROW_BYTES + entryBytes + valueBytes;
       bytes.push(rowBytes);
       batchBytes += rowBytes;
       this.#countAhead(rowBytes);
       keys.push(copyOfKey(this.#cursor.key, this.#cursor.keyLength));
-      entries.push({ word0: entry.word0, word1: entry.word1 });
+      entries.push(copyOfEntry(entry));
     }
     this.#taken += keys.length;
   }
@@ -302,6 +305,12 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
     if (!isInRange) this.#move = 'none';
     return isInRange;
   }
+}
+
+/** The words of an entry. Those of a record have no extra words that matter here. */
+function copyOfEntry({ word0, word1, extra, extraWords }: Entry): LeafEntry {
+  const words = { word0, word1, extra: NO_WORDS };
+  return isInline(words) ? { word0, word1, extra: extra.slice(0, extraWords) } : words;
 }
 
 /** A copy in memory of its own, like values: see `copyValue`. */

@@ -2,7 +2,7 @@
  * Point reads: from a key to its value at the moment of the call.
  *
  * ```
- *   key ─► index.find ─┬─► not there
+ *   key ─► index.find ─┬─► not there, or a tiny value, which the entry holds
  *                      ├─► index.findLater   (the leaf is not in memory: reads it, then as below)
  *                      └─► log.unwritten ─┬─► its record is not on the device yet: from memory
  *                                         └─► reader.readDevice   (one read of the record's sectors)
@@ -14,12 +14,12 @@
  * A `get` enters the index and the log once each. This file knows neither the layout of records and leaves nor whether
  * the store is closed.
  */
-import { Fifo, setImmediate } from '@aiokv/core';
+import { Fifo, nextTurn, setImmediate } from '@aiokv/core';
 import type { TurnBudget } from '@aiokv/core';
 import type { FailureGate } from '../failure/failure-gate.ts';
 import type { ReadEpochs } from '../file/read-epochs.ts';
-import { fileOffsetOf, lengthOf } from '../format/index-entry.ts';
-import type { EntryWords } from '../format/index-entry.ts';
+import { fileOffsetOf, isInline, lengthOf } from '../format/index-entry.ts';
+import type { LeafEntry } from '../format/index-entry.ts';
 import { createKeyScratch, encodeKey } from '../format/keys.ts';
 import type { Bytes } from '../format/keys.ts';
 import { copyValue, isExtent } from '../format/record.ts';
@@ -72,7 +72,7 @@ class LateLookup implements LateAnswer, LookupResult {
   }
 
   foundLate(entry: Entry): void {
-    this.#reader.read(fileOffsetOf(entry), lengthOf(entry), this.#key, this.#key.length, this, this.#token);
+    this.#reader.readEntry(entry, this.#key, this.#key.length, this, this.#token);
   }
 
   missingLate(): void {
@@ -126,6 +126,7 @@ export class PointReads {
     const outcome = this.#index.find(this.#key, keyBytes, entry);
     if (outcome === MISSING) return this.#settled(undefined);
     if (outcome !== FOUND) return this.#getLater(outcome, keyBytes);
+    if (isInline(entry)) return this.#settled(this.#reader.inlineValue(entry));
     const fileOffset = fileOffsetOf(entry);
     const place = this.#log.unwritten(fileOffset);
     if (place !== null && !isExtent(place.block.view, place.offset)) {
@@ -145,6 +146,7 @@ export class PointReads {
     const outcome = this.#index.find(this.#key, keyBytes, entry);
     if (outcome === MISSING) return undefined;
     if (outcome !== FOUND && !this.#index.findSync(outcome, this.#key, keyBytes, entry)) return undefined;
+    if (isInline(entry)) return this.#reader.inlineValue(entry);
     return this.#reader.readSync(fileOffsetOf(entry), lengthOf(entry), this.#key, keyBytes);
   }
 
@@ -152,7 +154,7 @@ export class PointReads {
     const keyBytes = encodeKey(key, this.#key);
     const result = new VersionedResult();
     this.#lookUp(this.#index.find(this.#key, keyBytes, this.#entry), result, 0, this.#key, keyBytes);
-    return result.promise;
+    return this.#inTurn(result.promise, 1);
   }
 
   getMany(keys: readonly Bytes[]): Promise<(Buffer | undefined)[]> {
@@ -162,18 +164,25 @@ export class PointReads {
       const keyBytes = encodeKey(keys[i] as Bytes, this.#key);
       this.#lookUp(this.#index.find(this.#key, keyBytes, this.#entry), result, i, this.#key, keyBytes);
     }
-    return result.promise;
+    return this.#inTurn(result.promise, keys.length);
   }
 
   /** Reads the values of these index entries. Returns, in order, the value or the error of each. */
-  valuesAt(keys: readonly Uint8Array[], entries: readonly EntryWords[]): Promise<(Buffer | Error)[]> {
+  valuesAt(keys: readonly Uint8Array[], entries: readonly LeafEntry[]): Promise<(Buffer | Error)[]> {
     const result = new EachResult(keys.length);
     for (let i = 0; i < keys.length; i++) {
       const key = keys[i] as Uint8Array;
-      const entry = entries[i] as EntryWords;
-      this.#reader.read(fileOffsetOf(entry), lengthOf(entry), key, key.length, result, i);
+      this.#reader.readEntry(entries[i] as LeafEntry, key, key.length, result, i);
     }
-    return result.promise;
+    return this.#inTurn(result.promise, keys.length);
+  }
+
+  /** What may be settled already, after so many operations: as in `#settled`. */
+  #inTurn<T>(answers: Promise<T>, operations: number): Promise<T> {
+    if (!this.#budget.isSpent(operations)) return answers;
+    // Until then a rejection must not count as unhandled.
+    answers.catch(() => undefined);
+    return nextTurn().then(() => answers);
   }
 
   /** Settled promises run on as microtasks and would starve timers and I/O: once the turn is spent, they wait. */
@@ -204,7 +213,7 @@ export class PointReads {
   /** Continues after a lookup; a found entry is in `#entry`. Copies the key if it is needed later. */
   #lookUp(outcome: Lookup, result: LookupResult, token: number, key: Uint8Array, keyBytes: number): void {
     if (outcome === FOUND) {
-      this.#reader.read(fileOffsetOf(this.#entry), lengthOf(this.#entry), key, keyBytes, result, token);
+      this.#reader.readEntry(this.#entry, key, keyBytes, result, token);
     } else if (outcome === MISSING) result.missing(token);
     else {
       const copy = key.slice(0, keyBytes);

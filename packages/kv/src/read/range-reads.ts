@@ -6,7 +6,7 @@
  */
 import type { Maintenance } from '../maintenance/maintenance.ts';
 import type { KeyIndex } from '../index/key-index.ts';
-import type { EntryWords } from '../format/index-entry.ts';
+import type { LeafEntry } from '../format/index-entry.ts';
 import { StoreIterator } from './iterator.ts';
 import type { IteratorHost } from './iterator.ts';
 import type { PointReads } from './point-reads.ts';
@@ -69,7 +69,7 @@ export class RangeReads implements IteratorHost {
     return this.aheadBytes < this.#mostAheadBytes && ownBytes < this.#mostAheadBytes / this.#open.size;
   }
 
-  valuesAt(keys: readonly Buffer[], entries: readonly EntryWords[]): Promise<(Buffer | Error)[]> {
+  valuesAt(keys: readonly Buffer[], entries: readonly LeafEntry[]): Promise<(Buffer | Error)[]> {
     return this.#points.valuesAt(keys, entries);
   }
 }

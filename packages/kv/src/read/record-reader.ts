@@ -26,6 +26,8 @@ import { Fifo, Waiters, queueMicrotask, setImmediate } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 import type { Fragment } from '../format/extent.ts';
+import { fileOffsetOf, inlineValueOf, isInline, lengthOf, sequenceOfWords } from '../format/index-entry.ts';
+import type { LeafEntry } from '../format/index-entry.ts';
 import { copyValue, isExtent, sequenceOf } from '../format/record.ts';
 import type { Block } from '../format/words.ts';
 import type { FailureGate } from '../failure/failure-gate.ts';
@@ -179,6 +181,29 @@ export class RecordReader implements CompletionHandler, ReadTaker {
     const place = this.#log.unwritten(fileOffset);
     if (place !== null) this.answer(place.block, place.offset, result, token);
     else this.readDevice(fileOffset, lengthBytes, key, keyBytes, result, token);
+  }
+
+  /** As `read`, for an entry: an inline value answers at once. */
+  readEntry(entry: LeafEntry, key: Uint8Array, keyBytes: number, result: ReadResult, token: number): void {
+    if (!isInline(entry)) {
+      this.read(fileOffsetOf(entry), lengthOf(entry), key, keyBytes, result, token);
+      return;
+    }
+    const version = sequenceOfWords(entry);
+    const refusal = this.#refusalOf(version);
+    if (refusal === null) result.found(token, inlineValueOf(entry), version);
+    else result.failed(token, refusal);
+  }
+
+  /**
+   * A copy of the value of an inline entry.
+   *
+   * @throws AiokvError ERR_AIOKV_LATCHED
+   */
+  inlineValue(entry: LeafEntry): Buffer {
+    const refusal = this.#refusalOf(sequenceOfWords(entry));
+    if (refusal !== null) throw refusal;
+    return inlineValueOf(entry);
   }
 
   /** Reads a record that is on the device: `unwritten` has just returned null for it. Copies the key. */

@@ -4,14 +4,15 @@
  *
  * ```
  *   0      4           12       16         24
- *   ├──────┼───────────┼────────┼──────────┼─────┬─────────┐
- *   │ key  │ offset in │ length │ sequence │ key │ padding │      a deletion: offset 0
- *   │ bytes│ the file  │ word   │          │     │ to 8    │
- *   └──────┴───────────┴────────┴──────────┴─────┴─────────┘
+ *   ├──────┼───────────┼────────┼──────────┼─────┬────────────┬─────────┐
+ *   │ key  │ offset in │ length │ sequence │ key │ value, if  │ padding │      a deletion: offset 0
+ *   │ bytes│ the file  │ word   │          │     │ it is tiny │ to 8    │
+ *   └──────┴───────────┴────────┴──────────┴─────┴────────────┴─────────┘
  * ```
  */
 import { KIB, alignUp, nextTurn } from '@aiokv/core';
 import type { Sequence, TurnBudget } from '@aiokv/core';
+import { inlineBytesOf } from '../format/index-entry.ts';
 import { readU53, writeU53 } from '../format/words.ts';
 import type { ReplayTarget } from '../index/replay-target.ts';
 
@@ -44,14 +45,17 @@ export class PendingBatch {
     lengthWord: number,
     sequence: Sequence,
   ): void {
-    const chunk = this.#chunkFor(HEADER_BYTES + keyBytes);
+    const lengthBytes = HEADER_BYTES + bytesKept(keyBytes, lengthWord);
+    const chunk = this.#chunkFor(lengthBytes);
     const at = chunk.usedBytes;
     chunk.view.setUint32(at, keyBytes, true);
     writeU53(chunk.view, at + 4, fileOffset);
     chunk.view.setUint32(at + 12, lengthWord, true);
     writeU53(chunk.view, at + 16, sequence);
-    for (let i = 0; i < keyBytes; i++) chunk.bytes[at + HEADER_BYTES + i] = bytes[keyAt + i] as number;
-    chunk.usedBytes = alignUp(at + HEADER_BYTES + keyBytes, 8);
+    for (let i = HEADER_BYTES; i < lengthBytes; i++) {
+      chunk.bytes[at + i] = bytes[keyAt + i - HEADER_BYTES] as number;
+    }
+    chunk.usedBytes = alignUp(at + lengthBytes, 8);
   }
 
   delete(bytes: Uint8Array, keyAt: number, keyBytes: number, sequence: Sequence): void {
@@ -82,7 +86,7 @@ export class PendingBatch {
         else if (fileOffset === IS_RANGE)
           target.replayDeleteRange(bytes, keyAt, keyBytes - lengthWord, lengthWord, sequence);
         else target.replayPut(bytes, keyAt, keyBytes, fileOffset, lengthWord, sequence);
-        at = alignUp(at + HEADER_BYTES + keyBytes, 8);
+        at = alignUp(keyAt + bytesKept(keyBytes, lengthWord), 8);
         if (budget.isSpent()) await nextTurn();
       }
     }
@@ -96,6 +100,11 @@ export class PendingBatch {
     this.#chunks.push(next);
     return next;
   }
+}
+
+/** Bytes of the key, and of its value if that is tiny. */
+function bytesKept(keyBytes: number, lengthWord: number): number {
+  return keyBytes + Math.max(0, inlineBytesOf(keyBytes, lengthWord));
 }
 
 function chunkOf(bytes: number): Chunk {

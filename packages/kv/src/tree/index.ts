@@ -1,6 +1,6 @@
 export { Cursor } from './cursor.ts';
 export type { SeekMode } from './cursor.ts';
-export { EXTRA_WORDS_MAX, Entry } from './entry.ts';
+export { EXTRA_WORDS_MAX, Entry, NO_WORDS } from './entry.ts';
 export * as node from './node.ts';
 export { LeafWalk } from './leaf-walk.ts';
 export { FOUND, MISSING, lookInLeaf, pageOf } from './lookup.ts';

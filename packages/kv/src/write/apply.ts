@@ -169,7 +169,10 @@ class BatchRecords {
       const to = this.#batch.valueAt(operation);
       index.admitDeleteRange(key, keyBytes, to, to.length, sequence, this.#stage);
     } else if (kind === RecordKind.del) index.admitDelete(key, keyBytes, sequence, this.#stage);
-    else index.admitPut(key, keyBytes, fileOffset, lengthWord, sequence, this.#stage);
+    else {
+      const value = this.#batch.valueAt(operation);
+      index.admitPut(key, keyBytes, fileOffset, lengthWord, sequence, value, this.#stage);
+    }
   }
 
   #appendFragment(keyBytes: number, value: Uint8Array): void {

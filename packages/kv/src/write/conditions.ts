@@ -14,7 +14,7 @@
 import { assert, nextTurn } from '@aiokv/core';
 import type { TurnBudget } from '@aiokv/core';
 import type { ReadEpochs } from '../file/read-epochs.ts';
-import { fileOffsetOf, lengthOf } from '../format/index-entry.ts';
+import { fileOffsetOf, isInline, lengthOf, sequenceOfWords } from '../format/index-entry.ts';
 import { sequenceOf } from '../format/record.ts';
 import type { KeyIndex } from '../index/key-index.ts';
 import type { RecordReader, UnwrittenRecords } from '../read/record-reader.ts';
@@ -93,8 +93,9 @@ export class Conditions {
     if (outcome === MISSING) condition.found = 0;
     else if (outcome === FOUND) {
       const fileOffset = fileOffsetOf(this.#entry);
-      // COND-2.
       if (condition.version === 0) condition.found = EXISTS;
+      else if (isInline(this.#entry)) condition.found = sequenceOfWords(this.#entry);
+      // COND-2.
       else if (condition.read?.fileOffset === fileOffset && condition.read.epoch === epochs.current)
         condition.found = condition.read.version;
       else {
@@ -126,6 +127,7 @@ export class Conditions {
       const key = batch.keyAt(condition.at);
       const tell = (entry: Entry): void => {
         if (condition.version === 0) result.exists(i, EXISTS);
+        else if (isInline(entry)) result.exists(i, sequenceOfWords(entry));
         else {
           const fileOffset = fileOffsetOf(entry);
           places[i] = fileOffset;

@@ -198,7 +198,7 @@ export class WriteQueue {
     if (fileOffset < 0) return false;
     const sequence = log.appendedThrough;
     if (kind === RecordKind.put) {
-      index.admitPut(key, keyBytes, fileOffset, recordBytes(keyBytes, value.length), sequence);
+      index.admitPut(key, keyBytes, fileOffset, recordBytes(keyBytes, value.length), sequence, value);
     } else if (kind === RecordKind.deleteRange) index.admitDeleteRange(key, keyBytes, value, value.length, sequence);
     else index.admitDelete(key, keyBytes, sequence);
     maintenance.admitted(sequence);
