@@ -64,6 +64,10 @@ export async function makeSpecimen({ isClosed, seed = 3 }: { isClosed: boolean; 
   before.push(new Map(contents));
   await store.del('between');
   contents.delete('between');
+  before.push(new Map(contents));
+  await store.deleteRange({ gte: '5', lt: '7' });
+  contents.delete(batch[5]?.[0] ?? '');
+  contents.delete(batch[6]?.[0] ?? '');
   await put('wide', 'x'.repeat(30_000));
   before.push(new Map(contents));
   await store.batch([
