@@ -207,30 +207,6 @@ test('CLEAN-2: a victim in which records are replaced while it is cleaned comes 
   t.true(replaced <= usual + 1);
 });
 
-test('the index is not written anew at the ceiling of a file that can grow', async (t) => {
-  const one = new Case(t, SEED + 4, false, { spaceAmplificationMax: 1.2, memoryBytes: 8 * MIB });
-  await one.open();
-  const keyOf = (n: number): string => `${String(n).padStart(6, '0')}${'k'.repeat(200)}`;
-  const keys = 5000;
-  for (let n = 0; n < keys; n++) await one.put(keyOf(n), 100);
-  await one.store.checkpoint();
-  const indexBytes = one.store.statistics().written.indexBytes;
-  let atCeiling = 0;
-  for (let round = 0; round < 40; round++) {
-    for (let n = 0; n < 20; n++) await one.put(keyOf(n), 3000);
-    if (one.store.statistics().space.freeBytes === 0) atCeiling++;
-    await one.store.checkpoint();
-  }
-  const grownBytes = one.store.statistics().written.indexBytes - indexBytes;
-  t.log(
-    `${indexBytes} bytes of the index, ${Math.round(grownBytes / 40)} more for each checkpoint, ${atCeiling} times full`,
-  );
-  t.true(atCeiling > 5);
-  t.true(grownBytes < 40 * (indexBytes / 8));
-  await one.requireSound();
-  await one.store.close();
-});
-
 test('a damaged header of a free slot does not keep it from use (SCAN-2)', async (t) => {
   const one = new Case(t, SEED, true);
   await one.open();

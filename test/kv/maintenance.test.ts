@@ -86,7 +86,7 @@ test('MAINT-4: an opening replays what it may, also where a run took its time be
     mostBytes = Math.max(mostBytes, await replayedBytes(disk.powerCut('all', random)));
   }
   t.log(`${mostBytes} bytes`);
-  t.true(mostBytes <= checkpointBytes + 1.5 * MIB, `${mostBytes} bytes are replayed`);
+  t.true(mostBytes <= checkpointBytes + 0.75 * MIB, `${mostBytes} bytes are replayed`);
   await store.close();
 });
 

@@ -163,7 +163,7 @@ test('SLOTS-5: at its ceiling the file grows by a slot, after a wait, or not if 
   const file = new FakeFile();
   const slots = file.slots(40);
   const clock = new ManualClock();
-  slots.expectSpace({ ceilingBytes: 20 * GEOMETRY.segmentBytes }, clock);
+  slots.expectSpace({ ceilingBytes: 20 * GEOMETRY.segmentBytes, isCleaning: false }, clock);
   for (let n = 0; n < 34; n++) slots.take();
   t.is(slots.availableFor('put'), 0);
   t.deepEqual(file.attempts, [], 'nothing ahead of need');
@@ -183,6 +183,46 @@ test('SLOTS-5: at its ceiling the file grows by a slot, after a wait, or not if 
   for (let n = 0; n < 2; n++) slots.take();
   await slots.prepare(2, 'delete');
   t.true(file.attempts.length > 1);
+});
+
+test('CHECK-6: a file is stuck while its last growth has failed, and not at its ceiling', async (t) => {
+  const file = new FakeFile();
+  const slots = file.slots(40);
+  slots.expectSpace({ ceilingBytes: GEOMETRY.segmentBytes, isCleaning: false }, new ManualClock());
+  while (slots.availableFor('put') > 0) slots.take();
+  t.false(slots.isStuck, 'at the ceiling');
+  file.answer = () => ENOSPC;
+  await t.throwsAsync(slots.prepare(slots.availableFor('clean') + 1, 'clean'));
+  t.true(slots.isStuck);
+  file.answer = () => null;
+  await slots.prepare(slots.availableFor('clean') + 1, 'clean');
+  t.false(slots.isStuck, 'there is room again');
+});
+
+test('SLOTS-1: while victims are cleaned the reserve is what a checkpoint needs, unless the file is stuck', async (t) => {
+  const file = new FakeFile();
+  const slots = file.slots(100, { nextBytes: 4 * SLOT_PAGES });
+  const usual = slots.availableFor('put');
+  t.is(slots.availableFor('put', true), 96);
+  t.true(usual < 96);
+  t.is(slots.availableFor('delete', true), slots.availableFor('delete'));
+  file.answer = () => ENOSPC;
+  await t.throwsAsync(slots.prepare(200, 'put'));
+  t.is(slots.availableFor('put', true), usual);
+});
+
+test('a file above its ceiling gives back what was left all the time', async (t) => {
+  const file = new FakeFile();
+  const slots = file.slots(100);
+  slots.expectSpace({ ceilingBytes: 50 * GEOMETRY.segmentBytes, isCleaning: false }, new ManualClock());
+  for (let n = 0; n < 80; n++) slots.take();
+  await slots.punchExcess(false);
+  t.is(file.punched.length, 4, 'some at a time');
+  for (let n = slots.availableFor('put'); n > 1; n--) slots.take();
+  slots.giveBack(Array.from({ length: 9 }, (_, i) => i));
+  file.punched.length = 0;
+  await slots.punchExcess(false);
+  t.deepEqual(file.punched, [], 'all but one were needed in the meantime');
 });
 
 test('SLOTS-6: blocks of free slots are given back from the end, and allocated again when they are needed', async (t) => {

@@ -21,6 +21,7 @@ import { NONE_PLANTED } from './failure/planted.ts';
 import type { Planted } from './failure/planted.ts';
 import { Flusher } from './file/flusher.ts';
 import { ReadEpochs } from './file/read-epochs.ts';
+import { ReadPace } from './file/read-pace.ts';
 import { KeyIndex } from './index/key-index.ts';
 import { Pager } from './index/pager.ts';
 import { Frames } from './log/frames.ts';
@@ -210,6 +211,7 @@ async function makeStore(opening: Opening, { standing, recovered, recovery }: Fo
   // Before the first checkpoint no slot was given back.
   if (superblocks.current.checkpointRoot !== 0) await slots.distrustFree();
   const epochs = new ReadEpochs();
+  const pace = new ReadPace(options.readLatencyTargetMs);
   const epoch = planted.sameEpoch === true ? 0 : randomBytes(6).readUIntLE(0, 6);
   const shared = { queue, file, flusher, gate, slots, segments, geometry, epoch, clock, planted };
   const { position } = recovered;
@@ -234,6 +236,7 @@ async function makeStore(opening: Opening, { standing, recovered, recovery }: Fo
     checkpointer,
     survivorBytes,
     spaceAmplificationMax,
+    pace,
   });
   const maintenance = new Maintenance({ index, log, checkpointer, slots, segments, cleaner, gate, clock });
   if (recovered.leftOutBytes > 0) {
@@ -248,5 +251,5 @@ async function makeStore(opening: Opening, { standing, recovered, recovery }: Fo
   }
   maintenance.start();
   const parts = { options, geometry, file, queue, log, index, budget, superblocks, checkpointer, maintenance, gate };
-  return new Store({ ...parts, epochs });
+  return new Store({ ...parts, epochs, pace });
 }

@@ -68,6 +68,12 @@ export interface StoreOptions {
    */
   spaceAmplificationMax: number;
   /**
+   * How long a read of a record should take at most while segments are cleaned, in milliseconds, 1 to 1000; default 4.
+   * When more than one read in a hundred takes longer, the cleaning works less hard, down to an eighth of the turns of the event
+   * loop, and writers become as slow as it. It cannot make reads faster than they are without a cleaning.
+   */
+  readLatencyTargetMs: number;
+  /**
    * The one memory budget of the store in bytes, 32 KiB to 1 TiB: for the index, for new writes that are not merged
    * into it yet, and for buffers. Default: a quarter of the memory that the process may use, at most 4 GiB. 1 GiB holds
    * the index of some 20 million keys of 24 bytes. Leaves that do not fit are read when needed: a get then takes two
@@ -114,6 +120,7 @@ const storeShape: OptionShape<StoreOptions> = {
   pageBytes: instance('0 or a power of two from 4096 to 65536', 0, isPageSize),
   checkpointBytes: integer(4 * KIB, 1024 * GIB, 512 * MIB),
   spaceAmplificationMax: instance('a number from 1.2 to 10', 1.5, isAmplification),
+  readLatencyTargetMs: integer(1, 1000, 4),
   memoryBytes: integer(MEMORY_BYTES_LEAST, MEMORY_BYTES_MOST, LATER),
   onProgress: instance<StoreOptions['onProgress']>(
     'a function',

@@ -15,6 +15,7 @@ import { AiokvTypeError, MIB, refuseUnknown } from '@aiokv/core';
 import type { DirectFile, Queue, QueueStatistics } from '@aiokv/aio';
 import type { FailureGate } from './failure/failure-gate.ts';
 import type { ReadEpochs } from './file/read-epochs.ts';
+import type { ReadPace } from './file/read-pace.ts';
 import { Conditions } from './write/conditions.ts';
 import { closed } from './failure/errors.ts';
 import { maxRecordBytes } from './format/extent.ts';
@@ -124,6 +125,7 @@ export interface StoreParts {
   readonly maintenance: Maintenance;
   readonly gate: FailureGate;
   readonly epochs: ReadEpochs;
+  readonly pace: ReadPace;
 }
 
 /** `close` writes a checkpoint if the next opening would have to replay more than this. */
@@ -145,8 +147,10 @@ export class Store implements AsyncDisposable {
   /** @internal Use `open`. */
   constructor(parts: StoreParts) {
     this.#parts = parts;
-    const { geometry, options, queue, file, log, index, maintenance, gate, epochs, budget } = parts;
-    this.#reader = new RecordReader({ queue, file, log, gate, epochs, longestBytes: maxRecordBytes(geometry) });
+    const { geometry, options, queue, file, log, index, maintenance, gate, epochs, budget, pace } = parts;
+    const { clock } = options;
+    const longestBytes = maxRecordBytes(geometry);
+    this.#reader = new RecordReader({ queue, file, log, gate, epochs, pace, clock, longestBytes });
     this.#points = new PointReads({ index, log, gate, reader: this.#reader, epochs, budget });
     const mostAheadBytes = mostReadAheadBytes(options.memoryBytes);
     this.#ranges = new RangeReads({ index, points: this.#points, maintenance, mostAheadBytes });
@@ -156,7 +160,7 @@ export class Store implements AsyncDisposable {
       maintenance,
       gate,
       geometry,
-      clock: options.clock,
+      clock,
       key: this.#key,
       conditions: new Conditions({ index, log, reader: this.#reader, epochs, budget }),
       limits: {

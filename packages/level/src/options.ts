@@ -45,6 +45,7 @@ const STORE_OPTIONS: Readonly<Record<keyof StoreOptions, true>> = {
   pageBytes: true,
   checkpointBytes: true,
   spaceAmplificationMax: true,
+  readLatencyTargetMs: true,
   memoryBytes: true,
   onProgress: true,
   platform: true,

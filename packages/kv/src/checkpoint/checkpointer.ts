@@ -158,6 +158,11 @@ export class Checkpointer implements CheckpointNeeds {
     );
   }
 
+  /** Bytes of the images of all pages in the checkpoint on the device. */
+  get imagesBytes(): number {
+    return this.#standing.imagesBytes;
+  }
+
   /** @internal */
   get nextBytes(): number {
     const written = (this.#draft?.writer.slots.length ?? 0) * this.#options.geometry.segmentBytes;

@@ -13,7 +13,8 @@
  *
  * SLOTS-1. While only the reserve is left, there is no room for a put, not even in a segment that a deletion has
  *     started. The reserve is the largest of 4 slots, 2 % of all slots, and three to five more than a checkpoint needs. It is at
- *     most half of all slots, so that a small store on a small device can be written to at all.
+ *     most half of all slots, so that a small store on a small device can be written to at all. While victims are cleaned,
+ *     and the file can still grow, it is what a checkpoint needs: it fills again when the victims are free.
  * SLOTS-2. A deletion may take slots of the reserve, but leaves those that a cleaning and a checkpoint need, as far as the
  *     reserve has them. A cleaning leaves those of the checkpoint, which may take any slot.
  * SLOTS-3. A failed growth is the answer to the calls from before it began, and to no later call. Many refused writes
@@ -52,9 +53,10 @@ export interface CheckpointNeeds {
   readonly lastingBytes: number;
 }
 
-/** How large the file should be at most. */
+/** How large the file should be at most, and whether victims of a cleaning are about to be free. */
 export interface SpaceNeeds {
   readonly ceilingBytes: number;
+  readonly isCleaning: boolean;
 }
 
 /** SLOTS-5. How fast the file grows at its ceiling; at twice the ceiling it is SLOWDOWN times slower, and so on. */
@@ -64,10 +66,12 @@ const SLOWDOWN = 20;
 const MOST_WAIT_MS = 300;
 /** SLOTS-4. There is no room for puts above this share of the parts that the root can reference. */
 const FULL_ROOT_SHARE = 0.9;
-/** The file grows by a sixteenth of its size, but by at most this much at a time. */
-const MAX_GROWTH_BYTES = 64 * MIB;
+/** The file grows by a sixteenth of its size, but by at most this much at a time, and not beyond its ceiling. */
+const MAX_GROWTH_BYTES = 16 * MIB;
 /** So many slots stay free, or a sixteenth of all, when others are given back to the device. */
 const FEW_FREE = 4;
+/** So many are given back at a time by a busy store whose file is above its ceiling. */
+const MOST_PUNCHED = 4;
 const LEAST_RESERVE = 4;
 const RESERVED_PART = 0.02;
 /** Slots of the reserve for deletions. */
@@ -91,12 +95,14 @@ export class Slots {
   #punching: Promise<void> | null = null;
   #mayPunch = true;
   #isReserveInUse = false;
+  /** The fewest slots that were left for puts since the last `punchExcess`. */
+  #leastLeft = Infinity;
   #growing: Promise<void> | null = null;
   /** Number of attempts to grow the file. */
   #growths = 0;
   /** The last failed attempt, by number, and its error. */
   #growthFailure: { readonly growth: number; readonly error: Error } | null = null;
-  #space: SpaceNeeds = { ceilingBytes: Infinity };
+  #space: SpaceNeeds = { ceilingBytes: Infinity, isCleaning: false };
   #clock: Clock = systemClock;
   readonly #ceilingWaiters = new Waiters();
   #checkpoints: CheckpointNeeds = { indexBytes: 0, nextBytes: 0, lastingBytes: 0 };
@@ -122,9 +128,13 @@ export class Slots {
     return this.#growths;
   }
 
-  /** Slots that can be taken for this use at once. Below 0 if other uses have taken slots of the reserve. */
-  availableFor(use: SlotUse): number {
-    const available = this.#ready.count - this.#keptFrom(use, this.count);
+  /**
+   * Slots that can be taken for this use at once. Below 0 if other uses have taken slots of the reserve.
+   *
+   * @param isCleaning as if a cleaning were under way; default: whether one is
+   */
+  availableFor(use: SlotUse, isCleaning = this.#space.isCleaning): number {
+    const available = this.#ready.count - this.#keptFrom(use, this.count, isCleaning);
     return use === 'put' && this.#isRootFull ? Math.min(-1, available) : available;
   }
 
@@ -145,9 +155,10 @@ export class Slots {
   take(): number {
     const slot = this.#ready.take();
     assert(slot !== undefined, 'a slot is taken only when one is ready');
-    this.#isReserveInUse = this.availableFor('put') < 0;
     const left = this.#ready.count - this.#keptFrom('put', this.count);
-    if (left <= this.count / 16 && !this.#isAtCeiling) void this.#startGrowth();
+    this.#isReserveInUse = this.availableFor('put') < 0;
+    this.#leastLeft = Math.min(this.#leastLeft, left);
+    if (left <= Math.min(this.count / 16, this.#mostAdded) && !this.#isAtCeiling) void this.#startGrowth();
     return slot;
   }
 
@@ -221,10 +232,11 @@ export class Slots {
   }
 
   /** SLOTS-1, SLOTS-2. Slots of a file with `slotCount` slots that this use must leave. */
-  #keptFrom(use: SlotUse, slotCount: number): number {
+  #keptFrom(use: SlotUse, slotCount: number, isCleaning = this.#space.isCleaning): number {
     if (use === 'checkpoint') return 0;
     const { nextBytes, lastingBytes } = this.#checkpoints;
     const next = Math.max(1, this.indexSlotsOf(nextBytes));
+    if (use === 'put' && isCleaning && !this.isStuck) return next + this.indexSlotsOf(lastingBytes);
     const cleaning = Math.min(CLEANING_SLOTS, Math.max(1, Math.floor(slotCount / CLEANING_PART)));
     const wanted = Math.max(
       LEAST_RESERVE,
@@ -347,9 +359,13 @@ export class Slots {
    * @param isIdle a busy store keeps more: it may need them soon, and the file system lets no request pass meanwhile
    */
   async punchExcess(isIdle: boolean): Promise<void> {
-    const wanted = this.#wantedFree;
+    // What was left all the time since the last call is not needed. Above the ceiling it goes at once.
+    const unneeded = Math.min(MOST_PUNCHED, this.#isAtCeiling ? this.#leastLeft - 1 : 0);
+    this.#leastLeft = Infinity;
+    let wanted = this.#wantedFree;
     const kept = wanted + Math.max(FEW_FREE, this.count / (isIdle ? 16 : 8));
-    if (!this.#mayPunch || this.#ready.count <= kept) return;
+    if (this.#ready.count <= kept) wanted = Math.max(wanted, this.#ready.count - Math.max(0, unneeded));
+    if (!this.#mayPunch || this.#ready.count <= wanted) return;
     this.#punching ??= this.#punch(this.#ready.takeAbove(wanted)).finally(() => {
       this.#punching = null;
     });
@@ -373,10 +389,15 @@ export class Slots {
     this.#isReserveInUse = this.availableFor('put') < 0;
   }
 
+  get #mostAdded(): number {
+    return Math.max(1, Math.floor(MAX_GROWTH_BYTES / this.#geometry.segmentBytes));
+  }
+
   /** A sixteenth of the slots, but at least enough for a put to take one; at the ceiling just that. */
   #slotsToAdd(): number {
-    const most = Math.max(1, Math.floor(MAX_GROWTH_BYTES / this.#geometry.segmentBytes));
-    let added = this.#isAtCeiling ? 1 : Math.max(1, Math.floor(this.count / 16));
+    const most = this.#mostAdded;
+    const belowCeiling = this.#space.ceilingBytes / this.#geometry.segmentBytes - this.count;
+    let added = Math.max(1, Math.floor(Math.min(this.count / 16, belowCeiling)));
     const isEnough = (): boolean => this.#ready.count + added > this.#keptFrom('put', this.count + added);
     while (added < most && !isEnough()) added++;
     return Math.min(added, most);

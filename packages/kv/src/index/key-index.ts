@@ -52,6 +52,8 @@ const MEMTABLE_NODES_LEAST = 4;
 const MEMTABLES_AT_ONCE = 2;
 /** While a merge is under way, the memtable takes this part of its share at once, and the rest as the merge goes on. */
 const HEAD_START_PART = 1 / 8;
+/** So much of a run is its cleaning, if it has one. */
+const CLEANING_PART = 7 / 8;
 /** Writers may exceed a share by so much before they wait, so that a tiny one does not stop them at every write. */
 const SLACK_BYTES = 256 * KIB;
 /** Entries of a stage that are moved between two questions about the time. */
@@ -329,8 +331,9 @@ export class KeyIndex implements ReplayTarget {
 
   /** How far the run under way has come, from 0 to 1. */
   get #progress(): number {
-    if (this.#merge === null) return this.#cleanedPart / 2;
-    return this.#cleanedPart === 0 ? this.#merge.progress : (1 + this.#merge.progress) / 2;
+    if (this.#merge === null) return CLEANING_PART * this.#cleanedPart;
+    const before = this.#cleanedPart === 0 ? 0 : CLEANING_PART;
+    return before + (1 - before) * this.#merge.progress;
   }
 
   /**
@@ -503,7 +506,7 @@ export class KeyIndex implements ReplayTarget {
     immutable.putMoved(key, keyBytes, fileOffset, lengthWord);
   }
 
-  /** Notes which part of the cleaning before the merge is done, from 0 to 1. It counts as the first half of the run. */
+  /** Notes which part of the cleaning before the merge is done, from 0 to 1. */
   noteCleaned(part: number): void {
     this.#cleanedPart = part;
   }

@@ -29,7 +29,7 @@
  *   a checkpoint       the end of a run that covers it       fail       fail          the same              fail
  * ```
  */
-import { Fifo, MIB, Waiters, nextTurn } from '@aiokv/core';
+import { Fifo, KIB, MIB, Waiters, nextTurn } from '@aiokv/core';
 import type { Clock, Sequence, Waiter } from '@aiokv/core';
 import type { Checkpointer } from '../checkpoint/checkpointer.ts';
 import type { Cleaner } from '../clean/cleaner.ts';
@@ -55,8 +55,10 @@ export interface MaintenanceParts {
 
 /** Time that a merge takes of each turn of the event loop. */
 const SLICE_MS = 0.5;
-/** Writers may exceed what a run lets them write by so much, so that a small limit does not stop them at every write. */
+/** Writers may exceed what a run lets them write by so much, so that a small limit does not stop them at every write: ... */
 const SLACK_BYTES = MIB;
+/** ... by a quarter of it, but by this at least. */
+const LEAST_SLACK_BYTES = 64 * KIB;
 /** A run begins when nothing was written for so long. */
 const IDLE_MS = 5000;
 /** Runs for a write that has found no space, at most. */
@@ -143,10 +145,12 @@ export class Maintenance {
 
   /** MAINT-4. Whether more entries may be admitted now. */
   get hasRoom(): boolean {
-    const { index, log, checkpointer } = this.#parts;
+    const { index, log, checkpointer, cleaner } = this.#parts;
     if (!index.hasRoom) return false;
     if (this.#run === null) return true;
-    return log.appendedBytes - this.#run.logBytes <= checkpointer.runBytes * index.writersPart + SLACK_BYTES;
+    const mostBytes = Math.min(checkpointer.runBytes, cleaner.plan.writersBytes);
+    const slackBytes = Math.max(LEAST_SLACK_BYTES, Math.min(SLACK_BYTES, mostBytes / 4));
+    return log.appendedBytes - this.#run.logBytes <= mostBytes * index.writersPart + slackBytes;
   }
 
   /**
@@ -259,7 +263,7 @@ export class Maintenance {
   /** Whether much would have to be replayed, or much was written while there is much garbage. */
   get #isMuch(): boolean {
     const { checkpointer, cleaner } = this.#parts;
-    return checkpointer.isDue || cleaner.isDue(checkpointer.uncoveredBytes);
+    return checkpointer.isDue || cleaner.plan.isDue(checkpointer.uncoveredBytes);
   }
 
   /** Moves the entries of a long batch to the memtable. Nothing is admitted meanwhile, and no run begins (INDEX-6). */
@@ -357,6 +361,7 @@ export class Maintenance {
     // Nothing is new: before the first write, there is not even a log to lead to.
     if (merge.isEmpty && (run.sequence === 0 || checkpointer.isThrough(run.sequence))) checkpointer.drop();
     else await checkpointer.commit(merge.counts, run.logBytes);
+    this.#parts.cleaner.plan.endRun();
     await slots.punchExcess(index.admittedThrough === run.sequence);
     index.pager.makeRoom();
   }
@@ -366,7 +371,10 @@ export class Maintenance {
     await nextTurn();
     await this.#unlessUnreadable(
       run,
-      this.#parts.cleaner.run(run.sequence, () => this.#isStopped),
+      this.#parts.cleaner.run(run.sequence, () => {
+        this.#roomWaiters.wakeAll();
+        return this.#isStopped;
+      }),
     );
   }
 

@@ -23,6 +23,7 @@
  * A successful read allocates no object and builds no text. The index knows where the record of a key is.
  */
 import { Fifo, Waiters, queueMicrotask, setImmediate } from '@aiokv/core';
+import type { Clock } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 import type { Fragment } from '../format/extent.ts';
@@ -33,6 +34,7 @@ import type { Block } from '../format/words.ts';
 import type { FailureGate } from '../failure/failure-gate.ts';
 import { corrupt } from '../failure/errors.ts';
 import type { ReadEpochs } from '../file/read-epochs.ts';
+import type { ReadPace } from '../file/read-pace.ts';
 import { SectorRead, transferError } from '../file/sector-read.ts';
 import { wrongRecord } from './record-check.ts';
 import type { WantedRecord } from './record-check.ts';
@@ -66,6 +68,8 @@ export interface RecordReaderParts {
   readonly log: UnwrittenRecords;
   readonly gate: FailureGate;
   readonly epochs: ReadEpochs;
+  readonly pace: ReadPace;
+  readonly clock: Clock;
   /** Longest record. */
   readonly longestBytes: number;
 }
@@ -98,6 +102,8 @@ class ReadSlot extends SectorRead implements WantedRecord {
   fragment: Fragment | null = null;
   sequence = 0;
   placeInValue = 0;
+  /** When it was submitted; -1: it is not timed. */
+  startMs = -1;
 
   constructor() {
     const own = allocateAligned(SLOT_BYTES);
@@ -123,6 +129,8 @@ export class RecordReader implements CompletionHandler, ReadTaker {
   readonly #log: UnwrittenRecords;
   readonly #gate: FailureGate;
   readonly #epochs: ReadEpochs;
+  readonly #pace: ReadPace;
+  readonly #clock: Clock;
   readonly #slots: ReadSlot[] = [];
   readonly #free: number[] = [];
   readonly #waiting = new WaitingReads();
@@ -140,7 +148,9 @@ export class RecordReader implements CompletionHandler, ReadTaker {
   /** One is enough for `readSync`, which has finished when it returns. */
   #syncSlot: ReadSlot | null = null;
 
-  constructor({ queue, file, log, gate, epochs, longestBytes }: RecordReaderParts) {
+  constructor({ queue, file, log, gate, epochs, pace, clock, longestBytes }: RecordReaderParts) {
+    this.#pace = pace;
+    this.#clock = clock;
     this.#gate = gate;
     this.#epochs = epochs;
     this.#longBytes = longBufferBytes(longestBytes);
@@ -270,6 +280,7 @@ export class RecordReader implements CompletionHandler, ReadTaker {
       return;
     }
     const failure = isGood ? null : this.#failureOf(slot, transferred, wrong);
+    if (slot.startMs >= 0) this.#pace.took(this.#clock.nowMs() - slot.startMs);
     // The content of the buffer stays valid until the next read starts.
     this.#release(index, slot);
     if (long !== null) {
@@ -324,6 +335,7 @@ export class RecordReader implements CompletionHandler, ReadTaker {
   #submit(index: number, slot: ReadSlot, fileOffset: number, lengthBytes: number): void {
     slot.aim(this.#file, fileOffset, lengthBytes);
     slot.current = this.#bufferFor(slot);
+    slot.startMs = this.#pace.isWatching ? this.#clock.nowMs() : -1;
     slot.submit(this.#queue, this.#file, this, index);
   }
 

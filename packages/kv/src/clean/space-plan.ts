@@ -1,0 +1,249 @@
+/**
+ * How much space the segments of a store should take, and which of them give some back: the victims of a cleaning. Numbers
+ * only, from the segment table. It reads and writes nothing.
+ *
+ * ```
+ *   live bytes L       wanted                 ceiling = spaceAmplificationMax x L
+ *   ├──────────────────┼──────────────────────┼────────►  bytes of segments
+ *                      │ excess: cleaned away │ the file grows slowly for writers (SLOTS-5)
+ *
+ *   victims: most benefit first, until they free the excess; the fuller the file, the more may live in them
+ * ```
+ *
+ * PLAN-1. The survivors of a run fit below the ceiling, or into a few segments. So fuller victims, which give little for
+ *     much that is written, cannot drive the file up.
+ * PLAN-2. While a run is under way writers may write what is left below the ceiling, and at least half of what the
+ *     victims free: each run leaves less garbage than it has found, and no writer waits for its end.
+ *
+ * The benefit of a victim is that of Rosenblum and Ousterhout, "The Design and Implementation of a Log-Structured File
+ * System" (1992): free space times age, over the cost of reading it and of writing what lives.
+ */
+import type { Checkpointer } from '../checkpoint/checkpointer.ts';
+import type { Planted } from '../failure/planted.ts';
+import type { SegmentTable } from '../file/segment-table.ts';
+import type { Slots, SpaceNeeds } from '../file/slots.ts';
+import type { SuperblockKeeper } from '../file/superblocks.ts';
+import { CHUNK_BYTES } from '../format/checkpoint.ts';
+import { SegmentKind } from '../format/segment.ts';
+import type { Geometry } from '../format/superblock.ts';
+
+export interface SpacePlanParts {
+  readonly slots: Slots;
+  readonly segments: SegmentTable;
+  readonly geometry: Geometry;
+  readonly superblocks: SuperblockKeeper;
+  readonly checkpointer: Pick<Checkpointer, 'uncoveredBytes' | 'imagesBytes'>;
+  readonly planted: Planted;
+  /** Most bytes of the file over what lives: see `StoreOptions`. */
+  readonly spaceAmplificationMax: number;
+}
+
+/** Segments should take this part of the way from what lives to the ceiling. */
+const WANTED_PART = 0.8;
+/** A store of so few segments is not cleaned. */
+const FEW_SEGMENTS = 16;
+/** What is not merged yet takes more than its records: frames have headers and padding. */
+const NEW_BYTES_FACTOR = 1.25;
+/** A run frees this part of what is above the wanted size: what is left is worth more in one of the next runs. */
+const FREED_PART = 0.6;
+/**
+ * A run begins when so much was written since the last one: as a part of what lives, and as a multiple of the pages of the
+ * index, nearly all of which it may write anew.
+ */
+const NEW_PART = 0.08;
+const PAGES_FACTOR = 1.5;
+/** So much of the segments of the log do new records take. Survivors leave their last segment half empty. */
+const PADDED_FACTOR = 1.1;
+/** PLAN-1. Survivors may always fill so many segments. */
+const FEW_GROWN = 4;
+/** Of a victim so much may live: less when there is room (from NEAR_PART of the way to the ceiling), more at the ceiling. */
+const LIVE_PART = 0.65;
+const LIVE_PART_AT_CEILING = 0.75;
+const NEAR_PART = 0.6;
+/** Survivors leave at most this part of a chunk empty, and less when they are short. */
+const WASTED_PART = 1 / 8;
+
+export class SpacePlan implements SpaceNeeds {
+  readonly #parts: SpacePlanParts;
+  /** Of the last choice. */
+  #writersBytes = Infinity;
+  #isCleaning = false;
+  #lastSurvivorBytes = 0;
+  #lastFreedBytes = 0;
+
+  constructor(parts: SpacePlanParts) {
+    this.#parts = parts;
+  }
+
+  /** @internal What is not merged yet counts as alive, and pages that a run replaces come on top. */
+  get ceilingBytes(): number {
+    const { checkpointer, spaceAmplificationMax } = this.#parts;
+    const newBytes = Math.max(checkpointer.uncoveredBytes, this.#usualBytes);
+    return spaceAmplificationMax * this.#liveBytes + NEW_BYTES_FACTOR * newBytes + checkpointer.imagesBytes;
+  }
+
+  /** @internal Whether a run with victims is under way. */
+  get isCleaning(): boolean {
+    return this.#isCleaning;
+  }
+
+  /** PLAN-2. Bytes of the log that may be written while the run of the last choice is under way. */
+  get writersBytes(): number {
+    return this.#writersBytes;
+  }
+
+  /** Whether there is so much garbage that a run should begin after so many new bytes of the log. */
+  isDue(newBytes: number): boolean {
+    const { geometry, planted } = this.#parts;
+    if (newBytes < geometry.segmentBytes) return false;
+    if (planted.eagerCleaning === true) return true;
+    const excessBytes = this.#excessBytes;
+    if (excessBytes <= 0) return false;
+    if (newBytes >= this.#usualBytes) return true;
+    // While there is room to free as much again.
+    if (this.#lastFreedBytes === 0) return false;
+    const wantedBytes = PADDED_FACTOR * newBytes + geometry.segmentBytes / 2;
+    return !this.#hasRoomFor((wantedBytes * this.#lastSurvivorBytes) / this.#lastFreedBytes, wantedBytes);
+  }
+
+  /**
+   * The victims with the most benefit, until they free what is too much.
+   *
+   * @param sequence that of the run
+   * @param roomBytes for survivors, on a full device; null: as much as the ceiling allows
+   * @param isLeft whether to leave a segment alone
+   */
+  choose(sequence: number, roomBytes: number | null, isLeft: (slot: number) => boolean): number[] {
+    const { segments, geometry, superblocks, planted } = this.#parts;
+    const { segmentBytes } = geometry;
+    const { logStart } = superblocks.current;
+    const isEager = planted.eagerCleaning === true;
+    let excessBytes = isEager ? Infinity : this.#excessBytes;
+    this.#lastFreedBytes = 0;
+    this.#writersBytes = Infinity;
+    if (excessBytes <= 0) return [];
+    const mostLivePart = isEager ? 1 : this.#mostLivePart;
+    const candidates: { readonly slot: number; readonly benefit: number }[] = [];
+    for (let slot = 0; slot < segments.end; slot++) {
+      if (!segments.has(slot)) continue;
+      const kind = segments.kindOf(slot);
+      const isLog = kind === SegmentKind.log;
+      // CLEAN-1.
+      if (kind === SegmentKind.index || (isLog && segments.sequenceOf(slot) >= logStart.segmentSequence)) continue;
+      const part = segments.liveBytesOf(slot) / segmentBytes;
+      if (part === 0) excessBytes -= segmentBytes;
+      if (part === 0 || part > mostLivePart || isLeft(slot)) continue;
+      const age = sequence - (isLog ? segments.lastSequenceOf(slot) : segments.sequenceOf(slot));
+      candidates.push({ slot, benefit: ((1 - part) * (age + 1)) / (1 + part) });
+    }
+    // With little room, those that are emptied with the least of it.
+    if (roomBytes !== null) candidates.sort((a, b) => segments.liveBytesOf(a.slot) - segments.liveBytesOf(b.slot));
+    else candidates.sort((a, b) => b.benefit - a.benefit);
+    let survivorBytes = 0;
+    let freedBytes = 0;
+    const victims: number[] = [];
+    for (const { slot } of candidates) {
+      const liveBytes = segments.liveBytesOf(slot);
+      const moreBytes = survivorBytes + this.#packed(liveBytes, segments.liveRecordsOf(slot));
+      const moreFreedBytes = freedBytes + segmentBytes - liveBytes;
+      if (freedBytes >= FREED_PART * excessBytes) break;
+      const fits =
+        roomBytes === null
+          ? moreBytes <= FEW_GROWN * segmentBytes || this.#hasRoomFor(moreBytes, moreFreedBytes)
+          : moreBytes <= roomBytes;
+      if (!fits) break;
+      survivorBytes = moreBytes;
+      freedBytes = moreFreedBytes;
+      victims.push(slot);
+    }
+    // A single victim would make room for nothing but itself.
+    if (victims.length <= this.slotsFor(victims) && !isEager) return [];
+    this.#lastSurvivorBytes = survivorBytes;
+    this.#lastFreedBytes = freedBytes;
+    this.#writersBytes = Math.max(this.#leastForWriters(freedBytes), this.#roomBytes - survivorBytes);
+    this.#isCleaning = true;
+    return victims;
+  }
+
+  /** The victims of the last choice are free, if they ever will be. */
+  endRun(): void {
+    this.#isCleaning = false;
+  }
+
+  /** Slots that the survivors of these victims fill, as good as they can be packed. */
+  slotsFor(victims: readonly number[]): number {
+    const { segments } = this.#parts;
+    let liveBytes = 0;
+    let records = 0;
+    for (const slot of victims) {
+      liveBytes += segments.liveBytesOf(slot);
+      records += segments.liveRecordsOf(slot);
+    }
+    return Math.ceil(this.#packed(liveBytes, records) / this.#segmentBytes);
+  }
+
+  /** Bytes of survivors for which so many slots have room, whatever their size. */
+  survivorsIn(slots: number): number {
+    return slots * (1 - WASTED_PART) * this.#segmentBytes;
+  }
+
+  /** Bytes that survivors take in their segments. */
+  #packed(liveBytes: number, records: number): number {
+    const longBytes = (2 * liveBytes) / Math.max(1, records);
+    return liveBytes / (1 - Math.min(WASTED_PART, longBytes / CHUNK_BYTES));
+  }
+
+  /** What fits into a segment. */
+  get #segmentBytes(): number {
+    const { geometry } = this.#parts;
+    return geometry.segmentBytes - geometry.writeAlignment;
+  }
+
+  /** What lives, or what a store has in which that little lives that it is not cleaned. */
+  get #liveBytes(): number {
+    const { segments, geometry, spaceAmplificationMax } = this.#parts;
+    return Math.max(segments.liveBytes, (FEW_SEGMENTS * geometry.segmentBytes) / spaceAmplificationMax);
+  }
+
+  /** A run begins when so much of the log is new. */
+  get #usualBytes(): number {
+    return Math.max(NEW_PART * this.#liveBytes, PAGES_FACTOR * this.#parts.checkpointer.imagesBytes);
+  }
+
+  get #usedBytes(): number {
+    return this.#parts.segments.size * this.#parts.geometry.segmentBytes;
+  }
+
+  /** The way from what lives to the ceiling, in bytes, up to a part of it. */
+  #levelBytes(part: number): number {
+    return (1 + part * (this.#parts.spaceAmplificationMax - 1)) * this.#liveBytes;
+  }
+
+  /** Bytes of segments above what they should take. */
+  get #excessBytes(): number {
+    return this.#usedBytes - this.#levelBytes(WANTED_PART);
+  }
+
+  get #mostLivePart(): number {
+    const from = this.#levelBytes(NEAR_PART);
+    const nearness = (this.#usedBytes - from) / (this.#levelBytes(1) - from);
+    return LIVE_PART + (LIVE_PART_AT_CEILING - LIVE_PART) * Math.max(0, Math.min(1, nearness));
+  }
+
+  /** Bytes of slots that survivors and writers may take during a run, below the ceiling. */
+  get #roomBytes(): number {
+    const { slots, geometry } = this.#parts;
+    const freeBytes = Math.max(0, slots.availableFor('put', true)) * geometry.segmentBytes;
+    return freeBytes + Math.max(0, this.ceilingBytes - slots.count * geometry.segmentBytes);
+  }
+
+  /** PLAN-1, PLAN-2. */
+  #hasRoomFor(survivorBytes: number, freedBytes: number): boolean {
+    return survivorBytes + this.#leastForWriters(freedBytes) <= this.#roomBytes;
+  }
+
+  /** PLAN-2. */
+  #leastForWriters(freedBytes: number): number {
+    return Math.max(this.#parts.geometry.segmentBytes, freedBytes / 2);
+  }
+}

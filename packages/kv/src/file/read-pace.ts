@@ -1,0 +1,60 @@
+/**
+ * How hard a cleaning works beside reads. It goes by how long reads of records take while it is under way: a little
+ * harder after each hundred that are in time, half as hard when some are late. So much for one knob, `readLatencyTargetMs`.
+ *
+ * ```
+ *   level      1/8 … 1/2            1          2 … 16
+ *   turns      8 … 2 for a slice    1          1              turns of the event loop for one slice of the cleaning
+ *   depth      1                    1          2 … 16         long reads of victims in flight
+ * ```
+ *
+ * PACE-1. A cleaning never stops for reads: at the lowest level it still has an eighth of the turns.
+ *
+ * The rule is that of Chiu and Jain, "Analysis of the Increase and Decrease Algorithms for Congestion Avoidance" (1989). What
+ * reads wait for most is the event loop, and then the device, so both are paced by one number. While nothing is cleaned no
+ * read is timed.
+ */
+
+const LEAST_LEVEL = 1 / 8;
+const MOST_LEVEL = 16;
+/** So many reads are judged at once, ... */
+const READS = 100;
+/** ... of which so many may be late. */
+const MOST_LATE = 1;
+const STEP = 1;
+
+export class ReadPace {
+  /** Whether a cleaning is under way, so that reads are timed. */
+  isWatching = false;
+  readonly #targetMs: number;
+  #level = MOST_LEVEL / 2;
+  #reads = 0;
+  #late = 0;
+
+  constructor(targetMs: number) {
+    this.#targetMs = targetMs;
+  }
+
+  /** A read of a record has taken so long. */
+  took(latencyMs: number): void {
+    this.#reads++;
+    if (latencyMs > this.#targetMs) this.#late++;
+    const isLate = this.#late > MOST_LATE;
+    if (!isLate && this.#reads < READS) return;
+    this.#level = isLate
+      ? Math.max(LEAST_LEVEL, this.#level / 2)
+      : Math.min(MOST_LEVEL, this.#level < 1 ? 2 * this.#level : this.#level + STEP);
+    this.#reads = 0;
+    this.#late = 0;
+  }
+
+  /** Most long reads in flight. */
+  get depth(): number {
+    return Math.max(1, Math.floor(this.#level));
+  }
+
+  /** Turns of the event loop from one slice of the cleaning to the next. */
+  get turns(): number {
+    return Math.max(1, Math.round(1 / this.#level));
+  }
+}
