@@ -12,6 +12,7 @@ const commands = {
   'aio-bench': [...SOURCE, join(ROOT, 'benchmarks/aio-bench/main.ts')],
   compare: [...SOURCE, join(ROOT, 'benchmarks/compare/main.ts')],
   space: [...SOURCE, join(ROOT, 'benchmarks/space/main.ts')],
+  compaction: [...SOURCE, join(ROOT, 'benchmarks/compaction/main.ts')],
   'memory-load': [...SOURCE, join(ROOT, 'benchmarks/memory/main.ts')],
   'bench:regress': [...SOURCE, join(ROOT, 'benchmarks/regress/main.ts')],
   'level-bench': [...SOURCE, join(ROOT, 'benchmarks/micro/level.ts')],

@@ -16,6 +16,7 @@ const documents = [
   'benchmarks/ycsb/README.md',
   'benchmarks/regress/README.md',
   'benchmarks/space/README.md',
+  'benchmarks/compaction/README.md',
   'benchmarks/memory/README.md',
   ...PACKAGES.map((name) => `packages/${name}/README.md`),
   ...readdirSync(join(ROOT, 'docs'))

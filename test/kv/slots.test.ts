@@ -48,6 +48,17 @@ class FakeFile {
     this.punched.push(slot);
   }
 
+  /** Lengths that it was cut to, in slots. */
+  readonly cuts: number[] = [];
+  cutAnswer: () => number | null = () => null;
+
+  async truncate(sizeBytes: number): Promise<void> {
+    await this.gate;
+    const errno = this.cutAnswer();
+    if (errno !== null) throw new SystemCallError('ftruncate', errno);
+    this.cuts.push((sizeBytes - GEOMETRY.headerBytes) / GEOMETRY.segmentBytes);
+  }
+
   slots(slotCount: number, needs: Partial<CheckpointNeeds> = {}): Slots {
     const slots = new Slots(this as unknown as DirectFile, GEOMETRY, slotCount, new Set());
     slots.expectCheckpoints({ indexBytes: 0, nextBytes: 0, lastingBytes: 0, ...needs });
@@ -55,6 +66,7 @@ class FakeFile {
   }
 }
 
+/** A compaction leaves as much as a put. */
 const USES: readonly SlotUse[] = ['put', 'delete', 'clean', 'checkpoint'];
 
 /** What is available for each use in a file of so many slots that are all ready. */
@@ -89,7 +101,7 @@ test('SLOTS-1, SLOTS-2: each use ends where its reserve begins, when the file ca
   const file = new FakeFile();
   file.answer = () => ENOSPC;
   const slots = file.slots(40, { nextBytes: 4 * SLOT_PAGES });
-  const taken: Record<SlotUse, number> = { put: 0, delete: 0, clean: 0, checkpoint: 0 };
+  const taken: Record<SlotUse, number> = { put: 0, compact: 0, delete: 0, clean: 0, checkpoint: 0 };
   for (const use of USES) {
     for (;;) {
       try {
@@ -103,7 +115,7 @@ test('SLOTS-1, SLOTS-2: each use ends where its reserve begins, when the file ca
       t.is(slots.isReserveInUse, slots.availableFor('put') < 0);
     }
   }
-  t.deepEqual(taken, { put: 31, delete: 2, clean: 3, checkpoint: 4 });
+  t.deepEqual(taken, { put: 31, compact: 0, delete: 2, clean: 3, checkpoint: 4 });
   slots.giveBack([3, 5]);
   t.is(slots.availableFor('checkpoint'), 2);
   t.is(slots.take(), 3);
@@ -269,6 +281,49 @@ test('SLOTS-6: a slot is not ready while its blocks are given back, nor when tha
   // 40 may have lost its blocks; those behind it have theirs.
   await slots.settle();
   t.true(slots.availableFor('checkpoint') >= 64 - 41);
+});
+
+test('SLOTS-6: `shrink` cuts the file off behind the last slot in use, and gives all other blocks back', async (t) => {
+  const file = new FakeFile();
+  const slots = file.slots(64);
+  for (let n = 0; n < 30; n++) slots.take();
+  await slots.settle();
+  slots.giveBack([3, 4, 20, 29]);
+  await slots.shrink();
+  t.deepEqual(file.cuts, [29]);
+  t.deepEqual(file.punched, [3, 4, 20]);
+  t.is(slots.count, 26);
+  t.is(slots.availableFor('checkpoint'), 0);
+  // It grows again: first where it has holes.
+  await slots.prepare(1, 'checkpoint');
+  t.is(slots.take(), 3);
+  await slots.prepare(slots.availableFor('checkpoint') + 20, 'checkpoint');
+  const taken = Array.from({ length: slots.availableFor('checkpoint') }, () => slots.take());
+  t.deepEqual(taken.slice(0, 4), [4, 20, 29, 30]);
+});
+
+test('SLOTS-6: nothing grows while the file is cut off, and what is refused stays as it was', async (t) => {
+  const file = new FakeFile();
+  const slots = file.slots(64);
+  for (let n = 0; n < 10; n++) slots.take();
+  await slots.settle();
+  let open: () => void = () => undefined;
+  file.gate = new Promise((resolve) => (open = resolve));
+  const shrinking = slots.shrink();
+  const prepared = slots.prepare(5, 'checkpoint');
+  for (let turns = 0; turns < 5; turns++) await new Promise(setImmediate);
+  t.is(file.attempts.length, 0);
+  open();
+  await Promise.all([shrinking, prepared]);
+  t.deepEqual(file.cuts, [10]);
+  t.is(slots.take(), 10);
+  const refusing = new FakeFile();
+  refusing.cutAnswer = () => EIO;
+  const whole = refusing.slots(64);
+  for (let n = 0; n < 10; n++) whole.take();
+  await whole.settle();
+  await whole.shrink();
+  t.is(refusing.punched.length, 54, 'their blocks are given back one by one');
 });
 
 test('SLOTS-6: after an opening free slots get their blocks again, as many as are wanted', async (t) => {

@@ -251,5 +251,6 @@ async function makeStore(opening: Opening, { standing, recovered, recovery }: Fo
   }
   maintenance.start();
   const parts = { options, geometry, file, queue, log, index, budget, superblocks, checkpointer, maintenance, gate };
-  return new Store({ ...parts, epochs, pace });
+  const compaction = { ...shared, log, superblocks, index, survivorBytes };
+  return new Store({ ...parts, epochs, pace, compaction });
 }

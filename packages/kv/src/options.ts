@@ -100,6 +100,21 @@ export interface WriteOptions extends ConditionOptions {
   durability: Durability;
 }
 
+/** How far a compaction is. */
+export interface CompactProgress {
+  /** Bytes of records that were put in order, ... */
+  readonly doneBytes: number;
+  /** ... and of all that have to be, at most; 0 until that is known. Most records count twice. */
+  readonly totalBytes: number;
+}
+
+export interface CompactOptions {
+  /** Ends the compaction early, with ERR_AIOKV_ABORTED. What is in order by then stays so. Default null. */
+  signal: AbortSignal | null;
+  /** Called after each step with its progress. If it throws, the compaction ends with that error. Default null. */
+  onProgress: ((progress: CompactProgress) => void) | null;
+}
+
 export const DURABILITIES = ['flushed', 'written', 'buffered'] as const;
 
 /** Options of `put`, `del` and `batch`. */
@@ -122,14 +137,19 @@ const storeShape: OptionShape<StoreOptions> = {
   spaceAmplificationMax: instance('a number from 1.2 to 10', 1.5, isAmplification),
   readLatencyTargetMs: integer(1, 1000, 4),
   memoryBytes: integer(MEMORY_BYTES_LEAST, MEMORY_BYTES_MOST, LATER),
-  onProgress: instance<StoreOptions['onProgress']>(
-    'a function',
-    null,
-    (value) => value === null || typeof value === 'function',
-  ),
+  onProgress: instance<StoreOptions['onProgress']>('a function', null, isFunctionOrNull),
   platform: instance<Platform | null>('a platform', null, (value) => typeof value === 'object'),
   clock: instance('a clock', systemClock, (value) => typeof value === 'object' && value !== null),
 };
+
+const compactShape: OptionShape<CompactOptions> = {
+  signal: instance<AbortSignal | null>('an AbortSignal', null, (value) => value === null || isSignal(value)),
+  onProgress: instance<CompactOptions['onProgress']>('a function', null, isFunctionOrNull),
+};
+
+export function resolveCompactOptions(options: Partial<CompactOptions> | undefined): CompactOptions {
+  return resolveOptions('compact', compactShape, options);
+}
 
 export function resolveStoreOptions(options: Partial<StoreOptions> | undefined): StoreOptions & { platform: Platform } {
   const resolved = resolveOptions('open', storeShape, options);
@@ -162,6 +182,16 @@ function withinMemory(
     );
   }
   return given === LATER ? Math.min(fallback, most) : given;
+}
+
+function isFunctionOrNull(value: unknown): boolean {
+  return value === null || typeof value === 'function';
+}
+
+/** By what it can do: the signal of another realm is no instance of this realm's class. */
+function isSignal(value: unknown): boolean {
+  const { aborted, addEventListener } = (value ?? {}) as Partial<AbortSignal>;
+  return typeof aborted === 'boolean' && typeof addEventListener === 'function';
 }
 
 function isPageSize(value: unknown): boolean {

@@ -344,14 +344,15 @@ async function passing(clock: ManualClock, work: Promise<unknown>): Promise<void
   await settled;
 }
 
-/** A checkpoint, and writes that fill segments until it is durable. */
+/** A checkpoint, or a compaction, and writes that fill segments until it is durable. */
 async function checkpointAmidWrites(
   store: Store,
   ledger: Ledger,
   step: Step & { readonly type: 'checkpoint' },
 ): Promise<void> {
   let isDone = false;
-  const checkpoint = store.checkpoint().finally(() => {
+  const work = step.isCompaction ? compactOnce(store) : store.checkpoint();
+  const checkpoint = work.finally(() => {
     isDone = true;
   });
   const writes: Promise<void>[] = [];
@@ -361,4 +362,11 @@ async function checkpointAmidWrites(
     for (let turn = turns; turn > 0; turn--) await nextTurn();
   }
   await Promise.all([checkpoint, ...writes]);
+}
+
+/** There is one compaction at a time. */
+async function compactOnce(store: Store): Promise<void> {
+  await store.compact().catch((error: unknown) => {
+    if ((error as { code?: unknown }).code !== 'ERR_AIOKV_COMPACTING') throw error;
+  });
 }

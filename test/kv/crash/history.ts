@@ -34,8 +34,8 @@ export type Step =
   | { readonly type: 'iterate'; readonly reverse: boolean }
   /** Writes over some segments, and a checkpoint: what cleanings find. Nothing is cut meanwhile. */
   | { readonly type: 'prelude'; readonly groups: readonly Group[] }
-  /** A checkpoint, and writes until it is durable. */
-  | { readonly type: 'checkpoint'; readonly writes: readonly PacedWrite[] }
+  /** A checkpoint, or a compaction, and writes until it is durable. */
+  | { readonly type: 'checkpoint'; readonly isCompaction: boolean; readonly writes: readonly PacedWrite[] }
   | { readonly type: 'flush' | 'settle' | 'reopen' };
 
 /**
@@ -173,12 +173,17 @@ export class HistoryMaker {
     return { type: 'prelude', groups };
   }
 
+  /** Without a draw, so that histories stay what they were. */
+  #isCompactionNext(): boolean {
+    return this.#values % 16 === 0;
+  }
+
   checkpoint(): Step {
     const random = this.#random;
     const pauseTurns = random.chance(0.5) ? 2 : 12;
     const length = random.below(8);
     const writes = Array.from({ length }, () => ({ group: this.group(30_000), turns: random.below(pauseTurns) }));
-    return { type: 'checkpoint', writes };
+    return { type: 'checkpoint', isCompaction: this.#isCompactionNext(), writes };
   }
 
   /** A few calls of every kind: what faults are injected into. */
@@ -192,7 +197,7 @@ export class HistoryMaker {
       if (choice < 68) return { type: 'getMany', keys: [this.key(), this.key(), this.key()] };
       if (choice < 74) return { type: 'iterate', reverse: random.chance(0.5) };
       if (choice < 79) return { type: 'flush' };
-      if (choice < 84) return { type: 'checkpoint', writes: [] };
+      if (choice < 84) return { type: 'checkpoint', isCompaction: this.#isCompactionNext(), writes: [] };
       if (choice < 92) return { type: 'settle' };
       return { type: 'reopen' };
     });
@@ -215,7 +220,7 @@ export function describeStep(step: Step): string {
     case 'prelude':
       return `prelude: ${step.groups.map(describeGroup).join(', ')}`;
     case 'checkpoint':
-      return `checkpoint${step.writes.map(({ group, turns }) => `, ${describeGroup(group)}, ${turns} turns`).join('')}`;
+      return `${step.isCompaction ? 'compaction' : 'checkpoint'}${step.writes.map(({ group, turns }) => `, ${describeGroup(group)}, ${turns} turns`).join('')}`;
     default:
       return step.type;
   }

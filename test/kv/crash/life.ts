@@ -125,7 +125,8 @@ export class Life {
         this.#call('flush', this.#flush(store));
         break;
       case 'checkpoint':
-        this.#call('checkpoint', store.checkpoint());
+        if (step.isCompaction) this.#call('compact', store.compact());
+        else this.#call('checkpoint', store.checkpoint());
         for (const { group } of step.writes) this.#call('a write', this.#write(store, group));
         break;
       case 'prelude':

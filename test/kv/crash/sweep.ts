@@ -148,7 +148,8 @@ export async function historyOf(seed: number, planted: Planted = {}): Promise<Sw
   const number = hasGarbage ? STARTS + (usual % GARBAGE_STARTS) : usual;
   const start = await startOf(seed % 50 === 0 ? -1 : number);
   const steps = new HistoryMaker(random, 1000).short();
-  if (hasGarbage) steps.splice(random.below(steps.length + 1), 0, { type: 'checkpoint', writes: [] });
+  if (hasGarbage)
+    steps.splice(random.below(steps.length + 1), 0, { type: 'checkpoint', isCompaction: seed % 4 === 1, writes: [] });
   return { seed, start, steps, closes: random.chance(0.75), planted };
 }
 

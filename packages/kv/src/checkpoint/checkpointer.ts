@@ -91,6 +91,8 @@ const DUE_PART = 3 / 4;
 const SLICE_MS = 0.5;
 /** Index segments may take this many times their live bytes before the emptiest are rewritten. */
 const GARBAGE_FACTOR = 2;
+/** A tidy checkpoint rewrites segments in which less than this part lives. */
+const TIDY_PART = 7 / 8;
 /** With this many index segments or fewer, none is rewritten for its garbage. */
 const SPARE_SEGMENTS = 2;
 /** Page ids looked at between two questions about the time. */
@@ -278,11 +280,12 @@ export class Checkpointer implements CheckpointNeeds {
    *
    * @param merge those of the merge: they have the long values whose fragments are to be counted
    * @param logBytes `LogWriter.appendedBytes` at its sequence
+   * @param isTidy whether to leave the index in as few segments as it takes, and those in front
    * @throws as `saveLeaves`
    */
-  async commit(merge: Pick<RecordCounts, 'entered' | 'left'>, logBytes: number): Promise<void> {
+  async commit(merge: Pick<RecordCounts, 'entered' | 'left'>, logBytes: number, isTidy = false): Promise<void> {
     const { version } = this.#options.index;
-    const standing = await this.#unlessWriteFails((draft) => this.#write(draft, version, merge));
+    const standing = await this.#unlessWriteFails((draft) => this.#write(draft, version, merge, isTidy));
     this.#standing = standing;
     this.#draft = null;
     this.#coveredBytes = logBytes;
@@ -307,10 +310,11 @@ export class Checkpointer implements CheckpointNeeds {
     { writer, pages, sequence }: Draft,
     version: TreeVersion,
     merge: Pick<RecordCounts, 'entered' | 'left'>,
+    isTidy: boolean,
   ): Promise<Standing> {
     const { log, flusher, superblocks, planted } = this.#options;
     await pages.saveRest();
-    await this.#empty(await this.#chooseVictims(), pages);
+    await this.#empty(await this.#chooseVictims(isTidy), pages);
     const { parts: mappingParts, kept, pages: count, imagesBytes } = await this.#writeMapping(writer, sequence);
     // The tables of long values are read from the device.
     await log.durable('flushed');
@@ -350,7 +354,7 @@ export class Checkpointer implements CheckpointNeeds {
   }
 
   /** Old index segments whose pages are moved to new ones. */
-  async #chooseVictims(): Promise<ReadonlySet<number>> {
+  async #chooseVictims(isTidy: boolean): Promise<ReadonlySet<number>> {
     const { slots, geometry } = this.#options;
     const live = new Map<number, number>();
     let newBytes = 0;
@@ -364,6 +368,10 @@ export class Checkpointer implements CheckpointNeeds {
       if (before !== undefined) live.set(slot, before + bytes);
     });
     const order = [...live].filter(([, bytes]) => bytes > 0).sort(([, a], [, b]) => a - b);
+    // Those that are not full, and those behind the place where the file could end.
+    const isUntidy = ([slot, bytes]: readonly [number, number]): boolean =>
+      bytes < TIDY_PART * geometry.segmentBytes || slot >= this.#options.segments.size;
+    if (isTidy) return new Set(order.filter(isUntidy).map(([slot]) => slot));
     let liveBytes = order.reduce((sum, [, bytes]) => sum + bytes, 0);
     let held = order.length;
     const victims = new Set<number>();

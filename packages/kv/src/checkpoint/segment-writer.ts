@@ -116,6 +116,11 @@ export class SegmentWriter {
     return { block, at, fileOffset: this.#chunkOffset + at, chunk: this.#chunk };
   }
 
+  /** Bytes that the current segment still has room for, but for what chunks cannot fill. */
+  get leftBytes(): number {
+    return this.#options.geometry.segmentBytes - this.#segmentUsed - this.#used;
+  }
+
   /** Sends the open chunk and waits for all writes. The caller flushes. */
   async finish(): Promise<void> {
     this.#send();

@@ -60,3 +60,15 @@ export function twoAnswers(path: string, fileOffset: number): AiokvError {
 export function closed(): AiokvError {
   return new AiokvError('ERR_AIOKV_CLOSED', 'the store is closed: open it again');
 }
+
+export function compacting(): AiokvError {
+  return new AiokvError('ERR_AIOKV_COMPACTING', 'a compaction is under way: wait for it, or abort it with its signal');
+}
+
+export function compactionAborted(reason: unknown): AiokvError {
+  return new AiokvError(
+    'ERR_AIOKV_ABORTED',
+    'the compaction was aborted; what is in order by then stays so: call compact again to go on',
+    { cause: reason },
+  );
+}

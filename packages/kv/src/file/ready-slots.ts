@@ -44,6 +44,15 @@ export class ReadySlots {
     return lowest;
   }
 
+  has(slot: number): boolean {
+    return this.#isReady[slot] === 1;
+  }
+
+  /** Takes all from this slot on. Returns them, ascending. */
+  takeFrom(first: number): number[] {
+    return this.takeAbove(this.#heap.filter((slot) => slot < first).length);
+  }
+
   /** Takes all but the lowest `keep` slots. Returns them, ascending. */
   takeAbove(keep: number): number[] {
     const slots = this.#heap.splice(0).sort((a, b) => a - b);

@@ -15,7 +15,8 @@
  *     started. The reserve is the largest of 4 slots, 2 % of all slots, and three to five more than a checkpoint needs. It is at
  *     most half of all slots, so that a small store on a small device can be written to at all. While victims are cleaned,
  *     and the file can still grow, it is what a checkpoint needs: it fills again when the victims are free.
- * SLOTS-2. A deletion may take slots of the reserve, but leaves those that a cleaning and a checkpoint need, as far as the
+ * SLOTS-2. A compaction leaves the reserve, too: it may end without having made room. A deletion may take slots of the
+ *     reserve, but leaves those that a cleaning and a checkpoint need, as far as the
  *     reserve has them. A cleaning leaves those of the checkpoint, which may take any slot.
  * SLOTS-3. A failed growth is the answer to the calls from before it began, and to no later call. Many refused writes
  *     therefore cost one attempt, and a write after space was freed succeeds.
@@ -41,7 +42,7 @@ import type { Geometry } from '../format/superblock.ts';
 import { ReadySlots } from './ready-slots.ts';
 
 /** What a slot is needed for; see SLOTS-1 and SLOTS-2. */
-export type SlotUse = 'put' | 'delete' | 'clean' | 'checkpoint';
+export type SlotUse = 'put' | 'compact' | 'delete' | 'clean' | 'checkpoint';
 
 /** The space that checkpoints may need, as upper bounds. */
 export interface CheckpointNeeds {
@@ -246,7 +247,7 @@ export class Slots {
     const reserve = Math.min(wanted, Math.floor(slotCount / 2));
     // Even a small reserve keeps its last slot for deletions, because they free space.
     const kept = use === 'clean' ? next : next + cleaning;
-    return use === 'put' ? reserve : Math.max(0, Math.min(kept, reserve - 1));
+    return use === 'put' || use === 'compact' ? reserve : Math.max(0, Math.min(kept, reserve - 1));
   }
 
   /** SLOTS-4. */
@@ -365,11 +366,55 @@ export class Slots {
     let wanted = this.#wantedFree;
     const kept = wanted + Math.max(FEW_FREE, this.count / (isIdle ? 16 : 8));
     if (this.#ready.count <= kept) wanted = Math.max(wanted, this.#ready.count - Math.max(0, unneeded));
-    if (!this.#mayPunch || this.#ready.count <= wanted) return;
-    this.#punching ??= this.#punch(this.#ready.takeAbove(wanted)).finally(() => {
+    if (this.#mayPunch && this.#ready.count > wanted) await this.#startPunching(wanted);
+  }
+
+  /**
+   * Gives the blocks of all free slots back to the device, and cuts the file off behind the last slot in use. The file
+   * grows again when a slot is needed. Never rejects: what the device refuses is left as it is.
+   */
+  async shrink(): Promise<void> {
+    await this.#startCut();
+    if (this.#mayPunch) await this.#startPunching(0);
+  }
+
+  /** Gives the blocks of all but so many free slots back. */
+  #startPunching(keep: number): Promise<void> {
+    this.#punching ??= this.#punch(this.#ready.takeAbove(keep)).finally(() => {
       this.#punching = null;
     });
-    await this.#punching;
+    return this.#punching;
+  }
+
+  /** Growth waits for it, and it for growth. */
+  async #startCut(): Promise<void> {
+    while (this.#growing !== null) await this.#growing;
+    this.#growing = this.#cut().finally(() => {
+      this.#growing = null;
+    });
+    await this.#growing;
+  }
+
+  /** SLOTS-6. Cuts the file off behind the last slot in use. A late cut would destroy what is written there. */
+  async #cut(): Promise<void> {
+    const before = this.#slotCount;
+    let end = before;
+    while (end > 0 && (this.#holes.has(end - 1) || this.#ready.has(end - 1))) end--;
+    if (end === before) return;
+    const ready = this.#ready.takeFrom(end);
+    const holes = this.#holes.takeFrom(end);
+    this.#slotCount = end;
+    this.#holeCount -= holes.length;
+    this.#isReserveInUse = this.availableFor('put') < 0;
+    try {
+      await this.#file.truncate(Slots.offsetOf(this.#geometry, end));
+    } catch {
+      // It is as long as before.
+      this.#slotCount = before;
+      this.#holeCount += holes.length;
+      for (const slot of holes) this.#holes.add(slot);
+      for (const slot of ready) this.#ready.add(slot);
+    }
   }
 
   async #punch(slots: readonly number[]): Promise<void> {

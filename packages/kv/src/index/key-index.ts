@@ -36,6 +36,7 @@ import type { SegmentTable } from '../file/segment-table.ts';
 import { RangeCursor } from './deleted-ranges.ts';
 import { IndexCursor } from './index-cursor.ts';
 import { inlineBytesOf } from '../format/index-entry.ts';
+import { LeafPacking } from './leaf-packing.ts';
 import { Mapping } from './mapping.ts';
 import { Memtable, OLDER } from './memtable.ts';
 import type { MemtableLookup, MemtableSnapshot } from './memtable.ts';
@@ -194,6 +195,8 @@ export class KeyIndex implements ReplayTarget {
   #immutable: Memtable | null = null;
   #merge: Merge | null = null;
   #cleanedPart = 0;
+  /** Bytes of the immutable memtable when it was frozen. */
+  #frozenBytes = 0;
   readonly #scratch = new Entry();
   #version: TreeVersion;
   #admittedThrough = 0 as Sequence;
@@ -482,6 +485,7 @@ export class KeyIndex implements ReplayTarget {
   freeze(): void {
     assert(this.#immutable === null && this.#stage === null, 'one memtable is merged at a time');
     this.#immutable = this.#memtable;
+    this.#frozenBytes = this.#immutable.bytes;
     this.#memtable = new Memtable(this.memory, this.#admittedThrough);
     this.#cleanedPart = 0;
   }
@@ -506,6 +510,12 @@ export class KeyIndex implements ReplayTarget {
     immutable.putMoved(key, keyBytes, fileOffset, lengthWord);
   }
 
+  /** Whether the immutable memtable may take more new places: its share, or a quarter more than writers have left in it. */
+  get hasRoomForMoved(): boolean {
+    const most = Math.max(this.#memtableBytes, this.#frozenBytes + this.#memtableBytes / 4);
+    return this.#immutable !== null && this.#immutable.bytes < most;
+  }
+
   /** Notes which part of the cleaning before the merge is done, from 0 to 1. */
   noteCleaned(part: number): void {
     this.#cleanedPart = part;
@@ -519,6 +529,12 @@ export class KeyIndex implements ReplayTarget {
     assert(this.#immutable !== null && this.#merge === null, 'a frozen memtable is merged once');
     this.#merge = new Merge(this.#immutable, this.tree, this.pager, this.#segments, this.#planted);
     return this.#merge;
+  }
+
+  /** After the merge, and before `endMerge`: fills the leaves of the tree. */
+  startPacking(): LeafPacking {
+    assert(this.#merge?.progress === 1, 'leaves are filled when all entries are merged');
+    return new LeafPacking(this.tree, this.pager);
   }
 
   /** The tree holds all entries of the immutable memtable. It is the last version from now on. */

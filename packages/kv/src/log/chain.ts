@@ -124,6 +124,11 @@ export class Chain {
     return this.#reserved.length;
   }
 
+  /** Leaves the rest of the segment empty if it is at this slot or behind: the next frame begins another one. */
+  leaveSegmentFrom(slot: number): void {
+    if (this.#slot >= slot) this.#nextOffset = this.#options.geometry.segmentBytes;
+  }
+
   /** Whether this many segments can start without waiting. */
   hasSlots(count: number, use: SlotUse): boolean {
     return count <= this.#reserved.length + this.#options.slots.availableFor(use);

@@ -184,6 +184,12 @@ export class LogWriter implements CompletionHandler, FlushClient {
     return (count === 0 && use === 'delete') || count <= slots.availableFor(use);
   }
 
+  /** See `Chain.leaveSegmentFrom`. Does nothing while something is appended. */
+  leaveSegmentFrom(slot: number): void {
+    if (this.#frames.open === null && !this.#isHeld && this.#chain.reservedSlots === 0)
+      this.#chain.leaveSegmentFrom(slot);
+  }
+
   /** How often a growth of the file was attempted. */
   get growths(): number {
     return this.#options.slots.growths;

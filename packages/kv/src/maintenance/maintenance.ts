@@ -29,10 +29,11 @@
  *   a checkpoint       the end of a run that covers it       fail       fail          the same              fail
  * ```
  */
-import { Fifo, KIB, MIB, Waiters, nextTurn } from '@aiokv/core';
+import { Fifo, KIB, MIB, Waiters, assert, nextTurn } from '@aiokv/core';
 import type { Clock, Sequence, Waiter } from '@aiokv/core';
 import type { Checkpointer } from '../checkpoint/checkpointer.ts';
 import type { Cleaner } from '../clean/cleaner.ts';
+import type { Compaction } from '../clean/compaction.ts';
 import { closed } from '../failure/errors.ts';
 import type { FailureGate } from '../failure/failure-gate.ts';
 import type { SegmentTable } from '../file/segment-table.ts';
@@ -98,6 +99,8 @@ export class Maintenance {
   #futileUntilMs = 0;
   /** See `makeRoomForReplay`. */
   #unreplayedBytes = 0;
+  /** Takes the place of the cleaner. */
+  #compaction: Compaction | null = null;
   #isStopped = false;
 
   constructor(parts: MaintenanceParts) {
@@ -226,6 +229,31 @@ export class Maintenance {
     if (this.#working === null && !this.#isStopped) await slots.punchExcess(checkpointer.uncoveredBytes === 0);
   }
 
+  /** Whether each run does a step of a compaction now. */
+  get isCompacting(): boolean {
+    return this.#compaction !== null;
+  }
+
+  /**
+   * Does a compaction, a step in each run, until it is done or was aborted.
+   *
+   * @param report called when a step has ended
+   * @throws AiokvError ERR_AIOKV_NO_SPACE if nothing can be moved; what else `checkpoint` throws
+   */
+  async compact(compaction: Compaction, report: () => void): Promise<void> {
+    assert(this.#compaction === null, 'there is one compaction at a time');
+    this.#compaction = compaction;
+    try {
+      while (!compaction.isDone && !compaction.isAborted) {
+        await this.checkpoint();
+        if (compaction.failure !== null) throw compaction.failure;
+        report();
+      }
+    } finally {
+      this.#compaction = null;
+    }
+  }
+
   /** Settles when the run under way has ended, or finds no space. */
   async settle(): Promise<void> {
     await this.#working;
@@ -334,48 +362,62 @@ export class Maintenance {
 
   /** Settles early if `stop` is called. */
   async #continue(run: Run): Promise<void> {
-    const { index, checkpointer, slots, clock } = this.#parts;
+    const { index, checkpointer, slots } = this.#parts;
     await checkpointer.countOnce();
+    const compaction = this.#compaction;
     // What everything is deleted of has nothing to be moved.
     if (run.merge === null && !index.mergeDeletesAll) await this.#clean(run);
     if (this.#isStopped) return;
     run.merge ??= index.startMerge();
     const { merge } = run;
-    while (!run.isMerged) {
+    if (!run.isMerged) {
+      if (!(await this.#inSlices(run, merge))) return;
+      if (compaction?.isPacking === true && !(await this.#inSlices(run, index.startPacking()))) return;
+      index.endMerge();
+      run.isMerged = true;
+      this.#roomWaiters.wakeAll();
+    }
+    const isTidy = compaction?.isTidying === true;
+    // Nothing is new: before the first write, there is not even a log to lead to.
+    const isSame = run.sequence === 0 || (checkpointer.isThrough(run.sequence) && !isTidy);
+    if (merge.isEmpty && isSame) checkpointer.drop();
+    else await checkpointer.commit(merge.counts, run.logBytes, isTidy);
+    this.#parts.cleaner.plan.endRun();
+    compaction?.stepEnded();
+    if (compaction?.isDone === true) await slots.shrink();
+    else if (compaction === null) await slots.punchExcess(index.admittedThrough === run.sequence);
+    index.pager.makeRoom();
+  }
+
+  /** Lets work that changes the tree run to its end, and saves leaves behind it. False: `stop` was called. */
+  async #inSlices(run: Run, work: Pick<Merge, 'run' | 'whenUnblocked'>): Promise<boolean> {
+    const { index, checkpointer, clock } = this.#parts;
+    for (;;) {
       await nextTurn();
-      if (this.#isStopped) return;
+      if (this.#isStopped) return false;
       const untilMs = clock.nowMs() + SLICE_MS;
-      const outcome = merge.run(() => clock.nowMs() >= untilMs);
+      const outcome = work.run(() => clock.nowMs() >= untilMs);
       await checkpointer.saveLeaves();
-      if (this.#isStopped) return;
-      if (outcome === 'done') {
-        index.endMerge();
-        run.isMerged = true;
-      } else if (outcome === 'blocked') {
-        await this.#unlessUnreadable(run, merge.whenUnblocked());
-        if (this.#isStopped) return;
+      if (this.#isStopped) return false;
+      if (outcome === 'done') return true;
+      if (outcome === 'blocked') {
+        await this.#unlessUnreadable(run, work.whenUnblocked());
+        if (this.#isStopped) return false;
       }
       index.pager.makeRoom();
       this.#roomWaiters.wakeAll();
     }
-    // Nothing is new: before the first write, there is not even a log to lead to.
-    if (merge.isEmpty && (run.sequence === 0 || checkpointer.isThrough(run.sequence))) checkpointer.drop();
-    else await checkpointer.commit(merge.counts, run.logBytes);
-    this.#parts.cleaner.plan.endRun();
-    await slots.punchExcess(index.admittedThrough === run.sequence);
-    index.pager.makeRoom();
   }
 
-  /** Gets back the space of what was replaced, before the merge. */
+  /** Gets back the space of what was replaced, before the merge; or does a step of a compaction. */
   async #clean(run: Run): Promise<void> {
     await nextTurn();
-    await this.#unlessUnreadable(
-      run,
-      this.#parts.cleaner.run(run.sequence, () => {
-        this.#roomWaiters.wakeAll();
-        return this.#isStopped;
-      }),
-    );
+    const isStopped = (): boolean => {
+      this.#roomWaiters.wakeAll();
+      return this.#isStopped;
+    };
+    const worker = this.#compaction?.isCleaning === false ? this.#compaction : this.#parts.cleaner;
+    await this.#unlessUnreadable(run, worker.run(run.sequence, isStopped));
   }
 
   async #unlessUnreadable(run: Run, work: Promise<void>): Promise<void> {

@@ -8,4 +8,5 @@ export type { AbsentLeaf, Lookup } from './lookup.ts';
 export { MARK_FRESH, MARK_RETIRED, MARK_SEALED, MARK_STORED, MARK_USED, NodeMemory } from './nodes.ts';
 export { Probe } from './probe.ts';
 export type { TreeSnapshot } from './snapshot.ts';
+export { Packing } from './packing.ts';
 export { Tree } from './tree.ts';

@@ -41,6 +41,7 @@ import type { Lookup } from './lookup.ts';
 import * as node from './node.ts';
 import { MARK_FRESH } from './nodes.ts';
 import type { NodeMemory } from './nodes.ts';
+import { Packing } from './packing.ts';
 import { Path } from './path.ts';
 import { KEY_BYTES_MAX, Probe } from './probe.ts';
 import { RangeRemoval } from './range-removal.ts';
@@ -332,6 +333,11 @@ export class Tree {
       rank = ((path.taken[level] as number) + rank) / children;
     }
     return rank;
+  }
+
+  /** Fills the leaves. Nothing else may change the tree until that has ended. */
+  pack(): Packing {
+    return new Packing(this.#path, this.#insertion, this.#removal);
   }
 
   /** Generation of the oldest snapshot that was not released; Infinity if there is none. */

@@ -1,0 +1,197 @@
+/**
+ * Moves records to new segments, in the order of their keys. It walks over the index, so it meets only what lives, and
+ * meets it in order: no record has to be looked up, and none is sorted.
+ *
+ * ```
+ *   index, in key order ─► entries that are wanted ─► their places, sorted ─► read in long spans ─► copies in memory
+ *                                                                                                       │
+ *            the merge of the run ◄── new places, in the frozen memtable ◄── written, in key order ◄────┘
+ * ```
+ *
+ * ORDER-1. A record moves only if the immutable memtable does not have its key. Nothing but the merge of this run changes the tree, so its
+ *     entry still leads to the old place when the merge takes the new one (CLEAN-2).
+ * ORDER-2. New places are entered when all of a batch can be read there (CLEAN-3). A batch that finds no room is not
+ *     moved at all, or as far as there was room.
+ *
+ * A moved record is the same bytes (CLEAN-4). What is not moved keeps its segment (CLEAN-5).
+ */
+import { alignUp, nextTurn } from '@aiokv/core';
+import type { TurnBudget } from '@aiokv/core';
+import type { DirectFile, Queue } from '@aiokv/aio';
+import type { SegmentWriter } from '../checkpoint/segment-writer.ts';
+import type { SegmentTable } from '../file/segment-table.ts';
+import { SpanReader } from '../file/span-reader.ts';
+import { fileOffsetOf, isRecord, lengthOf } from '../format/index-entry.ts';
+import { RECORD_ALIGNMENT } from '../format/record.ts';
+import type { KeyIndex } from '../index/key-index.ts';
+import { walkTree } from '../index/tree-walk.ts';
+import type { LogWriter } from '../log/writer.ts';
+import { RecordCopies } from './record-copies.ts';
+
+export interface KeyOrderMoverOptions {
+  readonly queue: Queue;
+  readonly file: DirectFile;
+  readonly index: KeyIndex;
+  readonly log: LogWriter;
+  readonly segments: SegmentTable;
+  readonly budget: TurnBudget;
+}
+
+/** What one batch is made of. */
+export interface Wanted {
+  /** The first key; null: that of the index. */
+  readonly from: Uint8Array | null;
+  /** 1 for slots whose records are wanted; null: all. */
+  readonly slots: Uint8Array | null;
+  /** The batch ends when copies take so much memory, in bytes. */
+  readonly mostBytes: number;
+}
+
+export interface Moved {
+  /** The key behind the batch; null: the walk has come to the end of the index. */
+  readonly next: Uint8Array | null;
+  /** Bytes of records with their padding. */
+  readonly bytes: number;
+  readonly records: number;
+  /** Records that the walk met, moved or not, in bytes. */
+  readonly metBytes: number;
+  /** Why some found no room; null if all did. */
+  readonly noRoom: unknown;
+}
+
+/** Records of a range are in order if they lie behind one another, but for so many breaks, ... */
+const BREAKS_LEAST = 4;
+/** ... one in so many bytes, ... */
+const BREAK_BYTES_PART = 1 / 2;
+/** ... and if what lies between them is at most this part. */
+const GAPS_PART = 1 / 16;
+/** Behind records from this length on chunks have room that such a record does not fit into. */
+const LONG_RECORD_BYTES = 16 * 1024;
+
+/** Says whether the records that a walk meets lie in order already. */
+class Order {
+  #breaks = 0;
+  #gapBytes = 0;
+  #bytes = 0;
+  #end = -1;
+  #slot = -1;
+
+  meet(offset: number, lengthBytes: number, slot: number): void {
+    const bytes = alignUp(lengthBytes, RECORD_ALIGNMENT);
+    if (slot !== this.#slot || offset < this.#end) this.#breaks++;
+    else if (lengthBytes < LONG_RECORD_BYTES) this.#gapBytes += offset - this.#end;
+    this.#end = offset + bytes;
+    this.#slot = slot;
+    this.#bytes += bytes;
+  }
+
+  isGood(segmentBytes: number): boolean {
+    const breaks = BREAKS_LEAST + this.#bytes / (BREAK_BYTES_PART * segmentBytes);
+    // Few records say little.
+    return this.#bytes >= segmentBytes && this.#breaks <= breaks && this.#gapBytes <= GAPS_PART * this.#bytes;
+  }
+}
+
+export class KeyOrderMover {
+  readonly #options: KeyOrderMoverOptions;
+  readonly #copies = new RecordCopies();
+  readonly #reader: SpanReader;
+
+  constructor(options: KeyOrderMoverOptions) {
+    this.#options = options;
+    this.#reader = new SpanReader(options);
+  }
+
+  /**
+   * Moves one batch. Records of all slots that lie in order already stay where they are.
+   *
+   * @param isStopped asked between two steps: whether to give up
+   * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO if a leaf cannot be read; ERR_AIOKV_LATCHED if a write failed
+   */
+  async move(wanted: Wanted, writer: SegmentWriter, segmentBytes: number, isStopped: () => boolean): Promise<Moved> {
+    const copies = this.#copies;
+    copies.clear();
+    const order = new Order();
+    const { next, metBytes } = await this.#collect(wanted, order, isStopped);
+    const none = { next, bytes: 0, records: 0, metBytes, noRoom: null };
+    if (copies.count === 0 || (wanted.slots === null && order.isGood(segmentBytes))) return none;
+    await this.#reader.read(copies, copies, isStopped);
+    if (isStopped()) return none;
+    return { ...(await this.#write(writer, isStopped)), next, metBytes };
+  }
+
+  async #collect(
+    { from, slots, mostBytes }: Wanted,
+    order: Order,
+    isStopped: () => boolean,
+  ): Promise<{ next: Uint8Array | null; metBytes: number }> {
+    const { index, segments, budget } = this.#options;
+    const copies = this.#copies;
+    let metBytes = 0;
+    const next = await walkTree(index, from, budget, (cursor) => {
+      if (copies.bytes >= mostBytes || isStopped()) return false;
+      const { entry } = cursor;
+      if (!isRecord(entry)) return true;
+      const offset = fileOffsetOf(entry);
+      const slot = segments.slotOf(offset);
+      const lengthBytes = lengthOf(entry);
+      metBytes += alignUp(lengthBytes, RECORD_ALIGNMENT);
+      if (slots !== null && slots[slot] !== 1) return true;
+      cursor.loadKey();
+      // ORDER-1.
+      if (index.isReplaced(cursor.keyBytes, cursor.keyLength)) return true;
+      copies.add(entry, cursor.keyBytes, cursor.keyLength);
+      order.meet(offset, lengthBytes, slot);
+      return true;
+    });
+    return { next, metBytes };
+  }
+
+  /** ORDER-2. */
+  async #write(writer: SegmentWriter, isStopped: () => boolean): Promise<Omit<Moved, 'next' | 'metBytes'>> {
+    const { index, log, budget } = this.#options;
+    const copies = this.#copies;
+    let bytes = 0;
+    let records = 0;
+    let noRoom: unknown = null;
+    let end = 0;
+    try {
+      for (; end < copies.count && !isStopped(); end++) {
+        if (!copies.isThere(end)) continue;
+        const paddedBytes = alignUp(copies.lengths[end] as number, RECORD_ALIGNMENT);
+        const place = writer.placeHere(paddedBytes) ?? (await this.#placeIfRoom(writer, paddedBytes));
+        if (!('block' in place)) {
+          noRoom = place.noRoom;
+          break;
+        }
+        copies.copyTo(end, place.block, place.at);
+        copies.offsets[end] = place.fileOffset;
+        bytes += paddedBytes;
+        if (budget.isSpent()) await nextTurn();
+      }
+      await writer.finish();
+      for (let i = 0; i < end; i++) {
+        if (!copies.isThere(i)) continue;
+        const key = copies.keyOf(i);
+        index.enterMoved(key, key.length, copies.offsets[i] as number, copies.lengthWordAt(i));
+        records++;
+        if (budget.isSpent()) await nextTurn();
+      }
+    } catch (error) {
+      throw writer.failure === null ? error : log.fail(error);
+    }
+    return { bytes, records, noRoom };
+  }
+
+  async #placeIfRoom(
+    writer: SegmentWriter,
+    bytes: number,
+  ): Promise<Awaited<ReturnType<SegmentWriter['place']>> | { readonly noRoom: unknown }> {
+    try {
+      return await writer.place(bytes);
+    } catch (error) {
+      if (writer.failure !== null || (error as { code?: unknown }).code === 'ERR_AIOKV_INTERNAL') throw error;
+      return { noRoom: error };
+    }
+  }
+}
