@@ -89,7 +89,7 @@ const GEOMETRY = { segmentBytes: 256 * 1024, queueDepth: 16 };
 const filled = (async () => {
   const disk = new SimulatedDisk({ seed: 5 });
   const store = await open('/store', { ...GEOMETRY, platform: disk });
-  await store.batch(some(MANY).map((key) => ({ type: 'put' as const, key, value: key })));
+  await store.batch(some(MANY).map((key) => ({ type: 'put' as const, key, value: `${key}, not tiny: a record` })));
   await store.put('long', 'x'.repeat(LONG_BYTES));
   await store.put('long too', 'y'.repeat(LONG_BYTES));
   await store.checkpoint();
