@@ -500,6 +500,44 @@ test('loads that began before a page was moved are waited for (PAGER-5)', async 
   bench.queue.completeAll();
 });
 
+test('a page that is freed while it is read is dropped, also if another one has its id by then (PAGER-8)', (t) => {
+  for (const isReused of [false, true]) {
+    const bench = new Bench();
+    bench.put(0, 2000);
+    bench.save();
+    const snapshot = bench.tree.snapshot();
+    const before = bench.leaves;
+    bench.put(0, 2000, 2);
+    bench.sweep();
+    const [first, second, third] = before as [number, number, number];
+    bench.wait(first);
+    // In one long read.
+    bench.pager.holdAhead([second, third]);
+    snapshot.release();
+    bench.memory.reclaimSome(Infinity);
+    t.is(bench.memory.units(first), 0);
+    if (isReused) {
+      bench.put(2000, 8000);
+      t.not(bench.memory.units(first), 0, 'another page has the id');
+      bench.save();
+      bench.sweep();
+      t.true(bench.absent.includes(first));
+      bench.wait(first, 'the other');
+    }
+    bench.queue.completeAll();
+    const outcome = isReused ? 'loaded' : 'ERR_AIOKV_INTERNAL';
+    t.deepEqual(bench.told, [`${first}: ${outcome}`, ...(isReused ? [`the other: ${outcome}`] : [])]);
+    bench.pager.unpin([second, third]);
+    for (let i = 0; i < (isReused ? 8000 : 2000); i += 7) {
+      const entry = new Entry();
+      const found = bench.tree.get(...keyOf(i), entry);
+      if (found !== FOUND) bench.pager.loadSync(pageOf(found as AbsentLeaf));
+      t.is(bench.tree.get(...keyOf(i), entry), FOUND);
+      t.is(entry.word1, i < 2000 ? 2 : 1);
+    }
+  }
+});
+
 test('a load that fails does not keep a checkpoint waiting (PAGER-6)', async (t) => {
   const { bench, ids } = evicted();
   bench.wait(ids[0] as number);

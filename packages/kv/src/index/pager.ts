@@ -20,11 +20,13 @@
  *     every transfer that it accepts, and every completion starts the next waiting load.
  * PAGER-7. Pages that are read ahead, and lie close together, come in one long read. A page that does not come with it
  *     is read by itself.
+ * PAGER-8. A page that only older versions needed may be freed while it is read, and its id given to another page. What was
+ *     read is then dropped: the load begins again for the page that has the id now, or fails if none is absent.
  *
  * The pager never writes, and does not know keys. The eviction is that of Corbató, "A Paging Experiment with the
  * Multics System" (1968).
  */
-import { Fifo, KIB, Waiters, alignUp, assert } from '@aiokv/core';
+import { AiokvError, Fifo, KIB, Waiters, alignUp, assert } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 import { corrupt } from '../failure/errors.ts';
@@ -327,8 +329,13 @@ export class Pager implements CompletionHandler {
     }
     read.end();
     this.#free.push(index);
-    const next = this.#waiting.shift();
-    if (next !== undefined) this.#start(next);
+    for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {
+      if (this.#isAbsent(next.pageId)) {
+        this.#start(next);
+        break;
+      }
+      this.#drop(next);
+    }
   }
 
   /** PAGER-7. */
@@ -346,9 +353,14 @@ export class Pager implements CompletionHandler {
 
   /** PAGER-3. */
   #tellLoaded(load: Load, read: PageRead): void {
-    const { memory } = this.#options;
-    this.#loads.delete(load.pageId);
+    const { memory, mapping } = this.#options;
     this.pageReads++;
+    // PAGER-8.
+    if (!this.#isAbsent(load.pageId) || mapping.tagOf(load.pageId) !== load.tag) {
+      this.#begin(load);
+      return;
+    }
+    this.#loads.delete(load.pageId);
     this.#install(read, load);
     const words = memory.words(load.pageId);
     const base = memory.base(load.pageId);
@@ -374,6 +386,10 @@ export class Pager implements CompletionHandler {
   /** Starts to read a page by itself, or leaves it waiting until a read is free. */
   #begin(load: Load): void {
     const { file, memory } = this.#options;
+    if (!this.#isAbsent(load.pageId)) {
+      this.#drop(load);
+      return;
+    }
     if (this.#free.length === 0 && this.#shortReads < READS_AT_ONCE) {
       this.#shortReads++;
       this.#free.push(this.#reads.push(new PageRead(readBytes(file, memory.nodeBytes), false)) - 1);
@@ -382,10 +398,22 @@ export class Pager implements CompletionHandler {
     else this.#waiting.push(load);
   }
 
-  /** Requires a free read. */
+  /** Requires a free read, and a page that is absent. */
   #start(load: Load): void {
     load.note(this.#options.mapping);
     this.#submit([load], this.#free.pop() as number);
+  }
+
+  #isAbsent(pageId: number): boolean {
+    const { memory } = this.#options;
+    return memory.units(pageId) !== 0 && !memory.isResident(pageId);
+  }
+
+  /** PAGER-8. Fails a load whose page is gone. Nobody needs the page: who reads a version keeps its pages. */
+  #drop(load: Load): void {
+    this.#loads.delete(load.pageId);
+    const gone = new AiokvError('ERR_AIOKV_INTERNAL', `page ${load.pageId} was freed while it was read`);
+    for (const waiter of load.waiters) waiter.pageFailed(gone);
   }
 
   /** Starts one long read of pages that lie close together. Without one that is free, they are read one by one. */
