@@ -67,6 +67,8 @@ export class IndexCursor {
   #moving = 0;
   #stop: 'none' | 'absent leaf' | 'end of slice' = 'none';
   #pinned: number[] = [];
+  /** What the `unblock` before has pinned. */
+  #pinnedBefore: number[] = [];
 
   constructor(layers: readonly IndexLayer[], reverse: boolean, pager: Pager) {
     this.#layers = layers.map((layer) => new Layer(layer));
@@ -95,7 +97,8 @@ export class IndexCursor {
 
   /**
    * Reads the leaf that blocks the cursor, and the next ones of the walk: at most `most` leaves. They stay in memory
-   * until the next call or `unpin`.
+   * until the next call but one, or `unpin`: a seek may find nothing in its leaf, be blocked by the one behind it, and
+   * begins again at its leaf.
    *
    * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO if the first leaf cannot be read; the others are tried again
    *   when the walk reaches them
@@ -106,7 +109,9 @@ export class IndexCursor {
       return;
     }
     const blocked = this.#layers.findIndex((layer) => layer.move !== 'none' && layer.keys.blockedOn !== 0);
-    this.unpin();
+    this.#pager.unpin(this.#pinnedBefore);
+    this.#pinnedBefore = this.#pinned;
+    this.#pinned = [];
     const isNeeded = (fence: Uint8Array): boolean => this.#hiderOf(blocked, fence) === null;
     const pages = this.#layers[blocked]?.keys.absentAhead(!this.#reverse, most, isNeeded) ?? [];
     const outcomes = await Promise.allSettled(pages.map((page) => this.#pager.pin([page])));
@@ -118,7 +123,9 @@ export class IndexCursor {
   }
 
   unpin(): void {
+    this.#pager.unpin(this.#pinnedBefore);
     this.#pager.unpin(this.#pinned);
+    this.#pinnedBefore = [];
     this.#pinned = [];
   }
 
