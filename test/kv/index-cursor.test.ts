@@ -5,7 +5,7 @@ import { DeletedRanges, RangeCursor } from '../../packages/kv/src/index/deleted-
 import { IndexCursor } from '../../packages/kv/src/index/index-cursor.ts';
 import type { IndexLayer } from '../../packages/kv/src/index/index-cursor.ts';
 import type { Pager } from '../../packages/kv/src/index/pager.ts';
-import { NodeMemory, Tree } from '../../packages/kv/src/tree/index.ts';
+import { NodeMemory, Tree, node } from '../../packages/kv/src/tree/index.ts';
 import { seedOf } from '../helpers/seed.ts';
 
 const SEED = seedOf('AIOKV_CURSOR_SEED');
@@ -76,6 +76,70 @@ test('a walk over layers meets what the newest of them say, forward and backward
     t.deepEqual(forward, rows.filter(isAbove) as [string, number][], `AIOKV_CURSOR_SEED=${seed}`);
     const backward = await walk(new IndexCursor(layers, true, noPager), from);
     t.deepEqual(backward, rows.filter(isBelow).reverse() as [string, number][], `AIOKV_CURSOR_SEED=${seed}`);
+  }
+});
+
+/** Keeps no leaf in memory that is not pinned. */
+class StrictPager {
+  readonly #memory: NodeMemory;
+  readonly #images = new Map<number, Uint32Array>();
+  readonly #pins = new Map<number, number>();
+  loads = 0;
+
+  constructor(memory: NodeMemory, isKept: (id: number) => boolean) {
+    this.#memory = memory;
+    for (let id = 1; id < memory.idLimit; id++) {
+      if (memory.units(id) === 0 || isKept(id)) continue;
+      const base = memory.base(id);
+      this.#images.set(id, memory.words(id).slice(base, base + memory.unitWords));
+      memory.evict(id);
+    }
+  }
+
+  pin([id]: [number]): Promise<void> {
+    this.#pins.set(id, (this.#pins.get(id) ?? 0) + 1);
+    if (this.#memory.isResident(id)) return Promise.resolve();
+    this.loads++;
+    this.#memory.admit(id);
+    this.#memory.words(id).set(this.#images.get(id) as Uint32Array, this.#memory.base(id));
+    return Promise.resolve();
+  }
+
+  unpin(ids: readonly number[]): void {
+    for (const id of ids) {
+      const pins = (this.#pins.get(id) as number) - 1;
+      this.#pins.set(id, pins);
+      if (pins === 0) this.#memory.evict(id);
+    }
+  }
+}
+
+test('a walk ends though no leaf stays in memory that is not pinned', async (t) => {
+  const memory = new NodeMemory({ nodeBytes: 512 });
+  const tree = new Tree(memory);
+  for (let i = 0; i < KEYS; i++) tree.set(keyOf(i), 4, i, 1);
+  // Leaves lose their last keys, so that a seek finds nothing in the leaf that it comes to.
+  const left = new Set<number>();
+  for (let i = 0; i < KEYS; i++) {
+    if (i % 7 < 3) left.add(i);
+    else tree.delete(keyOf(i), 4);
+  }
+  const pager = new StrictPager(memory, (id) => node.level(memory.words(id), memory.base(id)) > 0);
+  const layers = [{ keys: tree.snapshot(), ranges: null }];
+  for (const reverse of [false, true]) {
+    for (let from = 0; from < KEYS; from++) {
+      const cursor = new IndexCursor(layers, reverse, pager as unknown as Pager);
+      pager.loads = 0;
+      let isThere = cursor.start(keyOf(from));
+      while (!isThere && cursor.isBlocked && pager.loads < 5) {
+        await cursor.unblock(1);
+        isThere = cursor.resume();
+      }
+      const wanted = [...left].filter((i) => (reverse ? i < from : i >= from));
+      const first = reverse ? wanted.at(-1) : wanted[0];
+      t.is(isThere ? cursor.entry.word0 : undefined, first, `from ${from}, ${reverse ? 'backward' : 'forward'}`);
+      cursor.unpin();
+    }
   }
 });
 
