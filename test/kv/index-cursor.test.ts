@@ -1,10 +1,12 @@
 /** The walk over the layers of an index against a sorted map, and the ranges that layers delete. AIOKV_CURSOR_SEED says which runs. */
 import test from 'ava';
-import { Random } from '@aiokv/core';
+import { ManualClock, Random, TurnBudget } from '@aiokv/core';
 import { DeletedRanges, RangeCursor } from '../../packages/kv/src/index/deleted-ranges.ts';
 import { IndexCursor } from '../../packages/kv/src/index/index-cursor.ts';
 import type { IndexLayer } from '../../packages/kv/src/index/index-cursor.ts';
+import type { KeyIndex } from '../../packages/kv/src/index/key-index.ts';
 import type { Pager } from '../../packages/kv/src/index/pager.ts';
+import { walkTree } from '../../packages/kv/src/index/tree-walk.ts';
 import { NodeMemory, Tree, node } from '../../packages/kv/src/tree/index.ts';
 import { seedOf } from '../helpers/seed.ts';
 
@@ -79,6 +81,9 @@ test('a walk over layers meets what the newest of them say, forward and backward
   }
 });
 
+/** More than a short walk needs. */
+const MOST_LOADS = 100;
+
 /** Keeps no leaf in memory that is not pinned. */
 class StrictPager {
   readonly #memory: NodeMemory;
@@ -99,7 +104,7 @@ class StrictPager {
   pin([id]: [number]): Promise<void> {
     this.#pins.set(id, (this.#pins.get(id) ?? 0) + 1);
     if (this.#memory.isResident(id)) return Promise.resolve();
-    this.loads++;
+    if (++this.loads > MOST_LOADS) throw new Error('the walk does not end');
     this.#memory.admit(id);
     this.#memory.words(id).set(this.#images.get(id) as Uint32Array, this.#memory.base(id));
     return Promise.resolve();
@@ -140,6 +145,28 @@ test('a walk ends though no leaf stays in memory that is not pinned', async (t) 
       t.is(isThere ? cursor.entry.word0 : undefined, first, `from ${from}, ${reverse ? 'backward' : 'forward'}`);
       cursor.unpin();
     }
+  }
+});
+
+test('so does a walk over the tree alone, from any key (LEAVES-1)', async (t) => {
+  const memory = new NodeMemory({ nodeBytes: 512 });
+  const tree = new Tree(memory);
+  for (let i = 0; i < KEYS; i++) tree.set(keyOf(i), 4, i, 1);
+  for (let i = 0; i < KEYS; i++) if (i % 7 >= 3) tree.delete(keyOf(i), 4);
+  const isInner = (id: number): boolean => node.level(memory.words(id), memory.base(id)) > 0;
+  const pager = new StrictPager(memory, isInner);
+  const version = { tree: tree.snapshot(), retain: () => version, release: () => undefined };
+  const index = { version, pager } as unknown as KeyIndex;
+  const budget = new TurnBudget(new ManualClock(), 1);
+  for (let from = 0; from < KEYS; from++) {
+    const found: number[] = [];
+    pager.loads = 0;
+    await walkTree(index, keyOf(from), budget, ({ entry }) => {
+      found.push(entry.word0);
+      return false;
+    });
+    const first = from % 7 < 3 ? from : from + 7 - (from % 7);
+    t.deepEqual(found, first < KEYS ? [first] : [], `from ${from}`);
   }
 });
 

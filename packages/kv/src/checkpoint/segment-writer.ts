@@ -104,6 +104,20 @@ export class SegmentWriter {
     return this.#take(bytes);
   }
 
+  /**
+   * As `place`, but a lack of space is no failure: what was to be moved stays where it is.
+   *
+   * @returns why there is no space, or the place
+   */
+  async placeIfRoom(bytes: number): Promise<Place | { readonly noRoom: unknown }> {
+    try {
+      return await this.place(bytes);
+    } catch (error) {
+      if (this.#failure !== null || (error as { code?: unknown }).code === 'ERR_AIOKV_INTERNAL') throw error;
+      return { noRoom: error };
+    }
+  }
+
   /** As `place`, if the open chunk has room: nobody waits, and nothing can fail. Else null. */
   placeHere(bytes: number): Place | null {
     return this.#used + bytes > this.#capacity ? null : this.#take(bytes);

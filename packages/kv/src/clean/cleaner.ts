@@ -235,8 +235,9 @@ export class Cleaner {
       walk.first();
       for (; walk.valid; walk.next()) {
         const lengthBytes = lengthOf(walk.entry);
-        const place = await this.#placeIfRoom(writer, alignUp(lengthBytes, RECORD_ALIGNMENT));
-        if (place === null) break;
+        const paddedBytes = alignUp(lengthBytes, RECORD_ALIGNMENT);
+        const place = writer.placeHere(paddedBytes) ?? (await writer.placeIfRoom(paddedBytes));
+        if ('noRoom' in place) break;
         survivors.copyTo(walk.entry, lengthBytes, place.block, place.at);
         offsets.push(place.fileOffset);
         this.#progress.steps++;
@@ -260,19 +261,6 @@ export class Cleaner {
       throw writer.failure === null ? error : log.fail(error);
     } finally {
       keys.release();
-    }
-  }
-
-  /** Null if there is no space: what is left stays where it is. */
-  async #placeIfRoom(
-    writer: SegmentWriter,
-    bytes: number,
-  ): Promise<Awaited<ReturnType<SegmentWriter['place']>> | null> {
-    try {
-      return await writer.place(bytes);
-    } catch (error) {
-      if (writer.failure !== null || (error as { code?: unknown }).code === 'ERR_AIOKV_INTERNAL') throw error;
-      return null;
     }
   }
 

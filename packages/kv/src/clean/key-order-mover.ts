@@ -8,8 +8,8 @@
  *            the merge of the run ◄── new places, in the frozen memtable ◄── written, in key order ◄────┘
  * ```
  *
- * ORDER-1. A record moves only if the immutable memtable does not have its key. Nothing but the merge of this run changes the tree, so its
- *     entry still leads to the old place when the merge takes the new one (CLEAN-2).
+ * ORDER-1. A record moves only if the immutable memtable does not have its key. Nothing but the merge of this run changes
+ *     the tree, so its entry still leads to the old place when the merge takes the new one (CLEAN-2).
  * ORDER-2. New places are entered when all of a batch can be read there (CLEAN-3). A batch that finds no room is not
  *     moved at all, or as far as there was room.
  *
@@ -159,8 +159,8 @@ export class KeyOrderMover {
       for (; end < copies.count && !isStopped(); end++) {
         if (!copies.isThere(end)) continue;
         const paddedBytes = alignUp(copies.lengths[end] as number, RECORD_ALIGNMENT);
-        const place = writer.placeHere(paddedBytes) ?? (await this.#placeIfRoom(writer, paddedBytes));
-        if (!('block' in place)) {
+        const place = writer.placeHere(paddedBytes) ?? (await writer.placeIfRoom(paddedBytes));
+        if ('noRoom' in place) {
           noRoom = place.noRoom;
           break;
         }
@@ -181,17 +181,5 @@ export class KeyOrderMover {
       throw writer.failure === null ? error : log.fail(error);
     }
     return { bytes, records, noRoom };
-  }
-
-  async #placeIfRoom(
-    writer: SegmentWriter,
-    bytes: number,
-  ): Promise<Awaited<ReturnType<SegmentWriter['place']>> | { readonly noRoom: unknown }> {
-    try {
-      return await writer.place(bytes);
-    } catch (error) {
-      if (writer.failure !== null || (error as { code?: unknown }).code === 'ERR_AIOKV_INTERNAL') throw error;
-      return { noRoom: error };
-    }
   }
 }

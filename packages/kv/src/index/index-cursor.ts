@@ -19,6 +19,7 @@ import { isDeletion } from '../format/index-entry.ts';
 import { compareKeys } from '../format/keys.ts';
 import type { Cursor, Entry, TreeSnapshot } from '../tree/index.ts';
 import { RangeCursor } from './deleted-ranges.ts';
+import { LeavesAhead } from './leaves-ahead.ts';
 import type { Pager } from './pager.ts';
 
 /** WALK-2. Keys that a move looks at; each takes some 150 ns. */
@@ -61,20 +62,17 @@ export class IndexCursor {
   readonly #layers: readonly Layer[];
   readonly #hasRanges: boolean;
   readonly #reverse: boolean;
-  readonly #pager: Pager;
+  readonly #leaves: LeavesAhead;
   #current: Layer | null = null;
   /** Layers with a move that is left to be made. */
   #moving = 0;
   #stop: 'none' | 'absent leaf' | 'end of slice' = 'none';
-  #pinned: number[] = [];
-  /** What the `unblock` before has pinned. */
-  #pinnedBefore: number[] = [];
 
   constructor(layers: readonly IndexLayer[], reverse: boolean, pager: Pager) {
     this.#layers = layers.map((layer) => new Layer(layer));
     this.#hasRanges = this.#layers.some((layer) => layer.ranges !== null);
     this.#reverse = reverse;
-    this.#pager = pager;
+    this.#leaves = new LeavesAhead(pager);
   }
 
   /** The current key is the first `keyLength` bytes. Valid until the next move. */
@@ -96,12 +94,10 @@ export class IndexCursor {
   }
 
   /**
-   * Reads the leaf that blocks the cursor, and the next ones of the walk: at most `most` leaves. They stay in memory
-   * until the next call but one, or `unpin`: a seek may find nothing in its leaf, be blocked by the one behind it, and
-   * begins again at its leaf.
+   * Reads the leaf that blocks the cursor, and the next ones of the walk: at most `most` leaves. They stay in memory for
+   * as long as the walk needs them (LEAVES-1), or until `unpin`.
    *
-   * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO if the first leaf cannot be read; the others are tried again
-   *   when the walk reaches them
+   * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO if the first leaf cannot be read
    */
   async unblock(most: number): Promise<void> {
     if (this.#stop === 'end of slice') {
@@ -109,24 +105,12 @@ export class IndexCursor {
       return;
     }
     const blocked = this.#layers.findIndex((layer) => layer.move !== 'none' && layer.keys.blockedOn !== 0);
-    this.#pager.unpin(this.#pinnedBefore);
-    this.#pinnedBefore = this.#pinned;
-    this.#pinned = [];
     const isNeeded = (fence: Uint8Array): boolean => this.#hiderOf(blocked, fence) === null;
-    const pages = this.#layers[blocked]?.keys.absentAhead(!this.#reverse, most, isNeeded) ?? [];
-    const outcomes = await Promise.allSettled(pages.map((page) => this.#pager.pin([page])));
-    for (const [i, outcome] of outcomes.entries()) {
-      if (outcome.status === 'fulfilled') this.#pinned.push(pages[i] as number);
-    }
-    // The first leaf is the one that blocks the move.
-    if (outcomes[0]?.status === 'rejected') throw outcomes[0].reason;
+    await this.#leaves.read(this.#layers[blocked]?.keys.absentAhead(!this.#reverse, most, isNeeded) ?? []);
   }
 
   unpin(): void {
-    this.#pager.unpin(this.#pinnedBefore);
-    this.#pager.unpin(this.#pinned);
-    this.#pinnedBefore = [];
-    this.#pinned = [];
+    this.#leaves.letGo();
   }
 
   /**

@@ -3,6 +3,7 @@
  * that are not in memory are read, several at once.
  */
 import type { Packing, Tree } from '../tree/index.ts';
+import { LeavesAhead } from './leaves-ahead.ts';
 import type { Pager } from './pager.ts';
 
 /** Leaves read together. */
@@ -12,13 +13,12 @@ const LEAVES_PER_QUESTION = 8;
 
 export class LeafPacking {
   readonly #packing: Packing;
-  readonly #pager: Pager;
-  #pinned: number[] = [];
+  readonly #leaves: LeavesAhead;
   #blockedOn = 0;
 
   constructor(tree: Tree, pager: Pager) {
     this.#packing = tree.pack();
-    this.#pager = pager;
+    this.#leaves = new LeavesAhead(pager);
   }
 
   /** Fills leaves until all are full, the next one is not in memory, or the slice is over. */
@@ -38,19 +38,12 @@ export class LeafPacking {
    * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO
    */
   async whenUnblocked(): Promise<void> {
-    this.end();
-    const pages = [
-      this.#blockedOn,
-      ...this.#packing.absentAhead(LEAVES_AT_ONCE).filter((id) => id !== this.#blockedOn),
-    ];
-    const outcomes = await Promise.allSettled(pages.map((page) => this.#pager.pin([page])));
-    for (const [i, { status }] of outcomes.entries()) if (status === 'fulfilled') this.#pinned.push(pages[i] as number);
-    if (outcomes[0]?.status === 'rejected') throw outcomes[0].reason;
+    const others = this.#packing.absentAhead(LEAVES_AT_ONCE).filter((id) => id !== this.#blockedOn);
+    await this.#leaves.read([this.#blockedOn, ...others]);
   }
 
   /** Lets go of what was read. */
   end(): void {
-    this.#pager.unpin(this.#pinned);
-    this.#pinned = [];
+    this.#leaves.letGo();
   }
 }

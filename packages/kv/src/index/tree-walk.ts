@@ -6,7 +6,7 @@ import { nextTurn } from '@aiokv/core';
 import type { TurnBudget } from '@aiokv/core';
 import type { Cursor } from '../tree/index.ts';
 import type { KeyIndex } from './key-index.ts';
-import type { Pager } from './pager.ts';
+import { LeavesAhead } from './leaves-ahead.ts';
 
 /** Leaves read together. */
 const LEAVES_AT_ONCE = 16;
@@ -25,13 +25,12 @@ export async function walkTree(
   visit: (cursor: Cursor) => boolean,
 ): Promise<Uint8Array | null> {
   const cursor = version.retain().tree.cursor();
-  const pinned: number[] = [];
+  const leaves = new LeavesAhead(pager);
   try {
     for (;;) {
       const isThere = cursor.valid || from === null ? cursor.nextEntry() : cursor.seek(from, from.length, '>=');
       if (!isThere && cursor.blockedOn !== 0) {
-        pager.unpin(pinned.splice(0));
-        await pinAhead(cursor, pager, pinned);
+        await leaves.read(cursor.absentAhead(true, LEAVES_AT_ONCE, () => true));
         continue;
       }
       if (!isThere) return null;
@@ -42,15 +41,7 @@ export async function walkTree(
       if (budget.isSpent()) await nextTurn();
     }
   } finally {
-    pager.unpin(pinned);
+    leaves.letGo();
     version.release();
   }
-}
-
-async function pinAhead(cursor: Cursor, pager: Pager, pinned: number[]): Promise<void> {
-  const pages = cursor.absentAhead(true, LEAVES_AT_ONCE, () => true);
-  const outcomes = await Promise.allSettled(pages.map((page) => pager.pin([page])));
-  for (const [i, outcome] of outcomes.entries()) if (outcome.status === 'fulfilled') pinned.push(pages[i] as number);
-  // The first leaf is the one that blocks the move.
-  if (outcomes[0]?.status === 'rejected') throw outcomes[0].reason;
 }

@@ -13,8 +13,9 @@
  *                                           fills     is merged
  * ```
  *
- * The rest is, one half each, for what iterators read ahead (AHEAD-1) and for what a cleaning copies. Buffers are allocated when they are needed,
- * so what they take at most is set aside. Long records that are read need further buffers, of about the length of their values.
+ * The rest is, one half each, for what iterators read ahead (AHEAD-1) and for what a cleaning copies. Buffers are allocated
+ * when they are needed, so what they take at most is set aside. Long records that are read need further buffers, of about
+ * the length of their values.
  *
  * MEMORY-1. Nodes have at least half. So a budget that is smaller than the buffers still works; all parts together are
  *     within the budget when the buffers take at most three eighths of it.
