@@ -24,8 +24,8 @@
  * INDEX-5. A lookup whose leaf is not in memory is answered later, with the state at its call: newer entries for its
  *     key go to a memtable, and the lookup is answered from the leaf before the leaf can change (pager.ts).
  *
- * A memtable (memtable.ts) holds deleted ranges, deletions as entries, and the sequence of each entry; the tree holds only keys that exist.
- * The caller decides when to `merge`.
+ * A memtable (memtable.ts) holds deleted ranges, deletions as entries, and the sequence of each entry; the tree holds only
+ * keys that exist. The caller decides when to `merge`.
  */
 import { KIB, assert } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';

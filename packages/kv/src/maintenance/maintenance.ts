@@ -40,6 +40,7 @@ import type { SegmentTable } from '../file/segment-table.ts';
 import type { SlotUse, Slots } from '../file/slots.ts';
 import type { KeyIndex } from '../index/key-index.ts';
 import type { Memtable } from '../index/memtable.ts';
+import type { LeafPacking } from '../index/leaf-packing.ts';
 import type { Merge } from '../index/merge.ts';
 import type { LogWriter } from '../log/writer.ts';
 
@@ -79,6 +80,8 @@ interface Run {
   readonly logBytes: number;
   /** Null until the cleaning before it has ended. */
   merge: Merge | null;
+  /** Of a compaction. A run that found no space goes on with it, and with the leaves that it holds. */
+  packing: LeafPacking | null;
   isMerged: boolean;
   /** A leaf cannot be read: the run cannot go on. */
   hasFailed: boolean;
@@ -357,7 +360,7 @@ export class Maintenance {
     index.freeze();
     this.#roomWaiters.wakeAll();
     const logBytes = log.appendedBytes - this.#unreplayedBytes;
-    return { sequence, logBytes, merge: null, isMerged: false, hasFailed: false };
+    return { sequence, logBytes, merge: null, packing: null, isMerged: false, hasFailed: false };
   }
 
   /** Settles early if `stop` is called. */
@@ -372,7 +375,8 @@ export class Maintenance {
     const { merge } = run;
     if (!run.isMerged) {
       if (!(await this.#inSlices(run, merge))) return;
-      if (compaction?.isPacking === true && !(await this.#inSlices(run, index.startPacking()))) return;
+      if (compaction?.isPacking === true) run.packing ??= index.startPacking();
+      if (run.packing !== null && !(await this.#inSlices(run, run.packing))) return;
       index.endMerge();
       run.isMerged = true;
       this.#roomWaiters.wakeAll();
