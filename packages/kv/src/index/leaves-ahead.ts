@@ -3,19 +3,20 @@
  * may need them.
  *
  * ```
- *   read 1      │ L │ … │
- *   read 2              │ M │ … │       a seek to a key behind the last one of L begins again at L, and needs M
- *   read 3                      │ N │ … │   the leaves of read 1 are let go
+ *   read 1      │ L │ . . . │
+ *   read 2      │ L │       │ M │ . . . │        a seek to a key behind the last one of L begins again at L, and needs M
+ *   read 3                  │ M │       │ N │ . . . │
  * ```
  *
- * LEAVES-1. What one read has brought stays until the next read but one. Else a move that needs two leaves would go back
- *     and forth between them for ever, when memory is short.
+ * LEAVES-1. What a read has brought stays until the next one, and the leaf that blocked the walk for one more. Else a move
+ *     that needs two leaves would go back and forth between them for ever, when memory is short.
  */
 import type { Pager } from './pager.ts';
 
 export class LeavesAhead {
   readonly #pager: Pick<Pager, 'pin' | 'unpin'>;
   #last: number[] = [];
+  /** The first leaf of the read before. */
   #before: number[] = [];
 
   constructor(pager: Pick<Pager, 'pin' | 'unpin'>) {
@@ -30,7 +31,8 @@ export class LeavesAhead {
    */
   async read(pages: readonly number[]): Promise<void> {
     this.#pager.unpin(this.#before);
-    this.#before = this.#last;
+    this.#before = this.#last.splice(0, 1);
+    this.#pager.unpin(this.#last);
     this.#last = [];
     const outcomes = await Promise.allSettled(pages.map((page) => this.#pager.pin([page])));
     for (const [i, { status }] of outcomes.entries()) if (status === 'fulfilled') this.#last.push(pages[i] as number);
