@@ -194,7 +194,7 @@ test.serial('--json prints an array of rows and nothing else, and leaves no file
 test.serial('every workload in the form without a promise, with the drift of a timer', async (t) => {
   await inDirectory(async (directory) => {
     const args = '--form callback --rw randread,randwrite,read,write,randrw --engine libaio,fs --iodepth 4 --bs 8k';
-    const { code, out, err } = run(directory, [...args.split(' '), '--size=1M', '--runtime=0.3', '--drift', '--json']);
+    const { code, out, err } = run(directory, [...args.split(' '), '--size=1M', '--runtime=1', '--drift', '--json']);
     t.is(code, 0, err);
     const rows = JSON.parse(out) as Row[];
     t.is(rows.length, 10);
