@@ -30,10 +30,13 @@ class Run {
   readonly #records: VersionedRecords;
   readonly #sampler: Sampler;
   readonly #breather = new Breather(LONGEST_TURN_MS);
+  readonly #overwritten: NumberGenerator;
 
   constructor(task: Task, store: Store) {
     this.#task = task;
     this.#store = store;
+    // Before anything is measured: for the zipfian distribution it sums up as many terms as there are records.
+    this.#overwritten = overwrittenOf(task);
     this.#records = new VersionedRecords(task.records, task.valueBytes);
     this.#sampler = new Sampler(task.directory, store, (line) => {
       process.stdout.write(`${JSON.stringify(line)}\n`);
@@ -74,14 +77,13 @@ class Run {
 
   async #overwrite(): Promise<void> {
     const { records, times, writers, readers, secondsMax, seed } = this.#task;
-    const numbers = this.#overwritten(new Random(seed));
     const untilMs = performance.now() + (secondsMax ?? Infinity) * 1000;
     let left = records * times;
     let isOver = false;
     const writer = async (): Promise<void> => {
       while (left > 0 && performance.now() < untilMs) {
         left--;
-        await this.#put(numbers.next());
+        await this.#put(this.#overwritten.next());
       }
     };
     const read = new Uniform(new Random(seed + 1), 0, records - 1);
@@ -94,15 +96,6 @@ class Run {
     // A read that is wrong ends the run at once.
     await Promise.all([writing, ...Array.from({ length: readers }, reader)]);
     await this.#store.flush();
-  }
-
-  /** Popular records lie scattered over the order of the load, as they do over the order of the keys. */
-  #overwritten(random: Random): NumberGenerator {
-    const { records, distribution } = this.#task;
-    if (distribution === 'uniform') return new Uniform(random, 0, records - 1);
-    const ranks = new Zipfian(random, 0, records - 1);
-    const scattered = Uint32Array.from(random.shuffle(Array.from({ length: records }, (_, n) => n)));
-    return { next: () => scattered[ranks.next()] as number };
   }
 
   async #put(n: number): Promise<void> {
@@ -141,6 +134,15 @@ class Run {
       if ((await this.#store.get(this.#records.key(n))) !== undefined) throw new Error(`record ${n} was deleted`);
     }
   }
+}
+
+/** The numbers of the records that are put. Popular ones lie scattered over the order of the load, and of the keys. */
+function overwrittenOf({ records, distribution, seed }: Task): NumberGenerator {
+  const random = new Random(seed);
+  if (distribution === 'uniform') return new Uniform(random, 0, records - 1);
+  const ranks = new Zipfian(random, 0, records - 1);
+  const scattered = Uint32Array.from(random.shuffle(Array.from({ length: records }, (_, n) => n)));
+  return { next: () => scattered[ranks.next()] as number };
 }
 
 /** The numbers of records below `count`, a batch at a time. */
