@@ -31,7 +31,7 @@ export type {
 export { Random } from './random.ts';
 export { ManualClock, systemClock } from './clock.ts';
 export type { Clock } from './clock.ts';
-export { TurnBudget, nextTurn } from './turn.ts';
+export { SLICE_MS, TurnBudget, nextTurn } from './turn.ts';
 export { Fifo } from './fifo.ts';
 export { Waiters } from './waiters.ts';
 export type { Waiter } from './waiters.ts';

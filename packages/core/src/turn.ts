@@ -7,6 +7,11 @@ import type { Clock } from './clock.ts';
 import { setImmediate } from './timers.ts';
 
 const BUDGET_MS = 1;
+/**
+ * Time that one piece of background work takes of a turn. A read waits for up to two turns, and a turn may have several
+ * such slices: at half a millisecond, reads beside a cleaning took 2.8 ms (p99) instead of 2.0 ms.
+ */
+export const SLICE_MS = 0.25;
 /** Reading the clock costs some 40 ns, so it is read once in so many operations. */
 const ASK_CLOCK_EVERY = 16;
 

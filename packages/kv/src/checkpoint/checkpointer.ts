@@ -25,7 +25,7 @@
  *
  * maintenance.ts decides when a merge and its checkpoint begin.
  */
-import { Fifo, TurnBudget, assert, nextTurn } from '@aiokv/core';
+import { SLICE_MS, Fifo, TurnBudget, assert, nextTurn } from '@aiokv/core';
 import type { Clock, Sequence } from '@aiokv/core';
 import type { DirectFile, Queue } from '@aiokv/aio';
 import { ENTRY_BYTES, mostImageBytes, mostPartEntries, partBytes, sealPart, writeEntry } from '../format/checkpoint.ts';
@@ -87,8 +87,6 @@ type Space = Record<'fileBytes' | 'liveBytes' | 'deadBytes' | 'heldBytes' | 'res
 
 /** A run begins at this part of what an opening may replay. The rest is for what is written until it has ended. */
 const DUE_PART = 3 / 4;
-/** Time that a checkpoint takes of each turn of the event loop. */
-const SLICE_MS = 0.5;
 /** Index segments may take this many times their live bytes before the emptiest are rewritten. */
 const GARBAGE_FACTOR = 2;
 /** A tidy checkpoint rewrites segments in which less than this part lives. */

@@ -23,7 +23,7 @@
  * Fragments of long values do not move yet. A victim that has kept something is left alone until more of it is dead.
  * space-plan.ts chooses the victims.
  */
-import { TurnBudget, alignUp, nextTurn } from '@aiokv/core';
+import { SLICE_MS, TurnBudget, alignUp, nextTurn } from '@aiokv/core';
 import type { Clock } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
@@ -72,7 +72,6 @@ interface Progress {
 
 /** A record is found, copied, and its place entered. */
 const STEPS_OF_RECORD = 3;
-const SLICE_MS = 0.5;
 /** The planted defect writes survivors so many turns late: a read that fails is tried again. */
 const LATE_TURNS = 20;
 const READ_BYTES = 256 * 1024;

@@ -21,7 +21,7 @@
  *     run has ended.
  * COMPACT-2. Records that were written after the beginning stay where they are, unless a range meets them.
  */
-import { TurnBudget } from '@aiokv/core';
+import { SLICE_MS, TurnBudget } from '@aiokv/core';
 import type { Clock } from '@aiokv/core';
 import type { DirectFile, Queue } from '@aiokv/aio';
 import { SegmentWriter } from '../checkpoint/segment-writer.ts';
@@ -67,7 +67,6 @@ const LEFT_PART = 1 / 32;
 const FILL_UPS = 2;
 /** Steps that move records from the end of the file: some may stay there, such as damaged ones. */
 const SETTLINGS = 16;
-const SLICE_MS = 0.5;
 const NOTHING: Moved = { next: null, bytes: 0, records: 0, metBytes: 0, noRoom: null };
 
 export class Compaction {

@@ -29,7 +29,7 @@
  *   a checkpoint       the end of a run that covers it       fail       fail          the same              fail
  * ```
  */
-import { Fifo, KIB, MIB, Waiters, assert, nextTurn } from '@aiokv/core';
+import { KIB, MIB, SLICE_MS, Fifo, Waiters, assert, nextTurn } from '@aiokv/core';
 import type { Clock, Sequence, Waiter } from '@aiokv/core';
 import type { Checkpointer } from '../checkpoint/checkpointer.ts';
 import type { Cleaner } from '../clean/cleaner.ts';
@@ -55,8 +55,6 @@ export interface MaintenanceParts {
   readonly clock: Clock;
 }
 
-/** Time that a merge takes of each turn of the event loop. */
-const SLICE_MS = 0.5;
 /** Writers may exceed what a run lets them write by so much, so that a small limit does not stop them at every write: ... */
 const SLACK_BYTES = MIB;
 /** ... by a quarter of it, but by this at least. */

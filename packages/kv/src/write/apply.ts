@@ -15,9 +15,9 @@
  * APPLY-1. A long batch becomes visible as a whole, in the step that appends its last record. Until then reads,
  *     snapshots and checkpoints see the state before it, and a crash leaves that state.
  * APPLY-2. A long batch takes no memory but its entries in the index: its records use the frame buffers in turn.
- * APPLY-3. A slice takes half a millisecond, or one record.
+ * APPLY-3. A slice takes `SLICE_MS`, or one record.
  */
-import { KIB, assert } from '@aiokv/core';
+import { KIB, SLICE_MS, assert } from '@aiokv/core';
 import type { Clock, Sequence } from '@aiokv/core';
 import { encodeTable, fragmentValueBytes, maxRecordBytes } from '../format/extent.ts';
 import type { Fragment } from '../format/extent.ts';
@@ -58,7 +58,6 @@ export interface RoomRequest {
   readonly since: number;
 }
 
-const SLICE_MS = 0.5;
 /** As many entries as one step may enter into the memtable, at some 1.3 us each. A stage would cost half of that again. */
 const HELD_MOST = 1024;
 /** The clock is read after this many bytes or records. */
