@@ -296,7 +296,7 @@ async function take(held: Held, most: number): Promise<boolean> {
   for (let n = 0; n < most; n++) {
     const { done, value } = await held.iterator.next();
     if (done === true) return false;
-    const [key, bytes] = value as [Buffer, Buffer];
+    const [key, bytes] = value;
     held.found.set(key.toString(), bytes.toString());
   }
   return true;

@@ -51,6 +51,8 @@ const reads: Record<string, StoreCall> = {
   getMany: (store) => store.getMany([keyOf(1)]),
   'getMany of many': (store) => store.getMany(Array.from({ length: 2000 }, (_, i) => keyOf(i))),
   iterator: (store) => store.iterator().next(),
+  has: (store) => store.has(keyOf(1)),
+  keys: (store) => store.keys().next(),
 };
 const writes: Record<string, StoreCall> = {
   put: (store) => store.put('a', 'b'),
@@ -82,7 +84,7 @@ test('a store that has failed answers reads of what is flushed, and refuses the 
   const place = await filled();
   const { store } = place;
   await fail(place);
-  const entry = { iterator: 'entry' } as Record<string, string>;
+  const entry = { iterator: 'entry', keys: 'entry' } as Record<string, string>;
   for (const [name, call] of Object.entries(reads)) {
     t.is(await outcomeOf(() => call(store)), entry[name] ?? 'answer', name);
   }
@@ -95,6 +97,8 @@ test('a store that has failed answers reads of what is flushed, and refuses the 
     () => store.getVersioned('lost'),
     () => store.getMany(['lost']),
     () => store.iterator({ gte: 'lost' }).next(),
+    () => store.has('lost'),
+    () => store.keys({ gte: 'lost' }).next(),
   ]) {
     t.is(await outcomeOf(lost), 'ERR_AIOKV_LATCHED', String(lost));
   }

@@ -143,6 +143,10 @@ class Storm {
           .getMany(keys)
           .then((got) => got.forEach((value, i) => this.#expect(`getMany ${keys[i]}`, value?.toString(), values[i]))),
       );
+    } else if (choice < 91) {
+      this.#call(
+        store.has(key).then((exists) => this.#expect(`has ${key}`, String(exists), String(expected !== undefined))),
+      );
     } else if (choice < 94) {
       this.#call(
         store.getVersioned(key).then((found) => this.#expect(`getVersioned ${key}`, found?.value.toString(), expected)),
@@ -299,6 +303,8 @@ test('an index page that cannot be read fails the reads that need it, and nothin
       () => store.getVersioned(key),
       () => store.getMany([key, key]),
       () => store.getSync(key),
+      () => store.has(key),
+      () => store.keys({ gte: key }).next(),
       () => store.put(key, 'x', { ifAbsent: true }),
       () => collect(store, {}),
     ];

@@ -2,6 +2,7 @@
 import test from 'ava';
 import type { IndexSnapshot } from '../../packages/kv/src/index/key-index.ts';
 import { StoreIterator } from '../../packages/kv/src/read/iterator.ts';
+import type { RowSource } from '../../packages/kv/src/read/iterator.ts';
 import { encodeRange } from '../../packages/kv/src/read/range.ts';
 import { turns } from './settling.ts';
 
@@ -25,13 +26,19 @@ function iteratorOnFakes(): {
   };
   const snapshot = { cursor: () => cursor, release: () => released++ } as unknown as IndexSnapshot;
   const host = {
-    valuesAt: async () => [await arrives],
     forget: () => undefined,
     released: () => undefined,
     aheadBytes: 0,
     mayReadAhead: () => true,
   };
-  return { iterator: new StoreIterator(host, snapshot, encodeRange({})), answer, released: () => released };
+  const rows: RowSource<[Buffer, Buffer]> = {
+    needsValues: true,
+    rowsOf: async ([key]) => {
+      const value = await arrives;
+      return [value instanceof Error ? value : [key as Buffer, value]];
+    },
+  };
+  return { iterator: new StoreIterator(host, snapshot, encodeRange({}), rows), answer, released: () => released };
 }
 
 test('ITERATOR-4: the snapshot is released, once, when no read of the iterator is in flight', async (t) => {

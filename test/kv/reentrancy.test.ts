@@ -38,6 +38,10 @@ const callbacks: Record<string, (store: Store, inside: () => Promise<void>) => P
       store.get(keyOf(5)).then(inside),
       ...Array.from({ length: 300 }, (_, i) => store.get(keyOf(i % KEYS))),
     ]),
+  has: async (store, inside) => store.has(keyOf(2)).then(inside),
+  keys: async (store, inside) => {
+    for await (const _ of store.keys({ limit: 1 })) await inside();
+  },
   getVersioned: async (store, inside) => store.getVersioned(keyOf(2)).then(inside),
   getMany: async (store, inside) => store.getMany(Array.from({ length: 50 }, (_, i) => keyOf(i))).then(inside),
   'an iterator': async (store, inside) => {
@@ -73,6 +77,8 @@ const calls: Record<string, Call> = {
   'many getSync': (store) => Array.from({ length: 50 }, () => store.getSync(keyOf(7))?.toString()).at(-1),
   getVersioned: async (store) => (await store.getVersioned(keyOf(7)))?.value.toString(),
   getMany: async (store) => (await store.getMany([keyOf(7)]))[0]?.toString(),
+  has: async (store) => (await store.has(keyOf(7))) && !(await store.has('none')) && 'value 7',
+  keys: async (store) => (await store.keys({ gte: keyOf(7) }).next()).value?.toString() === keyOf(7) && 'value 7',
   iterator: async (store) => {
     const iterator = store.iterator({ gte: keyOf(7) });
     const { value } = await iterator.next();

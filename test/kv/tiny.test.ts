@@ -133,6 +133,8 @@ test('a tiny value costs the read of its leaf, and none when that is in memory',
       () => store.getVersioned(key),
       () => store.getMany([key, key]),
       () => store.iterator({ gte: key, limit: 1 }).next(),
+      () => store.has(key),
+      () => store.keys({ gte: key, limit: 1 }).next(),
       () => outcomes([store.put(key, 'x', { ifAbsent: true })]),
     ];
     for (const [i, way] of ways.entries()) t.is(await bench.requestsOf(way), 0, `way ${i} with the leaf in memory`);

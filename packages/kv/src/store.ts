@@ -194,6 +194,16 @@ export class Store implements AsyncDisposable {
     }
   }
 
+  /** Whether a key exists at the moment of the call. Reads no record. Throws as `get`. */
+  has(key: Bytes): Promise<boolean> {
+    try {
+      this.#parts.gate.requireOpen();
+      return this.#points.has(key);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
   /** As `get`, but blocks the thread, and with it the event loop, until the device has answered. Throws as `get`. */
   getSync(key: Bytes): Buffer | undefined {
     this.#parts.gate.requireOpen();
@@ -322,6 +332,12 @@ export class Store implements AsyncDisposable {
   iterator(options?: Partial<RangeOptions>): StoreIterator {
     this.#parts.gate.requireOpen();
     return this.#ranges.iterator(options);
+  }
+
+  /** The keys of a range, as they are at the moment of the call. Reads no record. Otherwise as `iterator`. */
+  keys(options?: Partial<RangeOptions>): StoreIterator<Buffer> {
+    this.#parts.gate.requireOpen();
+    return this.#ranges.keys(options);
   }
 
   /**

@@ -29,16 +29,22 @@ import type { EncodedRange } from './range.ts';
 
 /** What an iterator needs from its owner: see range-reads.ts. */
 export interface IteratorHost {
-  /** Reads the values of these entries. Returns, in order, the value or the error of each. */
-  valuesAt(keys: readonly Buffer[], entries: readonly LeafEntry[]): Promise<(Buffer | Error)[]>;
   /** The iterator has ended. */
-  forget(iterator: StoreIterator): void;
+  forget(iterator: StoreIterator<unknown>): void;
   /** It has released its snapshot. */
   released(): void;
   /** Bytes that all iterators have read ahead, or are reading. Each adds and takes away its own. */
   aheadBytes: number;
   /** AHEAD-1. @param ownBytes that the iterator has read ahead already */
   mayReadAhead(ownBytes: number): boolean;
+}
+
+/** What an iterator returns of each entry. */
+export interface RowSource<Row> {
+  /** Whether it reads values. */
+  readonly needsValues: boolean;
+  /** Returns, in order, what belongs to each entry, or why it cannot be read. Never rejects. */
+  rowsOf(keys: readonly Buffer[], entries: readonly LeafEntry[]): Promise<(Row | Error)[]>;
 }
 
 /** Entries read ahead: few at first, for callers that take only a few, then twice as many each time. */
@@ -49,13 +55,11 @@ const LEAVES_AHEAD = 8;
 /** Values in fragments are read ahead up to about this many bytes, but always one. */
 const LONG_BYTES_AHEAD = 8 * MIB;
 
-type Row = [Buffer, Buffer];
-
 /** Memory that an entry takes beside its record. */
 const ROW_BYTES = 300;
 
 /** Entries that were read together, and the error that stopped the read after them, or null. */
-interface Batch {
+interface Batch<Row> {
   readonly rows: Row[];
   /** What each row takes. */
   readonly bytes: readonly number[];
@@ -63,19 +67,20 @@ interface Batch {
 }
 
 /** A pending `next`. */
-interface Caller {
+interface Caller<Row> {
   resolve(answer: IteratorResult<Row>): void;
   reject(error: Error): void;
 }
 
 /**
- * The entries of a range as `[key, value]`: see `Store.iterator`. Keys and values are copies that belong to the caller.
+ * The entries of a range as `[key, value]`, or its keys: see `Store.iterator`, `Store.keys`. Keys and values are copies that belong to the caller.
  * Use `for await`, or end it with `return()`: until its end it keeps parts of the index in memory.
  */
-export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposable {
+export class StoreIterator<Row = [key: Buffer, value: Buffer]> implements AsyncIterableIterator<Row>, AsyncDisposable {
   readonly #host: IteratorHost;
   readonly #snapshot: IndexSnapshot;
   readonly #range: EncodedRange;
+  readonly #rows: RowSource<Row>;
   readonly #cursor: IndexCursor;
   /** The move that leads to the next key. */
   #move: 'start' | 'next' | 'resume' | 'none';
@@ -89,10 +94,10 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
   /** Bytes of the entries from `#head` on, and of those that are being read. */
   #aheadBytes = 0;
   /** The read of the entries after `#ready`, or null. */
-  #loading: Promise<Batch> | null = null;
+  #loading: Promise<Batch<Row>> | null = null;
   /** Why the entry after `#ready` cannot be read, or null. */
   #failure: Error | null = null;
-  readonly #callers = new Fifo<Caller>();
+  readonly #callers = new Fifo<Caller<Row>>();
   #isAnswering = false;
   /** ITERATOR-1. */
   #isOver = false;
@@ -100,8 +105,9 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
   #closed: Error | null = null;
 
   /** @internal Use `Store.iterator`. */
-  constructor(host: IteratorHost, snapshot: IndexSnapshot, range: EncodedRange) {
+  constructor(host: IteratorHost, snapshot: IndexSnapshot, range: EncodedRange, rows: RowSource<Row>) {
     this.#host = host;
+    this.#rows = rows;
     this.#snapshot = snapshot;
     this.#range = range;
     this.#cursor = snapshot.cursor(range.reverse);
@@ -221,7 +227,7 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
   }
 
   /** Collects the next entries from the snapshot and reads their values at once. Never rejects. */
-  async #load(): Promise<Batch> {
+  async #load(): Promise<Batch<Row>> {
     const keys: Buffer[] = [];
     const entries: LeafEntry[] = [];
     const bytes: number[] = [];
@@ -235,11 +241,10 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
     }
     const rows: Row[] = [];
     if (keys.length === 0 || this.#isOver) return { rows, bytes, failure };
-    const values = await this.#host.valuesAt(keys, entries);
-    for (const [i, value] of values.entries()) {
+    for (const row of await this.#rows.rowsOf(keys, entries)) {
       // ITERATOR-3.
-      if (value instanceof Error) return { rows, bytes, failure: value };
-      rows.push([keys[i] as Buffer, value]);
+      if (row instanceof Error) return { rows, bytes, failure: row };
+      rows.push(row);
     }
     return { rows, bytes, failure };
   }
@@ -256,9 +261,10 @@ export class StoreIterator implements AsyncIterableIterator<Row>, AsyncDisposabl
       const moved = this.#advance();
       if (!(typeof moved === 'boolean' ? moved : await moved)) break;
       const { entry } = this.#cursor;
-      const valueBytes = isInFragments(entry) ? valueBytesOfTable(lengthOf(entry)) : 0;
+      const hasRecord = this.#rows.needsValues && !isInline(entry);
+      const valueBytes = hasRecord && isInFragments(entry) ? valueBytesOfTable(lengthOf(entry)) : 0;
       longBytes += valueBytes;
-      const entryBytes = isInline(entry) ? this.#cursor.keyLength + INLINE_BYTES_MAX : lengthOf(entry);
+      const entryBytes = hasRecord ? lengthOf(entry) : this.#cursor.keyLength + INLINE_BYTES_MAX;
       const rowBytes = ROW_BYTES + entryBytes + valueBytes;
       bytes.push(rowBytes);
       batchBytes += rowBytes;

@@ -99,6 +99,36 @@ class LateLookup implements LateAnswer, LookupResult {
   }
 }
 
+/** Whether a key exists, by its leaf alone. No record is read, so no place has to stay as it is. */
+class LateExistence implements LateAnswer {
+  readonly promise: Promise<boolean>;
+  readonly #reader: RecordReader;
+  #resolve!: (exists: boolean) => void;
+  #reject!: (error: Error) => void;
+
+  constructor(reader: RecordReader) {
+    this.#reader = reader;
+    this.promise = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+  }
+
+  foundLate(entry: Entry): void {
+    const refusal = this.#reader.refusalFor(entry);
+    if (refusal === null) this.#resolve(true);
+    else this.#reject(refusal);
+  }
+
+  missingLate(): void {
+    this.#resolve(false);
+  }
+
+  failedLate(error: Error): void {
+    this.#reject(error);
+  }
+}
+
 export class PointReads {
   readonly #index: KeyIndex;
   readonly #log: UnwrittenRecords;
@@ -140,6 +170,19 @@ export class PointReads {
     });
   }
 
+  has(key: Bytes): Promise<boolean> {
+    const keyBytes = encodeKey(key, this.#key);
+    const outcome = this.#index.find(this.#key, keyBytes, this.#entry);
+    if (outcome !== FOUND && outcome !== MISSING) {
+      const late = new LateExistence(this.#reader);
+      this.#index.findLater(outcome, this.#key.slice(0, keyBytes), late);
+      return late.promise;
+    }
+    const refusal = outcome === FOUND ? this.#reader.refusalFor(this.#entry) : null;
+    if (refusal !== null) throw refusal;
+    return this.#inTurn(Promise.resolve(outcome === FOUND), 1);
+  }
+
   getSync(key: Bytes): Buffer | undefined {
     const keyBytes = encodeKey(key, this.#key);
     const entry = this.#entry;
@@ -175,6 +218,11 @@ export class PointReads {
       this.#reader.readEntry(entries[i] as LeafEntry, key, key.length, result, i);
     }
     return this.#inTurn(result.promise, keys.length);
+  }
+
+  /** Of these keys with their entries, each, or why it must not be shown: as `valuesAt`, without reading values. */
+  shownKeys(keys: readonly Buffer[], entries: readonly LeafEntry[]): (Buffer | Error)[] {
+    return keys.map((key, i) => this.#reader.refusalFor(entries[i] as LeafEntry) ?? key);
   }
 
   /** What may be settled already, after so many operations: as in `#settled`. */

@@ -6,9 +6,8 @@
  */
 import type { Maintenance } from '../maintenance/maintenance.ts';
 import type { KeyIndex } from '../index/key-index.ts';
-import type { LeafEntry } from '../format/index-entry.ts';
 import { StoreIterator } from './iterator.ts';
-import type { IteratorHost } from './iterator.ts';
+import type { IteratorHost, RowSource } from './iterator.ts';
 import type { PointReads } from './point-reads.ts';
 import { encodeRange } from './range.ts';
 import type { RangeOptions } from './range.ts';
@@ -26,7 +25,7 @@ export class RangeReads implements IteratorHost {
   readonly #points: PointReads;
   readonly #maintenance: Maintenance;
   readonly #mostAheadBytes: number;
-  readonly #open = new Set<StoreIterator>();
+  readonly #open = new Set<StoreIterator<unknown>>();
   /** Bytes that iterators have read ahead, or are reading. */
   aheadBytes = 0;
 
@@ -44,8 +43,26 @@ export class RangeReads implements IteratorHost {
 
   /** Throws as `encodeRange`. */
   iterator(options: Partial<RangeOptions> | undefined): StoreIterator {
+    return this.#begin(options, {
+      needsValues: true,
+      rowsOf: async (keys, entries) => {
+        const values = await this.#points.valuesAt(keys, entries);
+        return values.map((value, i) => (value instanceof Error ? value : [keys[i] as Buffer, value]));
+      },
+    });
+  }
+
+  /** Throws as `encodeRange`. */
+  keys(options: Partial<RangeOptions> | undefined): StoreIterator<Buffer> {
+    return this.#begin(options, {
+      needsValues: false,
+      rowsOf: (keys, entries) => Promise.resolve(this.#points.shownKeys(keys, entries)),
+    });
+  }
+
+  #begin<Row>(options: Partial<RangeOptions> | undefined, rows: RowSource<Row>): StoreIterator<Row> {
     const range = encodeRange(options);
-    const iterator = new StoreIterator(this, this.#index.snapshot(), range);
+    const iterator = new StoreIterator(this, this.#index.snapshot(), range, rows);
     this.#open.add(iterator);
     return iterator;
   }
@@ -56,7 +73,7 @@ export class RangeReads implements IteratorHost {
     for (const iterator of this.#open) iterator.close(error);
   }
 
-  forget(iterator: StoreIterator): void {
+  forget(iterator: StoreIterator<unknown>): void {
     this.#open.delete(iterator);
   }
 
@@ -67,9 +84,5 @@ export class RangeReads implements IteratorHost {
   /** AHEAD-1. */
   mayReadAhead(ownBytes: number): boolean {
     return this.aheadBytes < this.#mostAheadBytes && ownBytes < this.#mostAheadBytes / this.#open.size;
-  }
-
-  valuesAt(keys: readonly Buffer[], entries: readonly LeafEntry[]): Promise<(Buffer | Error)[]> {
-    return this.#points.valuesAt(keys, entries);
   }
 }

@@ -199,9 +199,8 @@ export class RecordReader implements CompletionHandler, ReadTaker {
       this.read(fileOffsetOf(entry), lengthOf(entry), key, keyBytes, result, token);
       return;
     }
-    const version = sequenceOfWords(entry);
-    const refusal = this.#refusalOf(version);
-    if (refusal === null) result.found(token, inlineValueOf(entry), version);
+    const refusal = this.refusalFor(entry);
+    if (refusal === null) result.found(token, inlineValueOf(entry), sequenceOfWords(entry));
     else result.failed(token, refusal);
   }
 
@@ -211,9 +210,16 @@ export class RecordReader implements CompletionHandler, ReadTaker {
    * @throws AiokvError ERR_AIOKV_LATCHED
    */
   inlineValue(entry: LeafEntry): Buffer {
-    const refusal = this.#refusalOf(sequenceOfWords(entry));
+    const refusal = this.refusalFor(entry);
     if (refusal !== null) throw refusal;
     return inlineValueOf(entry);
+  }
+
+  /** Why the entry must not be shown any more: its write was not flushed when the store failed. Null if it may be. */
+  refusalFor(entry: LeafEntry): Error | null {
+    if (isInline(entry)) return this.#refusalOf(sequenceOfWords(entry));
+    const place = this.#log.unwritten(fileOffsetOf(entry));
+    return place === null ? null : this.#refusalOf(sequenceOf(place.block.view, place.offset));
   }
 
   /** Reads a record that is on the device: `unwritten` has just returned null for it. Copies the key. */
