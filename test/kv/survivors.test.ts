@@ -17,6 +17,7 @@ test('survivors come out in key order, as they went in', (t) => {
   const survivors = new Survivors(memory);
   for (let round = 0; round < 4; round++) {
     const model = new Map<string, { copy: Buffer; inFragments: boolean }>();
+    const words0 = new Map<string, number>();
     const source = blockOf(2 * MIB);
     random.fill(source.bytes);
     let copied = 0;
@@ -27,7 +28,9 @@ test('survivors come out in key order, as they went in', (t) => {
       const inFragments = random.chance(0.2);
       const name = Buffer.from(key).toString('latin1');
       if (model.has(name)) continue;
-      survivors.add(key, key.length, source, at, lengthBytes, lengthWordOf(lengthBytes, inFragments));
+      const entry = { word0: n, word1: lengthWordOf(lengthBytes, inFragments) };
+      survivors.add(key, key.length, source, at, entry);
+      words0.set(name, n);
       model.set(name, { copy: Buffer.from(source.bytes.slice(at, at + lengthBytes)), inFragments });
       copied += lengthBytes;
     }
@@ -44,6 +47,7 @@ test('survivors come out in key order, as they went in', (t) => {
       const lengthBytes = lengthOf(walk.entry);
       t.is(lengthBytes, copy.length);
       t.is(isInFragments(walk.entry), inFragments);
+      t.is(walk.entry.extra[0], words0.get(name));
       survivors.copyTo(walk.entry, lengthBytes, target, 8);
       t.is(Buffer.compare(target.bytes.subarray(8, 8 + lengthBytes), copy), 0);
       walk.next();

@@ -6,13 +6,13 @@
  * ```
  *   victims, read whole ─► which records does the tree lead to? ─► survivors, sorted ─► cleaned segments, written
  *                                                                                            │
- *          the run:   memtable frozen ─► clean ─► merge ◄── moved entries, into the frozen memtable
+ *          the run:   memtable frozen ─► clean ─► merge ◄── new places (relocations.ts)
  *                                                   └─► commit ─► victims are dead, and their slots come back
  * ```
  *
  * CLEAN-1. A victim lies wholly before the start of the log: no replay needs it.
  * CLEAN-2. A record moves only if the tree leads to its very place, and the immutable memtable does not have its key.
- *     Nothing else changes the tree during a run, so this still holds when the merge takes the entry. A record that has been
+ *     Nothing else changes the tree during a run, so this still holds when the merge looks again (MERGE-4). A record that has been
  *     replaced since the run began moves, too: it is counted until the next merge, and would keep its victim until then.
  * CLEAN-3. A new place is entered only when the record can be read there. It is flushed before the superblock that needs
  *     it.
@@ -31,11 +31,12 @@ import { SegmentWriter } from '../checkpoint/segment-writer.ts';
 import { requireFull } from '../failure/errors.ts';
 import type { ReadPace } from '../file/read-pace.ts';
 import { Slots } from '../file/slots.ts';
-import { fileOffsetOf, isRecord, lengthOf, lengthWordOf } from '../format/index-entry.ts';
+import { fileOffsetOf, highWordOf, isRecord, lengthOf, lengthWordOf, lowWordOf } from '../format/index-entry.ts';
 import { RECORD_ALIGNMENT, RECORD_HEADER_BYTES, isExtent, keyBytesOf, recordFault } from '../format/record.ts';
 import { SegmentKind } from '../format/segment.ts';
 import type { KeyIndex } from '../index/key-index.ts';
 import { LeafScout } from '../index/leaf-scout.ts';
+import { MergeInput } from '../index/merge-input.ts';
 import type { LogWriter } from '../log/writer.ts';
 import { Entry, FOUND, MISSING, Tree, pageOf } from '../tree/index.ts';
 import { SegmentRecords } from './segment-records.ts';
@@ -72,7 +73,7 @@ interface Progress {
 
 /** A record is found, copied, and its place entered. */
 const STEPS_OF_RECORD = 3;
-/** The planted defect writes survivors so many turns late: a read that fails is tried again. */
+/** The planted defect writes survivors so many turns late, while the merge goes on. */
 const LATE_TURNS = 20;
 const READ_BYTES = 256 * 1024;
 
@@ -94,8 +95,7 @@ export class Cleaner {
   }
 
   /**
-   * Copies what lives in some victims, and enters the new places in the frozen memtable. Does nothing if there is
-   * little garbage.
+   * Copies what lives in some victims, and enters the new places. Does nothing if there is little garbage.
    *
    * @param sequence that of the run
    * @param isStopped asked at each step, when `writersPart` may have grown: whether to give up
@@ -191,8 +191,8 @@ export class Cleaner {
       if (this.#budget.isSpent()) await this.#nextSlice();
     }
     const keys = candidates.snapshot();
-    const scout = new LeafScout(keys, index.tree, index.pager);
-    const walk = keys.cursor();
+    const scout = new LeafScout(new MergeInput(keys, null), index.tree, index.pager);
+    const walk = new MergeInput(keys, null);
     try {
       walk.first();
       for (let taken = 0; walk.valid;) {
@@ -209,8 +209,10 @@ export class Cleaner {
         const isLive = (found === FOUND && isRecord(this.#entry) && isHere) || planted.uncomparedMoves === true;
         if (isLive && recordFault(buffer, at, lengthBytes) === null) {
           const { keyBytes: key, keyLength } = walk;
+          const fileOffset = base + at;
           const lengthWord = lengthWordOf(lengthBytes, isExtent(buffer.view, at));
-          survivors.add(key, keyLength, buffer, at, lengthBytes, lengthWord);
+          const entry = { word0: lowWordOf(fileOffset), word1: highWordOf(fileOffset, lengthWord) };
+          survivors.add(key, keyLength, buffer, at, entry);
           this.#progress.steps++;
         }
         walk.next();
@@ -245,15 +247,13 @@ export class Cleaner {
       if (planted.earlyMoves !== true) await writer.finish();
       walk.first();
       for (const fileOffset of offsets) {
-        index.enterMoved(walk.keyBytes, walk.keyLength, fileOffset, walk.entry.word1);
+        const old = { word0: walk.entry.extra[0] as number, word1: walk.entry.word1 };
+        index.enterMoved(walk.keyBytes, 0, walk.keyLength, old, fileOffset);
         this.#progress.steps++;
         walk.next();
         if (this.#budget.isSpent()) await this.#nextSlice();
       }
-      if (planted.earlyMoves === true) {
-        for (let turns = 0; turns < LATE_TURNS; turns++) await nextTurn();
-        await writer.finish();
-      }
+      if (planted.earlyMoves === true) void finishLate(writer);
       planted.onMoved?.(offsets.length);
       return offsets.length === survivors.tree.size;
     } catch (error) {
@@ -292,4 +292,10 @@ export class Cleaner {
       return false;
     }
   }
+}
+
+/** The planted defect. */
+async function finishLate(writer: SegmentWriter): Promise<void> {
+  for (let turns = 0; turns < LATE_TURNS; turns++) await nextTurn();
+  await writer.finish().catch(() => undefined);
 }

@@ -5,11 +5,11 @@
  * ```
  *   index, in key order ─► entries that are wanted ─► their places, sorted ─► read in long spans ─► copies in memory
  *                                                                                                       │
- *            the merge of the run ◄── new places, in the frozen memtable ◄── written, in key order ◄────┘
+ *            the merge of the run ◄── new places (relocations.ts) ◄────────── written, in key order ◄────┘
  * ```
  *
- * ORDER-1. A record moves only if the immutable memtable does not have its key. Nothing but the merge of this run changes
- *     the tree, so its entry still leads to the old place when the merge takes the new one (CLEAN-2).
+ * ORDER-1. A record does not move if the immutable memtable has its key: it is dead after this run. Nothing but the merge
+ *     of this run changes the tree, so the entry of any other still leads to the old place by then (MERGE-4).
  * ORDER-2. New places are entered when all of a batch can be read there (CLEAN-3). A batch that finds no room is not
  *     moved at all, or as far as there was room.
  *
@@ -165,15 +165,14 @@ export class KeyOrderMover {
           break;
         }
         copies.copyTo(end, place.block, place.at);
-        copies.offsets[end] = place.fileOffset;
+        copies.targets[end] = place.fileOffset;
         bytes += paddedBytes;
         if (budget.isSpent()) await nextTurn();
       }
       await writer.finish();
       for (let i = 0; i < end; i++) {
         if (!copies.isThere(i)) continue;
-        const key = copies.keyOf(i);
-        index.enterMoved(key, key.length, copies.offsets[i] as number, copies.lengthWordAt(i));
+        copies.enter(i, index);
         records++;
         if (budget.isSpent()) await nextTurn();
       }

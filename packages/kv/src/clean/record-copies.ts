@@ -13,21 +13,17 @@
  */
 import { MIB, alignUp, assert } from '@aiokv/core';
 import type { RangeVisitor, Ranges } from '../file/span-reader.ts';
-import { fileOffsetOf, isInFragments, lengthOf, lengthWordOf } from '../format/index-entry.ts';
+import { fileOffsetOf, lengthOf } from '../format/index-entry.ts';
 import type { EntryWords } from '../format/index-entry.ts';
 import { RECORD_ALIGNMENT, RECORD_HEADER_BYTES, keyBytesOf, recordFault } from '../format/record.ts';
 import type { Block } from '../format/words.ts';
+import type { KeyIndex } from '../index/key-index.ts';
 
 /** More than any record takes. */
 const CHUNK_BYTES = MIB;
-/** What is kept of a record beside its copy: place, length, place of the copy, bytes of the key, state. */
-const NOTE_BYTES = 8 + 4 + 4 + 2 + 1;
+/** What is kept of a record beside its copy: places, entry, length, place of the copy, bytes of the key, state. */
+const NOTE_BYTES = 8 + 8 + 8 + 4 + 4 + 2 + 1;
 const FIRST_COUNT = 1024;
-
-const PUT = 0;
-const IN_FRAGMENTS = 1;
-/** Added to the state when the copy is there. */
-const IS_THERE = 2;
 
 export class RecordCopies implements Ranges, RangeVisitor {
   count = 0;
@@ -36,9 +32,15 @@ export class RecordCopies implements Ranges, RangeVisitor {
   lengths = new Uint32Array(FIRST_COUNT);
   /** Place of the copy / 8. */
   #places = new Uint32Array(FIRST_COUNT);
+  /** The entry, and the new place. */
+  #words0 = new Uint32Array(FIRST_COUNT);
+  #words1 = new Uint32Array(FIRST_COUNT);
+  targets = new Float64Array(FIRST_COUNT);
   #keyLengths = new Uint16Array(FIRST_COUNT);
+  /** 1: the copy is there. */
   #states = new Uint8Array(FIRST_COUNT);
   readonly #chunks: Uint8Array[] = [];
+  readonly #old = { word0: 0, word1: 0 };
   #usedChunks = 0;
   #usedBytes = CHUNK_BYTES;
 
@@ -64,7 +66,9 @@ export class RecordCopies implements Ranges, RangeVisitor {
     this.lengths[index] = lengthBytes;
     this.#places[index] = place / RECORD_ALIGNMENT;
     this.#keyLengths[index] = keyBytes;
-    this.#states[index] = isInFragments(entry) ? IN_FRAGMENTS : PUT;
+    this.#words0[index] = entry.word0;
+    this.#words1[index] = entry.word1;
+    this.#states[index] = 0;
     const chunk = this.#chunks[this.#usedChunks - 1] as Uint8Array;
     const keyAt = this.#usedBytes + RECORD_HEADER_BYTES;
     for (let i = 0; i < keyBytes; i++) chunk[keyAt + i] = key[i] as number;
@@ -83,7 +87,7 @@ export class RecordCopies implements Ranges, RangeVisitor {
     for (let i = keyAt; i < keyAt + keyBytes; i++) if (block.bytes[i] !== chunk[i + toKey]) return;
     if (recordFault(block, at, lengthBytes) !== null) return;
     chunk.set(block.bytes.subarray(at, at + lengthBytes), place % CHUNK_BYTES);
-    this.#states[index] = (this.#states[index] as number) | IS_THERE;
+    this.#states[index] = 1;
   }
 
   unreadable(): void {
@@ -91,21 +95,17 @@ export class RecordCopies implements Ranges, RangeVisitor {
   }
 
   isThere(index: number): boolean {
-    return ((this.#states[index] as number) & IS_THERE) !== 0;
+    return this.#states[index] === 1;
   }
 
-  keyOf(index: number): Uint8Array {
+  /** Has the index lead to the new place, `targets`. */
+  enter(index: number, into: KeyIndex): void {
     const place = (this.#places[index] as number) * RECORD_ALIGNMENT;
+    const chunk = this.#chunks[Math.floor(place / CHUNK_BYTES)] as Uint8Array;
+    this.#old.word0 = this.#words0[index] as number;
+    this.#old.word1 = this.#words1[index] as number;
     const keyAt = (place % CHUNK_BYTES) + RECORD_HEADER_BYTES;
-    return (this.#chunks[Math.floor(place / CHUNK_BYTES)] as Uint8Array).subarray(
-      keyAt,
-      keyAt + (this.#keyLengths[index] as number),
-    );
-  }
-
-  /** See `lengthWordOf`. */
-  lengthWordAt(index: number): number {
-    return lengthWordOf(this.lengths[index] as number, ((this.#states[index] as number) & IN_FRAGMENTS) !== 0);
+    into.enterMoved(chunk, keyAt, this.#keyLengths[index] as number, this.#old, this.targets[index] as number);
   }
 
   /** Copies the record to its new place. */
@@ -132,6 +132,9 @@ export class RecordCopies implements Ranges, RangeVisitor {
     this.offsets = longer(new Float64Array(length), this.offsets);
     this.lengths = longer(new Uint32Array(length), this.lengths);
     this.#places = longer(new Uint32Array(length), this.#places);
+    this.#words0 = longer(new Uint32Array(length), this.#words0);
+    this.#words1 = longer(new Uint32Array(length), this.#words1);
+    this.targets = longer(new Float64Array(length), this.targets);
     this.#keyLengths = longer(new Uint16Array(length), this.#keyLengths);
     this.#states = longer(new Uint8Array(length), this.#states);
   }

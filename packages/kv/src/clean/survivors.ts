@@ -7,6 +7,8 @@
  * ```
  */
 import { MIB, alignUp, assert } from '@aiokv/core';
+import { lengthOf } from '../format/index-entry.ts';
+import type { EntryWords } from '../format/index-entry.ts';
 import { RECORD_ALIGNMENT } from '../format/record.ts';
 import type { Block } from '../format/words.ts';
 import { Tree } from '../tree/index.ts';
@@ -15,8 +17,11 @@ import type { Entry, NodeMemory } from '../tree/index.ts';
 /** More than any record takes. */
 const CHUNK_BYTES = MIB;
 
+/** Scratch. Valid within one step. */
+const word0 = new Uint32Array(1);
+
 export class Survivors {
-  /** An entry has the place of the copy / 8, and the length word of the record. */
+  /** An entry has the place of the copy / 8, then word 1 and word 0 of the entry of the record. */
   readonly tree: Tree;
   readonly #chunks: Uint8Array[] = [];
   #usedBytes = CHUNK_BYTES;
@@ -30,7 +35,9 @@ export class Survivors {
     return this.#chunks.length === 0 ? 0 : (this.#chunks.length - 1) * CHUNK_BYTES + this.#usedBytes;
   }
 
-  add(key: Uint8Array, keyBytes: number, block: Block, at: number, lengthBytes: number, lengthWord: number): void {
+  /** @param entry that leads to the record, which is in `block` at `at` */
+  add(key: Uint8Array, keyBytes: number, block: Block, at: number, entry: EntryWords): void {
+    const lengthBytes = lengthOf(entry);
     assert(lengthBytes <= CHUNK_BYTES, 'a record fits into a chunk');
     if (this.#usedBytes + lengthBytes > CHUNK_BYTES) {
       this.#chunks.push(new Uint8Array(CHUNK_BYTES));
@@ -39,7 +46,8 @@ export class Survivors {
     const chunk = this.#chunks.at(-1) as Uint8Array;
     chunk.set(block.bytes.subarray(at, at + lengthBytes), this.#usedBytes);
     const place = (this.#chunks.length - 1) * CHUNK_BYTES + this.#usedBytes;
-    this.tree.set(key, keyBytes, place / RECORD_ALIGNMENT, lengthWord);
+    word0[0] = entry.word0;
+    this.tree.set(key, keyBytes, place / RECORD_ALIGNMENT, entry.word1, word0, 1);
     this.#usedBytes += alignUp(lengthBytes, RECORD_ALIGNMENT);
   }
 

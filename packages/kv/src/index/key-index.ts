@@ -13,9 +13,9 @@
  * ```
  *
  * INDEX-1. Every lookup sees what was admitted before it, also during a merge.
- * INDEX-2. The immutable memtable does not change, except that before its merge starts it takes new places of records to
- *     which the tree leads: the same values. An entry that is both in it and in the tree is the same in both, or such a
- *     new place.
+ * INDEX-2. The immutable memtable does not change. An entry that is both in it and in the tree is the same in both, or the
+ *     tree has an older one. New places of records (relocations.ts) are seen when the merge takes them: until then the old
+ *     ones can be read.
  * INDEX-3. A snapshot sees the index as it was when it was taken. During a merge it sees the version before the merge,
  *     with the immutable memtable in front.
  * INDEX-6. While a stage is in front of the memtable, nothing is admitted and no merge begins. An entry or a range that is
@@ -36,6 +36,7 @@ import type { SegmentTable } from '../file/segment-table.ts';
 import { RangeCursor } from './deleted-ranges.ts';
 import { IndexCursor } from './index-cursor.ts';
 import { inlineBytesOf } from '../format/index-entry.ts';
+import type { EntryWords } from '../format/index-entry.ts';
 import { LeafPacking } from './leaf-packing.ts';
 import { Mapping } from './mapping.ts';
 import { Memtable, OLDER } from './memtable.ts';
@@ -43,6 +44,8 @@ import type { MemtableLookup, MemtableSnapshot } from './memtable.ts';
 import { Merge } from './merge.ts';
 import { Pager } from './pager.ts';
 import type { PageWaiter } from './pager.ts';
+import { Relocations } from './relocations.ts';
+import type { MovedPiece } from './relocations.ts';
 import type { ReplayTarget } from './replay-target.ts';
 import { Entry, NodeMemory, Probe, Tree, lookInLeaf, pageOf } from '../tree/index.ts';
 import type { AbsentLeaf, Cursor, Lookup, TreeSnapshot } from '../tree/index.ts';
@@ -193,6 +196,8 @@ export class KeyIndex implements ReplayTarget {
   #stage: Memtable | null = null;
   #moving: { readonly snapshot: MemtableSnapshot; readonly cursor: Cursor; ranges: RangeCursor | null } | null = null;
   #immutable: Memtable | null = null;
+  /** What the merge of the immutable memtable takes, too. */
+  #relocations = new Relocations();
   #merge: Merge | null = null;
   #cleanedPart = 0;
   /** Bytes of the immutable memtable when it was frozen. */
@@ -243,12 +248,12 @@ export class KeyIndex implements ReplayTarget {
 
   /** Bytes of the nodes of the memtable and of the immutable memtable. */
   get memtableBytes(): number {
-    return this.#memtable.bytes + (this.#immutable?.bytes ?? 0) + (this.#stage?.bytes ?? 0);
+    return this.#memtable.bytes + (this.#immutable?.bytes ?? 0) + (this.#stage?.bytes ?? 0) + this.#relocations.bytes;
   }
 
   /** Bytes of the pages of the tree, and of what only snapshots need. */
   get pageBytes(): number {
-    return this.memoryBytes - this.memtableBytes;
+    return this.memoryBytes - (this.memtableBytes - this.#relocations.bytes);
   }
 
   /**
@@ -501,19 +506,28 @@ export class KeyIndex implements ReplayTarget {
   }
 
   /**
-   * INDEX-2. Enters the new place of a record in the immutable memtable, before the merge starts. The tree leads to its
-   * old place, and the immutable memtable does not have the key.
+   * Has the merge that is due lead to the new place of a record, if the tree leads to the old one by then (RELOC-1). The
+   * key is that at `at` in `source`.
+   *
+   * @param pieces of its value that were moved with it
    */
-  enterMoved(key: Uint8Array, keyBytes: number, fileOffset: number, lengthWord: number): void {
-    const immutable = this.#immutable;
-    assert(immutable !== null && this.#merge === null, 'records are moved between freezing and merging');
-    immutable.putMoved(key, keyBytes, fileOffset, lengthWord);
+  enterMoved(
+    source: Uint8Array,
+    at: number,
+    keyBytes: number,
+    old: EntryWords,
+    fileOffset: number,
+    pieces: readonly MovedPiece[] | null = null,
+  ): void {
+    assert(this.#immutable !== null && this.#merge === null, 'records are moved between freezing and merging');
+    this.#relocations.add(source, at, keyBytes, old, fileOffset, pieces);
+    this.pager.besideBytes = this.#relocations.bytes;
   }
 
-  /** Whether the immutable memtable may take more new places: its share, or a quarter more than writers have left in it. */
+  /** Whether there is memory for more new places: the share of the immutable memtable, or a quarter more than is in it. */
   get hasRoomForMoved(): boolean {
     const most = Math.max(this.#memtableBytes, this.#frozenBytes + this.#memtableBytes / 4);
-    return this.#immutable !== null && this.#immutable.bytes < most;
+    return this.#immutable !== null && this.#immutable.bytes + this.#relocations.bytes < most;
   }
 
   /** Notes which part of the cleaning before the merge is done, from 0 to 1. */
@@ -527,7 +541,8 @@ export class KeyIndex implements ReplayTarget {
    */
   startMerge(): Merge {
     assert(this.#immutable !== null && this.#merge === null, 'a frozen memtable is merged once');
-    this.#merge = new Merge(this.#immutable, this.tree, this.pager, this.#segments, this.#planted);
+    const { tree, pager } = this;
+    this.#merge = new Merge(this.#immutable, this.#relocations, tree, pager, this.#segments, this.#planted);
     return this.#merge;
   }
 
@@ -544,6 +559,8 @@ export class KeyIndex implements ReplayTarget {
     this.#merge = null;
     this.#immutable?.clear();
     this.#immutable = null;
+    this.#relocations = new Relocations();
+    this.pager.besideBytes = 0;
     this.#version.release();
     this.#version = new TreeVersion(this.tree.snapshot(), this.pager);
     this.memory.reclaimSome(RECLAIM_NODES);

@@ -15,7 +15,8 @@
  */
 import { Fifo } from '@aiokv/core';
 import { LeafWalk } from '../tree/index.ts';
-import type { Cursor, Tree, TreeSnapshot } from '../tree/index.ts';
+import type { Tree } from '../tree/index.ts';
+import type { MergeInput } from './merge-input.ts';
 import type { Pager } from './pager.ts';
 
 /** Most leaves read ahead: this many, and no more than one in AHEAD_PART of the nodes that fit into memory. */
@@ -39,7 +40,7 @@ interface LeafAhead {
 }
 
 export class LeafScout {
-  readonly #cursor: Cursor;
+  readonly #cursor: MergeInput;
   readonly #tree: Tree;
   readonly #leaves: LeafWalk;
   readonly #pager: Pager;
@@ -49,11 +50,11 @@ export class LeafScout {
   #lastMet = 0;
 
   /**
-   * @param keys the keys of the walk, in the scout's own cursor
+   * @param cursor over the keys of the walk, the scout's own
    * @param tree the tree whose leaves are needed
    */
-  constructor(keys: TreeSnapshot, tree: Tree, pager: Pager) {
-    this.#cursor = keys.cursor();
+  constructor(cursor: MergeInput, tree: Tree, pager: Pager) {
+    this.#cursor = cursor;
     this.#cursor.first();
     this.#tree = tree;
     this.#leaves = new LeafWalk(tree);
@@ -66,9 +67,9 @@ export class LeafScout {
    * @param walk the cursor of the walk, at a key
    * @param taken keys that the walk has passed
    */
-  lookAhead(walk: Cursor, taken: number): void {
+  lookAhead(walk: MergeInput, taken: number): void {
     if (this.#passed < taken && walk.valid) {
-      this.#cursor.seek(walk.keyBytes, walk.keyLength, '>=');
+      this.#cursor.goTo(walk);
       this.#passed = taken;
     }
     const most = mostLeavesAhead(this.#pager, this.#tree);

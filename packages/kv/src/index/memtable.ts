@@ -7,8 +7,7 @@
  *   others        word 0 │ word 1 │ value …                     the first two hold the sequence (format/index-entry.ts)
  * ```
  *
- * MEMTABLE-1. All sequences here are above `after`. A record that a cleaning has moved counts as `after`: it is older than
- *     all others here, and than every write that is admitted since.
+ * MEMTABLE-1. All sequences here are above `after`.
  * MEMTABLE-2. An entry is newer than all ranges here that reach over its key: a range that is added removes the entries
  *     that it deletes.
  */
@@ -125,11 +124,6 @@ export class Memtable {
     const words = packInline(source, at, valueBytes, packed);
     const word1 = inlineHighWordOf(sequence, valueBytes);
     this.#tree.set(key, keyBytes, sequenceLowWordOf(sequence), word1, packed, words);
-  }
-
-  /** MEMTABLE-1. The new place of a record that is older than all writes here. */
-  putMoved(key: Uint8Array, keyBytes: number, fileOffset: number, lengthWord: number): void {
-    this.#set(key, keyBytes, lowWordOf(fileOffset), highWordOf(fileOffset, lengthWord), this.after);
   }
 
   delete(key: Uint8Array, keyBytes: number, sequence: number): void {

@@ -1,6 +1,6 @@
 /**
- * Merges an immutable memtable into the tree, in key order, so that each leaf is visited once. The leaves of the next
- * entries are read while the merge goes on (leaf-scout.ts).
+ * Merges an immutable memtable, and the new places of records that a cleaning has moved, into the tree, in key order, so
+ * that each leaf is visited once. The leaves of the next entries are read while the merge goes on (leaf-scout.ts).
  *
  * ```
  *   run ──► done
@@ -14,21 +14,24 @@
  * MERGE-2. A record counts as alive in its segment from the step in which its entry enters the tree to that in which it
  *     leaves it. What a newer entry replaces in a memtable never counts, nor does a record whose value is
  *     inline.
+ * MERGE-4. A relocation is taken if the tree leads to the old place (RELOC-1). So nothing that was written or deleted
+ *     meanwhile is undone, whoever moved the record.
  * MERGE-3. If everything is deleted, no leaf is read: the tree is emptied, and no record counts any more. Lookups that
  *     wait for a leaf get it first (INDEX-5).
  */
 import type { Planted } from '../failure/planted.ts';
 import type { SegmentTable } from '../file/segment-table.ts';
-import { fileOffsetOf, isDeletion, isRecord } from '../format/index-entry.ts';
-import { SegmentKind } from '../format/segment.ts';
+import { isDeletion, isRecord } from '../format/index-entry.ts';
 import { Entry } from '../tree/index.ts';
-import type { Cursor, Tree } from '../tree/index.ts';
+import type { Tree } from '../tree/index.ts';
 import { isDeleted } from './deleted-ranges.ts';
 import { LeafScout } from './leaf-scout.ts';
+import { MergeInput } from './merge-input.ts';
 import type { Memtable, MemtableSnapshot } from './memtable.ts';
 import type { Pager } from './pager.ts';
 import { RangeSweep } from './range-sweep.ts';
 import { RecordCounts } from './record-counts.ts';
+import type { RelocationCursor, Relocations } from './relocations.ts';
 
 /** Entries merged between two calls of `isLong`. */
 const ENTRIES_PER_QUESTION = 64;
@@ -44,7 +47,7 @@ export class Merge {
   readonly isEmpty: boolean;
   readonly #size: number;
   readonly #snapshot: MemtableSnapshot;
-  readonly #cursor: Cursor;
+  readonly #input: MergeInput;
   readonly #tree: Tree;
   readonly #pager: Pager;
   readonly #segments: SegmentTable;
@@ -63,19 +66,26 @@ export class Merge {
   /** Scratch for the entry that a new one replaces. */
   readonly #old = new Entry();
 
-  constructor(memtable: Memtable, tree: Tree, pager: Pager, segments: SegmentTable, planted: Planted) {
-    this.#size = memtable.size;
-    this.isEmpty = memtable.isEmpty;
+  constructor(
+    memtable: Memtable,
+    relocations: Relocations,
+    tree: Tree,
+    pager: Pager,
+    segments: SegmentTable,
+    planted: Planted,
+  ) {
+    this.#size = memtable.size + relocations.count;
+    this.isEmpty = memtable.isEmpty && relocations.count === 0;
     this.#isToEmpty = memtable.deletesAll;
     this.#snapshot = memtable.snapshot();
-    this.#cursor = this.#snapshot.keys.cursor();
-    this.#hasMore = this.#cursor.first();
+    this.#input = new MergeInput(this.#snapshot.keys, relocations);
+    this.#hasMore = this.#input.first();
     this.#tree = tree;
     this.#pager = pager;
     this.#segments = segments;
     this.#planted = planted;
     this.counts = new RecordCounts(segments, planted);
-    this.#scout = new LeafScout(this.#snapshot.keys, tree, pager);
+    this.#scout = new LeafScout(new MergeInput(this.#snapshot.keys, relocations), tree, pager);
     const { ranges } = this.#snapshot;
     if (planted.earlyForgottenRanges === true) this.#isToEmpty = false;
     else if (ranges !== null && !this.#isToEmpty) this.#sweep = new RangeSweep(ranges, tree, pager, this.counts);
@@ -96,10 +106,10 @@ export class Merge {
    */
   run(isLong: () => boolean): 'done' | 'blocked' | 'more' {
     if (this.#isToEmpty) return this.#empty();
-    this.#scout.lookAhead(this.#cursor, this.#taken);
+    this.#scout.lookAhead(this.#input, this.#taken);
     let outcome: 'done' | 'blocked' | 'more' = 'done';
     for (let count = 1; this.#hasMore && outcome === 'done'; count++) {
-      const { keyBytes, keyLength } = this.#cursor;
+      const { keyBytes, keyLength } = this.#input;
       outcome = this.#sweepTo(keyBytes, keyLength, isLong);
       if (outcome === 'done') outcome = this.#takeEntry();
       if (outcome === 'done' && count % ENTRIES_PER_QUESTION === 0 && isLong()) outcome = 'more';
@@ -118,23 +128,35 @@ export class Merge {
   }
 
   #takeEntry(): 'done' | 'blocked' {
-    const { keyBytes, keyLength, entry } = this.#cursor;
+    const { keyBytes, keyLength, relocation } = this.#input;
     this.#blocking = 'key';
     this.#blockedOn = this.#taken === 0 ? this.#tree.goTo(keyBytes, keyLength) : this.#tree.goOn(keyBytes, keyLength);
     if (this.#blockedOn !== 0) return 'blocked';
-    const isGone = isDeletion(entry) || this.#isSwallowed(keyBytes, keyLength);
-    const isMove = !isGone && isRecord(entry) && this.#isMove(entry);
-    if (this.#tree.entryHere(this.#old)) this.counts.leave(this.#old, isMove);
-    if (isGone) this.#tree.deleteHere();
+    if (relocation !== null) this.#relocate(relocation);
     else {
-      // Without the sequence of a record: the record has it, and no two entries of a key meet in the tree.
-      this.#tree.setHere(entry.word0, entry.word1, entry.extra, isRecord(entry) ? 0 : entry.extraWords);
-      this.counts.enter(entry, isMove);
+      const { entry } = this.#input;
+      if (this.#tree.entryHere(this.#old)) this.counts.leave(this.#old);
+      if (isDeletion(entry) || this.#isSwallowed(keyBytes, keyLength)) this.#tree.deleteHere();
+      else {
+        // Without the sequence of a record: the record has it, and no two entries of a key meet in the tree.
+        this.#tree.setHere(entry.word0, entry.word1, entry.extra, isRecord(entry) ? 0 : entry.extraWords);
+        this.counts.enter(entry);
+      }
     }
     this.#sweep?.pass(keyBytes, keyLength);
-    this.#hasMore = this.#cursor.next();
+    this.#hasMore = this.#input.next();
     this.#taken++;
     return 'done';
+  }
+
+  /** MERGE-4. */
+  #relocate({ old, new: moved, pieces }: RelocationCursor): void {
+    const isThere = this.#tree.entryHere(this.#old);
+    const isSame = isThere && this.#old.word0 === old.word0 && this.#old.word1 === old.word1;
+    if (!isSame && this.#planted.uncomparedMoves !== true) return;
+    this.#tree.setHere(moved.word0, moved.word1);
+    if (isThere) this.counts.move(this.#old, moved, pieces);
+    else this.counts.enter(moved);
   }
 
   /** The planted defect. */
@@ -174,10 +196,5 @@ export class Merge {
     this.#scout.end();
     this.#sweep?.end();
     this.#snapshot.release();
-  }
-
-  /** Whether a cleaning has moved the record. */
-  #isMove(entry: Entry): boolean {
-    return this.#segments.kindOf(this.#segments.slotOf(fileOffsetOf(entry))) === SegmentKind.cleaned;
   }
 }

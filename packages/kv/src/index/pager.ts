@@ -128,6 +128,8 @@ class PageRead extends SectorRead {
 export class Pager implements CompletionHandler {
   /** Pages read since the opening. */
   pageReads = 0;
+  /** Memory of the index beside nodes: these have the less. */
+  besideBytes = 0;
   readonly #options: PagerOptions;
   readonly #loads = new Map<number, Load>();
   /** Loads that wait for a free read. */
@@ -283,7 +285,8 @@ export class Pager implements CompletionHandler {
 
   /** `makeRoom`, if nodes have grown since the last call. Cheap enough for every write. */
   keepWithin(): void {
-    const { memory, limitBytes } = this.#options;
+    const { memory } = this.#options;
+    const limitBytes = this.#options.limitBytes - this.besideBytes;
     if (memory.bytesUsed <= Math.max(limitBytes, this.#sweptBytes + GROWTH_BYTES)) return;
     this.makeRoom();
     this.#sweptBytes = memory.bytesUsed;
@@ -291,7 +294,8 @@ export class Pager implements CompletionHandler {
 
   /** Evicts leaves, except page `except`, until the nodes are within the limit or one sweep is over. */
   makeRoom(except = 0): void {
-    const { memory, limitBytes } = this.#options;
+    const { memory } = this.#options;
+    const limitBytes = this.#options.limitBytes - this.besideBytes;
     for (let looks = SWEEP_IDS; looks > 0 && memory.bytesUsed > limitBytes; looks--) {
       const id = this.#hand < memory.idLimit ? this.#hand : 1;
       this.#hand = id + 1;

@@ -120,7 +120,7 @@ export class RangeSweep {
     const count = tree.countHere(end, endLength);
     for (let i = 0; i < count; i++) {
       tree.entryBehind(i, this.#entry);
-      this.#counts.leave(this.#entry, false);
+      this.#counts.leave(this.#entry);
     }
     if (count > 0) tree.deleteRange(this.#at, this.#atLength, end, endLength);
     this.swept++;
