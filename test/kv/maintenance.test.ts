@@ -106,6 +106,22 @@ function makeBusy(store: Store, round: number): Promise<unknown>[] {
   return calls;
 }
 
+test('a load of new keys begins no run for garbage, overwrites do', async (t) => {
+  const disk = new SimulatedDisk({ seed: 5 });
+  const store = await openOn(disk, { memoryBytes: 512 * MIB });
+  const value = Buffer.alloc(KIB, 'x');
+  const load = async (keys: number): Promise<void> => {
+    for (let n = 0; n < keys; n++) await store.put(`key${n}`, value, { durability: 'buffered' });
+  };
+  await load(6000);
+  await turns(20);
+  t.is(store.statistics().checkpointSequence, 0);
+  await load(6000);
+  await turns(20);
+  t.true(store.statistics().checkpointSequence > 6000);
+  await store.close();
+});
+
 test('MAINT-2: a busy store may be closed at any moment', async (t) => {
   const allowed = new Set(['ok', 'ERR_AIOKV_CLOSED', 'ERR_AIOKV_CONDITION_FAILED']);
   for (let round = 0; round < 60; round++) {

@@ -128,14 +128,14 @@ async function overwrite(t: ExecutionContext, amplification: number): Promise<{ 
   const one = new Plan(records, amplification);
   for (let n = 0; n < records; n++) {
     await one.put(n);
-    if (one.plan.isDue(one.newBytes)) await one.run();
+    if (one.plan.isDue(one.newBytes, 0)) await one.run();
   }
   await one.run();
   one.mostSlots = 0;
   one.written = 0;
   for (let n = 0; n < 4 * records; n++) {
     await one.put(one.random.below(records));
-    if (one.plan.isDue(one.newBytes)) await one.run();
+    if (one.plan.isDue(one.newBytes, 0)) await one.run();
   }
   const outcome = { space: (one.mostSlots * MIB) / (records * RECORD), moved: one.moved / one.written };
   t.log(`AIOKV_PLAN_SEED=${one.random.seed}: at ${amplification} ${JSON.stringify(outcome)}`);
@@ -164,7 +164,7 @@ test('PLAN-2: writers have at least half of what is freed, and nothing is held b
   let runs = 0;
   for (let n = 0; n < 120_000; n++) {
     await one.put(one.random.below(60_000));
-    if (!one.plan.isDue(one.newBytes)) continue;
+    if (!one.plan.isDue(one.newBytes, 0)) continue;
     const { freed, victims } = await one.run();
     if (victims === 0) continue;
     runs++;

@@ -92,13 +92,16 @@ export class SpacePlan implements SpaceNeeds {
     return this.#writersBytes;
   }
 
-  /** Whether there is so much garbage that a run should begin after so many new bytes of the log. */
-  isDue(newBytes: number): boolean {
+  /**
+   * Whether there is so much garbage that a run should begin after so many new bytes of the log. A load has none.
+   *
+   * @param addedPart which part of the new bytes is records of new keys: they live
+   */
+  isDue(newBytes: number, addedPart: number): boolean {
     const { geometry, planted } = this.#parts;
     if (newBytes < geometry.segmentBytes) return false;
     if (planted.eagerCleaning === true) return true;
-    const excessBytes = this.#excessBytes;
-    if (excessBytes <= 0) return false;
+    if (this.#excessBytesWith(addedPart * newBytes) <= 0) return false;
     if (newBytes >= this.#usualBytes) return true;
     // While there is room to free as much again.
     if (this.#lastFreedBytes === 0) return false;
@@ -118,7 +121,7 @@ export class SpacePlan implements SpaceNeeds {
     const { segmentBytes } = geometry;
     const { logStart } = superblocks.current;
     const isEager = planted.eagerCleaning === true;
-    let excessBytes = isEager ? Infinity : this.#excessBytes;
+    let excessBytes = isEager ? Infinity : this.#excessBytesWith(0);
     this.#lastFreedBytes = 0;
     this.#writersBytes = Infinity;
     if (excessBytes <= 0) return [];
@@ -199,10 +202,14 @@ export class SpacePlan implements SpaceNeeds {
     return geometry.segmentBytes - geometry.writeAlignment;
   }
 
-  /** What lives, or what a store has in which that little lives that it is not cleaned. */
   get #liveBytes(): number {
+    return this.#liveBytesWith(0);
+  }
+
+  /** What lives, with so much that is not merged; or what a store has in which that little lives that it is not cleaned. */
+  #liveBytesWith(addedBytes: number): number {
     const { segments, geometry, spaceAmplificationMax } = this.#parts;
-    return Math.max(segments.liveBytes, (FEW_SEGMENTS * geometry.segmentBytes) / spaceAmplificationMax);
+    return Math.max(segments.liveBytes + addedBytes, (FEW_SEGMENTS * geometry.segmentBytes) / spaceAmplificationMax);
   }
 
   /** A run begins when so much of the log is new. */
@@ -215,13 +222,13 @@ export class SpacePlan implements SpaceNeeds {
   }
 
   /** The way from what lives to the ceiling, in bytes, up to a part of it. */
-  #levelBytes(part: number): number {
-    return (1 + part * (this.#parts.spaceAmplificationMax - 1)) * this.#liveBytes;
+  #levelBytes(part: number, addedBytes = 0): number {
+    return (1 + part * (this.#parts.spaceAmplificationMax - 1)) * this.#liveBytesWith(addedBytes);
   }
 
-  /** Bytes of segments above what they should take. */
-  get #excessBytes(): number {
-    return this.#usedBytes - this.#levelBytes(WANTED_PART);
+  /** Bytes of segments above what they should take if so much that is not merged yet lives. */
+  #excessBytesWith(addedBytes: number): number {
+    return this.#usedBytes - this.#levelBytes(WANTED_PART, addedBytes);
   }
 
   get #mostLivePart(): number {

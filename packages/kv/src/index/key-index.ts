@@ -42,12 +42,13 @@ import { Mapping } from './mapping.ts';
 import { Memtable, OLDER } from './memtable.ts';
 import type { MemtableLookup, MemtableSnapshot } from './memtable.ts';
 import { Merge } from './merge.ts';
+import { NewKeys } from './new-keys.ts';
 import { Pager } from './pager.ts';
 import type { PageWaiter } from './pager.ts';
 import { Relocations } from './relocations.ts';
 import type { MovedPiece } from './relocations.ts';
 import type { ReplayTarget } from './replay-target.ts';
-import { Entry, NodeMemory, Probe, Tree, lookInLeaf, pageOf } from '../tree/index.ts';
+import { Entry, MISSING, NodeMemory, Probe, Tree, lookInLeaf, pageOf } from '../tree/index.ts';
 import type { AbsentLeaf, Cursor, Lookup, TreeSnapshot } from '../tree/index.ts';
 
 /** A memtable has room for at least so many nodes. */
@@ -203,6 +204,7 @@ export class KeyIndex implements ReplayTarget {
   /** Bytes of the immutable memtable when it was frozen. */
   #frozenBytes = 0;
   readonly #scratch = new Entry();
+  readonly #newKeys = new NewKeys();
   #version: TreeVersion;
   #admittedThrough = 0 as Sequence;
   /** Scratch for the key of a replayed record. */
@@ -332,6 +334,11 @@ export class KeyIndex implements ReplayTarget {
     return this.memtableBytes >= MEMTABLES_AT_ONCE * this.#memtableBytes;
   }
 
+  /** Which part of what is not merged adds keys, from 0 to 1. */
+  get newKeysPart(): number {
+    return this.#newKeys.part;
+  }
+
   /** How much of what they may write during a run writers may have written by now, from 0 to 1; 1 without a run. */
   get writersPart(): number {
     return this.#immutable === null ? 1 : HEAD_START_PART + (1 - HEAD_START_PART) * this.#progress;
@@ -367,12 +374,15 @@ export class KeyIndex implements ReplayTarget {
     value: Uint8Array,
     into = this.#memtable,
   ): void {
+    if (this.#newKeys.isSample(keyBytes + value.length))
+      this.#newKeys.note(this.find(key, keyBytes, this.#scratch) === MISSING);
     const tinyBytes = inlineBytesOf(keyBytes, lengthWord);
     if (tinyBytes < 0) into.putRecord(key, keyBytes, fileOffset, lengthWord, sequence);
     else into.putInline(key, keyBytes, value, 0, tinyBytes, sequence);
   }
 
   admitDelete(key: Uint8Array, keyBytes: number, sequence: Sequence, into = this.#memtable): void {
+    if (this.#newKeys.isSample(keyBytes)) this.#newKeys.note(false);
     into.delete(key, keyBytes, sequence);
   }
 
@@ -493,6 +503,7 @@ export class KeyIndex implements ReplayTarget {
     this.#frozenBytes = this.#immutable.bytes;
     this.#memtable = new Memtable(this.memory, this.#admittedThrough);
     this.#cleanedPart = 0;
+    this.#newKeys.restart();
   }
 
   /** Whether the immutable memtable has or deletes the key, so that the merge replaces what the tree says of it. */

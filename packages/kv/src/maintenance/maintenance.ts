@@ -291,8 +291,8 @@ export class Maintenance {
 
   /** Whether much would have to be replayed, or much was written while there is much garbage. */
   get #isMuch(): boolean {
-    const { checkpointer, cleaner } = this.#parts;
-    return checkpointer.isDue || cleaner.plan.isDue(checkpointer.uncoveredBytes);
+    const { checkpointer, cleaner, index } = this.#parts;
+    return checkpointer.isDue || cleaner.plan.isDue(checkpointer.uncoveredBytes, index.newKeysPart);
   }
 
   /** Moves the entries of a long batch to the memtable. Nothing is admitted meanwhile, and no run begins (INDEX-6). */
