@@ -68,12 +68,10 @@ function fill(memory: NodeMemory, memtable: Memtable, keys: Buffer): number[] {
 
 /** In key order. */
 function walk(memtable: Memtable): void {
-  const snapshot = memtable.snapshot();
-  const cursor = snapshot.keys.cursor();
+  const cursor = memtable.cursor();
   let seen = 0;
   for (let more = cursor.first(); more; more = cursor.next()) seen += cursor.keyLength > 0 ? 1 : 0;
   if (seen !== memtable.size) throw new Error('the walk ended early');
-  snapshot.release();
 }
 
 /** Every key, in an order that has nothing to do with that of the insertions. */
@@ -87,7 +85,7 @@ function find(memtable: Memtable, keys: Buffer): void {
 }
 
 function drop(memory: NodeMemory, memtable: Memtable): void {
-  memtable.clear();
+  memtable.drop();
   while (!memory.reclaimSome(1000));
 }
 

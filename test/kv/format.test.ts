@@ -296,8 +296,7 @@ test('the entries of a leaf: records, and values inline', (t) => {
   memtable.putInline(Buffer.from('inline'), 6, Buffer.from('<five>'), 1, 4, 2 ** 40 + 8);
   memtable.putRecord(Buffer.from('in fragments'), 12, 2 ** 45 + 8, lengthWordOf(100, true), 2 ** 40 + 9);
   memtable.putRecord(Buffer.from('record'), 6, 2 ** 45 + 16, 200, 2 ** 40 + 10);
-  const snapshot = memtable.snapshot();
-  const cursor = snapshot.keys.cursor();
+  const cursor = memtable.cursor();
   for (let more = cursor.first(); more; more = cursor.next()) {
     const { word0, word1, extra, extraWords } = cursor.entry;
     tree.set(cursor.keyBytes, cursor.keyLength, word0, word1, extra, isInline(cursor.entry) ? extraWords : 0);

@@ -1,11 +1,14 @@
 /** The walk over the layers of an index against a sorted map, and the ranges that layers delete. AIOKV_CURSOR_SEED says which runs. */
 import test from 'ava';
 import { ManualClock, Random, TurnBudget } from '@aiokv/core';
+import type { Sequence } from '@aiokv/core';
 import { DeletedRanges, RangeCursor } from '../../packages/kv/src/index/deleted-ranges.ts';
 import { IndexCursor } from '../../packages/kv/src/index/index-cursor.ts';
 import type { IndexLayer } from '../../packages/kv/src/index/index-cursor.ts';
 import type { KeyIndex } from '../../packages/kv/src/index/key-index.ts';
 import type { Pager } from '../../packages/kv/src/index/pager.ts';
+import { Memtable } from '../../packages/kv/src/index/memtable.ts';
+import { MemtableReader } from '../../packages/kv/src/index/memtable-reader.ts';
 import { walkTree } from '../../packages/kv/src/index/tree-walk.ts';
 import { NodeMemory, Tree, node } from '../../packages/kv/src/tree/index.ts';
 import { seedOf } from '../helpers/seed.ts';
@@ -35,7 +38,7 @@ function randomLayers(random: Random): { layers: IndexLayer[]; model: Map<number
         const end = random.chance(0.1) ? null : number + 1 + random.below(random.chance(0.2) ? KEYS : 20);
         const to = end === null ? null : keyOf(end);
         keys.deleteRange(key, key.length, to, to?.length ?? 0);
-        ranges.add(key, key.length, to, to?.length ?? 0);
+        ranges.add(key, key.length, to, to?.length ?? 0, 1);
         for (const [other] of model) if (other >= number && other < (end ?? Infinity)) model.delete(other);
       } else if (layers.length > 0 && random.chance(0.3)) {
         keys.set(key, key.length, 0, DELETED);
@@ -174,35 +177,40 @@ test('DELETED-1: ranges that meet or overlap become one', (t) => {
   for (let seed = SEED; seed < SEED + 100; seed++) {
     const random = new Random(seed);
     const ranges = new DeletedRanges(new NodeMemory({ nodeBytes: 512 }));
-    const model = Array.from({ length: 2 * KEYS }, () => false);
+    /** The age of the range that deletes the key, or 0. */
+    const model = Array.from({ length: 2 * KEYS }, () => 0);
+    const hasAges = random.chance(0.5);
     t.true(ranges.isEmpty);
     for (let added = 0; added < 60; added++) {
       const low = random.below(KEYS);
       const high = random.chance(0.01) ? null : low + 1 + random.below(random.chance(0.02) ? KEYS : 10);
       const to = high === null ? null : keyOf(high);
-      ranges.add(keyOf(low), 4, to, 4);
-      model.fill(true, low, high ?? model.length);
+      const age = hasAges ? added + 1 : 1;
+      ranges.add(keyOf(low), 4, to, 4, age);
+      model.fill(age, low, high ?? model.length);
     }
     t.false(ranges.areAll);
     const snapshot = ranges.snapshot();
     const cursor = new RangeCursor(snapshot);
     for (let number = 0; number < KEYS; number++) {
       const message = `AIOKV_CURSOR_SEED=${seed}`;
-      t.is(ranges.has(keyOf(number), 4), model[number] as boolean, message);
+      const age = model[number] as number;
+      t.is(ranges.ageAt(keyOf(number), 4), age, message);
+      t.is(ranges.has(keyOf(number), 4), age > 0, message);
       cursor.seek(keyOf(number), 4);
-      t.is(cursor.isDeleted, model[number] as boolean, message);
+      t.is(cursor.age, age, message);
       cursor.seekBelow(keyOf(number), 4);
-      t.is(cursor.isDeleted, number > 0 && (model[number - 1] as boolean), message);
+      t.is(cursor.isDeleted, number > 0 && (model[number - 1] as number) > 0, message);
     }
-    const changes = model.filter((isIn, i) => isIn !== (i > 0 && model[i - 1])).length;
-    t.is(snapshot.size, changes);
+    const changes = model.filter((age, i) => age !== (i > 0 ? model[i - 1] : 0));
+    t.is(snapshot.size, changes.length);
     cursor.seek(new Uint8Array(0), 0);
-    for (let step = 0; step < changes; step++) {
-      t.is(cursor.isDeleted, step % 2 === 1);
-      cursor.next();
+    for (const age of [0, ...changes]) {
+      t.is(cursor.age, age);
+      if (cursor.high !== null) cursor.next();
     }
     t.is(cursor.high, null);
-    ranges.add(new Uint8Array(0), 0, null, 0);
+    ranges.add(new Uint8Array(0), 0, null, 0, 100);
     t.true(ranges.areAll);
     t.true(ranges.has(keyOf(5), 4));
   }
@@ -234,6 +242,31 @@ test('WALK-2: a move over many deleted keys stops now and then', async (t) => {
   t.is(Buffer.from(cursor.key.subarray(0, cursor.keyLength)).toString(), '019999');
 });
 
+test('WALK-2: a move over many keys that are newer than the reader stops now and then', async (t) => {
+  const memory = new NodeMemory({ nodeBytes: 4096 });
+  const memtable = new Memtable(memory, 0 as Sequence);
+  const put = (number: number, sequence: number): void => {
+    const key = Buffer.from(String(number).padStart(6, '0'));
+    memtable.putRecord(key, key.length, 8, 100, sequence);
+  };
+  put(20_000, 1);
+  const reader = new MemtableReader(memtable, 1 as Sequence);
+  for (let number = 0; number < 40_000; number++) put(number, 2 + number);
+  for (const reverse of [false, true]) {
+    const cursor = new IndexCursor([{ keys: reader, ranges: null }], reverse, noPager);
+    let stops = 0;
+    let isThere = cursor.start(null);
+    while (!isThere && cursor.isBlocked) {
+      await cursor.unblock(1);
+      isThere = cursor.resume();
+      stops++;
+    }
+    t.true(isThere && stops > 10 && stops < 100, `${stops} stops`);
+    t.is(Buffer.from(cursor.key.subarray(0, cursor.keyLength)).toString(), '020000');
+  }
+  reader.release();
+});
+
 test('a leap over a deleted range takes no longer than its end is far in the tree', (t) => {
   const memory = new NodeMemory({ nodeBytes: 4096 });
   const ranges = new DeletedRanges(memory);
@@ -242,7 +275,7 @@ test('a leap over a deleted range takes no longer than its end is far in the tre
     const key = Buffer.from(String(number).padStart(6, '0'));
     keys.set(key, key.length, 1, 1);
   }
-  ranges.add(Buffer.from('000010'), 6, Buffer.from('099990'), 6);
+  ranges.add(Buffer.from('000010'), 6, Buffer.from('099990'), 6, 1);
   const layers = [
     { keys: new Tree(memory).snapshot(), ranges: ranges.snapshot() },
     { keys: keys.snapshot(), ranges: null },

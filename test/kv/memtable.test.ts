@@ -14,6 +14,8 @@ import {
 } from '../../packages/kv/src/format/index-entry.ts';
 import { Memtable, OLDER } from '../../packages/kv/src/index/memtable.ts';
 import type { MemtableLookup } from '../../packages/kv/src/index/memtable.ts';
+import { MemtableReader } from '../../packages/kv/src/index/memtable-reader.ts';
+import type { MemtableCursor } from '../../packages/kv/src/index/memtable-reader.ts';
 import { Entry, FOUND, MISSING, NodeMemory } from '../../packages/kv/src/tree/index.ts';
 import { seedOf } from '../helpers/seed.ts';
 
@@ -99,7 +101,7 @@ test('MEMTABLE-1: each entry has the sequence of its write, above 2^52 too', (t)
       if (known !== undefined) requireEntry(t, memtable, known);
     }
   }
-  memtable.clear();
+  memtable.drop();
   while (!memory.reclaimSome(100));
   t.is(memory.nodesUsed, 0);
 });
@@ -112,12 +114,10 @@ test('the entries of another memtable keep their sequences', (t) => {
   const before = write(memtable, expected, random, AFTER, 1000);
   const stage = new Memtable(memory, before as Sequence);
   write(stage, expected, random, before, 1000);
-  const snapshot = stage.snapshot();
-  const cursor = snapshot.keys.cursor();
+  const cursor = stage.cursor();
   for (let more = cursor.first(); more; more = cursor.next()) {
     memtable.take(cursor.keyBytes, cursor.keyLength, cursor.entry, stage);
   }
-  snapshot.release();
   for (const [number, known] of expected) {
     const key = keyOf(number);
     t.is(memtable.find(key, key.length, entry), outcomeOf(known));
@@ -131,7 +131,7 @@ test('MEMTABLE-2: a range removes the entries that it deletes, and hides what is
   const nameOf = (number: number): Buffer => Buffer.from(String(number).padStart(3, '0'));
   for (let n = 0; n < 300; n += 2) memtable.putRecord(nameOf(n), 3, 800, 100, AFTER + 1 + n);
   t.false(memtable.isEmpty);
-  const before = memtable.snapshot();
+  const before = new MemtableReader(memtable, (AFTER + 300) as Sequence);
   memtable.deleteRange(nameOf(50), 3, nameOf(250), 3, AFTER + 400);
   memtable.putRecord(nameOf(100), 3, 1600, 100, AFTER + 401);
   memtable.delete(nameOf(102), 3, AFTER + 402);
@@ -147,7 +147,7 @@ test('MEMTABLE-2: a range removes the entries that it deletes, and hides what is
     FOUND,
     OLDER,
   ]);
-  const after = memtable.snapshot();
+  const after = new MemtableReader(memtable, (AFTER + 402) as Sequence);
   t.deepEqual(
     [48, 51, 60, 100].map((n) => before.find(nameOf(n), 3, entry)),
     [FOUND, OLDER, FOUND, FOUND],
@@ -161,17 +161,179 @@ test('MEMTABLE-2: a range removes the entries that it deletes, and hides what is
   memtable.deleteRange(Buffer.alloc(0), 0, null, 0, AFTER + 500);
   t.true(memtable.deletesAll);
   t.false(memtable.isEmpty);
-  t.is(memtable.size, 0);
   t.is(look(100), MISSING);
   before.release();
   after.release();
+  memtable.deleteRange(Buffer.alloc(0), 0, null, 0, AFTER + 501);
+  t.is(memtable.size, 0, 'nobody reads it any more');
   const reachable = new Set<number>();
   memtable.verify(reachable);
   memory.verify(reachable);
-  memtable.clear();
+  memtable.drop();
   t.true(memtable.isEmpty);
   while (!memory.reclaimSome(100));
   t.is(memory.nodesUsed, 0);
+});
+
+/** What a reader sees of a key: the sequence of a put, `null` for a deletion, `undefined` if older layers decide. */
+type Seen = number | null | undefined;
+
+/** Everything that a reader sees, by looking up each key, by walking forward, and by walking backward. */
+function readAll(memtable: Memtable, reader: MemtableReader, keys: readonly Buffer[]): Map<string, Seen> {
+  const found = new Map<string, Seen>();
+  for (const key of keys) {
+    const outcome = reader.find(key, key.length, entry);
+    found.set(key.toString(), outcome === OLDER ? undefined : outcome === MISSING ? null : memtable.sequenceOf(entry));
+  }
+  return found;
+}
+
+function walkAll(memtable: Memtable, cursor: MemtableCursor, forward: boolean): [string, Seen][] {
+  const rows: [string, Seen][] = [];
+  for (let more = forward ? cursor.first() : cursor.last(); more; more = forward ? cursor.next() : cursor.previous()) {
+    if (cursor.isUnseen) continue;
+    const key = Buffer.from(cursor.keyBytes.subarray(0, cursor.keyLength)).toString();
+    rows.push([key, isDeletion(cursor.entry) ? null : memtable.sequenceOf(cursor.entry)]);
+  }
+  return rows;
+}
+
+interface ReaderCase {
+  readonly reader: MemtableReader;
+  /** What it must see. */
+  readonly seen: ReadonlyMap<string, Seen>;
+  /** A walk that goes on while the memtable changes, and the keys that it must meet. */
+  readonly cursor: MemtableCursor;
+  readonly left: string[];
+}
+
+test('MEMTABLE-3: a reader sees what was there when it began, however the memtable changes', (t) => {
+  const keys = Array.from({ length: 120 }, (_, n) => Buffer.from(`k${'y'.repeat(n % 7)}${n}`)).sort((a, b) =>
+    Buffer.compare(a, b),
+  );
+  for (let seed = SEED; seed < SEED + 40; seed++) {
+    const message = `AIOKV_MEMTABLE_SEED=${seed}`;
+    const random = new Random(seed);
+    const memory = new NodeMemory({ nodeBytes: 512 });
+    const memtable = new Memtable(memory, AFTER);
+    const model = new Map<string, Seen>(keys.map((key) => [key.toString(), undefined]));
+    const cases: ReaderCase[] = [];
+    let sequence: number = AFTER;
+    const begin = (): void => {
+      const reader = new MemtableReader(memtable, sequence as Sequence);
+      const seen = new Map(model);
+      const entries = walkAll(memtable, reader.cursor(), true);
+      for (const [key, what] of entries) t.is(what, seen.get(key), message);
+      const left = entries.map(([key]) => key);
+      for (const [key, what] of seen) if (typeof what === 'number') t.true(left.includes(key), message);
+      cases.push({ reader, seen, cursor: reader.cursor(), left });
+    };
+    const change = (): void => {
+      const at = random.below(keys.length);
+      const key = keys[at] as Buffer;
+      sequence += 1 + random.below(3);
+      if (random.chance(0.03)) {
+        const end = random.chance(0.1) ? keys.length : Math.min(keys.length, at + 1 + random.below(40));
+        const to = keys[end] ?? null;
+        memtable.deleteRange(key, key.length, to, to?.length ?? 0, sequence);
+        for (const other of keys.slice(at, end)) model.set(other.toString(), null);
+      } else if (random.chance(0.2)) {
+        memtable.delete(key, key.length, sequence);
+        model.set(key.toString(), null);
+      } else {
+        if (random.chance(0.3)) memtable.putInline(key, key.length, key, 0, 1, sequence);
+        else memtable.putRecord(key, key.length, 800, 100, sequence);
+        model.set(key.toString(), sequence);
+      }
+    };
+    const end = (): void => {
+      for (const one of cases.splice(random.below(cases.length), 1)) one.reader.release();
+    };
+    for (let step = 0; step < 1500; step++) {
+      if (random.chance(0.03)) begin();
+      else if (random.chance(0.02)) end();
+      else change();
+      if (random.chance(0.01)) while (cases.length > 0) end();
+      for (const { cursor, left, seen } of cases) {
+        if (left.length === 0 || !random.chance(0.2)) continue;
+        let more = cursor.valid ? cursor.next() : cursor.first();
+        while (more && cursor.isUnseen) more = cursor.next();
+        t.true(more, message);
+        const key = Buffer.from(cursor.keyBytes.subarray(0, cursor.keyLength)).toString();
+        t.is(key, left.shift() as string, message);
+        t.is(
+          isDeletion(cursor.entry) ? null : memtable.sequenceOf(cursor.entry),
+          seen.get(key) as number | null,
+          message,
+        );
+      }
+      if (step % 100 > 0) continue;
+      memtable.verify(new Set());
+      for (const key of keys) {
+        const outcome = memtable.find(key, key.length, entry);
+        const known = model.get(key.toString());
+        t.is(outcome === FOUND ? memtable.sequenceOf(entry) : outcome === MISSING ? null : undefined, known, message);
+      }
+      for (const { reader, seen } of cases) {
+        t.deepEqual(readAll(memtable, reader, keys), new Map(seen), message);
+        const backward = walkAll(memtable, reader.cursor(), false).reverse();
+        t.deepEqual(walkAll(memtable, reader.cursor(), true), backward, message);
+        for (const [key, what] of backward) t.is(what, seen.get(key), message);
+      }
+    }
+    memtable.drop();
+    while (cases.length > 0) end();
+    while (!memory.reclaimSome(100));
+    t.is(memory.nodesUsed, 0, message);
+  }
+});
+
+test('MEMTABLE-4: what readers keep is what was replaced, counts, and is let go with the last of them', (t) => {
+  const memory = new NodeMemory();
+  const memtable = new Memtable(memory, AFTER);
+  const [keys, rounds] = [2000, 50];
+  let sequence: number = AFTER;
+  const putAll = (): void => {
+    for (let n = 0; n < keys; n++) {
+      const key = keyOf(n);
+      memtable.putRecord(key, key.length, 800, 100, ++sequence);
+    }
+  };
+  putAll();
+  const alone = memtable.bytes;
+  putAll();
+  t.is(memtable.bytes, alone, 'nothing is kept for nobody');
+  const readers: MemtableReader[] = [];
+  for (let round = 0; round < rounds; round++) {
+    readers.push(new MemtableReader(memtable, sequence as Sequence));
+    for (let n = 0; n < 20; n++) {
+      const key = keyOf((n * 97 + round) % keys);
+      memtable.putRecord(key, key.length, 800, 100, ++sequence);
+    }
+  }
+  t.is(memtable.history?.size, rounds * 20);
+  t.true(memtable.bytes > alone && memtable.bytes < alone + rounds * 20 * 200, `${memtable.bytes - alone} bytes more`);
+  t.is(memory.bytesUsed, memtable.bytes);
+  const before = memtable.history?.size;
+  putAll();
+  putAll();
+  t.true((memtable.history?.size as number) - (before as number) <= keys, 'what no reader sees is not kept');
+  for (const reader of readers) reader.release();
+  while (!memory.reclaimSome(100));
+  t.is(memtable.bytes, alone);
+  t.is(memory.bytesUsed, alone);
+});
+
+test('MEMTABLE-3: the longest keys have a history', (t) => {
+  const memtable = new Memtable(new NodeMemory(), AFTER);
+  const key = Buffer.alloc(4096, 'k');
+  memtable.putRecord(key, key.length, 800, 100, AFTER + 1);
+  const reader = new MemtableReader(memtable, (AFTER + 1) as Sequence);
+  memtable.delete(key, key.length, AFTER + 2);
+  t.is(memtable.find(key, key.length, entry), MISSING);
+  t.is(reader.find(key, key.length, entry), FOUND);
+  t.is(memtable.sequenceOf(entry), AFTER + 1);
+  reader.release();
 });
 
 test('MEMTABLE-1: no write is as old as what the memtable is behind', (t) => {

@@ -59,6 +59,39 @@ test('AHEAD-1: what all iterators read ahead is bounded, and each gets at least 
   await store.close();
 });
 
+test('MEMTABLE-4: iterators that are opened between writes keep what is replaced, within the memory', async (t) => {
+  const memoryBytes = 8 * MIB;
+  const store = await openOn(new SimulatedDisk({ seed: 3 }), { memoryBytes, segmentBytes: MIB });
+  const [keys, count, putsBetween] = [4000, 400, 40];
+  await putAll(store, keys, 50, 'a');
+  const iterators: StoreIterator[] = [];
+  const versions = new Map<number, number>();
+  let most = 0;
+  for (let n = 0; n < count; n++) {
+    const iterator = store.iterator({ gte: keyOf(n) });
+    await iterator.next();
+    iterators.push(iterator);
+    for (let put = 0; put < putsBetween; put++) {
+      const key = (n * putsBetween + put) * 7919;
+      await store.put(keyOf(key % keys), String(n).repeat(30), { durability: 'buffered' });
+      versions.set(key % keys, n);
+    }
+    const { memtableBytes, pageBytes } = store.statistics().memory;
+    most = Math.max(most, memtableBytes + pageBytes);
+  }
+  t.log(`${(most / MIB).toFixed(1)} MiB of nodes at most`);
+  t.true(most < memoryBytes, `${most} bytes`);
+  // The first one sees what was there before the others, the last one nearly all.
+  const [first, last] = [iterators[0], iterators.at(-1)] as [StoreIterator, StoreIterator];
+  t.true((await rest(first)).every(([, value]) => value === 'a'.repeat(50)));
+  for (const [key, value] of await rest(last)) {
+    const version = versions.get(Number(key.slice(3))) as number;
+    if (version < count - 1) t.is(value, version === undefined ? 'a'.repeat(50) : String(version).repeat(30));
+  }
+  for (const iterator of iterators) await iterator.return();
+  await store.close();
+});
+
 test('CHECK-8: what only an iterator has kept comes back when it ends, without a run', async (t) => {
   const store = await openOn(new SimulatedDisk({ seed: 2 }));
   const keys = 500;

@@ -1,31 +1,34 @@
 /**
- * The keys that a memtable deletes by ranges, as the places where such a stretch begins or ends. Ranges that meet or
- * overlap become one stretch. It knows nothing of the entries of the memtable.
+ * The keys that a memtable deletes by ranges, as the places where such a stretch begins or ends. Ranges of one age that
+ * meet or overlap become one stretch; of others the newest counts. It knows nothing of the entries of the memtable.
  *
  * ```
- *   added      [a, f)    [c, d)    [f, h)    [k, …)
- *   kept       a ═══════ deleted ═══════ h ─────────── k ═══ deleted ═══►
+ *   added      [a, f) 1    [c, d) 1    [f, h) 1    [g, j) 7    [m, …) 1
+ *   kept       a ══════ 1 ══════ g ══ 7 ══ j ─────── m ═══ 1 ═══►
  * ```
  *
- * DELETED-1. Deleted stretches and others take turns: no two that follow one another are alike.
+ * DELETED-1. No two stretches that follow one another are alike: of the same age, or not deleted.
  *
- * A stretch takes two entries of a tree, whatever its size and however many ranges it was made of. Sequences are not kept:
- * all entries of the memtable are newer than its ranges (MEMTABLE-2), and all older layers are older.
+ * A stretch takes two entries of a tree, whatever its size and however many ranges it was made of. Its age is for the
+ * entries of the memtable that are older (MEMTABLE-2). All older layers are older than all ranges.
  */
 import { compareKeys } from '../format/keys.ts';
 import { Entry, Tree } from '../tree/index.ts';
 import type { Cursor, NodeMemory, TreeSnapshot } from '../tree/index.ts';
 
-/** Word 0 of a place where a deleted stretch begins, and where one ends. */
-const BEGIN = 1;
-const END = 0;
+/** Word 0 of a place where a deleted stretch begins is the age of the stretch. That of one that ends is this. */
+const NOT_DELETED = 0;
 
 /** Scratch for a boundary. Valid within one step. */
 const boundary = new Entry();
 
-/** Whether the ranges, or those of a snapshot, delete the key. */
-export function isDeleted(ranges: Tree | TreeSnapshot, key: Uint8Array, keyBytes: number): boolean {
-  return ranges.floor(key, keyBytes, boundary) && boundary.word0 === BEGIN;
+/** What a `RangeCursor` walks over: ranges, or a snapshot of them. */
+export interface RangeSource {
+  cursor(): Cursor;
+}
+
+function ageIn(ranges: Tree, key: Uint8Array, keyBytes: number): number {
+  return ranges.floor(key, keyBytes, boundary) ? boundary.word0 : NOT_DELETED;
 }
 
 export class DeletedRanges {
@@ -51,26 +54,44 @@ export class DeletedRanges {
     return this.#tree.bytes;
   }
 
-  /** `from` is below `to`; null: to the last key. */
-  add(from: Uint8Array, fromBytes: number, to: Uint8Array | null, toBytes: number): void {
+  /** Number of boundaries. */
+  get size(): number {
+    return this.#tree.size;
+  }
+
+  /**
+   * `from` is below `to`; null: to the last key.
+   *
+   * @param age above 0, of 32 bits; higher: newer
+   */
+  add(from: Uint8Array, fromBytes: number, to: Uint8Array | null, toBytes: number, age: number): void {
     const tree = this.#tree;
     this.#isEmpty = false;
     if (fromBytes === 0 && to === null) this.#areAll = true;
-    const goesOn = to !== null && isDeleted(tree, to, toBytes);
+    const behind = to === null ? NOT_DELETED : ageIn(tree, to, toBytes);
     tree.deleteRange(from, fromBytes, to, toBytes);
     // DELETED-1.
-    if (!isDeleted(tree, from, fromBytes)) tree.set(from, fromBytes, BEGIN, 0);
+    if (ageIn(tree, from, fromBytes) !== age) tree.set(from, fromBytes, age, 0);
     if (to === null) return;
-    if (goesOn) tree.delete(to, toBytes);
-    else tree.set(to, toBytes, END, 0);
+    if (behind === age) tree.delete(to, toBytes);
+    else tree.set(to, toBytes, behind, 0);
   }
 
-  /** See `isDeleted`. */
   has(key: Uint8Array, keyBytes: number): boolean {
-    return isDeleted(this.#tree, key, keyBytes);
+    return ageIn(this.#tree, key, keyBytes) !== NOT_DELETED;
   }
 
-  /** For `isDeleted` and `RangeCursor`. The owner must release it. */
+  /** The age of the range that deletes the key, or 0. */
+  ageAt(key: Uint8Array, keyBytes: number): number {
+    return ageIn(this.#tree, key, keyBytes);
+  }
+
+  /** For `RangeCursor`. Nothing may be added before its last use. */
+  cursor(): Cursor {
+    return this.#tree.cursor();
+  }
+
+  /** For `RangeCursor`. The owner must release it. */
   snapshot(): TreeSnapshot {
     return this.#tree.snapshot();
   }
@@ -86,18 +107,19 @@ export class DeletedRanges {
 }
 
 /**
- * A position among the boundaries of a snapshot: between two that follow one another, or before the first, or behind the
+ * A position among the boundaries: between two that follow one another, or before the first, or behind the
  * last.
  */
 export class RangeCursor {
-  /** Whether the keys here are deleted. */
+  /** Whether the keys here are deleted, and the age of the range that does; 0: they are not. */
   isDeleted = false;
+  age = 0;
   /** At the boundary before, if there is one, and at the one behind. */
   readonly #low: Cursor;
   readonly #high: Cursor;
   #isPlaced = false;
 
-  constructor(ranges: TreeSnapshot) {
+  constructor(ranges: RangeSource) {
     this.#low = ranges.cursor();
     this.#high = ranges.cursor();
   }
@@ -160,6 +182,7 @@ export class RangeCursor {
 
   #note(): void {
     this.#isPlaced = true;
-    this.isDeleted = this.#low.valid && this.#low.entry.word0 === BEGIN;
+    this.age = this.#low.valid ? this.#low.entry.word0 : NOT_DELETED;
+    this.isDeleted = this.age !== NOT_DELETED;
   }
 }

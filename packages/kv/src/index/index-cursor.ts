@@ -17,27 +17,47 @@
 import { nextTurn } from '@aiokv/core';
 import { isDeletion } from '../format/index-entry.ts';
 import { compareKeys } from '../format/keys.ts';
-import type { Cursor, Entry, TreeSnapshot } from '../tree/index.ts';
+import type { Entry, SeekMode } from '../tree/index.ts';
 import { RangeCursor } from './deleted-ranges.ts';
+import type { RangeSource } from './deleted-ranges.ts';
 import { LeavesAhead } from './leaves-ahead.ts';
 import type { Pager } from './pager.ts';
 
 /** WALK-2. Keys that a move looks at; each takes some 150 ns. */
 const LOOKS_AT_ONCE = 2048;
 
-/** A leap takes as long as so many looks. */
+/** A leap takes as long as so many looks, ... */
 const LOOKS_PER_LEAP = 15;
+/** ... and this a move that halts at a key that is not to be seen. */
+const LOOKS_PER_HALT = 8;
 
-/** What a cursor walks over: see `MemtableSnapshot`. */
+/** As a `Cursor` of a tree. Only one over a memtable may halt: see `MemtableCursor`. */
+export interface LayerCursor {
+  readonly valid: boolean;
+  readonly keyBytes: Uint8Array;
+  readonly keyLength: number;
+  readonly entry: Entry;
+  readonly blockedOn: number;
+  readonly isUnseen?: boolean;
+  first(): boolean;
+  last(): boolean;
+  next(): boolean;
+  previous(): boolean;
+  seek(key: Uint8Array, keyLength: number, mode: SeekMode): boolean;
+  fence?(forward: boolean): Uint8Array | null;
+  absentAhead?(forward: boolean, most: number, isNeeded: (fence: Uint8Array) => boolean): number[];
+}
+
+/** What a cursor walks over: a reader of a memtable, or a version of the tree. */
 export interface IndexLayer {
-  readonly keys: TreeSnapshot;
+  readonly keys: { cursor(): LayerCursor };
   /** The ranges that this layer deletes in older ones, or null. */
-  readonly ranges: TreeSnapshot | null;
+  readonly ranges: RangeSource | null;
 }
 
 /** Where a walk is in one layer. */
 class Layer {
-  readonly keys: Cursor;
+  readonly keys: LayerCursor;
   readonly ranges: RangeCursor | null;
   /** The move that is left to be made. */
   move: 'none' | 'step' | 'seek' = 'none';
@@ -66,6 +86,8 @@ export class IndexCursor {
   #current: Layer | null = null;
   /** Layers with a move that is left to be made. */
   #moving = 0;
+  /** Looks that are left to this move. */
+  #looks = 0;
   #stop: 'none' | 'absent leaf' | 'end of slice' = 'none';
 
   constructor(layers: readonly IndexLayer[], reverse: boolean, pager: Pager) {
@@ -106,7 +128,7 @@ export class IndexCursor {
     }
     const blocked = this.#layers.findIndex((layer) => layer.move !== 'none' && layer.keys.blockedOn !== 0);
     const isNeeded = (fence: Uint8Array): boolean => this.#hiderOf(blocked, fence) === null;
-    await this.#leaves.read(this.#layers[blocked]?.keys.absentAhead(!this.#reverse, most, isNeeded) ?? []);
+    await this.#leaves.read(this.#layers[blocked]?.keys.absentAhead?.(!this.#reverse, most, isNeeded) ?? []);
   }
 
   unpin(): void {
@@ -139,17 +161,14 @@ export class IndexCursor {
   /** Finds the layer with the nearest key. Moves older layers off the same key, and skips deleted keys. */
   #settle(): boolean {
     this.#stop = 'none';
-    for (let looks = LOOKS_AT_ONCE; looks > 0; looks--) {
-      if (this.#moving > 0 && !this.#makeMoves()) {
-        this.#stop = 'absent leaf';
-        return false;
-      }
+    for (this.#looks = LOOKS_AT_ONCE; this.#looks > 0; this.#looks--) {
+      if (this.#moving > 0 && !this.#makeMoves()) return false;
       const at = this.#nearest();
       const layer = this.#layers[at];
       this.#current = layer ?? null;
       if (layer === undefined) return false;
       if (this.#hasRanges && this.#leapIfHidden(at, layer)) {
-        looks -= LOOKS_PER_LEAP;
+        this.#looks -= LOOKS_PER_LEAP;
         continue;
       }
       if (!isDeletion(layer.keys.entry)) return true;
@@ -163,7 +182,7 @@ export class IndexCursor {
   #nearest(): number {
     const sign = this.#reverse ? -1 : 1;
     let at = -1;
-    let nearest: Cursor | null = null;
+    let nearest: LayerCursor | null = null;
     for (let i = 0; i < this.#layers.length; i++) {
       const layer = this.#layers[i] as Layer;
       if (!layer.isAtKey) continue;
@@ -195,7 +214,7 @@ export class IndexCursor {
   }
 
   /** Whether a key that the walk has not passed is in the range. */
-  #isWithin({ keyBytes, keyLength }: Cursor, ranges: RangeCursor): boolean {
+  #isWithin({ keyBytes, keyLength }: LayerCursor, ranges: RangeCursor): boolean {
     if (!this.#reverse) return ranges.isBelowHigh(keyBytes, keyLength);
     return compareKeys(keyBytes, keyLength, ranges.low, ranges.lowLength) >= 0;
   }
@@ -219,17 +238,24 @@ export class IndexCursor {
   #step(layer: Layer): void {
     if (this.#reverse) layer.keys.previous();
     else layer.keys.next();
-    if (layer.keys.blockedOn === 0) return;
+    if (layer.keys.blockedOn === 0 && layer.keys.isUnseen !== true) return;
     layer.move = 'step';
     this.#moving++;
   }
 
-  /** Makes the moves that are left. False: one is blocked. */
+  /** Makes the moves that are left. False: one is blocked, or the slice is over. */
   #makeMoves(): boolean {
     for (let i = 0; i < this.#layers.length; i++) {
       const layer = this.#layers[i] as Layer;
       while (layer.move !== 'none') {
         this.#move(layer);
+        if (layer.keys.isUnseen === true) {
+          layer.move = 'step';
+          this.#looks -= LOOKS_PER_HALT;
+          if (this.#looks > 0) continue;
+          this.#stop = 'end of slice';
+          return false;
+        }
         if (layer.keys.blockedOn === 0) {
           layer.move = 'none';
           this.#moving--;
@@ -237,7 +263,10 @@ export class IndexCursor {
         }
         // WALK-1.
         const hider = this.#hiderOf(i, layer.move === 'step' ? null : layer.target);
-        if (hider === null) return false;
+        if (hider === null) {
+          this.#stop = 'absent leaf';
+          return false;
+        }
         this.#leap(layer, hider);
       }
     }
@@ -262,7 +291,7 @@ export class IndexCursor {
   #hiderOf(at: number, from: Uint8Array | null): RangeCursor | null {
     if (!this.#hasRanges) return null;
     const layer = this.#layers[at] as Layer;
-    const bound = from ?? layer.keys.fence(!this.#reverse);
+    const bound = from ?? layer.keys.fence?.(!this.#reverse) ?? null;
     if (from === null && layer.move === 'step' && !this.#isAhead(bound, layer.keys)) return null;
     for (let i = 0; i < at; i++) {
       const { ranges } = this.#layers[i] as Layer;
@@ -275,13 +304,13 @@ export class IndexCursor {
   }
 
   /** Not so if the leaf is the one that the walk is in, and was evicted: a leap from its fence would go back. */
-  #isAhead(fence: Uint8Array | null, { keyBytes, keyLength }: Cursor): boolean {
+  #isAhead(fence: Uint8Array | null, { keyBytes, keyLength }: LayerCursor): boolean {
     if (fence === null) return false;
     const order = compareKeys(fence, fence.length, keyBytes, keyLength);
     return this.#reverse ? order <= 0 : order > 0;
   }
 
-  #at(): Cursor {
+  #at(): LayerCursor {
     if (this.#current === null) throw new RangeError('the cursor is not on a key');
     return this.#current.keys;
   }
@@ -289,6 +318,6 @@ export class IndexCursor {
 
 const FIRST_KEY = new Uint8Array(0);
 
-function compareCursors(a: Cursor, b: Cursor): number {
+function compareCursors(a: LayerCursor, b: LayerCursor): number {
   return compareKeys(a.keyBytes, a.keyLength, b.keyBytes, b.keyLength);
 }

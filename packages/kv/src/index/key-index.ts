@@ -6,7 +6,7 @@
  *   admit ─► memtable ──full──► immutable ──slices, sorted──► tree ◄── pager: leaves from the device, and out again
  *   stage of a long batch ──when complete──► in front of the memtable ──slices──► memtable
  *   find  ─► stage, memtable, immutable, tree; the first with the key decides
- *   snapshot: the memtables as they are now, and the last version of the tree
+ *   snapshot: the memtables, read at the last sequence, and the last version of the tree
  *
  *   versions        v7 (on the device) ── v8 (merged) ── the tree, while the next merge changes it
  *                   each keeps the pages that it needs; released when it is not the last, not on the device, not read
@@ -35,12 +35,14 @@ import type { Planted } from '../failure/planted.ts';
 import type { SegmentTable } from '../file/segment-table.ts';
 import { RangeCursor } from './deleted-ranges.ts';
 import { IndexCursor } from './index-cursor.ts';
+import type { IndexLayer } from './index-cursor.ts';
 import { inlineBytesOf } from '../format/index-entry.ts';
 import type { EntryWords } from '../format/index-entry.ts';
 import { LeafPacking } from './leaf-packing.ts';
 import { Mapping } from './mapping.ts';
 import { Memtable, OLDER } from './memtable.ts';
-import type { MemtableLookup, MemtableSnapshot } from './memtable.ts';
+import type { MemtableLookup } from './memtable.ts';
+import { MemtableReader } from './memtable-reader.ts';
 import { Merge } from './merge.ts';
 import { NewKeys } from './new-keys.ts';
 import { Pager } from './pager.ts';
@@ -151,21 +153,25 @@ export class TreeVersion {
   }
 }
 
-/** The index at one moment. The owner must release it. */
+/** The index as the writes up to a sequence have left it: memtables, read there, and a version. The owner must release it. */
 export class IndexSnapshot {
+  readonly sequence: Sequence;
   /** Newest first. */
-  readonly #memtables: readonly MemtableSnapshot[];
+  readonly #memtables: readonly MemtableReader[];
   readonly #version: TreeVersion;
   readonly #pager: Pager;
 
-  constructor(memtables: readonly MemtableSnapshot[], version: TreeVersion, pager: Pager) {
-    this.#memtables = memtables;
+  constructor(memtables: readonly Memtable[], sequence: Sequence, version: TreeVersion, pager: Pager) {
+    this.sequence = sequence;
+    this.#memtables = memtables.map((memtable) => new MemtableReader(memtable, sequence));
     this.#version = version.retain();
     this.#pager = pager;
   }
 
   cursor(reverse: boolean): IndexCursor {
-    return new IndexCursor([...this.#memtables, { keys: this.#version.tree, ranges: null }], reverse, this.#pager);
+    const layers: IndexLayer[] = this.#memtables.map((reader) => ({ keys: reader, ranges: reader.ranges }));
+    layers.push({ keys: this.#version.tree, ranges: null });
+    return new IndexCursor(layers, reverse, this.#pager);
   }
 
   /** As `KeyIndex.find`, in the snapshot. */
@@ -180,6 +186,7 @@ export class IndexSnapshot {
   release(): void {
     for (const memtable of this.#memtables) memtable.release();
     this.#version.release();
+    this.#version.tree.memory.reclaimSome(RECLAIM_NODES);
   }
 }
 
@@ -195,10 +202,12 @@ export class KeyIndex implements ReplayTarget {
   #memtable: Memtable;
   /** The long batch that is being moved to the memtable, and where the move is: in its ranges first, then in its entries. */
   #stage: Memtable | null = null;
-  #moving: { readonly snapshot: MemtableSnapshot; readonly cursor: Cursor; ranges: RangeCursor | null } | null = null;
+  #moving: { readonly cursor: Cursor; ranges: RangeCursor | null } | null = null;
   #immutable: Memtable | null = null;
   /** What the merge of the immutable memtable takes, too. */
   #relocations = new Relocations();
+  /** Memtables that are merged and that somebody reads, or has read. */
+  #merged: Memtable[] = [];
   #merge: Merge | null = null;
   #cleanedPart = 0;
   /** Bytes of the immutable memtable when it was frozen. */
@@ -415,9 +424,8 @@ export class KeyIndex implements ReplayTarget {
       return;
     }
     this.#stage = stage;
-    const snapshot = stage.snapshot();
-    const ranges = snapshot.ranges === null ? null : new RangeCursor(snapshot.ranges);
-    this.#moving = { snapshot, cursor: snapshot.keys.cursor(), ranges };
+    const ranges = stage.ranges === null ? null : new RangeCursor(stage.ranges);
+    this.#moving = { cursor: stage.cursor(), ranges };
     this.#moving.cursor.first();
     ranges?.seek(FIRST_KEY, 0);
   }
@@ -436,7 +444,7 @@ export class KeyIndex implements ReplayTarget {
     const moving = this.#moving;
     const stage = this.#stage;
     assert(moving !== null && stage !== null, 'a stage is moved');
-    const { cursor, snapshot } = moving;
+    const { cursor } = moving;
     // MEMTABLE-2: the entries are newer.
     for (let count = 1; moving.ranges !== null; count++) {
       const { low, lowLength, high, highLength, isDeleted } = moving.ranges;
@@ -451,8 +459,7 @@ export class KeyIndex implements ReplayTarget {
       cursor.next();
       if (count % MOVES_PER_QUESTION === 0 && isLong()) return;
     }
-    snapshot.release();
-    stage.clear();
+    this.#drop(stage);
     this.#stage = null;
     this.#moving = null;
   }
@@ -568,7 +575,7 @@ export class KeyIndex implements ReplayTarget {
     assert(this.#merge?.progress === 1, 'a merge ends when all entries are merged');
     this.#merge.end();
     this.#merge = null;
-    this.#immutable?.clear();
+    if (this.#immutable !== null) this.#drop(this.#immutable);
     this.#immutable = null;
     this.#relocations = new Relocations();
     this.pager.besideBytes = 0;
@@ -583,10 +590,15 @@ export class KeyIndex implements ReplayTarget {
   }
 
   snapshot(): IndexSnapshot {
-    const memtables = this.#stage === null ? [] : [this.#stage.snapshot()];
-    memtables.push(this.#memtable.snapshot());
-    if (this.#immutable !== null) memtables.push(this.#immutable.snapshot());
-    return new IndexSnapshot(memtables, this.#version, this.pager);
+    const memtables = this.#stage === null ? [this.#memtable] : [this.#stage, this.#memtable];
+    if (this.#immutable !== null) memtables.push(this.#immutable);
+    return new IndexSnapshot(memtables, this.#admittedThrough, this.#version, this.pager);
+  }
+
+  #drop(memtable: Memtable): void {
+    memtable.drop();
+    this.#merged = this.#merged.filter(({ isRead }) => isRead);
+    if (memtable.isRead) this.#merged.push(memtable);
   }
 
   /** @internal Throws if an invariant of the trees or their memory does not hold. Slow: for tests. */
@@ -596,6 +608,7 @@ export class KeyIndex implements ReplayTarget {
     this.#memtable.verify(reachable);
     this.#immutable?.verify(reachable);
     this.#stage?.verify(reachable);
+    for (const memtable of this.#merged) if (memtable.isRead) memtable.verify(reachable);
     this.memory.verify(reachable);
   }
 

@@ -8,8 +8,14 @@
  * ```
  *
  * MEMTABLE-1. All sequences here are above `after`.
- * MEMTABLE-2. An entry is newer than all ranges here that reach over its key: a range that is added removes the entries
- *     that it deletes.
+ * MEMTABLE-2. A range that is added removes the entries that it deletes, unless somebody reads the memtable. Those that
+ *     stay are older than the range, which overrules them; all others are newer than the ranges that reach over their keys.
+ * MEMTABLE-3. A reader at a sequence sees the memtable as the writes up to there have left it, however it is changed: with
+ *     entries up to that sequence. One that a newer entry has replaced is in the history. It is kept for as long as
+ *     anybody reads.
+ * MEMTABLE-4. What is kept for readers counts as bytes of the memtable. So it is full the sooner, and is merged.
+ *
+ * Without readers nothing is kept, and a write does not look at what it replaces.
  */
 import { assert } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
@@ -25,9 +31,10 @@ import {
   sequenceLowWordOf,
   sequenceOfWords,
 } from '../format/index-entry.ts';
-import { FOUND, MISSING, Tree } from '../tree/index.ts';
-import type { Entry, NodeMemory, TreeSnapshot } from '../tree/index.ts';
-import { DeletedRanges, isDeleted } from './deleted-ranges.ts';
+import { Entry, FOUND, MISSING, NO_WORDS, Tree } from '../tree/index.ts';
+import type { Cursor, NodeMemory } from '../tree/index.ts';
+import { DeletedRanges } from './deleted-ranges.ts';
+import { MemtableHistory } from './memtable-history.ts';
 
 /** The sequences of a memtable span no more than 32 bits. It is spent early, so that any batch still fits. */
 const SPAN_MOST = 2 ** 32 - 1;
@@ -40,31 +47,11 @@ export type MemtableLookup = typeof FOUND | typeof MISSING | typeof OLDER;
 /** Scratch for the extra words of a record, and of an inline value. Valid within one step. */
 const relative = new Uint32Array(1);
 const packed = new Uint32Array(INLINE_BYTES_MAX / 4);
+/** Scratch for an entry that is replaced. */
+const replaced = new Entry();
 
-/** A memtable at one moment. The owner must release it. */
-export class MemtableSnapshot {
-  readonly keys: TreeSnapshot;
-  /** The ranges that it deletes, for `RangeCursor`, or null. */
-  readonly ranges: TreeSnapshot | null;
-  readonly deletesAll: boolean;
-
-  constructor(keys: TreeSnapshot, ranges: TreeSnapshot | null, deletesAll: boolean) {
-    this.keys = keys;
-    this.ranges = ranges;
-    this.deletesAll = deletesAll;
-  }
-
-  /** As `Memtable.find`. */
-  find(key: Uint8Array, keyBytes: number, into: Entry): MemtableLookup {
-    if (this.keys.get(key, keyBytes, into) === FOUND) return isDeletion(into) ? MISSING : FOUND;
-    return this.ranges !== null && isDeleted(this.ranges, key, keyBytes) ? MISSING : OLDER;
-  }
-
-  release(): void {
-    this.keys.release();
-    this.ranges?.release();
-  }
-}
+/** The age of ranges that overrule no entry: see deleted-ranges.ts. */
+const AGELESS = 1;
 
 export class Memtable {
   readonly after: Sequence;
@@ -72,6 +59,15 @@ export class Memtable {
   /** Null until the first one. */
   #ranges: DeletedRanges | null = null;
   #last: number;
+  /** MEMTABLE-3. How many read the memtable, and the highest sequence at which one does, or more than that. */
+  #readers = 0;
+  #readThrough = 0;
+  #history: MemtableHistory | null = null;
+  /** MEMTABLE-2. Whether entries may have stayed that a range overrules. */
+  #hasOverruled = false;
+  #isDropped = false;
+  /** Counts the changes of the entries, for those who walk over them. */
+  #revision = 0;
 
   /** @param after the last sequence before it */
   constructor(memory: NodeMemory, after: Sequence) {
@@ -95,9 +91,29 @@ export class Memtable {
     return this.#ranges?.areAll ?? false;
   }
 
-  /** Bytes of its nodes. */
+  /** MEMTABLE-4. Bytes of its nodes. */
   get bytes(): number {
-    return this.#tree.bytes + (this.#ranges?.bytes ?? 0);
+    return this.#tree.bytes + (this.#ranges?.bytes ?? 0) + (this.#history?.bytes ?? 0);
+  }
+
+  /** The ranges that it deletes, or null. */
+  get ranges(): DeletedRanges | null {
+    return this.#ranges;
+  }
+
+  /** What was replaced, for its readers, or null. */
+  get history(): MemtableHistory | null {
+    return this.#history;
+  }
+
+  /** It changes with the entries. */
+  get revision(): number {
+    return this.#revision;
+  }
+
+  /** Whether somebody reads it. */
+  get isRead(): boolean {
+    return this.#readers > 0;
   }
 
   /** Whether it has few sequences left, so that it must be merged however small it is. */
@@ -108,7 +124,7 @@ export class Memtable {
   /** @param lengthWord see `lengthWordOf` */
   putRecord(key: Uint8Array, keyBytes: number, fileOffset: number, lengthWord: number, sequence: number): void {
     this.#note(sequence);
-    this.#set(key, keyBytes, lowWordOf(fileOffset), highWordOf(fileOffset, lengthWord), sequence);
+    this.#setRecord(key, keyBytes, lowWordOf(fileOffset), highWordOf(fileOffset, lengthWord), sequence);
   }
 
   /** Takes a tiny value, the `valueBytes` bytes of `source` at `at`. */
@@ -123,12 +139,12 @@ export class Memtable {
     this.#note(sequence);
     const words = packInline(source, at, valueBytes, packed);
     const word1 = inlineHighWordOf(sequence, valueBytes);
-    this.#tree.set(key, keyBytes, sequenceLowWordOf(sequence), word1, packed, words);
+    this.#set(key, keyBytes, sequenceLowWordOf(sequence), word1, packed, words, sequence);
   }
 
   delete(key: Uint8Array, keyBytes: number, sequence: number): void {
     this.#note(sequence);
-    this.#tree.set(key, keyBytes, sequenceLowWordOf(sequence), deletionHighWordOf(sequence));
+    this.#set(key, keyBytes, sequenceLowWordOf(sequence), deletionHighWordOf(sequence), NO_WORDS, 0, sequence);
   }
 
   /**
@@ -138,10 +154,12 @@ export class Memtable {
    */
   deleteRange(from: Uint8Array, fromBytes: number, to: Uint8Array | null, toBytes: number, sequence: number): void {
     this.#note(sequence);
+    this.#revision++;
     // MEMTABLE-2.
-    this.#tree.deleteRange(from, fromBytes, to, toBytes);
+    if (this.#readers === 0) this.#tree.deleteRange(from, fromBytes, to, toBytes);
+    else this.#hasOverruled = true;
     this.#ranges ??= new DeletedRanges(this.#tree.memory);
-    this.#ranges.add(from, fromBytes, to, toBytes);
+    this.#ranges.add(from, fromBytes, to, toBytes, this.#readers === 0 ? AGELESS : sequence - this.after);
   }
 
   /** Takes an entry of another memtable, with the sequence that it has there. */
@@ -149,42 +167,104 @@ export class Memtable {
     const sequence = from.sequenceOf(entry);
     this.#note(sequence);
     const { word0, word1, extra, extraWords } = entry;
-    if (isRecord(entry)) this.#set(key, keyBytes, word0, word1, sequence);
-    else this.#tree.set(key, keyBytes, word0, word1, extra, extraWords);
+    if (isRecord(entry)) this.#setRecord(key, keyBytes, word0, word1, sequence);
+    else this.#set(key, keyBytes, word0, word1, extra, extraWords, sequence);
   }
 
   /** What it says of the key. `FOUND`: `into` has the entry of the record; `MISSING`: the key is deleted. */
   find(key: Uint8Array, keyBytes: number, into: Entry): MemtableLookup {
-    if (this.#tree.get(key, keyBytes, into) === FOUND) return isDeletion(into) ? MISSING : FOUND;
+    if (this.#tree.get(key, keyBytes, into) === FOUND && !this.isOverruled(key, keyBytes, into)) {
+      return isDeletion(into) ? MISSING : FOUND;
+    }
     return this.#ranges !== null && this.#ranges.has(key, keyBytes) ? MISSING : OLDER;
   }
 
-  /** The sequence of an entry of this memtable, or of a snapshot of it. */
+  /** MEMTABLE-2. Whether an entry that it has for this key is older than a range that deletes the key. */
+  isOverruled(key: Uint8Array, keyBytes: number, entry: Entry): boolean {
+    return this.#hasOverruled && (this.#ranges as DeletedRanges).ageAt(key, keyBytes) > this.ageOf(entry);
+  }
+
+  /** The sequence of an entry of this memtable. */
   sequenceOf(entry: Entry): number {
-    return isRecord(entry) ? this.after + (entry.extra[0] as number) : sequenceOfWords(entry);
+    return this.after + this.ageOf(entry);
   }
 
-  /** As it is now. The owner must release it. */
-  snapshot(): MemtableSnapshot {
-    return new MemtableSnapshot(this.#tree.snapshot(), this.#ranges?.snapshot() ?? null, this.deletesAll);
+  /** The sequence of an entry behind `after`. */
+  ageOf(entry: Entry): number {
+    return isRecord(entry) ? (entry.extra[0] as number) : sequenceOfWords(entry) - this.after;
   }
 
-  /** Deletes all entries and forgets all ranges at once; see `Tree.clear`. */
-  clear(): void {
+  /** Copies the entry that it has for this key to `into`, be it overruled. Returns whether there is one. */
+  entryOf(key: Uint8Array, keyBytes: number, into: Entry): boolean {
+    return this.#tree.get(key, keyBytes, into) === FOUND;
+  }
+
+  /** A cursor over all entries as they are: see `Tree.cursor`. */
+  cursor(): Cursor {
+    return this.#tree.cursor();
+  }
+
+  /** MEMTABLE-3. Somebody reads it from now on, until `endRead`. */
+  beginRead(sequence: Sequence): void {
+    assert(!this.#isDropped, 'a memtable is read before it is dropped');
+    this.#readers++;
+    if (sequence > this.#readThrough) this.#readThrough = sequence;
+  }
+
+  endRead(): void {
+    assert(this.#readers > 0, 'a reader ends once');
+    if (--this.#readers > 0) return;
+    this.#readThrough = 0;
+    this.#history?.clear();
+    this.#history = null;
+    if (this.#isDropped) this.#clear();
+  }
+
+  /** Nobody will write to it or begin to read it. It is emptied, when nobody reads it any more. */
+  drop(): void {
+    this.#isDropped = true;
+    if (this.#readers === 0) this.#clear();
+  }
+
+  #clear(): void {
     this.#tree.clear();
     this.#ranges?.clear();
     this.#ranges = null;
+    this.#hasOverruled = false;
   }
 
   /** @internal See `Tree.verify`. */
   verify(reachable: Set<number>): void {
     this.#tree.verify(reachable);
     this.#ranges?.verify(reachable);
+    this.#history?.verify(reachable);
   }
 
-  #set(key: Uint8Array, keyBytes: number, word0: number, word1: number, sequence: number): void {
+  #setRecord(key: Uint8Array, keyBytes: number, word0: number, word1: number, sequence: number): void {
     relative[0] = sequence - this.after;
-    this.#tree.set(key, keyBytes, word0, word1, relative, 1);
+    this.#set(key, keyBytes, word0, word1, relative, 1, sequence);
+  }
+
+  #set(
+    key: Uint8Array,
+    keyBytes: number,
+    word0: number,
+    word1: number,
+    extra: Uint32Array,
+    extraWords: number,
+    sequence: number,
+  ): void {
+    this.#tree.goTo(key, keyBytes);
+    if (this.#readers > 0) this.#keepReplaced(key, keyBytes, sequence);
+    this.#revision++;
+    this.#tree.setHere(word0, word1, extra, extraWords);
+  }
+
+  /** MEMTABLE-3. Keeps the entry to which the tree has gone, if there is one that a reader may see. */
+  #keepReplaced(key: Uint8Array, keyBytes: number, sequence: number): void {
+    if (!this.#tree.entryHere(replaced) || this.sequenceOf(replaced) > this.#readThrough) return;
+    this.#history ??= new MemtableHistory(this.#tree.memory);
+    this.#history.add(key, keyBytes, sequence - this.after, replaced);
   }
 
   #note(sequence: number): void {

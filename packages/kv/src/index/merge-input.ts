@@ -8,7 +8,7 @@
  * ```
  */
 import { compareKeys } from '../format/keys.ts';
-import type { Cursor, Entry, TreeSnapshot } from '../tree/index.ts';
+import type { Cursor, Entry } from '../tree/index.ts';
 import type { RelocationCursor, Relocations } from './relocations.ts';
 
 const NO_KEY = new Uint8Array(0);
@@ -20,7 +20,7 @@ export class MergeInput {
   #sources: (Cursor | RelocationCursor)[] = [];
   #at: Cursor | RelocationCursor | null = null;
 
-  constructor(keys: TreeSnapshot, relocations: Relocations | null) {
+  constructor(keys: { cursor(): Cursor }, relocations: Relocations | null) {
     this.#entries = keys.cursor();
     this.#runs = relocations?.cursors() ?? [];
   }

@@ -10,7 +10,7 @@
  * ```
  *
  * MERGE-1. An entry of the memtable is taken once, in key order. What the ranges delete that lies before it has left the
- *     tree by then (range-sweep.ts).
+ *     tree by then (range-sweep.ts). An entry that they delete themselves is passed.
  * MERGE-2. A record counts as alive in its segment from the step in which its entry enters the tree to that in which it
  *     leaves it. What a newer entry replaces in a memtable never counts, nor does a record whose value is
  *     inline.
@@ -24,10 +24,9 @@ import type { SegmentTable } from '../file/segment-table.ts';
 import { isDeletion, isRecord } from '../format/index-entry.ts';
 import { Entry } from '../tree/index.ts';
 import type { Tree } from '../tree/index.ts';
-import { isDeleted } from './deleted-ranges.ts';
 import { LeafScout } from './leaf-scout.ts';
 import { MergeInput } from './merge-input.ts';
-import type { Memtable, MemtableSnapshot } from './memtable.ts';
+import type { Memtable } from './memtable.ts';
 import type { Pager } from './pager.ts';
 import { RangeSweep } from './range-sweep.ts';
 import { RecordCounts } from './record-counts.ts';
@@ -46,7 +45,7 @@ export class Merge {
   /** Whether there was nothing to merge. */
   readonly isEmpty: boolean;
   readonly #size: number;
-  readonly #snapshot: MemtableSnapshot;
+  readonly #memtable: Memtable;
   readonly #input: MergeInput;
   readonly #tree: Tree;
   readonly #pager: Pager;
@@ -57,6 +56,9 @@ export class Merge {
   #sweep: RangeSweep | null = null;
   #hasMore: boolean;
   #isDone = false;
+  /** Whether the walk over the tree has begun. */
+  #hasBegun = false;
+  /** Entries that were taken or passed. */
   #taken = 0;
   #blockedOn = 0;
   /** Who blocks the merge. */
@@ -77,16 +79,16 @@ export class Merge {
     this.#size = memtable.size + relocations.count;
     this.isEmpty = memtable.isEmpty && relocations.count === 0;
     this.#isToEmpty = memtable.deletesAll;
-    this.#snapshot = memtable.snapshot();
-    this.#input = new MergeInput(this.#snapshot.keys, relocations);
+    this.#memtable = memtable;
+    this.#input = new MergeInput(memtable, relocations);
     this.#hasMore = this.#input.first();
     this.#tree = tree;
     this.#pager = pager;
     this.#segments = segments;
     this.#planted = planted;
     this.counts = new RecordCounts(segments, planted);
-    this.#scout = new LeafScout(new MergeInput(this.#snapshot.keys, relocations), tree, pager);
-    const { ranges } = this.#snapshot;
+    this.#scout = new LeafScout(new MergeInput(memtable, relocations), tree, pager);
+    const { ranges } = memtable;
     if (planted.earlyForgottenRanges === true) this.#isToEmpty = false;
     else if (ranges !== null && !this.#isToEmpty) this.#sweep = new RangeSweep(ranges, tree, pager, this.counts);
   }
@@ -129,9 +131,14 @@ export class Merge {
 
   #takeEntry(): 'done' | 'blocked' {
     const { keyBytes, keyLength, relocation } = this.#input;
+    if (relocation === null && this.#memtable.isOverruled(keyBytes, keyLength, this.#input.entry)) {
+      this.#pass();
+      return 'done';
+    }
     this.#blocking = 'key';
-    this.#blockedOn = this.#taken === 0 ? this.#tree.goTo(keyBytes, keyLength) : this.#tree.goOn(keyBytes, keyLength);
+    this.#blockedOn = this.#hasBegun ? this.#tree.goOn(keyBytes, keyLength) : this.#tree.goTo(keyBytes, keyLength);
     if (this.#blockedOn !== 0) return 'blocked';
+    this.#hasBegun = true;
     if (relocation !== null) this.#relocate(relocation);
     else {
       const { entry } = this.#input;
@@ -144,9 +151,13 @@ export class Merge {
       }
     }
     this.#sweep?.pass(keyBytes, keyLength);
+    this.#pass();
+    return 'done';
+  }
+
+  #pass(): void {
     this.#hasMore = this.#input.next();
     this.#taken++;
-    return 'done';
   }
 
   /** MERGE-4. */
@@ -161,8 +172,7 @@ export class Merge {
 
   /** The planted defect. */
   #isSwallowed(key: Uint8Array, keyLength: number): boolean {
-    const { ranges } = this.#snapshot;
-    return this.#planted.swallowedPuts === true && ranges !== null && isDeleted(ranges, key, keyLength);
+    return this.#planted.swallowedPuts === true && this.#memtable.ranges?.has(key, keyLength) === true;
   }
 
   /** MERGE-3. */
@@ -176,7 +186,7 @@ export class Merge {
 
   /** The mapping of the checkpoint would name nodes that have left the tree in a subtree and are not freed yet. */
   #freeNodes(isLong: () => boolean): 'done' | 'more' {
-    if (this.#snapshot.ranges === null) return 'done';
+    if (this.#memtable.ranges === null) return 'done';
     while (!this.#tree.memory.reclaimSome(RECLAIM_NODES)) if (isLong()) return 'more';
     return 'done';
   }
@@ -195,6 +205,5 @@ export class Merge {
   end(): void {
     this.#scout.end();
     this.#sweep?.end();
-    this.#snapshot.release();
   }
 }

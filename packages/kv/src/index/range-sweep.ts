@@ -15,8 +15,9 @@
 import { compareKeys, successorOf } from '../format/keys.ts';
 import { MAX_KEY_BYTES } from '../format/record.ts';
 import { Entry } from '../tree/index.ts';
-import type { Tree, TreeSnapshot } from '../tree/index.ts';
+import type { Tree } from '../tree/index.ts';
 import { RangeCursor } from './deleted-ranges.ts';
+import type { DeletedRanges } from './deleted-ranges.ts';
 import { mostLeavesAhead } from './leaf-scout.ts';
 import type { Pager } from './pager.ts';
 import type { RecordCounts } from './record-counts.ts';
@@ -45,7 +46,7 @@ export class RangeSweep {
   /** Scratch. */
   readonly #entry = new Entry();
 
-  constructor(ranges: TreeSnapshot, tree: Tree, pager: Pager, counts: RecordCounts) {
+  constructor(ranges: DeletedRanges, tree: Tree, pager: Pager, counts: RecordCounts) {
     this.#tree = tree;
     this.#pager = pager;
     this.#counts = counts;

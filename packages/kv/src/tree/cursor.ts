@@ -1,7 +1,8 @@
 /**
  * A position in a snapshot that moves in both directions. Writes to the tree do not affect it. The cursor
  * keeps its own copy of the current key and entry and allocates nothing per step. It does not own the
- * snapshot: whoever took the snapshot releases it.
+ * snapshot: whoever took the snapshot releases it. A cursor over a tree itself has to be positioned again after each
+ * change of the tree; until then it has the key and entry that it had.
  *
  *   #path[top] ... #path[1]   inner nodes, #index[level] the child that was taken
  *   #path[0]                  the leaf, #index[0] the entry
@@ -19,11 +20,12 @@ import type { NodeMemory } from './nodes.ts';
 /** Where a seek ends: at the first key `>=` or `>` the given key, or at the last key `<=` or `<` it. */
 export type SeekMode = '>=' | '>' | '<=' | '<';
 
-/** The part of a snapshot that a cursor needs. snapshot.ts imports this file, so it cannot be imported here. */
-interface Frozen {
+/** The part of a snapshot, or of a tree, that a cursor needs. Both import this file, so they cannot be imported here. */
+interface Walked {
   readonly memory: NodeMemory;
   readonly root: number;
-  readonly released: boolean;
+  /** Only a snapshot is. */
+  readonly released?: boolean;
 }
 
 /** Stands for the position after the last entry of a leaf that is not in memory. No leaf has this many entries. */
@@ -47,10 +49,11 @@ export class Cursor {
   blockedOn = 0;
   /** The entry of the current key. The next move overwrites it. */
   readonly entry = new Entry();
-  readonly #snapshot: Frozen;
+  readonly #snapshot: Walked;
   /** The same memory as `keyBytes`. */
   #keyWords: Uint32Array;
-  readonly #top: number;
+  /** Level of the root; -1: there is none. */
+  #top = -1;
   readonly #path: number[] = [];
   readonly #index: number[] = [];
   /** The leaf whose prefix `keyBytes` holds. */
@@ -58,16 +61,10 @@ export class Cursor {
   #valid = false;
   #isKeyless = false;
 
-  constructor(snapshot: Frozen) {
+  constructor(snapshot: Walked) {
     this.#snapshot = snapshot;
     this.#keyWords = new Uint32Array(wordsFor(FIRST_KEY_BYTES));
     this.keyBytes = new Uint8Array(this.#keyWords.buffer);
-    const { root, memory } = snapshot;
-    this.#top = root === 0 ? -1 : node.level(memory.words(root), memory.base(root));
-    for (let level = 0; level <= this.#top; level++) {
-      this.#path.push(0);
-      this.#index.push(0);
-    }
   }
 
   /** Whether the cursor is at a key. */
@@ -111,8 +108,7 @@ export class Cursor {
 
   /** Goes to the first or last key that `mode` allows. Returns false if there is none, or if the move is blocked. */
   seek(key: Uint8Array, keyLength: number, mode: SeekMode): boolean {
-    this.#checkOpen();
-    if (this.#top < 0) return false;
+    if (!this.#enter()) return false;
     const { memory, root } = this.#snapshot;
     probe.load(key, keyLength);
     let id = root;
@@ -187,13 +183,27 @@ export class Cursor {
     return leaves;
   }
 
+  /** Goes to the root. False: there is none. */
+  #enter(): boolean {
+    this.#checkOpen();
+    const { root, memory } = this.#snapshot;
+    // A leaf of a tree may have got another prefix.
+    this.#prefixOf = 0;
+    this.#top = root === 0 ? -1 : node.level(memory.words(root), memory.base(root));
+    if (root === 0) this.#valid = false;
+    while (this.#path.length <= this.#top) {
+      this.#path.push(0);
+      this.#index.push(0);
+    }
+    return root !== 0;
+  }
+
   #checkOpen(): void {
-    assert(!this.#snapshot.released, 'a cursor is used before its snapshot is released');
+    assert(this.#snapshot.released !== true, 'a cursor is used before its snapshot is released');
   }
 
   #goToEdge(atEnd: boolean): boolean {
-    this.#checkOpen();
-    if (this.#top < 0) return false;
+    if (!this.#enter()) return false;
     this.#path[this.#top] = this.#snapshot.root;
     return this.#descend(this.#top, atEnd);
   }

@@ -12,6 +12,13 @@ export class Entry {
   extraWords = 0;
   /** The first `extraWords` count. */
   readonly extra = new Uint32Array(EXTRA_WORDS_MAX);
+
+  copy({ word0, word1, extraWords, extra }: Entry): void {
+    this.word0 = word0;
+    this.word1 = word1;
+    this.extraWords = extraWords;
+    for (let word = 0; word < extraWords; word++) this.extra[word] = extra[word] as number;
+  }
 }
 
 /** For an entry of two words. */

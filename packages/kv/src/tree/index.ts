@@ -6,7 +6,7 @@ export { LeafWalk } from './leaf-walk.ts';
 export { FOUND, MISSING, lookInLeaf, pageOf } from './lookup.ts';
 export type { AbsentLeaf, Lookup } from './lookup.ts';
 export { MARK_FRESH, MARK_RETIRED, MARK_SEALED, MARK_STORED, MARK_USED, NodeMemory } from './nodes.ts';
-export { Probe } from './probe.ts';
+export { KEY_BYTES_MAX, Probe } from './probe.ts';
 export type { TreeSnapshot } from './snapshot.ts';
 export { Packing } from './packing.ts';
 export { Tree } from './tree.ts';

@@ -12,8 +12,8 @@
  *     can be read at any offset up to the key's length.
  */
 
-/** Bytes of the longest key. */
-export const KEY_BYTES_MAX = 4096;
+/** Bytes of the longest key: 4096 of a caller, and what a user of a tree puts before and behind them. */
+export const KEY_BYTES_MAX = 4096 + 16;
 
 export class Probe {
   readonly words: Uint32Array;

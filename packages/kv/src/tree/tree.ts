@@ -1,5 +1,5 @@
 /**
- * The ordered index: a B+tree that maps keys of 0 to 4096 bytes, in bytewise order, to two words each, or up to 17.
+ * The ordered index: a B+tree that maps keys of 0 to 4112 bytes, in bytewise order, to two words each, or up to 17.
  * It allocates no object per key or lookup, does no I/O, never waits, and does not interpret the words.
  * Nodes live in a `NodeMemory`, which several trees may share.
  *
@@ -33,6 +33,7 @@
  * TREE-5. A node is in the tree once. Only a snapshot may see it as well; snapshot.ts explains births.
  */
 import { assert } from '@aiokv/core';
+import { Cursor } from './cursor.ts';
 import { NO_WORDS } from './entry.ts';
 import type { Entry } from './entry.ts';
 import { Insertion } from './insertion.ts';
@@ -128,6 +129,11 @@ export class Tree {
     return floor(this.memory, this.#path.root, this.#key, into);
   }
 
+  /** A new cursor over the tree as it is. After a change it has to be positioned again: by a seek, or at an end. */
+  cursor(): Cursor {
+    return new Cursor(this);
+  }
+
   /** 0 when the tree is empty. */
   get root(): number {
     return this.#path.root;
@@ -138,7 +144,7 @@ export class Tree {
    * 0, or the absent leaf that must be loaded first.
    */
   goTo(key: Uint8Array, keyLength: number): number {
-    assert(keyLength <= KEY_BYTES_MAX, 'a key has at most 4096 bytes');
+    assert(keyLength <= KEY_BYTES_MAX, 'a key has at most 4112 bytes');
     const path = this.#path;
     this.#key.load(key, keyLength);
     if (path.root !== 0) path.descend(this.#key);
@@ -150,7 +156,7 @@ export class Tree {
    * descent. A walk begins with `goTo`.
    */
   goOn(key: Uint8Array, keyLength: number): number {
-    assert(keyLength <= KEY_BYTES_MAX, 'a key has at most 4096 bytes');
+    assert(keyLength <= KEY_BYTES_MAX, 'a key has at most 4112 bytes');
     const path = this.#path;
     this.#key.load(key, keyLength);
     if (path.root !== 0 && !path.fence.holds(this.#key)) {
@@ -254,7 +260,7 @@ export class Tree {
    * @param to null: to the last key
    */
   deleteRange(from: Uint8Array, fromLength: number, to: Uint8Array | null, toLength: number): void {
-    assert(fromLength <= KEY_BYTES_MAX && toLength <= KEY_BYTES_MAX, 'a key has at most 4096 bytes');
+    assert(fromLength <= KEY_BYTES_MAX && toLength <= KEY_BYTES_MAX, 'a key has at most 4112 bytes');
     this.#key.load(from, fromLength);
     if (to !== null) upper.load(to, toLength);
     const removed = this.#rangeRemoval.run(this.#key, to === null ? null : upper);

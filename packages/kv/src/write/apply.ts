@@ -244,7 +244,7 @@ export async function admitInSlices(parts: AdmissionParts, batch: WriteBatch, ro
       maintenance.admitted(log.appendedThrough);
     } else maintenance.admitStaged(stage, log.appendedThrough);
   } catch (error) {
-    stage?.clear();
+    stage?.drop();
     // LOG-6: an unfinished batch fails the log.
     throw isBegun ? log.fail(error) : error;
   } finally {
