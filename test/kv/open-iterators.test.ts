@@ -3,10 +3,13 @@
  * AHEAD-1 is that of packages/kv/src/read/range-reads.ts.
  */
 import test from 'ava';
-import { KIB, MIB, nextTurn } from '@aiokv/core';
+import { KIB, MIB, Random, nextTurn } from '@aiokv/core';
 import { SimulatedDisk } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
-import type { Store, StoreIterator, StoreOptions } from '@aiokv/kv';
+import type { BatchOperation, Store, StoreIterator, StoreOptions } from '@aiokv/kv';
+import { seedOf } from '../helpers/seed.ts';
+
+const SEED = seedOf('AIOKV_ITERATORS_SEED');
 
 function openOn(platform: SimulatedDisk, options: Partial<StoreOptions> = {}): Promise<Store> {
   return open('/store', { platform, segmentBytes: 64 * KIB, queueDepth: 16, ...options });
@@ -90,6 +93,74 @@ test('MEMTABLE-4: iterators that are opened between writes keep what is replaced
   }
   for (const iterator of iterators) await iterator.return();
   await store.close();
+});
+
+/** Writes at random, in every way that there is, to the store and to the model. */
+async function change(store: Store, model: Map<string, string>, random: Random, keys: number): Promise<void> {
+  const at = random.below(keys);
+  const value = `${random.below(2 ** 30)}`.repeat(1 + random.below(4));
+  const kind = random.below(20);
+  if (kind === 0) {
+    const end = random.chance(0.05) ? keys : at + 1 + random.below(keys / 3);
+    await store.deleteRange({ gte: keyOf(at), lt: keyOf(end) }, { durability: 'buffered' });
+    for (let n = at; n < end; n++) model.delete(keyOf(n));
+  } else if (kind === 1) {
+    // Longer than what is admitted in one step.
+    const operations: BatchOperation[] = Array.from({ length: 1100 }, (_, i) => ({
+      type: 'put',
+      key: keyOf((at + i * 7) % keys),
+      value: value + i,
+    }));
+    if (random.chance(0.5)) operations[0] = { type: 'deleteRange', gte: keyOf(0), lt: keyOf(at) };
+    await store.batch(operations, { durability: 'buffered' });
+    for (let n = 0; operations[0]?.type === 'deleteRange' && n < at; n++) model.delete(keyOf(n));
+    for (const one of operations) if (one.type === 'put') model.set(one.key as string, one.value as string);
+  } else if (kind === 2 && random.chance(0.1)) {
+    await store.clear({ durability: 'buffered' });
+    model.clear();
+  } else if (kind < 7) {
+    await store.del(keyOf(at), { durability: 'buffered' });
+    model.delete(keyOf(at));
+  } else {
+    await store.put(keyOf(at), value, { durability: 'buffered' });
+    model.set(keyOf(at), value);
+  }
+}
+
+test('MEMTABLE-2, MEMTABLE-3: iterators see what was there, and later reads what was written last, through every write', async (t) => {
+  for (let seed = SEED; seed < SEED + 12; seed++) {
+    const message = `AIOKV_ITERATORS_SEED=${seed}`;
+    const random = new Random(seed);
+    const platform = new SimulatedDisk({ seed });
+    let store = await openOn(platform, { memoryBytes: 2 * MIB });
+    const model = new Map<string, string>();
+    const sorted = (): [string, string][] => [...model].sort(([a], [b]) => (a < b ? -1 : 1));
+    const opened: { iterator: StoreIterator; expected: [string, string][] }[] = [];
+    const endOne = async (): Promise<void> => {
+      for (const { iterator, expected } of opened.splice(random.below(opened.length), 1)) {
+        t.deepEqual(await rest(iterator), expected, message);
+      }
+    };
+    for (let step = 0; step < 400; step++) {
+      if (random.chance(0.05)) {
+        const reverse = random.chance(0.3);
+        const expected = reverse ? sorted().reverse() : sorted();
+        const iterator = store.iterator({ reverse });
+        const taken = random.below(3);
+        for (let n = 0; n < taken; n++) await iterator.next();
+        opened.push({ iterator, expected: expected.slice(taken) });
+      } else if (random.chance(0.03)) await endOne();
+      else if (random.chance(0.02)) void store.checkpoint();
+      else await change(store, model, random, 600);
+    }
+    if (random.chance(0.5)) await store.checkpoint();
+    t.deepEqual(await rest(store.iterator()), sorted(), message);
+    while (opened.length > 0) await endOne();
+    await store.close();
+    store = await openOn(platform, { memoryBytes: 2 * MIB });
+    t.deepEqual(await rest(store.iterator()), sorted(), message);
+    await store.close();
+  }
 });
 
 test('CHECK-8: what only an iterator has kept comes back when it ends, without a run', async (t) => {
