@@ -1,6 +1,6 @@
 /** An iterator on fakes of the index and of the reads. ITERATOR-4 is that of packages/kv/src/read/iterator.ts. */
 import test from 'ava';
-import type { IndexSnapshot } from '../../packages/kv/src/index/key-index.ts';
+import type { IndexSnapshot } from '../../packages/kv/src/index/index-snapshot.ts';
 import { StoreIterator } from '../../packages/kv/src/read/iterator.ts';
 import type { RowSource } from '../../packages/kv/src/read/iterator.ts';
 import { encodeRange } from '../../packages/kv/src/read/range.ts';

@@ -22,7 +22,8 @@ import { fileOffsetOf, isInFragments, isRecord, lengthOf } from '../format/index
 import type { EntryWords } from '../format/index-entry.ts';
 import { RECORD_HEADER_BYTES, isExtent, keyBytesOf, recordFault, valueBytesOf } from '../format/record.ts';
 import { IndexCursor } from '../index/index-cursor.ts';
-import type { KeyIndex, TreeVersion } from '../index/key-index.ts';
+import type { TreeVersion } from '../index/index-snapshot.ts';
+import type { KeyIndex } from '../index/key-index.ts';
 
 export interface LiveCountsOptions {
   readonly queue: Queue;

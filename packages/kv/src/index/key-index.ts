@@ -34,15 +34,13 @@ import { MAX_KEY_BYTES } from '../format/record.ts';
 import type { Planted } from '../failure/planted.ts';
 import type { SegmentTable } from '../file/segment-table.ts';
 import { RangeCursor } from './deleted-ranges.ts';
-import { IndexCursor } from './index-cursor.ts';
-import type { IndexLayer } from './index-cursor.ts';
+import { IndexSnapshot, TreeVersion } from './index-snapshot.ts';
 import { inlineBytesOf } from '../format/index-entry.ts';
 import type { EntryWords } from '../format/index-entry.ts';
 import { LeafPacking } from './leaf-packing.ts';
 import { Mapping } from './mapping.ts';
 import { Memtable, OLDER } from './memtable.ts';
 import type { MemtableLookup } from './memtable.ts';
-import { MemtableReader } from './memtable-reader.ts';
 import { Merge } from './merge.ts';
 import { NewKeys } from './new-keys.ts';
 import { Pager } from './pager.ts';
@@ -51,7 +49,7 @@ import { Relocations } from './relocations.ts';
 import type { MovedPiece } from './relocations.ts';
 import type { ReplayTarget } from './replay-target.ts';
 import { Entry, MISSING, NodeMemory, Probe, Tree, lookInLeaf, pageOf } from '../tree/index.ts';
-import type { AbsentLeaf, Cursor, Lookup, TreeSnapshot } from '../tree/index.ts';
+import type { AbsentLeaf, Cursor, Lookup } from '../tree/index.ts';
 
 /** A memtable has room for at least so many nodes. */
 const MEMTABLE_NODES_LEAST = 4;
@@ -123,70 +121,6 @@ class LeafLookup implements PageWaiter {
 
   pageFailed(error: Error): void {
     this.#answer.failedLate(error);
-  }
-}
-
-/** The tree as a merge has left it. */
-export class TreeVersion {
-  readonly tree: TreeSnapshot;
-  readonly #pager: Pager;
-  #holders = 1;
-
-  constructor(tree: TreeSnapshot, pager: Pager) {
-    this.tree = tree;
-    this.#pager = pager;
-    // PAGER-2.
-    if (tree.root !== 0) pager.hold(tree.root);
-  }
-
-  retain(): this {
-    assert(this.#holders > 0, 'a version is retained before it is released');
-    this.#holders++;
-    return this;
-  }
-
-  release(): void {
-    assert(this.#holders > 0, 'a version is released once by each holder');
-    if (--this.#holders > 0) return;
-    if (this.tree.root !== 0) this.#pager.letGo(this.tree.root);
-    this.tree.release();
-  }
-}
-
-/** The index as the writes up to a sequence have left it: memtables, read there, and a version. The owner must release it. */
-export class IndexSnapshot {
-  readonly sequence: Sequence;
-  /** Newest first. */
-  readonly #memtables: readonly MemtableReader[];
-  readonly #version: TreeVersion;
-  readonly #pager: Pager;
-
-  constructor(memtables: readonly Memtable[], sequence: Sequence, version: TreeVersion, pager: Pager) {
-    this.sequence = sequence;
-    this.#memtables = memtables.map((memtable) => new MemtableReader(memtable, sequence));
-    this.#version = version.retain();
-    this.#pager = pager;
-  }
-
-  cursor(reverse: boolean): IndexCursor {
-    const layers: IndexLayer[] = this.#memtables.map((reader) => ({ keys: reader, ranges: reader.ranges }));
-    layers.push({ keys: this.#version.tree, ranges: null });
-    return new IndexCursor(layers, reverse, this.#pager);
-  }
-
-  /** As `KeyIndex.find`, in the snapshot. */
-  find(key: Uint8Array, keyBytes: number, into: Entry): Lookup {
-    for (const memtable of this.#memtables) {
-      const outcome = memtable.find(key, keyBytes, into);
-      if (outcome !== OLDER) return outcome;
-    }
-    return this.#version.tree.get(key, keyBytes, into);
-  }
-
-  release(): void {
-    for (const memtable of this.#memtables) memtable.release();
-    this.#version.release();
-    this.#version.tree.memory.reclaimSome(RECLAIM_NODES);
   }
 }
 

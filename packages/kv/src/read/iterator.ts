@@ -24,7 +24,7 @@ import { compareKeys } from '../format/keys.ts';
 import { NO_WORDS } from '../tree/index.ts';
 import type { Entry } from '../tree/index.ts';
 import type { IndexCursor } from '../index/index-cursor.ts';
-import type { IndexSnapshot } from '../index/key-index.ts';
+import type { IndexSnapshot } from '../index/index-snapshot.ts';
 import type { EncodedRange } from './range.ts';
 
 /** What an iterator needs from its owner: see range-reads.ts. */

@@ -1,0 +1,86 @@
+/**
+ * The index as the writes up to a sequence have left it, for whoever reads it later: a version of the tree, and the
+ * memtables that stood in front of it. It changes nothing.
+ *
+ * ```
+ *   sequence 1,200     memtable at 1,200 │ immutable memtable at 1,200 │ version v7 of the tree      newest first
+ *
+ *   later: the memtable has 1,500, and has become v9; the reader goes on with what there was (MEMTABLE-3, INDEX-3)
+ * ```
+ */
+import { assert } from '@aiokv/core';
+import type { Sequence } from '@aiokv/core';
+import type { Entry, Lookup, TreeSnapshot } from '../tree/index.ts';
+import { IndexCursor } from './index-cursor.ts';
+import type { IndexLayer } from './index-cursor.ts';
+import { OLDER } from './memtable.ts';
+import type { Memtable } from './memtable.ts';
+import { MemtableReader } from './memtable-reader.ts';
+import type { Pager } from './pager.ts';
+
+/** Nodes that only a snapshot needed and that its release frees at once; the rest follows in slices. */
+const RECLAIM_NODES = 512;
+
+/** The tree as a merge has left it. */
+export class TreeVersion {
+  readonly tree: TreeSnapshot;
+  readonly #pager: Pager;
+  #holders = 1;
+
+  constructor(tree: TreeSnapshot, pager: Pager) {
+    this.tree = tree;
+    this.#pager = pager;
+    // PAGER-2.
+    if (tree.root !== 0) pager.hold(tree.root);
+  }
+
+  retain(): this {
+    assert(this.#holders > 0, 'a version is retained before it is released');
+    this.#holders++;
+    return this;
+  }
+
+  release(): void {
+    assert(this.#holders > 0, 'a version is released once by each holder');
+    if (--this.#holders > 0) return;
+    if (this.tree.root !== 0) this.#pager.letGo(this.tree.root);
+    this.tree.release();
+  }
+}
+
+/** The index as the writes up to a sequence have left it: memtables, read there, and a version. The owner must release it. */
+export class IndexSnapshot {
+  readonly sequence: Sequence;
+  /** Newest first. */
+  readonly #memtables: readonly MemtableReader[];
+  readonly #version: TreeVersion;
+  readonly #pager: Pager;
+
+  constructor(memtables: readonly Memtable[], sequence: Sequence, version: TreeVersion, pager: Pager) {
+    this.sequence = sequence;
+    this.#memtables = memtables.map((memtable) => new MemtableReader(memtable, sequence));
+    this.#version = version.retain();
+    this.#pager = pager;
+  }
+
+  cursor(reverse: boolean): IndexCursor {
+    const layers: IndexLayer[] = this.#memtables.map((reader) => ({ keys: reader, ranges: reader.ranges }));
+    layers.push({ keys: this.#version.tree, ranges: null });
+    return new IndexCursor(layers, reverse, this.#pager);
+  }
+
+  /** As `KeyIndex.find`, in the snapshot. */
+  find(key: Uint8Array, keyBytes: number, into: Entry): Lookup {
+    for (const memtable of this.#memtables) {
+      const outcome = memtable.find(key, keyBytes, into);
+      if (outcome !== OLDER) return outcome;
+    }
+    return this.#version.tree.get(key, keyBytes, into);
+  }
+
+  release(): void {
+    for (const memtable of this.#memtables) memtable.release();
+    this.#version.release();
+    this.#version.tree.memory.reclaimSome(RECLAIM_NODES);
+  }
+}
