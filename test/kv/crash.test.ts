@@ -36,6 +36,7 @@ async function exploreAloud(images: number, planted: Planted, mostAttempts: numb
     all.histories += found.histories;
     all.cleanedHistories += found.cleanedHistories;
     all.movedRecords += found.movedRecords;
+    all.movedPieces += found.movedPieces;
     all.seeds += found.seeds;
     all.violation = found.violation;
     if (images > IMAGES_PER_LINE) console.error(`${all.images} images of seeds ${SEED} to ${SEED + all.seeds - 1}`);
@@ -54,17 +55,21 @@ async function look(images: number, planted: Planted = {}, mostAttempts = 60): P
 
 testOf('')('a power cut at any I/O loses nothing that was acknowledged as flushed', async (t) => {
   t.timeout(540_000 + 10 * IMAGES);
-  const { images, recoveryImages, histories, cleanedHistories, movedRecords, violation } = await look(IMAGES);
+  const { images, recoveryImages, histories, cleanedHistories, movedRecords, movedPieces, violation } =
+    await look(IMAGES);
   if (violation !== null) t.log(violation);
   t.is(violation, null);
   t.log(`${images} images of ${histories} histories from seed ${SEED}, ${recoveryImages} of cuts in recoveries`);
-  t.log(`cleanings of ${cleanedHistories} histories have moved ${movedRecords} records`);
+  t.log(
+    `cleanings of ${cleanedHistories} histories have moved ${movedRecords} records, and ${movedPieces} fragments were moved`,
+  );
   if (STEPS !== undefined) return;
   t.true(images >= IMAGES);
   // A few histories say little.
   if (histories < FEW_HISTORIES) return;
   t.true(recoveryImages > images / 200);
   t.true(cleanedHistories >= histories / 2);
+  t.true(movedPieces > 0);
 });
 
 testOf('earlyAcknowledgement')('an acknowledgement before the flush is found', async (t) => {

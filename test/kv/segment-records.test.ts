@@ -87,11 +87,15 @@ class LogSegment {
 function found(buffer: AlignedBuffer, kind: number, sequence: number, endBytes = segmentBytes): WrittenPlace[] {
   const records = new SegmentRecords({ buffer, kind, sequence, endBytes }, GEOMETRY);
   const places: WrittenPlace[] = [];
-  while (records.next()) places.push({ kind: RecordKind.put, at: records.at, lengthBytes: records.lengthBytes });
+  while (records.next()) {
+    const { at, lengthBytes, isOfExtent } = records;
+    places.push({ kind: isOfExtent ? RecordKind.fragment : RecordKind.put, at, lengthBytes });
+  }
   return places;
 }
 
-const puts = (places: readonly WrittenPlace[]): WrittenPlace[] => places.filter(({ kind }) => kind === RecordKind.put);
+const movable = (places: readonly WrittenPlace[]): WrittenPlace[] =>
+  places.filter(({ kind }) => kind === RecordKind.put || kind === RecordKind.fragment);
 
 function randomSegment(random: Random, sequence: number, filler: number): LogSegment {
   const segment = new LogSegment(sequence, filler);
@@ -104,12 +108,12 @@ function randomSegment(random: Random, sequence: number, filler: number): LogSeg
   }
 }
 
-test('all puts in the frames of a log segment are found, and nothing else', (t) => {
+test('all puts and fragments in the frames of a log segment are found, and nothing else', (t) => {
   const random = new Random(1);
   for (let run = 0; run < 200; run++) {
     const segment = randomSegment(random, 5, run % 2 === 0 ? 0 : 0xff);
     const places = found(segment.buffer, SegmentKind.log, 5);
-    t.deepEqual(places, puts(segment.places));
+    t.deepEqual(places, movable(segment.places));
     for (const { at, lengthBytes } of places) t.is(recordFault(segment.buffer, at, lengthBytes), null);
   }
 });
@@ -119,7 +123,7 @@ test('frames of an older segment behind the end are passed over', (t) => {
   const segment = new LogSegment(9);
   segment.frame([record(random), record(random)]);
   segment.frame([record(random)]);
-  const own = puts(segment.places);
+  const own = movable(segment.places);
   // With the number that would come next.
   segment.frame([record(random)], 3, 4);
   segment.frame([record(random)], 4, 4);
@@ -144,7 +148,7 @@ test('a damaged frame ends the walk', (t) => {
     const places = found(segment.buffer, SegmentKind.log, 5);
     t.deepEqual(
       places,
-      puts(segment.places).filter((each) => each.at < at),
+      movable(segment.places).filter((each) => each.at < at),
     );
   }
 });

@@ -56,6 +56,8 @@ export interface Exploration {
   /** Histories in which a cleaning has moved records, and how many records that were. */
   cleanedHistories: number;
   movedRecords: number;
+  /** Fragments of long values that were moved, also by compactions. */
+  movedPieces: number;
   /** Each begins a history, and the one that lives on from it. */
   seeds: number;
   /** The first violation, shrunk: what was found, the steps, and how to see it again. */
@@ -68,6 +70,7 @@ export const beginExploration = (): Exploration => ({
   histories: 0,
   cleanedHistories: 0,
   movedRecords: 0,
+  movedPieces: 0,
   seeds: 0,
   violation: null,
 });
@@ -179,6 +182,8 @@ class Exploring {
   readonly #result: Exploration;
   /** Records that cleanings have moved. */
   #moved = 0;
+  /** Fragments of long values that cleanings and compactions have moved. */
+  #movedPieces = 0;
 
   constructor(planted: Planted, random: Random, result: Exploration, sizes: Sizes) {
     this.#sizes = sizes;
@@ -187,7 +192,10 @@ class Exploring {
     const onMoved = (records: number): void => {
       this.#moved += records;
     };
-    this.#planted = { eagerCleaning, eagerMerges, onMoved, ...planted };
+    const onMovedPieces = (pieces: number): void => {
+      this.#movedPieces += pieces;
+    };
+    this.#planted = { eagerCleaning, eagerMerges, onMoved, onMovedPieces, ...planted };
     this.#random = random;
     this.#result = result;
   }
@@ -205,6 +213,7 @@ class Exploring {
     const random = this.#random;
     this.#result.histories++;
     let movedBefore = this.#moved;
+    let piecesBefore = this.#movedPieces;
     const ledger = new Ledger(start);
     const images: Image[] = [];
     const mortal = new MortalProcess(disk);
@@ -233,6 +242,7 @@ class Exploring {
         await store.checkpoint();
         ledger.acknowledge(ledger.called);
         movedBefore = this.#moved;
+        piecesBefore = this.#movedPieces;
         disk.onOperation = cut;
       } else if (step.type === 'write') pending.push(call(store, ledger, step.group));
       else if (step.type === 'checkpoint') pending.push(checkpointAmidWrites(store, ledger, step));
@@ -240,6 +250,7 @@ class Exploring {
     const end = random.float();
     if (this.#moved > movedBefore) this.#result.cleanedHistories++;
     this.#result.movedRecords += this.#moved - movedBefore;
+    this.#result.movedPieces += this.#movedPieces - piecesBefore;
     if (end < KILL_CHANCE) {
       for (let turns = random.below(12); turns > 0; turns--) await nextTurn();
       delete disk.onOperation;

@@ -61,6 +61,8 @@ const BURST_CHANCE = 0.03;
 /** Of the histories, so many begin behind segments with records that were replaced. */
 const PRELUDE_CHANCE = 0.85;
 const PRELUDE_WRITES = 24;
+/** Of their values, one in so many is in fragments. */
+const PRELUDE_LONG_EVERY = 10;
 
 const KEYS = 12;
 /** Half of the keys are long, so that even these few take several leaves. */
@@ -167,7 +169,11 @@ export class HistoryMaker {
   prelude(): Step {
     const random = this.#random;
     const groups = Array.from({ length: PRELUDE_WRITES }, (): Group => {
-      const value = `${this.#values++}:${'v'.repeat(random.below(random.chance(0.5) ? 20_000 : 400))}`;
+      const short = `${this.#values}:${'v'.repeat(random.below(random.chance(0.5) ? 20_000 : 400))}`;
+      const isLong = this.#values % PRELUDE_LONG_EVERY === 0;
+      // Without a draw. The last fragment shares its segment with what comes next, and dies later than that.
+      const value = isLong ? longValue(this.#values, LONG_VALUE_CHARACTERS + 4 * short.length) : short;
+      this.#values++;
       return { operations: [{ type: 'put', key: this.key(), value }], durability: 'buffered' };
     });
     return { type: 'prelude', groups };

@@ -20,8 +20,8 @@
  * CLEAN-5. What is not moved, for whatever reason, keeps its victim: only counts decide what is dead (CHECK-8). So a run
  *     that is cut off loses nothing.
  *
- * Fragments of long values do not move yet. A victim that has kept something is left alone until more of it is dead.
- * space-plan.ts chooses the victims.
+ * Of long values the fragments that lie in victims move, with a new table (extent-mover.ts). A victim that has kept
+ * something is left alone until more of it is dead. space-plan.ts chooses the victims.
  */
 import { SLICE_MS, TurnBudget, alignUp, nextTurn } from '@aiokv/core';
 import type { Clock } from '@aiokv/core';
@@ -31,14 +31,16 @@ import { SegmentWriter } from '../checkpoint/segment-writer.ts';
 import { requireFull } from '../failure/errors.ts';
 import type { ReadPace } from '../file/read-pace.ts';
 import { Slots } from '../file/slots.ts';
-import { fileOffsetOf, highWordOf, isRecord, lengthOf, lengthWordOf, lowWordOf } from '../format/index-entry.ts';
-import { RECORD_ALIGNMENT, RECORD_HEADER_BYTES, isExtent, keyBytesOf, recordFault } from '../format/record.ts';
+import { fileOffsetOf, highWordOf, isInFragments, isRecord, lengthOf, lowWordOf } from '../format/index-entry.ts';
+import type { EntryWords } from '../format/index-entry.ts';
+import { RECORD_ALIGNMENT, RECORD_HEADER_BYTES, keyBytesOf, recordFault } from '../format/record.ts';
 import { SegmentKind } from '../format/segment.ts';
 import type { KeyIndex } from '../index/key-index.ts';
 import { LeafScout } from '../index/leaf-scout.ts';
 import { MergeInput } from '../index/merge-input.ts';
 import type { LogWriter } from '../log/writer.ts';
 import { Entry, FOUND, MISSING, Tree, pageOf } from '../tree/index.ts';
+import { ExtentMover } from './extent-mover.ts';
 import { SegmentRecords } from './segment-records.ts';
 import { SpacePlan } from './space-plan.ts';
 import type { SpacePlanParts } from './space-plan.ts';
@@ -83,6 +85,7 @@ export class Cleaner {
   readonly #budget: TurnBudget;
   /** By slot. */
   readonly #tried = new Map<number, Tried>();
+  readonly #extents: ExtentMover;
   #buffer: AlignedBuffer | null = null;
   readonly #entry = new Entry();
   #progress: Progress = { steps: 0, ofSteps: 0, isStopped: () => false };
@@ -90,6 +93,7 @@ export class Cleaner {
   constructor(options: CleanerOptions) {
     this.#options = options;
     this.#budget = new TurnBudget(options.clock, SLICE_MS);
+    this.#extents = new ExtentMover({ ...options, budget: this.#budget });
     this.plan = new SpacePlan(options);
     options.slots.expectSpace(this.plan, options.clock);
   }
@@ -108,6 +112,8 @@ export class Cleaner {
     const { uuid } = superblocks.current;
     const writer = new SegmentWriter({ ...this.#options, uuid, sequence, kind: SegmentKind.cleaned, use: 'clean' });
     const survivors = new Survivors(index.memory);
+    /** Keys of long values of which something lies in a victim. */
+    const long = new Tree(index.memory);
     const records = victims.reduce((sum, slot) => sum + segments.liveRecordsOf(slot), 0);
     this.#progress = { steps: 0, ofSteps: STEPS_OF_RECORD * records, isStopped };
     pace.isWatching = true;
@@ -116,7 +122,7 @@ export class Cleaner {
       for (const [i, slot] of victims.entries()) {
         if (isStopped()) return;
         this.#tried.set(slot, { sequence: segments.sequenceOf(slot), liveBytes: -1 });
-        await this.#survey(slot, survivors);
+        await this.#survey(slot, survivors, long);
         if (survivors.bytes < survivorBytes && i + 1 < victims.length) continue;
         const areAllMoved = await this.#move(survivors, writer);
         survivors.clear();
@@ -125,8 +131,10 @@ export class Cleaner {
         if (!areAllMoved) return;
         first = i + 1;
       }
+      if (!(await this.#moveLong(long, new Set(victims), writer))) for (const slot of victims) this.#tried.delete(slot);
     } finally {
       survivors.clear();
+      long.clear();
       index.noteCleaned(1);
       pace.isWatching = false;
     }
@@ -157,7 +165,7 @@ export class Cleaner {
     }
   }
 
-  /** Whether the segment was a victim and has kept what is in it, such as fragments. It is worth trying when more dies. */
+  /** Whether the segment was a victim and has kept what is in it, such as a damaged record. It is worth trying when more dies. */
   #hasKept(slot: number): boolean {
     const { segments } = this.#options;
     const tried = this.#tried.get(slot);
@@ -169,8 +177,8 @@ export class Cleaner {
     return false;
   }
 
-  /** Adds the records of a victim that live to the survivors. */
-  async #survey(slot: number, survivors: Survivors): Promise<void> {
+  /** Adds the records of a victim that live to the survivors, and keys of what may live of long values to `long`. */
+  async #survey(slot: number, survivors: Survivors, long: Tree): Promise<void> {
     const { index, segments, geometry, planted } = this.#options;
     const buffer = await this.#read(slot);
     if (buffer === null) return;
@@ -187,12 +195,37 @@ export class Cleaner {
       const { at, lengthBytes } = records;
       const keyBytes = keyBytesOf(buffer.view, at);
       const key = buffer.bytes.subarray(at + RECORD_HEADER_BYTES, at + RECORD_HEADER_BYTES + keyBytes);
-      if (!index.isReplaced(key, keyBytes)) candidates.set(key, keyBytes, at / RECORD_ALIGNMENT, lengthBytes);
+      if (!index.isReplaced(key, keyBytes)) {
+        if (records.isOfExtent) long.set(key, keyBytes, 0, 0);
+        else candidates.set(key, keyBytes, at / RECORD_ALIGNMENT, lengthBytes);
+      }
       if (this.#budget.isSpent()) await this.#nextSlice();
     }
-    const keys = candidates.snapshot();
-    const scout = new LeafScout(new MergeInput(keys, null), index.tree, index.pager);
-    const walk = new MergeInput(keys, null);
+    await this.#lookUp(candidates, (walk, isFound) => {
+      const at = walk.entry.word0 * RECORD_ALIGNMENT;
+      const lengthBytes = walk.entry.word1;
+      // CLEAN-2, CLEAN-4.
+      const isHere = fileOffsetOf(this.#entry) === base + at && lengthOf(this.#entry) === lengthBytes;
+      const isLive = (isFound && isRecord(this.#entry) && isHere) || planted.uncomparedMoves === true;
+      if (!isLive || recordFault(buffer, at, lengthBytes) !== null) return null;
+      const fileOffset = base + at;
+      const entry = { word0: lowWordOf(fileOffset), word1: highWordOf(fileOffset, lengthBytes) };
+      survivors.add(walk.keyBytes, walk.keyLength, buffer, at, entry);
+      this.#progress.steps++;
+      return null;
+    });
+  }
+
+  /**
+   * Looks all keys up in the tree, in their order, and clears them.
+   *
+   * @param visit is told whether the tree has the key; `#entry` is its entry then. What it returns is waited for
+   */
+  async #lookUp(keys: Tree, visit: (walk: MergeInput, isFound: boolean) => Promise<unknown> | null): Promise<void> {
+    const { index } = this.#options;
+    const snapshot = keys.snapshot();
+    const scout = new LeafScout(new MergeInput(snapshot, null), index.tree, index.pager);
+    const walk = new MergeInput(snapshot, null);
     try {
       walk.first();
       for (let taken = 0; walk.valid;) {
@@ -202,27 +235,45 @@ export class Cleaner {
           await scout.whenLoaded(pageOf(found), taken);
           continue;
         }
-        const at = walk.entry.word0 * RECORD_ALIGNMENT;
-        const lengthBytes = walk.entry.word1;
-        // CLEAN-2, CLEAN-4.
-        const isHere = fileOffsetOf(this.#entry) === base + at && lengthOf(this.#entry) === lengthBytes;
-        const isLive = (found === FOUND && isRecord(this.#entry) && isHere) || planted.uncomparedMoves === true;
-        if (isLive && recordFault(buffer, at, lengthBytes) === null) {
-          const { keyBytes: key, keyLength } = walk;
-          const fileOffset = base + at;
-          const lengthWord = lengthWordOf(lengthBytes, isExtent(buffer.view, at));
-          const entry = { word0: lowWordOf(fileOffset), word1: highWordOf(fileOffset, lengthWord) };
-          survivors.add(key, keyLength, buffer, at, entry);
-          this.#progress.steps++;
-        }
+        const work = visit(walk, found === FOUND);
+        if (work !== null) await work;
         walk.next();
         scout.letGoBehind(++taken);
         if (this.#budget.isSpent()) await this.#nextSlice();
       }
     } finally {
       scout.end();
-      keys.release();
-      candidates.clear();
+      snapshot.release();
+      keys.clear();
+    }
+  }
+
+  /** Moves what lies in victims of long values. False: there was no room for some. */
+  async #moveLong(long: Tree, victims: ReadonlySet<number>, writer: SegmentWriter): Promise<boolean> {
+    if (long.size === 0) return true;
+    const { log, planted } = this.#options;
+    const { isStopped } = this.#progress;
+    const isVictim = (slot: number): boolean => victims.has(slot);
+    let hasRoom = true;
+    const move = async (key: Uint8Array, entry: EntryWords): Promise<void> => {
+      const { pieces, noRoom } = await this.#extents.move(key, entry, isVictim, writer, isStopped);
+      hasRoom = noRoom === null;
+      this.#progress.steps += STEPS_OF_RECORD * pieces;
+      if (pieces > 0) planted.onMovedPieces?.(pieces);
+    };
+    try {
+      await this.#lookUp(long, ({ keyBytes, keyLength }, isFound) => {
+        if (!isFound || !isInFragments(this.#entry) || !hasRoom || isStopped()) return null;
+        const { word0, word1 } = this.#entry;
+        return move(keyBytes.slice(0, keyLength), { word0, word1 });
+      });
+      await writer.finish();
+      if (!isStopped()) this.#extents.enter();
+      return hasRoom;
+    } catch (error) {
+      throw writer.failure === null ? error : log.fail(error);
+    } finally {
+      this.#extents.forget();
     }
   }
 

@@ -19,11 +19,14 @@
  *
  * COMPACT-1. A step moves as many records as the file may grow by, or as free slots take. What dies comes back when the
  *     run has ended.
+ * COMPACT-3. Fragments of long values move in the second pass, with their keys. Those stay where they are that nearly fill
+ *     what is used of their segment.
  * COMPACT-2. Records that were written after the beginning stay where they are, unless a range meets them.
  */
 import { SLICE_MS, TurnBudget } from '@aiokv/core';
 import type { Clock } from '@aiokv/core';
 import type { DirectFile, Queue } from '@aiokv/aio';
+import type { Planted } from '../failure/planted.ts';
 import { SegmentWriter } from '../checkpoint/segment-writer.ts';
 import type { SegmentTable } from '../file/segment-table.ts';
 import type { Slots } from '../file/slots.ts';
@@ -34,7 +37,7 @@ import type { KeyIndex } from '../index/key-index.ts';
 import type { LogWriter } from '../log/writer.ts';
 import { findDisorder } from './disorder.ts';
 import { KeyOrderMover } from './key-order-mover.ts';
-import type { Moved } from './key-order-mover.ts';
+import type { Moved, Wanted } from './key-order-mover.ts';
 
 export interface CompactionParts {
   readonly queue: Queue;
@@ -47,6 +50,7 @@ export interface CompactionParts {
   readonly index: KeyIndex;
   readonly log: LogWriter;
   readonly clock: Clock;
+  readonly planted: Planted;
   /** Copies of records take so much memory, in bytes. */
   readonly survivorBytes: number;
 }
@@ -67,7 +71,11 @@ const LEFT_PART = 1 / 32;
 const FILL_UPS = 2;
 /** Steps that move records from the end of the file: some may stay there, such as damaged ones. */
 const SETTLINGS = 16;
-const NOTHING: Moved = { next: null, bytes: 0, records: 0, metBytes: 0, noRoom: null };
+/** COMPACT-3. Fragments fill a segment if they take this part of what is in it, ... */
+const FULL_PART = 7 / 8;
+/** ... and if that is this part of the segment: the next fragment may not have found room. */
+const USED_PART = 1 / 2;
+const NOTHING: Moved = { next: null, bytes: 0, metBytes: 0, noRoom: null };
 
 export class Compaction {
   readonly #parts: CompactionParts;
@@ -76,6 +84,10 @@ export class Compaction {
   #phase: Phase = 'begin';
   /** Scattered segments that are still to be sorted, as slot and segment sequence. */
   #scattered: { readonly slot: number; readonly sequence: number }[] = [];
+  /** COMPACT-3. Slots of segments that fragments fill, with the segment sequence. */
+  readonly #full = new Map<number, number>();
+  /** Log segments from this one on were written after the beginning. */
+  #newSequence = 0;
   /** Where the next range begins. */
   #next: Uint8Array | null = null;
   /** The ranges have come to the end of the index. */
@@ -199,8 +211,16 @@ export class Compaction {
   async #survey(isOver: () => boolean): Promise<void> {
     const { index, segments, geometry, survivorBytes } = this.#parts;
     const limits = { spreadPart: SPREAD_PART, spreadLeast: SPREAD_SEGMENTS * geometry.segmentBytes };
-    const { bytes, scattered } = await findDisorder(index, segments, this.#budget, limits, isOver);
+    const { bytes, scattered, recordBytes } = await findDisorder(index, segments, this.#budget, limits, isOver);
     if (isOver()) return;
+    for (const [slot, inRecords] of recordBytes.entries()) {
+      if (!segments.has(slot) || segments.kindOf(slot) === SegmentKind.index) continue;
+      const usedBytes = segments.usedBytesOf(slot);
+      const isShort = usedBytes < USED_PART * geometry.segmentBytes;
+      if (isShort || segments.liveBytesOf(slot) - inRecords < FULL_PART * usedBytes) continue;
+      this.#full.set(slot, segments.sequenceOf(slot));
+    }
+    this.#newSequence = this.#parts.superblocks.current.logStart.segmentSequence;
     // What one step can order at once need not be sorted first.
     const isFew = bytes <= Math.min(survivorBytes, await this.#makeRoom());
     const slots = isFew ? [] : scattered.filter((slot) => segments.kindOf(slot) !== SegmentKind.index);
@@ -228,7 +248,7 @@ export class Compaction {
         wanted[slot] = 1;
         batchBytes += liveBytes;
       }
-      const batch = { from: null, slots: wanted, mostBytes: Infinity };
+      const batch = { from: null, slots: wanted, isLongWanted: null, mostBytes: Infinity, mayExceed: true };
       const outcome = await this.#move(batch, writer, isOver);
       if (isOver()) return;
       movedBytes += outcome.bytes;
@@ -259,7 +279,9 @@ export class Compaction {
       if (isFull && (isFilled || !hasMoved)) return;
       if (isFull) fillUps--;
       const mostBytes = isFull ? writer.leftBytes : Math.min(survivorBytes, leftBytes);
-      const outcome = await this.#move({ from: this.#next, slots: null, mostBytes }, writer, isOver);
+      const isLongWanted = (slot: number): boolean => !this.#isFull(slot);
+      const range = { from: this.#next, slots: null, isLongWanted, mostBytes, mayExceed: !isFull };
+      const outcome = await this.#move(range, writer, isOver);
       if (isOver()) return;
       hasMoved ||= outcome.bytes > 0;
       this.#hasMoved = hasMoved;
@@ -278,6 +300,20 @@ export class Compaction {
     }
   }
 
+  /** COMPACT-3. */
+  #isFull(slot: number): boolean {
+    return this.#full.get(slot) === this.#parts.segments.sequenceOf(slot);
+  }
+
+  /** Whether what lives in the slot may be moved towards the front of the file. */
+  #isMovable(slot: number): boolean {
+    const { segments } = this.#parts;
+    if (!segments.has(slot)) return false;
+    const kind = segments.kindOf(slot);
+    // CLEAN-1, COMPACT-2.
+    return kind === SegmentKind.cleaned || (kind === SegmentKind.log && segments.sequenceOf(slot) < this.#newSequence);
+  }
+
   /** Moves the records of segments that lie behind the place where the file could end. */
   async #settle(sequence: number, isOver: () => boolean): Promise<void> {
     const { segments, survivorBytes, log } = this.#parts;
@@ -287,14 +323,15 @@ export class Compaction {
     let isAll = true;
     // The last ones first: they are what the file cannot be cut off at.
     for (let slot = segments.end - 1; slot >= segments.size; slot--) {
-      if (!segments.has(slot) || segments.kindOf(slot) !== SegmentKind.cleaned) continue;
+      if (!this.#isMovable(slot)) continue;
       const liveBytes = segments.liveBytesOf(slot);
       isAll = wantedBytes + liveBytes <= mostBytes;
       if (!isAll) break;
       wanted[slot] = 1;
       wantedBytes += liveBytes;
     }
-    const batch = { from: null, slots: wanted, mostBytes: Infinity };
+    const isLongWanted = (slot: number): boolean => wanted[slot] === 1;
+    const batch = { from: null, slots: wanted, isLongWanted, mostBytes: Infinity, mayExceed: true };
     const { noRoom, bytes } = wantedBytes === 0 ? NOTHING : await this.#move(batch, this.#writer(sequence), isOver);
     const isEnough = isAll || noRoom !== null || bytes === 0 || --this.#settlings === 0;
     if (!isEnough || isOver()) return;
@@ -303,12 +340,8 @@ export class Compaction {
     this.#phase = 'last';
   }
 
-  #move(
-    batch: { readonly from: Uint8Array | null; readonly slots: Uint8Array | null; readonly mostBytes: number },
-    writer: SegmentWriter,
-    isOver: () => boolean,
-  ): Promise<Moved> {
-    return this.#mover.move(batch, writer, this.#parts.geometry.segmentBytes, isOver);
+  #move(batch: Wanted, writer: SegmentWriter, isOver: () => boolean): Promise<Moved> {
+    return this.#mover.move(batch, writer, isOver);
   }
 
   #writer(sequence: number): SegmentWriter {

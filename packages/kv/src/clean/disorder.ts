@@ -21,6 +21,8 @@ export interface Disorder {
   readonly bytes: number;
   /** Slots of the segments in which records are more than `spreadBytes` apart, ascending. */
   readonly scattered: readonly number[];
+  /** Bytes of these records, by slot. The rest of what lives in one are fragments of long values. */
+  readonly recordBytes: Float64Array;
 }
 
 /**
@@ -37,17 +39,20 @@ export async function findDisorder(
 ): Promise<Disorder> {
   const first = new Float64Array(segments.end).fill(-1);
   const last = new Float64Array(segments.end);
+  const recordBytes = new Float64Array(segments.end);
   let bytes = 0;
   await walkTree(index, null, budget, ({ entry }) => {
     if (!isRecord(entry)) return !isStopped();
     const slot = segments.slotOf(fileOffsetOf(entry));
     if ((first[slot] as number) < 0) first[slot] = bytes;
     last[slot] = bytes;
-    bytes += alignUp(lengthOf(entry), RECORD_ALIGNMENT);
+    const paddedBytes = alignUp(lengthOf(entry), RECORD_ALIGNMENT);
+    bytes += paddedBytes;
+    recordBytes[slot] = (recordBytes[slot] as number) + paddedBytes;
     return !isStopped();
   });
   const most = Math.max(spreadLeast, spreadPart * bytes);
   const scattered: number[] = [];
   for (const [slot, at] of first.entries()) if (at >= 0 && (last[slot] as number) - at > most) scattered.push(slot);
-  return { bytes, scattered };
+  return { bytes, scattered, recordBytes };
 }

@@ -13,7 +13,8 @@
  * ORDER-2. New places are entered when all of a batch can be read there (CLEAN-3). A batch that finds no room is not
  *     moved at all, or as far as there was room.
  *
- * A moved record is the same bytes (CLEAN-4). What is not moved keeps its segment (CLEAN-5).
+ * A moved record is the same bytes (CLEAN-4). What is not moved keeps its segment (CLEAN-5). Long values follow the
+ * records of their batch (extent-mover.ts).
  */
 import { alignUp, nextTurn } from '@aiokv/core';
 import type { TurnBudget } from '@aiokv/core';
@@ -21,11 +22,16 @@ import type { DirectFile, Queue } from '@aiokv/aio';
 import type { SegmentWriter } from '../checkpoint/segment-writer.ts';
 import type { SegmentTable } from '../file/segment-table.ts';
 import { SpanReader } from '../file/span-reader.ts';
-import { fileOffsetOf, isRecord, lengthOf } from '../format/index-entry.ts';
+import { fragmentValueBytes, fragmentsIn } from '../format/extent.ts';
+import { fileOffsetOf, isInFragments, isRecord, lengthOf } from '../format/index-entry.ts';
+import type { EntryWords } from '../format/index-entry.ts';
 import { RECORD_ALIGNMENT } from '../format/record.ts';
+import type { Geometry } from '../format/superblock.ts';
+import type { Planted } from '../failure/planted.ts';
 import type { KeyIndex } from '../index/key-index.ts';
 import { walkTree } from '../index/tree-walk.ts';
 import type { LogWriter } from '../log/writer.ts';
+import { ExtentMover } from './extent-mover.ts';
 import { RecordCopies } from './record-copies.ts';
 
 export interface KeyOrderMoverOptions {
@@ -34,6 +40,8 @@ export interface KeyOrderMoverOptions {
   readonly index: KeyIndex;
   readonly log: LogWriter;
   readonly segments: SegmentTable;
+  readonly geometry: Geometry;
+  readonly planted: Planted;
   readonly budget: TurnBudget;
 }
 
@@ -43,8 +51,12 @@ export interface Wanted {
   readonly from: Uint8Array | null;
   /** 1 for slots whose records are wanted; null: all. */
   readonly slots: Uint8Array | null;
-  /** The batch ends when copies take so much memory, in bytes. */
+  /** Which slots are to be left by what is in them of long values; null: these stay where they are. */
+  readonly isLongWanted: ((slot: number) => boolean) | null;
+  /** The batch ends when copies take so much memory, or when its long values have so many bytes. */
   readonly mostBytes: number;
+  /** Whether a single long value may be more than that. */
+  readonly mayExceed: boolean;
 }
 
 export interface Moved {
@@ -52,11 +64,16 @@ export interface Moved {
   readonly next: Uint8Array | null;
   /** Bytes of records with their padding. */
   readonly bytes: number;
-  readonly records: number;
   /** Records that the walk met, moved or not, in bytes. */
   readonly metBytes: number;
   /** Why some found no room; null if all did. */
   readonly noRoom: unknown;
+}
+
+/** A long value of a batch. */
+interface Long {
+  readonly key: Uint8Array;
+  readonly entry: EntryWords;
 }
 
 /** Records of a range are in order if they lie behind one another, but for so many breaks, ... */
@@ -96,10 +113,13 @@ export class KeyOrderMover {
   readonly #options: KeyOrderMoverOptions;
   readonly #copies = new RecordCopies();
   readonly #reader: SpanReader;
+  readonly #extents: ExtentMover;
+  #long: Long[] = [];
 
   constructor(options: KeyOrderMoverOptions) {
     this.#options = options;
     this.#reader = new SpanReader(options);
+    this.#extents = new ExtentMover(options);
   }
 
   /**
@@ -108,33 +128,56 @@ export class KeyOrderMover {
    * @param isStopped asked between two steps: whether to give up
    * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO if a leaf cannot be read; ERR_AIOKV_LATCHED if a write failed
    */
-  async move(wanted: Wanted, writer: SegmentWriter, segmentBytes: number, isStopped: () => boolean): Promise<Moved> {
+  async move(wanted: Wanted, writer: SegmentWriter, isStopped: () => boolean): Promise<Moved> {
+    const { segmentBytes } = this.#options.geometry;
     const copies = this.#copies;
     copies.clear();
     const order = new Order();
     const { next, metBytes } = await this.#collect(wanted, order, isStopped);
-    const none = { next, bytes: 0, records: 0, metBytes, noRoom: null };
-    if (copies.count === 0 || (wanted.slots === null && order.isGood(segmentBytes))) return none;
-    await this.#reader.read(copies, copies, isStopped);
+    const none = { next, bytes: 0, metBytes, noRoom: null };
+    const isInOrder = copies.count === 0 || (wanted.slots === null && order.isGood(segmentBytes));
+    if (!isInOrder) await this.#reader.read(copies, copies, isStopped);
     if (isStopped()) return none;
-    return { ...(await this.#write(writer, isStopped)), next, metBytes };
+    try {
+      const { bytes, noRoom } = isInOrder ? none : await this.#write(writer, isStopped);
+      if (noRoom !== null || isStopped()) return { next, bytes, metBytes, noRoom };
+      const long = await this.#moveLong(wanted, writer, isStopped);
+      return { next, bytes: bytes + long.bytes, metBytes, noRoom: long.noRoom };
+    } catch (error) {
+      throw writer.failure === null ? error : this.#options.log.fail(error);
+    }
   }
 
   async #collect(
-    { from, slots, mostBytes }: Wanted,
+    { from, slots, isLongWanted, mostBytes, mayExceed }: Wanted,
     order: Order,
     isStopped: () => boolean,
   ): Promise<{ next: Uint8Array | null; metBytes: number }> {
-    const { index, segments, budget } = this.#options;
+    const { index, segments, geometry, budget } = this.#options;
     const copies = this.#copies;
+    this.#long = [];
+    let longBytes = 0;
     let metBytes = 0;
     const next = await walkTree(index, from, budget, (cursor) => {
-      if (copies.bytes >= mostBytes || isStopped()) return false;
+      if (Math.max(copies.bytes, longBytes) >= mostBytes || isStopped()) return false;
       const { entry } = cursor;
       if (!isRecord(entry)) return true;
       const offset = fileOffsetOf(entry);
       const slot = segments.slotOf(offset);
       const lengthBytes = lengthOf(entry);
+      if (isInFragments(entry)) {
+        if (isLongWanted === null) return true;
+        cursor.loadKey();
+        if (index.isReplaced(cursor.keyBytes, cursor.keyLength)) return true;
+        const fragments = fragmentsIn(lengthBytes, cursor.keyLength);
+        longBytes += fragments * fragmentValueBytes(geometry, cursor.keyLength);
+        const isTooMuch = longBytes > mostBytes && (!mayExceed || this.#long.length > 0);
+        if (isTooMuch) return false;
+        const { word0, word1 } = entry;
+        this.#long.push({ key: cursor.keyBytes.slice(0, cursor.keyLength), entry: { word0, word1 } });
+        metBytes += lengthBytes;
+        return true;
+      }
       metBytes += alignUp(lengthBytes, RECORD_ALIGNMENT);
       if (slots !== null && slots[slot] !== 1) return true;
       cursor.loadKey();
@@ -148,37 +191,60 @@ export class KeyOrderMover {
   }
 
   /** ORDER-2. */
-  async #write(writer: SegmentWriter, isStopped: () => boolean): Promise<Omit<Moved, 'next' | 'metBytes'>> {
-    const { index, log, budget } = this.#options;
+  async #write(
+    writer: SegmentWriter,
+    isStopped: () => boolean,
+  ): Promise<{ readonly bytes: number; readonly noRoom: unknown }> {
+    const { index, budget } = this.#options;
     const copies = this.#copies;
     let bytes = 0;
-    let records = 0;
     let noRoom: unknown = null;
     let end = 0;
+    for (; end < copies.count && !isStopped(); end++) {
+      if (!copies.isThere(end)) continue;
+      const paddedBytes = alignUp(copies.lengths[end] as number, RECORD_ALIGNMENT);
+      const place = writer.placeHere(paddedBytes) ?? (await writer.placeIfRoom(paddedBytes));
+      if ('noRoom' in place) {
+        noRoom = place.noRoom;
+        break;
+      }
+      copies.copyTo(end, place.block, place.at);
+      copies.targets[end] = place.fileOffset;
+      bytes += paddedBytes;
+      if (budget.isSpent()) await nextTurn();
+    }
+    await writer.finish();
+    for (let i = 0; i < end; i++) {
+      if (!copies.isThere(i)) continue;
+      copies.enter(i, index);
+      if (budget.isSpent()) await nextTurn();
+    }
+    return { bytes, noRoom };
+  }
+
+  /** Moves what is wanted of the long values of the batch. */
+  async #moveLong(
+    { isLongWanted }: Wanted,
+    writer: SegmentWriter,
+    isStopped: () => boolean,
+  ): Promise<{ readonly bytes: number; readonly noRoom: unknown }> {
+    const { planted } = this.#options;
+    let bytes = 0;
+    let noRoom: unknown = null;
+    if (isLongWanted === null || this.#long.length === 0) return { bytes, noRoom };
     try {
-      for (; end < copies.count && !isStopped(); end++) {
-        if (!copies.isThere(end)) continue;
-        const paddedBytes = alignUp(copies.lengths[end] as number, RECORD_ALIGNMENT);
-        const place = writer.placeHere(paddedBytes) ?? (await writer.placeIfRoom(paddedBytes));
-        if ('noRoom' in place) {
-          noRoom = place.noRoom;
-          break;
-        }
-        copies.copyTo(end, place.block, place.at);
-        copies.targets[end] = place.fileOffset;
-        bytes += paddedBytes;
-        if (budget.isSpent()) await nextTurn();
+      for (const { key, entry } of this.#long) {
+        if (noRoom !== null || isStopped()) break;
+        const moved = await this.#extents.move(key, entry, isLongWanted, writer, isStopped);
+        bytes += moved.bytes;
+        noRoom = moved.noRoom;
+        if (moved.pieces > 0) planted.onMovedPieces?.(moved.pieces);
       }
       await writer.finish();
-      for (let i = 0; i < end; i++) {
-        if (!copies.isThere(i)) continue;
-        copies.enter(i, index);
-        records++;
-        if (budget.isSpent()) await nextTurn();
-      }
-    } catch (error) {
-      throw writer.failure === null ? error : log.fail(error);
+      this.#extents.enter();
+      return { bytes, noRoom };
+    } finally {
+      this.#extents.forget();
     }
-    return { bytes, records, noRoom };
   }
 }

@@ -19,6 +19,7 @@ import {
   RECORD_ALIGNMENT,
   RECORD_HEADER_BYTES,
   RecordKind,
+  isExtent,
   keyBytesOf,
   kindOf,
   recordBytes,
@@ -41,6 +42,8 @@ export class SegmentRecords {
   /** Offset of the current record in the segment, and its bytes without padding. */
   at = 0;
   lengthBytes = 0;
+  /** Whether it belongs to a long value: a fragment, or a put with a table of them. */
+  isOfExtent = false;
   readonly #segment: SegmentInMemory;
   readonly #geometry: Geometry;
   /** Where the next record begins, and where the current frame, or all of a cleaned segment, ends. */
@@ -59,7 +62,7 @@ export class SegmentRecords {
     this.#end = isLog ? geometry.writeAlignment : Math.min(segment.endBytes, geometry.segmentBytes);
   }
 
-  /** Goes to the next record that may be a put. False: there is none. */
+  /** Goes to the next record that may be a put or a fragment. False: there is none. */
   next(): boolean {
     const { view } = this.#segment.buffer;
     for (;;) {
@@ -77,7 +80,8 @@ export class SegmentRecords {
       const lengthBytes = recordBytes(keyBytesOf(view, at), valueBytesOf(view, at));
       if (keyBytesOf(view, at) > MAX_KEY_BYTES || at + lengthBytes > this.#end) return false;
       this.#next = at + alignUp(lengthBytes, RECORD_ALIGNMENT);
-      if (kind !== RecordKind.put) continue;
+      if (kind !== RecordKind.put && kind !== RecordKind.fragment) continue;
+      this.isOfExtent = kind === RecordKind.fragment || isExtent(view, at);
       this.at = at;
       this.lengthBytes = lengthBytes;
       return true;

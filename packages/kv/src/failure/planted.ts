@@ -1,5 +1,5 @@
 /**
- * Defects that tests can switch on, to prove that the crash tests find them; and three switches that are no defects. Production
+ * Defects that tests can switch on, to prove that the crash tests find them; and four switches that are no defects. Production
  * code never sets one: `open` passes `NONE_PLANTED`.
  */
 export interface Planted {
@@ -9,6 +9,8 @@ export interface Planted {
   readonly eagerMerges?: boolean;
   /** No defect: told how many records a cleaning has moved. */
   readonly onMoved?: (records: number) => void;
+  /** No defect: told how many fragments of a long value have moved. */
+  readonly onMovedPieces?: (pieces: number) => void;
   /** Acknowledges before the flush. */
   readonly earlyAcknowledgement?: boolean;
   /** Frees the index segments of the previous checkpoint before the superblock of the next one is durable. */

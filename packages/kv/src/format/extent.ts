@@ -16,7 +16,8 @@
  *   a fragment: a record of kind 4 with the key of the put; its value is that part of the whole value
  * ```
  *
- * EXTENT-1. All fragments are in the chain before the put, so a put that counts has all of its value.
+ * EXTENT-1. All fragments are in the chain before the put, so a put that counts has all of its value. One that was moved
+ *     counts when a checkpoint leads to it, and its fragments are on the device by then.
  * EXTENT-2. A fragment is accepted only if its checksum is right and is the one in the table, its key is that of the
  *     put, and its sequence is the one that its position in the table implies. A stale record in its place is never
  *     accepted.
@@ -25,9 +26,18 @@
  */
 import { MIB, alignDown } from '@aiokv/core';
 import { MAX_FRAME_BYTES, FRAME_HEADER_BYTES } from './frame.ts';
-import { MAX_KEY_BYTES, RECORD_ALIGNMENT, RECORD_HEADER_BYTES } from './record.ts';
+import {
+  MAX_KEY_BYTES,
+  RECORD_ALIGNMENT,
+  RECORD_HEADER_BYTES,
+  RecordKind,
+  checkOf,
+  kindOf,
+  sequenceOf,
+} from './record.ts';
 import type { Geometry } from './superblock.ts';
 import { readU53, writeU53 } from './words.ts';
+import type { Block } from './words.ts';
 
 /** Bytes of the longest value that any store takes. */
 export const MAX_VALUE_BYTES = 64 * MIB;
@@ -109,6 +119,25 @@ export function readTable(view: DataView, at: number, lengthBytes: number, keyBy
     (fragment) => fragment.lengthBytes > RECORD_HEADER_BYTES + keyBytes && fragment.fileOffset >= 0,
   );
   return leftBytes === 0 && areLong && count > 0 ? { valueBytes, fragments } : null;
+}
+
+/** Writes another place of fragment `index` into the table at `at`. */
+export function placeFragment(view: DataView, at: number, index: number, fileOffset: number): void {
+  writeU53(view, at + tableBytes(index), fileOffset);
+}
+
+/** Fragments in the table of a put of so many bytes. */
+export function fragmentsIn(recordBytes: number, keyBytes: number): number {
+  return Math.floor((recordBytes - RECORD_HEADER_BYTES - keyBytes - TABLE_HEADER_BYTES) / TABLE_ENTRY_BYTES);
+}
+
+/**
+ * What is wrong with the record, which is whole and has the right key, if it is not the expected fragment; else null.
+ */
+export function fragmentFault({ view }: Block, at: number, fragment: Fragment, sequence: number): string | null {
+  if (kindOf(view, at) !== RecordKind.fragment) return 'kind';
+  if (checkOf(view, at) !== fragment.check) return 'another check';
+  return sequenceOf(view, at) === sequence ? null : 'sequence';
 }
 
 /** An upper bound in bytes for the value whose table is in a put of so many bytes. */

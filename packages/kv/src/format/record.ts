@@ -73,6 +73,12 @@ export function encodeRecord(
   for (let i = 0; i < keyBytes; i++) bytes[keyAt + i] = key[i] as number;
   bytes.set(value, keyAt + keyBytes);
   bytes.fill(0, end, alignUp(end, RECORD_ALIGNMENT));
+  sealRecord(target, offset);
+}
+
+/** Gives the record at `offset` its checksum, after something of it was changed. */
+export function sealRecord({ bytes, view }: Block, offset: number): void {
+  const end = offset + recordBytes(keyBytesOf(view, offset), valueBytesOf(view, offset));
   view.setUint32(offset, xxh32(bytes.subarray(offset + 4, end)), true);
 }
 

@@ -4,10 +4,10 @@
  * WHOLE-1. A record is accepted only if it is whole, has the expected key, and is what its place should hold: a put, or
  *     the fragment that a table names.
  */
+import { fragmentFault } from '../format/extent.ts';
 import type { Fragment } from '../format/extent.ts';
 import { RecordKind, keyEquals, kindOf, recordFault } from '../format/record.ts';
 import type { Block } from '../format/words.ts';
-import { fragmentFault } from './value-assembly.ts';
 
 /** What a read expects. */
 export interface WantedRecord {

@@ -5,15 +5,7 @@
  */
 import { readTable } from '../format/extent.ts';
 import type { Extent, Fragment } from '../format/extent.ts';
-import {
-  RECORD_HEADER_BYTES,
-  RecordKind,
-  checkOf,
-  keyBytesOf,
-  kindOf,
-  sequenceOf,
-  valueBytesOf,
-} from '../format/record.ts';
+import { RECORD_HEADER_BYTES, keyBytesOf, sequenceOf, valueBytesOf } from '../format/record.ts';
 import type { Block } from '../format/words.ts';
 
 export class Assembly {
@@ -77,13 +69,4 @@ export class Assembly {
   get value(): Buffer {
     return this.#value as Buffer;
   }
-}
-
-/**
- * What is wrong with the record, which is whole and has the right key, if it is not the expected fragment; else null.
- */
-export function fragmentFault({ view }: Block, at: number, fragment: Fragment, sequence: number): string | null {
-  if (kindOf(view, at) !== RecordKind.fragment) return 'kind';
-  if (checkOf(view, at) !== fragment.check) return 'another check';
-  return sequenceOf(view, at) === sequence ? null : 'sequence';
 }
