@@ -68,7 +68,7 @@ export interface StoreOptions {
    */
   spaceAmplificationMax: number;
   /**
-   * How long a read of a record should take at most while segments are cleaned, in milliseconds, 1 to 1000; default 4.
+   * How long a read of a record should take at most while segments are cleaned, in milliseconds, 1 to 1000; default 2.
    * When more than one read in a hundred takes longer, the cleaning works less hard, down to an eighth of the turns of the event
    * loop, and writers become as slow as it. It cannot make reads faster than they are without a cleaning.
    */
@@ -135,7 +135,7 @@ const storeShape: OptionShape<StoreOptions> = {
   pageBytes: instance('0 or a power of two from 4096 to 65536', 0, isPageSize),
   checkpointBytes: integer(4 * KIB, 1024 * GIB, 512 * MIB),
   spaceAmplificationMax: instance('a number from 1.2 to 10', 1.5, isAmplification),
-  readLatencyTargetMs: integer(1, 1000, 4),
+  readLatencyTargetMs: integer(1, 1000, 2),
   memoryBytes: integer(MEMORY_BYTES_LEAST, MEMORY_BYTES_MOST, LATER),
   onProgress: instance<StoreOptions['onProgress']>('a function', null, isFunctionOrNull),
   platform: instance<Platform | null>('a platform', null, (value) => typeof value === 'object'),
