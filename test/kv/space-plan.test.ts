@@ -2,10 +2,12 @@
  * The plan of a cleaning (packages/kv/src/clean/space-plan.ts, PLAN-1 and PLAN-2), over a table of segments that is
  * overwritten at random: no device, no index. Records are 1 KiB, segments 1 MiB.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import test from 'ava';
 import type { ExecutionContext } from 'ava';
-import { KIB, ManualClock, MIB, Random } from '@aiokv/core';
+import { KIB, ManualClock, MIB, Random, TurnBudget } from '@aiokv/core';
 import type { DirectFile } from '@aiokv/aio';
+import { BestFirst } from '../../packages/kv/src/clean/best-first.ts';
 import { SpacePlan } from '../../packages/kv/src/clean/space-plan.ts';
 import { SegmentTable } from '../../packages/kv/src/file/segment-table.ts';
 import { Slots } from '../../packages/kv/src/file/slots.ts';
@@ -83,7 +85,7 @@ class Plan {
     const fresh = this.#new;
     this.#new = new Map();
     this.#checkpointer.uncoveredBytes = 0;
-    const victims = this.plan.choose(this.written, null, () => false);
+    const victims = await this.plan.choose(this.written, null, () => false, new TurnBudget(new ManualClock()));
     const survivors = victims.flatMap((slot) => [...(this.#members.get(slot) ?? [])].filter((n) => !fresh.has(n)));
     let slot = -1;
     let used = IN_SEGMENT;
@@ -171,4 +173,44 @@ test('PLAN-2: writers have at least half of what is freed, and nothing is held b
     t.true(one.plan.writersBytes >= Math.max(MIB, freed / 2 - MIB), `${one.plan.writersBytes} of ${freed}`);
   }
   t.true(runs > 3);
+});
+
+test('slots come out in the order of their worth', (t) => {
+  const random = new Random(seedOf('AIOKV_PLAN_SEED'));
+  for (let round = 0; round < 50; round++) {
+    const heap = new BestFirst();
+    const worths: number[] = [];
+    for (let slot = 0; slot < random.below(400); slot++) {
+      worths.push(random.below(100) - 50);
+      heap.add(slot, worths[slot] as number);
+    }
+    const taken: number[] = [];
+    const left = random.below(3);
+    while (heap.count > left) taken.push(heap.take());
+    t.is(new Set(taken).size, taken.length);
+    const sorted = worths.toSorted((a, b) => b - a);
+    t.deepEqual(
+      taken.map((slot) => worths[slot]),
+      sorted.slice(0, taken.length),
+    );
+    while (heap.count > 0) heap.take();
+    t.is(heap.take(), -1);
+  }
+});
+
+test('a choice among many segments lets the event loop turn', async (t) => {
+  const one = new Plan(60_000, 1.5);
+  for (let n = 0; n < 120_000; n++) await one.put(n % 60_000);
+  const clock = new ManualClock();
+  // A microsecond each time somebody looks.
+  const ticking = { nowMs: () => (clock.advance(0.001), clock.nowMs()), after: clock.after.bind(clock) };
+  let turns = 0;
+  let isDone = false;
+  const counting = (async (): Promise<void> => {
+    for (; !isDone; turns++) await nextTurn();
+  })();
+  await one.plan.choose(one.written, null, () => false, new TurnBudget(ticking, 0.001));
+  isDone = true;
+  await counting;
+  t.true(turns >= 3, `${turns}`);
 });

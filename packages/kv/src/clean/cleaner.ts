@@ -155,13 +155,14 @@ export class Cleaner {
   async #choose(sequence: number): Promise<number[]> {
     const { slots } = this.#options;
     const hasKept = (slot: number): boolean => this.#hasKept(slot);
-    const victims = this.plan.choose(sequence, null, hasKept);
+    const victims = await this.plan.choose(sequence, null, hasKept, this.#budget);
     try {
       await slots.prepare(this.plan.slotsFor(victims), 'clean');
       return victims;
     } catch {
       // The device is full.
-      return this.plan.choose(sequence, this.plan.survivorsIn(Math.max(0, slots.availableFor('clean'))), hasKept);
+      const roomBytes = this.plan.survivorsIn(Math.max(0, slots.availableFor('clean')));
+      return this.plan.choose(sequence, roomBytes, hasKept, this.#budget);
     }
   }
 

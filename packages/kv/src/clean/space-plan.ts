@@ -18,6 +18,8 @@
  * The benefit of a victim is that of Rosenblum and Ousterhout, "The Design and Implementation of a Log-Structured File
  * System" (1992): free space times age, over the cost of reading it and of writing what lives.
  */
+import { nextTurn } from '@aiokv/core';
+import type { TurnBudget } from '@aiokv/core';
 import type { Checkpointer } from '../checkpoint/checkpointer.ts';
 import type { Planted } from '../failure/planted.ts';
 import type { SegmentTable } from '../file/segment-table.ts';
@@ -26,6 +28,7 @@ import type { SuperblockKeeper } from '../file/superblocks.ts';
 import { CHUNK_BYTES } from '../format/checkpoint.ts';
 import { SegmentKind } from '../format/segment.ts';
 import type { Geometry } from '../format/superblock.ts';
+import { BestFirst } from './best-first.ts';
 
 export interface SpacePlanParts {
   readonly slots: Slots;
@@ -110,13 +113,18 @@ export class SpacePlan implements SpaceNeeds {
   }
 
   /**
-   * The victims with the most benefit, until they free what is too much.
+   * The victims with the most benefit, until they free what is too much. Works in slices.
    *
    * @param sequence that of the run
    * @param roomBytes for survivors, on a full device; null: as much as the ceiling allows
    * @param isLeft whether to leave a segment alone
    */
-  choose(sequence: number, roomBytes: number | null, isLeft: (slot: number) => boolean): number[] {
+  async choose(
+    sequence: number,
+    roomBytes: number | null,
+    isLeft: (slot: number) => boolean,
+    budget: TurnBudget,
+  ): Promise<number[]> {
     const { segments, geometry, superblocks, planted } = this.#parts;
     const { segmentBytes } = geometry;
     const { logStart } = superblocks.current;
@@ -126,8 +134,9 @@ export class SpacePlan implements SpaceNeeds {
     this.#writersBytes = Infinity;
     if (excessBytes <= 0) return [];
     const mostLivePart = isEager ? 1 : this.#mostLivePart;
-    const candidates: { readonly slot: number; readonly benefit: number }[] = [];
+    const candidates = new BestFirst();
     for (let slot = 0; slot < segments.end; slot++) {
+      if (budget.isSpent()) await nextTurn();
       if (!segments.has(slot)) continue;
       const kind = segments.kindOf(slot);
       const isLog = kind === SegmentKind.log;
@@ -137,15 +146,14 @@ export class SpacePlan implements SpaceNeeds {
       if (part === 0) excessBytes -= segmentBytes;
       if (part === 0 || part > mostLivePart || isLeft(slot)) continue;
       const age = sequence - (isLog ? segments.lastSequenceOf(slot) : segments.sequenceOf(slot));
-      candidates.push({ slot, benefit: ((1 - part) * (age + 1)) / (1 + part) });
+      // With little room, those that are emptied with the least of it.
+      candidates.add(slot, roomBytes === null ? ((1 - part) * (age + 1)) / (1 + part) : -part);
     }
-    // With little room, those that are emptied with the least of it.
-    if (roomBytes !== null) candidates.sort((a, b) => segments.liveBytesOf(a.slot) - segments.liveBytesOf(b.slot));
-    else candidates.sort((a, b) => b.benefit - a.benefit);
     let survivorBytes = 0;
     let freedBytes = 0;
     const victims: number[] = [];
-    for (const { slot } of candidates) {
+    for (let slot = candidates.take(); slot >= 0; slot = candidates.take()) {
+      if (budget.isSpent()) await nextTurn();
       const liveBytes = segments.liveBytesOf(slot);
       const moreBytes = survivorBytes + this.#packed(liveBytes, segments.liveRecordsOf(slot));
       const moreFreedBytes = freedBytes + segmentBytes - liveBytes;
