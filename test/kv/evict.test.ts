@@ -315,9 +315,10 @@ test('an index page that cannot be read fails the reads that need it, and nothin
         .catch((failure: unknown) => failure);
       codes.push((error as { code?: string }).code);
     }
-    // A bit may flip beside the page, and then the page is in memory.
+    // A bit may flip beside the page, which is shorter than its sectors. Then the page is in memory, and calls are answered.
+    const rest = [code, undefined, 'ERR_AIOKV_CONDITION_FAILED'];
     if (kind === 'EIO') for (const one of codes) t.is(one, code);
-    else t.is(codes[0], code);
+    else t.true(codes.includes(code) && codes.every((one) => rest.includes(one as string)), codes.join());
     heal();
     t.is((await store.get(keyOf(number)))?.toString(), valueOf(number));
     t.is((await store.get('new'))?.toString(), 'value');

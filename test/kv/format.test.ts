@@ -6,6 +6,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import test from 'ava';
 import type { ExecutionContext } from 'ava';
+import { writeXxh64 } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
 import { partBytes, readEntry, readPart, sealPart, writeEntry } from '../../packages/kv/src/format/checkpoint.ts';
 import {
@@ -25,7 +26,7 @@ import {
   readTable,
   tableBytes,
 } from '../../packages/kv/src/format/extent.ts';
-import { decodePage, encodePage, imageBytes, pageFault } from '../../packages/kv/src/format/page.ts';
+import { pageFault, sealPage } from '../../packages/kv/src/format/page.ts';
 import {
   fileOffsetOf,
   inlineValueOf,
@@ -68,9 +69,8 @@ import {
 import { encodeSuperblock, isCopy, readSuperblock, superblockHash } from '../../packages/kv/src/format/superblock.ts';
 import type { Superblock } from '../../packages/kv/src/format/superblock.ts';
 import type { Block } from '../../packages/kv/src/format/words.ts';
-import { wordsOf } from '../../packages/kv/src/checkpoint/page-writer.ts';
 import { Memtable } from '../../packages/kv/src/index/memtable.ts';
-import { Entry, NodeMemory, Tree } from '../../packages/kv/src/tree/index.ts';
+import { Entry, NodeMemory, PageImage, Tree, decodeImage, node } from '../../packages/kv/src/tree/index.ts';
 
 const sequence = (value: number): Sequence => value as Sequence;
 const uuid = Uint8Array.from({ length: 16 }, (_, i) => 0xa0 + i);
@@ -261,34 +261,8 @@ test('superblock', (t) => {
   t.true([0, 1, 2, 3].every((copy) => isCopy(first, old, copy)));
 });
 
-test('index page', (t) => {
-  const words = Uint32Array.from({ length: 1024 }, (_, i) => (i < 9 || i >= 1020 ? i * 3 + 1 : 0xdead));
-  const node = { words, base: 0, capacityWords: 1024, lowWords: 9, heapLow: 1020 };
-  const target = block(128);
-  const bytes = imageBytes(node);
-  t.is(bytes, 88);
-  const tag = encodePage(target, 16, { pageId: 77, units: 1, checkpoint: 2 ** 33 + 5 }, node);
-  const image = target.bytes.subarray(16, 16 + bytes);
-  t.is(golden('index-page', image), dump(image));
-  const expected = { pageId: 77, units: 1, tag };
-  t.is(pageFault(target, 16, bytes, expected), null);
-  t.is(pageFault(target, 16, bytes, { ...expected, tag: tag ^ 1 }), 'tag');
-  t.is(pageFault(target, 16, bytes, { ...expected, pageId: 78 }), 'page id');
-  t.is(pageFault(target, 16, bytes, { ...expected, units: 2 }), 'units');
-  t.is(pageFault(target, 16, bytes + 8, expected), 'length');
-  const back = new Uint32Array(1024);
-  t.true(decodePage(target, 16, back, 0, 1024));
-  t.deepEqual([...back.subarray(0, 9), ...back.subarray(1020)], [...words.subarray(0, 9), ...words.subarray(1020)]);
-  t.false(decodePage(target, 16, back, 0, 12), 'it does not fit');
-  for (let at = 0; at < 84; at++) {
-    const byte = target.bytes[16 + at] as number;
-    target.bytes[16 + at] = byte ^ 0x10;
-    t.not(pageFault(target, 16, bytes, expected), null, `byte ${at}`);
-    target.bytes[16 + at] = byte;
-  }
-});
-
-test('the entries of a leaf: records, and values inline', (t) => {
+/** A tree with entries of all kinds. */
+function entriesOfAllKinds(): { memory: NodeMemory; tree: Tree } {
   const memory = new NodeMemory({ nodeBytes: 512 });
   const memtable = new Memtable(memory, sequence(2 ** 40));
   const tree = new Tree(memory);
@@ -301,11 +275,95 @@ test('the entries of a leaf: records, and values inline', (t) => {
     const { word0, word1, extra, extraWords } = cursor.entry;
     tree.set(cursor.keyBytes, cursor.keyLength, word0, word1, extra, isInline(cursor.entry) ? extraWords : 0);
   }
-  const words = wordsOf(memory, tree.snapshot().root);
-  words.words.fill(0, words.base + 1, words.base + 2);
-  const target = block(imageBytes(words));
-  encodePage(target, 0, { pageId: 1, units: 1, checkpoint: 3 }, words);
-  t.is(golden('index-page-leaf', target.bytes), dump(target.bytes));
+  return { memory, tree };
+}
+
+/** The used words of a node, those of its birth as zeros. */
+function wordsOf(words: Uint32Array, base: number, capacityWords: number): number[] {
+  const used = [
+    ...words.subarray(base, base + node.lowWords(words, base)),
+    ...words.subarray(base + node.heapLow(words, base), base + capacityWords),
+  ];
+  used[1] = 0;
+  return used;
+}
+
+test('index page: a leaf', (t) => {
+  const { memory, tree } = entriesOfAllKinds();
+  const { root } = tree.snapshot();
+  const page = new PageImage();
+  page.make(memory, root, 2 ** 33 + 5);
+  const { lengthBytes, tag } = page;
+  const target = block(16 + lengthBytes);
+  page.copyTo(target, 16);
+  const image = target.bytes.subarray(16);
+  t.is(golden('index-page-leaf', image), dump(image));
+  const expected = { pageId: root, units: 1, tag };
+  t.is(pageFault(target, 16, lengthBytes, expected), null);
+  t.is(pageFault(target, 16, lengthBytes, { ...expected, tag: tag ^ 1 }), 'tag');
+  t.is(pageFault(target, 16, lengthBytes, { ...expected, pageId: root + 1 }), 'page id');
+  t.is(pageFault(target, 16, lengthBytes, { ...expected, units: 2 }), 'units');
+  t.is(pageFault(target, 16, lengthBytes + 8, expected), 'length');
+  const back = new Uint32Array(128);
+  t.true(decodeImage(target, 16, back, 0, 128));
+  t.deepEqual(wordsOf(back, 0, 128), wordsOf(memory.words(root), memory.base(root), 128));
+  t.false(decodeImage(target, 16, back, 0, 26), 'it does not fit');
+  const end = 32 + target.view.getUint32(16 + 28, true);
+  for (let at = 0; at < end; at++) {
+    const byte = target.bytes[16 + at] as number;
+    target.bytes[16 + at] = byte ^ 0x10;
+    t.not(pageFault(target, 16, lengthBytes, expected), null, `byte ${at}`);
+    target.bytes[16 + at] = byte;
+  }
+});
+
+test('index page: an inner page, and one of another form', (t) => {
+  const memory = new NodeMemory({ nodeBytes: 512 });
+  const tree = new Tree(memory);
+  for (let n = 0; n < 100; n++) tree.set(Buffer.from(`key ${n * 37}`), `key ${n * 37}`.length, n, n);
+  const { root } = tree.snapshot();
+  const page = new PageImage();
+  page.make(memory, root, 3);
+  const target = block(page.lengthBytes);
+  page.copyTo(target, 0);
+  t.is(golden('index-page-inner', target.bytes), dump(target.bytes));
+  const back = new Uint32Array(128);
+  t.true(decodeImage(target, 0, back, 0, 128));
+  t.deepEqual(wordsOf(back, 0, 128), wordsOf(memory.words(root), memory.base(root), 128));
+  const header = { pageId: root, units: 1, checkpoint: 3, level: 1, entries: 3, payloadBytes: page.lengthBytes - 32 };
+  const tag = sealPage(target, 0, header);
+  const expected = { pageId: root, units: 1, tag };
+  t.is(pageFault(target, 0, page.lengthBytes, expected), null);
+  target.bytes[27] = 2;
+  writeXxh64(target.bytes.subarray(8), target.view, 0);
+  const newer = { ...expected, tag: target.view.getUint16(0, true) };
+  t.is(pageFault(target, 0, page.lengthBytes, newer), 'form');
+});
+
+test('index page: a leaf in the form of version 0.1', (t) => {
+  const { memory, tree } = entriesOfAllKinds();
+  const { root } = tree.snapshot();
+  const text = readFileSync(new URL('golden/index-page-form-0.hex', import.meta.url), 'utf8');
+  const bytes = Buffer.from(text.replaceAll('\n', ''), 'hex');
+  const target = block(bytes.length);
+  target.bytes.set(bytes);
+  const expected = { pageId: 1, units: 1, tag: target.view.getUint16(0, true) };
+  t.is(pageFault(target, 0, bytes.length, expected), null);
+  t.is(pageFault(target, 0, bytes.length, { ...expected, pageId: 78 }), 'page id');
+  const back = new Uint32Array(128);
+  t.true(decodeImage(target, 0, back, 0, 128));
+  t.deepEqual(wordsOf(back, 0, 128), wordsOf(memory.words(root), memory.base(root), 128));
+  t.false(decodeImage(target, 0, back, 0, 12), 'it does not fit');
+  for (let at = 0; at < 32 + 4 * (target.view.getUint32(24, true) + target.view.getUint32(28, true)); at++) {
+    const byte = target.bytes[at] as number;
+    target.bytes[at] = byte ^ 0x10;
+    t.not(pageFault(target, 0, bytes.length, expected), null, `byte ${at}`);
+    target.bytes[at] = byte;
+  }
+});
+
+test('the entries of a leaf: records, and values inline', (t) => {
+  const { tree } = entriesOfAllKinds();
   const entry = new Entry();
   tree.get(Buffer.from('inline'), 6, entry);
   t.is(inlineValueOf(entry).toString(), 'five');

@@ -98,7 +98,7 @@ for (const isClosed of [true, false]) {
       }
     }
     report(t, tally);
-    t.true(tally.refused > 100 && tally.right > 30);
+    t.true(tally.refused > 60 && tally.right > 30);
   });
 
   test(`${which}: cut off at any sector, lengthened, emptied`, async (t) => {

@@ -8,6 +8,7 @@ import { ReadySlots } from '../../packages/kv/src/file/ready-slots.ts';
 import { Slots } from '../../packages/kv/src/file/slots.ts';
 import type { CheckpointNeeds, SlotUse } from '../../packages/kv/src/file/slots.ts';
 import { mostImageBytes } from '../../packages/kv/src/format/checkpoint.ts';
+import { mostIndexBytes, mostMappedBytes } from '../../packages/kv/src/checkpoint/standing.ts';
 import { mostIndexSlots, mostParts, partsOf, rootBytes } from '../../packages/kv/src/format/checkpoint-root.ts';
 import { MOST_FILE_BYTES } from '../../packages/kv/src/format/index-entry.ts';
 import type { Geometry } from '../../packages/kv/src/format/superblock.ts';
@@ -422,6 +423,20 @@ test('a root with so many index segments, and images of 1 KiB, fits into one ima
       t.true(bytes > 0.99 * largest, `${segmentBytes}: no more is given away than must be`);
     }
   }
+});
+
+test('short pages count as 1 KiB for the root, and may grow by an eighth of a page', (t) => {
+  const standing = {
+    slots: new Set<number>(),
+    isCounted: true,
+    pages: 1000,
+    imagesBytes: 300_000,
+    mappingBytes: 16_024,
+  };
+  t.is(mostMappedBytes(standing, 5000), 1000 * 1024 + 5000);
+  t.is(mostIndexBytes(standing, 0, 4096), 316_024);
+  t.is(mostIndexBytes(standing, 200, 4096), 316_224 + 10 * 512, 'ten entries change ten pages');
+  t.is(mostIndexBytes(standing, 1_000_000, 4096), 1_316_024 + 1000 * 512, 'no more pages than there are');
 });
 
 test('the table of docs/format.md says what the code does', (t) => {

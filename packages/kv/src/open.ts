@@ -34,7 +34,7 @@ import { Slots } from './file/slots.ts';
 import { resolveStoreOptions } from './options.ts';
 import type { StoreOptions } from './options.ts';
 import { Checkpointer } from './checkpoint/checkpointer.ts';
-import type { Standing } from './checkpoint/checkpointer.ts';
+import type { Standing } from './checkpoint/standing.ts';
 import { Cleaner } from './clean/cleaner.ts';
 import { SegmentWriter } from './checkpoint/segment-writer.ts';
 import { IndexLoader } from './recovery/index-loader.ts';
@@ -186,7 +186,7 @@ async function recover({
   planted,
 }: Opening): Promise<Found> {
   const superblock = superblocks.current;
-  let standing: Standing = { slots: new Set(), imagesBytes: 0, mappingBytes: 0, isCounted: true };
+  let standing: Standing = { slots: new Set(), pages: 0, imagesBytes: 0, mappingBytes: 0, isCounted: true };
   if (superblock.checkpointRoot !== 0) {
     const loader = new IndexLoader(queue, file, budget, progress, planted);
     standing = await index.restore((target) => loader.load(superblock, target, index.pager.limitBytes));

@@ -52,6 +52,8 @@ import type { RecordCounts } from '../index/record-counts.ts';
 import { LiveCounts } from './live-counts.ts';
 import { PageWriter } from './page-writer.ts';
 import { SegmentWriter } from './segment-writer.ts';
+import { mostIndexBytes, mostMappedBytes } from './standing.ts';
+import type { Standing } from './standing.ts';
 
 export interface CheckpointerOptions {
   readonly queue: Queue;
@@ -70,17 +72,6 @@ export interface CheckpointerOptions {
   /** Bytes of the log after which a checkpoint is due: see `StoreOptions`. */
   readonly checkpointBytes: number;
   readonly planted: Planted;
-}
-
-/** The current checkpoint on the device. */
-export interface Standing {
-  /** Slots of its index segments. */
-  readonly slots: ReadonlySet<number>;
-  /** Whether the segment table says what lives in the segments of the log; not so in a store of version 0.1. */
-  readonly isCounted: boolean;
-  /** Bytes of the images of its pages, and of the mapping that leads to them. */
-  readonly imagesBytes: number;
-  readonly mappingBytes: number;
 }
 
 /** See `SpaceStatistics`. */
@@ -151,12 +142,9 @@ export class Checkpointer implements CheckpointNeeds {
     options.slots.expectCheckpoints(this);
   }
 
-  /** @internal For the reserve of slots: an upper bound, as if each entry of the memtables were in pages of its own. */
+  /** @internal An upper bound. */
   get indexBytes(): number {
-    const { segments, index } = this.#options;
-    return (
-      this.#standing.imagesBytes + index.memtableBytes + tablePartBytes(segments.size) + this.#standing.mappingBytes
-    );
+    return Math.max(this.#writableBytes, mostMappedBytes(this.#standing, this.#options.index.memtableBytes));
   }
 
   /** Bytes of the images of all pages in the checkpoint on the device. */
@@ -167,12 +155,19 @@ export class Checkpointer implements CheckpointNeeds {
   /** @internal */
   get nextBytes(): number {
     const written = (this.#draft?.writer.slots.length ?? 0) * this.#options.geometry.segmentBytes;
-    return Math.max(0, this.indexBytes - written);
+    return Math.max(0, this.#writableBytes - written);
   }
 
   /** @internal */
   get lastingBytes(): number {
     return Math.max(0, this.nextBytes - this.#standing.slots.size * this.#options.geometry.segmentBytes);
+  }
+
+  /** For the reserve of slots: what a checkpoint may write, an upper bound. */
+  get #writableBytes(): number {
+    const { segments, index, geometry } = this.#options;
+    const mostBytes = mostIndexBytes(this.#standing, index.memtableBytes, geometry.pageBytes);
+    return mostBytes + tablePartBytes(segments.size);
   }
 
   /** Bytes of records that an opening would have to replay. */
@@ -336,7 +331,7 @@ export class Checkpointer implements CheckpointNeeds {
         logEnd: null,
       }),
     );
-    return { slots: kept, imagesBytes, mappingBytes: partBytes(count), isCounted: true };
+    return { slots: kept, pages: count, imagesBytes, mappingBytes: partBytes(count), isCounted: true };
   }
 
   /** @throws AiokvError ERR_AIOKV_LATCHED */

@@ -12,11 +12,8 @@
  */
 import { Fifo, nextTurn } from '@aiokv/core';
 import type { TurnBudget } from '@aiokv/core';
-import { encodePage, imageBytes } from '../format/page.ts';
-import type { NodeWords } from '../format/page.ts';
 import type { KeyIndex } from '../index/key-index.ts';
-import { MARK_FRESH, MARK_SEALED, MARK_STORED, node } from '../tree/index.ts';
-import type { NodeMemory } from '../tree/index.ts';
+import { MARK_FRESH, MARK_SEALED, MARK_STORED, PageImage, node } from '../tree/index.ts';
 import type { Place, SegmentWriter } from './segment-writer.ts';
 
 export interface PageWriterOptions {
@@ -39,6 +36,8 @@ export class PageWriter {
   readonly #options: PageWriterOptions;
   /** Inner pages that were met among the fresh ones; they are saved last. */
   #inner: number[] = [];
+  /** Of the page that is being saved. */
+  readonly #image = new PageImage();
   /** Pages whose chunk is not known to be on the device, oldest first. */
   readonly #unwritten = new Fifo<SavedPage>();
 
@@ -95,7 +94,8 @@ export class PageWriter {
     if (!isRead) return;
     try {
       if (!isThere()) return;
-      const place = await this.#options.writer.place(imageBytes(wordsOf(memory, id)));
+      this.#image.make(memory, id, this.#options.sequence);
+      const place = await this.#options.writer.place(this.#image.lengthBytes);
       if (isThere()) this.#save(id, place);
     } finally {
       pager.letGo(id);
@@ -104,21 +104,20 @@ export class PageWriter {
 
   /** @returns null when it is saved: to wait for nothing costs more than to save a page */
   #saveFresh(id: number): Promise<void> | null {
-    const { writer, index } = this.#options;
-    const bytes = imageBytes(wordsOf(index.memory, id));
-    const place = writer.placeHere(bytes);
-    if (place === null) return writer.place(bytes).then((later) => this.#save(id, later));
+    const { writer, index, sequence } = this.#options;
+    this.#image.make(index.memory, id, sequence);
+    const place = writer.placeHere(this.#image.lengthBytes);
+    if (place === null) return writer.place(this.#image.lengthBytes).then((later) => this.#save(id, later));
     this.#save(id, place);
     return null;
   }
 
+  /** Saves the page whose image was made last. */
   #save(id: number, { block, at, fileOffset, chunk }: Place): void {
-    const { index, sequence } = this.#options;
-    const { memory, mapping } = index;
-    const lengthBytes = imageBytes(wordsOf(memory, id));
-    const units = memory.units(id);
-    const tag = encodePage(block, at, { pageId: id, units, checkpoint: sequence }, wordsOf(memory, id));
-    mapping.set({ pageId: id, fileOffset, imageBytes: lengthBytes, units, tag });
+    const { memory, mapping } = this.#options.index;
+    const { lengthBytes, tag } = this.#image;
+    this.#image.copyTo(block, at);
+    mapping.set({ pageId: id, fileOffset, imageBytes: lengthBytes, units: memory.units(id), tag });
     // SAVE-2.
     memory.unmark(id, MARK_FRESH | MARK_STORED);
     memory.mark(id, MARK_SEALED);
@@ -157,17 +156,4 @@ export class PageWriter {
       if (isSame && (memory.marks(page.pageId) & MARK_SEALED) !== 0) memory.mark(page.pageId, MARK_STORED);
     }
   }
-}
-
-/** The words of a page in memory, for its image. */
-export function wordsOf(memory: NodeMemory, id: number): NodeWords {
-  const words = memory.words(id);
-  const base = memory.base(id);
-  return {
-    words,
-    base,
-    capacityWords: memory.units(id) * memory.unitWords,
-    lowWords: node.lowWords(words, base),
-    heapLow: node.heapLow(words, base),
-  };
 }

@@ -46,7 +46,7 @@ export type SlotUse = 'put' | 'compact' | 'delete' | 'clean' | 'checkpoint';
 
 /** The space that checkpoints may need, as upper bounds. */
 export interface CheckpointNeeds {
-  /** Bytes of all pages of the index. */
+  /** Bytes of all pages of the index, each counted as 1 KiB or more: see `partsOf`. */
   readonly indexBytes: number;
   /** Bytes of pages that the next checkpoint, or the rest of the current one, may write. */
   readonly nextBytes: number;

@@ -1,14 +1,21 @@
 /**
- * The image of an index page on the device: a node of the tree without the free space in its middle.
+ * The image of an index page on the device: a header, and a node of the tree in one of two forms.
  *
  * ```
- *   0      8         12      16          24          28           32
- *   ├──────┼─────────┼───────┼───────────┼───────────┼────────────┼───────────┬────────────┬───────────
- *   │ hash │ page id │ units │ checkpoint│ low words │ heap words │ low words │ heap words │ 0 to 8 bytes
- *   │ u64  │ u32     │ u32   │ sequence  │ u32       │ u32        │           │            │
- *   └──────┴─────────┴───────┴───────────┴───────────┴────────────┴───────────┴────────────┴───────────
+ *   0      8         12      16          24       26      27     28
+ *   ├──────┼─────────┼───────┼───────────┼────────┼───────┼──────┼───────────────┬────────┬───────────┬───
+ *   │ hash │ page id │ units │ checkpoint│ entries│ level │ form │ payload bytes │ payload│ 0 to 8 bytes
+ *   │ u64  │ u32     │ u32   │ sequence  │ u16    │ u8    │ u8: 1│ u32           │        │
+ *   └──────┴─────────┴───────┴───────────┴────────┴───────┴──────┴───────────────┴────────┴───────────┴───
  *   hash = XXH64 of everything after it, without the padding
+ *   form 1: the payload is a packed node (tree/packed-node.ts)
  *
+ *   form 0: what 0.1 wrote, a node as it is in memory, without the free space in its middle. It is only read.
+ *   24          28           32
+ *   ├───────────┼────────────┼───────────┬────────────┬───       low words are below 2^16, so byte 27 is 0
+ *   │ low words │ heap words │ low words │ heap words │ 0 to 8 bytes
+ *   │ u32       │ u32        │           │            │
+ *   └───────────┴────────────┴───────────┴────────────┴───
  *   node in memory, units x page bytes:  │ low words │   free   │ heap words │
  * ```
  *
@@ -24,47 +31,40 @@ import type { Block } from './words.ts';
 export const PAGE_HEADER_BYTES = 32;
 /** Images start and end on multiples of this. */
 const PAGE_ALIGNMENT = 8;
-
-/** The words of a node. Only the first `lowWords` and those from `heapLow` on are in use. */
-export interface NodeWords {
-  readonly words: Uint32Array;
-  readonly base: number;
-  readonly capacityWords: number;
-  readonly lowWords: number;
-  readonly heapLow: number;
-}
+const FORM_AT = 27;
+const PACKED = 1;
 
 export interface PageHeader {
   readonly pageId: number;
   readonly units: number;
   /** Sequence of the checkpoint that wrote the page. */
   readonly checkpoint: number;
+  readonly level: number;
+  readonly entries: number;
+  /** Of the packed node behind the header, a multiple of 4. */
+  readonly payloadBytes: number;
 }
 
-/** Bytes of the image of a node, padding included. */
-export function imageBytes({ capacityWords, lowWords, heapLow }: NodeWords): number {
-  return alignUp(PAGE_HEADER_BYTES + 4 * (lowWords + capacityWords - heapLow), PAGE_ALIGNMENT);
+/** Bytes of an image with such a payload, padding included. */
+export function imageBytes(payloadBytes: number): number {
+  return alignUp(PAGE_HEADER_BYTES + payloadBytes, PAGE_ALIGNMENT);
 }
 
-/** Writes an image at `at`, a multiple of 8, to zeroed bytes. Returns its tag (PAGE-1). */
-export function encodePage(block: Block, at: number, header: PageHeader, node: NodeWords): number {
-  const { bytes, view } = block;
-  const { words, base, capacityWords, lowWords, heapLow } = node;
+/** Writes the header of an image at `at`, a multiple of 8, whose payload is there. Returns its tag (PAGE-1). */
+export function sealPage({ bytes, view }: Block, at: number, header: PageHeader): number {
   view.setUint32(at + 8, header.pageId, true);
   view.setUint32(at + 12, header.units, true);
   writeU53(view, at + 16, header.checkpoint);
-  view.setUint32(at + 24, lowWords, true);
-  view.setUint32(at + 28, capacityWords - heapLow, true);
-  const payload = new Uint32Array(bytes.buffer, bytes.byteOffset + at + PAGE_HEADER_BYTES);
-  payload.set(words.subarray(base, base + lowWords), 0);
-  payload.set(words.subarray(base + heapLow, base + capacityWords), lowWords);
-  const end = at + PAGE_HEADER_BYTES + 4 * (lowWords + capacityWords - heapLow);
-  writeXxh64(bytes.subarray(at + 8, end), view, at);
-  return tagOf(block, at);
+  view.setUint16(at + 24, header.entries, true);
+  bytes[at + 26] = header.level;
+  bytes[at + FORM_AT] = PACKED;
+  view.setUint32(at + 28, header.payloadBytes, true);
+  writeXxh64(bytes.subarray(at + 8, at + PAGE_HEADER_BYTES + header.payloadBytes), view, at);
+  return tagOf(view, at);
 }
 
 /** The lowest 16 bits of the hash of the image at `at`. */
-function tagOf({ view }: Block, at: number): number {
+function tagOf(view: DataView, at: number): number {
   return view.getUint16(at, true);
 }
 
@@ -76,22 +76,53 @@ export function pageFault(
   expected: { readonly pageId: number; readonly units: number; readonly tag: number },
 ): string | null {
   const { bytes, view } = block;
-  const payloadWords = view.getUint32(at + 24, true) + view.getUint32(at + 28, true);
-  const end = PAGE_HEADER_BYTES + 4 * payloadWords;
-  if (alignUp(end, PAGE_ALIGNMENT) !== lengthBytes) return 'length';
-  if (!matchesXxh64(bytes.subarray(at + 8, at + end), view, at)) return 'checksum';
-  if (tagOf(block, at) !== expected.tag) return 'tag';
+  const payloadBytes = payloadBytesOf(block, at);
+  if (imageBytes(payloadBytes) !== lengthBytes) return 'length';
+  if (!matchesXxh64(bytes.subarray(at + 8, at + PAGE_HEADER_BYTES + payloadBytes), view, at)) return 'checksum';
+  if (tagOf(view, at) !== expected.tag) return 'tag';
   if (view.getUint32(at + 8, true) !== expected.pageId) return 'page id';
-  return view.getUint32(at + 12, true) === expected.units ? null : 'units';
+  if (view.getUint32(at + 12, true) !== expected.units) return 'units';
+  return (bytes[at + FORM_AT] as number) > PACKED ? 'form' : null;
 }
 
-/** Copies an image without a fault to a node. Returns false if it does not fit. */
-export function decodePage(block: Block, at: number, words: Uint32Array, base: number, capacityWords: number): boolean {
-  const { bytes, view } = block;
+/** Bytes of what follows the header, from the header alone. */
+function payloadBytesOf({ bytes, view }: Block, at: number): number {
+  const last = view.getUint32(at + 28, true);
+  return bytes[at + FORM_AT] === 0 ? 4 * (view.getUint32(at + 24, true) + last) : last;
+}
+
+export function isPacked({ bytes }: Block, at: number): boolean {
+  return bytes[at + FORM_AT] === PACKED;
+}
+
+/** Level and number of entries in the header of a packed page. */
+export function levelOf({ bytes }: Block, at: number): number {
+  return bytes[at + 26] as number;
+}
+
+export function entriesOf({ view }: Block, at: number): number {
+  return view.getUint16(at + 24, true);
+}
+
+/** The words behind the header of an image without a fault. */
+export function payloadOf(block: Block, at: number): Uint32Array<ArrayBuffer> {
+  const { buffer, byteOffset } = block.bytes;
+  return new Uint32Array(buffer, byteOffset + at + PAGE_HEADER_BYTES, payloadBytesOf(block, at) >>> 2);
+}
+
+/** Copies an image of form 0 without a fault to a node. Returns false if it does not fit. */
+export function decodePlain(
+  block: Block,
+  at: number,
+  words: Uint32Array,
+  base: number,
+  capacityWords: number,
+): boolean {
+  const { view } = block;
   const lowWords = view.getUint32(at + 24, true);
   const heapWords = view.getUint32(at + 28, true);
   if (lowWords + heapWords > capacityWords) return false;
-  const payload = new Uint32Array(bytes.buffer, bytes.byteOffset + at + PAGE_HEADER_BYTES, lowWords + heapWords);
+  const payload = payloadOf(block, at);
   words.set(payload.subarray(0, lowWords), base);
   words.set(payload.subarray(lowWords), base + capacityWords - heapWords);
   return true;

@@ -32,8 +32,8 @@ import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv
 import { corrupt } from '../failure/errors.ts';
 import type { Planted } from '../failure/planted.ts';
 import { SectorRead, transferError } from '../file/sector-read.ts';
-import { decodePage, pageFault } from '../format/page.ts';
-import { MARK_RETIRED, MARK_STORED, MARK_USED, node } from '../tree/index.ts';
+import { pageFault } from '../format/page.ts';
+import { MARK_RETIRED, MARK_STORED, MARK_USED, decodeImage, node } from '../tree/index.ts';
 import type { NodeMemory, Tree } from '../tree/index.ts';
 import type { Mapping } from './mapping.ts';
 
@@ -61,8 +61,12 @@ const READS_AT_ONCE = 64;
 const LONG_READS_AT_ONCE = 8;
 /** ... what one reads at most, ... */
 const LONG_READ_BYTES = 128 * KIB;
+/** ... how many pages at most: they are unpacked in one step, with some 10 us each, ... */
+const LONG_READ_PAGES = 32;
 /** ... and what may lie between two pages of it: reading so much costs less than another read. */
 const GAP_BYTES = 8 * KIB;
+/** What is wrong with an image that is whole and holds no leaf. */
+const NO_LEAF = 'contents';
 /** Most ids that one sweep visits. */
 const SWEEP_IDS = 2048;
 /** `keepWithin` sweeps when nodes have grown by so many bytes since its last sweep. */
@@ -264,8 +268,9 @@ export class Pager implements CompletionHandler {
     const load = new Load(pageId);
     load.note(this.#options.mapping);
     read.aimAt(file, [load]);
+    let transferred = 0;
     for (;;) {
-      const transferred = read.transferSync(queue, file);
+      transferred = read.transferSync(queue, file);
       const wrong = this.#wrongPage(read, load, transferred);
       if (read.isThere(transferred) && wrong === null) break;
       if (!read.mayRetry(file, transferred)) throw this.#failureOf(load, transferred, wrong);
@@ -275,10 +280,10 @@ export class Pager implements CompletionHandler {
     if (this.#loads.has(pageId)) {
       const capacity = memory.units(pageId) * memory.unitWords;
       if (this.#scratch === null || this.#scratch.length < capacity) this.#scratch = new Uint32Array(capacity);
-      this.#decode(read, load, this.#scratch, 0);
+      if (!this.#decode(read, load, this.#scratch, 0)) throw this.#failureOf(load, transferred, NO_LEAF);
       return { words: this.#scratch, base: 0 };
     }
-    this.#install(read, load);
+    if (!this.#install(read, load)) throw this.#failureOf(load, transferred, NO_LEAF);
     this.makeRoom(pageId);
     return { words: memory.words(pageId), base: memory.base(pageId) };
   }
@@ -324,12 +329,10 @@ export class Pager implements CompletionHandler {
       read.submit(queue, file, this, index);
       return;
     }
-    if (isGood) this.#tellLoaded(load, read);
+    if (isGood) this.#tellLoaded(load, read, transferred);
     else {
-      this.#loads.delete(load.pageId);
       this.pageReads++;
-      const failure = this.#failureOf(load, transferred, wrong);
-      for (const waiter of load.waiters) waiter.pageFailed(failure);
+      this.#fail(load, this.#failureOf(load, transferred, wrong));
     }
     read.end();
     this.#free.push(index);
@@ -347,7 +350,7 @@ export class Pager implements CompletionHandler {
     const others: Load[] = [];
     for (const load of read.loads) {
       const isGood = read.isThere(transferred) && this.#wrongPage(read, load, transferred) === null;
-      if (isGood) this.#tellLoaded(load, read);
+      if (isGood) this.#tellLoaded(load, read, transferred);
       else others.push(load);
     }
     read.end();
@@ -356,7 +359,7 @@ export class Pager implements CompletionHandler {
   }
 
   /** PAGER-3. */
-  #tellLoaded(load: Load, read: PageRead): void {
+  #tellLoaded(load: Load, read: PageRead, transferred: number): void {
     const { memory, mapping } = this.#options;
     this.pageReads++;
     // PAGER-8.
@@ -364,8 +367,11 @@ export class Pager implements CompletionHandler {
       this.#begin(load);
       return;
     }
+    if (!this.#install(read, load)) {
+      this.#fail(load, this.#failureOf(load, transferred, NO_LEAF));
+      return;
+    }
     this.#loads.delete(load.pageId);
-    this.#install(read, load);
     const words = memory.words(load.pageId);
     const base = memory.base(load.pageId);
     for (const waiter of load.waiters) waiter.pageLoaded(words, base);
@@ -415,9 +421,12 @@ export class Pager implements CompletionHandler {
 
   /** PAGER-8. Fails a load whose page is gone. Nobody needs the page: who reads a version keeps its pages. */
   #drop(load: Load): void {
+    this.#fail(load, new AiokvError('ERR_AIOKV_INTERNAL', `page ${load.pageId} was freed while it was read`));
+  }
+
+  #fail(load: Load, error: Error): void {
     this.#loads.delete(load.pageId);
-    const gone = new AiokvError('ERR_AIOKV_INTERNAL', `page ${load.pageId} was freed while it was read`);
-    for (const waiter of load.waiters) waiter.pageFailed(gone);
+    for (const waiter of load.waiters) waiter.pageFailed(error);
   }
 
   /** Starts one long read of pages that lie close together. Without one that is free, they are read one by one. */
@@ -451,19 +460,20 @@ export class Pager implements CompletionHandler {
     return wrong === null ? transferError(where, transferred) : corrupt(`${where} is damaged (${wrong})`);
   }
 
-  #install(read: PageRead, load: Load): void {
+  /** Brings a page into memory. Returns false, and it stays absent, if its image holds no leaf. */
+  #install(read: PageRead, load: Load): boolean {
     const { memory } = this.#options;
     memory.admit(load.pageId);
-    this.#decode(read, load, memory.words(load.pageId), memory.base(load.pageId));
-    memory.mark(load.pageId, MARK_USED);
+    const isLeaf = this.#decode(read, load, memory.words(load.pageId), memory.base(load.pageId));
+    if (isLeaf) memory.mark(load.pageId, MARK_USED);
+    else memory.evict(load.pageId);
+    return isLeaf;
   }
 
-  #decode(read: PageRead, load: Load, words: Uint32Array, base: number): void {
+  #decode(read: PageRead, load: Load, words: Uint32Array, base: number): boolean {
     const { memory } = this.#options;
     const capacity = memory.units(load.pageId) * memory.unitWords;
-    const fits = decodePage(read.current, read.placeOf(load), words, base, capacity);
-    assert(fits && node.level(words, base) === 0, 'the image of a leaf holds a leaf');
-    node.setBirth(words, base, 0);
+    return decodeImage(read.current, read.placeOf(load), words, base, capacity) && node.level(words, base) === 0;
   }
 }
 
@@ -480,7 +490,7 @@ function longReadBytes({ alignment }: DirectFile): number {
 function endOfSpan(loads: readonly Load[], first: number): number {
   const { fileOffset } = loads[first] as Load;
   let end = first;
-  for (let from = fileOffset; end < loads.length; end++) {
+  for (let from = fileOffset; end < loads.length && end < first + LONG_READ_PAGES; end++) {
     const load = loads[end] as Load;
     const to = load.fileOffset + load.imageBytes;
     if (end > first && (load.fileOffset - from > GAP_BYTES || to - fileOffset > LONG_READ_BYTES)) break;

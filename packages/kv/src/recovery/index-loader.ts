@@ -18,17 +18,17 @@ import type { MappingEntry, PartReference } from '../format/checkpoint.ts';
 import { readRoot, rootLength } from '../format/checkpoint-root.ts';
 import type { CheckpointRoot } from '../format/checkpoint-root.ts';
 import { PART_HEADER_BYTES, ENTRY_BYTES, partBytes } from '../format/checkpoint.ts';
-import { decodePage, pageFault } from '../format/page.ts';
+import { pageFault } from '../format/page.ts';
 import { isPossibleSegmentEntry, readSegmentEntry, readTablePart, tablePartBytes } from '../format/segment-table.ts';
 import { SegmentKind } from '../format/segment.ts';
 import type { Superblock } from '../format/superblock.ts';
 import type { ProgressReporter } from './progress.ts';
 import { readOrCause } from './segment-reader.ts';
-import { node } from '../tree/index.ts';
+import { decodeImage, node } from '../tree/index.ts';
 import type { NodeMemory } from '../tree/index.ts';
 import { nextTurn } from '@aiokv/core';
 import type { TurnBudget } from '@aiokv/core';
-import type { Standing } from '../checkpoint/checkpointer.ts';
+import type { Standing } from '../checkpoint/standing.ts';
 import type { LoadedTree } from '../index/key-index.ts';
 import type { Mapping } from '../index/mapping.ts';
 import type { SegmentTable } from '../file/segment-table.ts';
@@ -108,7 +108,13 @@ export class IndexLoader {
     await this.#readLeaves(leaves, mapping, memory, limitBytes * FILLED_PART);
     this.#progress.end();
     return {
-      standing: { slots, imagesBytes, mappingBytes: partBytes(ids.length), isCounted: root.tableParts !== null },
+      standing: {
+        slots,
+        pages: ids.length,
+        imagesBytes,
+        mappingBytes: partBytes(ids.length),
+        isCounted: root.tableParts !== null,
+      },
       sequence: superblock.checkpointSequence,
       rootPage: root.rootPage,
       keys: root.keys,
@@ -310,10 +316,9 @@ export class IndexLoader {
       memory.admit(id);
       touchAhead(memory);
       const capacity = entry.units * memory.unitWords;
-      if (!decodePage(buffer, imageAt, memory.words(id), memory.base(id), capacity)) {
-        throw this.#damaged(`page ${id}`, 'length');
+      if (!decodeImage(buffer, imageAt, memory.words(id), memory.base(id), capacity)) {
+        throw this.#damaged(`page ${id}`, 'contents');
       }
-      node.setBirth(memory.words(id), memory.base(id), 0);
       this.#progress.advance(entry.imageBytes);
       if (this.#budget.isSpent()) await nextTurn();
     }

@@ -5,6 +5,7 @@ export * as node from './node.ts';
 export { LeafWalk } from './leaf-walk.ts';
 export { FOUND, MISSING, lookInLeaf, pageOf } from './lookup.ts';
 export type { AbsentLeaf, Lookup } from './lookup.ts';
+export { PageImage, decodeImage } from './page-image.ts';
 export { MARK_FRESH, MARK_RETIRED, MARK_SEALED, MARK_STORED, MARK_USED, NodeMemory } from './nodes.ts';
 export { KEY_BYTES_MAX, Probe } from './probe.ts';
 export type { TreeSnapshot } from './snapshot.ts';

@@ -1,0 +1,316 @@
+/**
+ * A node as it is on the device: its entries one after the other, each as far as it differs from the one before. Reading
+ * it makes a node without garbage, with the same entries and the same prefix.
+ *
+ * ```
+ *   │ first entry │ letters │ prefix │ columns: lengths of keys, shared bytes, payloads │ bytes of keys │ extra words │
+ *
+ *   user0017 │ 354         a key has the bytes of the prefix, those that it shares with the key before, and those that
+ *   user0017 │ 3·06        stand here: of the second key "06"
+ * ```
+ *
+ * PNODE-1. What was packed is read back as the same keys and payloads, and takes no more words than before.
+ * PNODE-2. No bytes, whatever they are, make `unpack` read or write outside of what it is given, or take long. What it
+ *     accepts keeps NODE-1 to NODE-4.
+ * PNODE-3. An entry more, whatever it is, makes a packed node longer by what it takes itself and at most an eighth of a
+ *     page: the reserve of slots depends on it.
+ *
+ * docs/format.md, "Index page", has every bit.
+ */
+import { assert } from '@aiokv/core';
+import { Alphabet } from '../format/alphabet.ts';
+import { BitStream, WIDTHS_BITS, chooseWidths, differenceOf, valueAfter } from '../format/bit-stream.ts';
+import { EXTRA_WORDS_MAX } from './entry.ts';
+import * as node from './node.ts';
+import { KEY_BYTES_MAX, Probe } from './probe.ts';
+
+const LENGTH_BITS = 13;
+const EXTRA_BITS = 4;
+/** The second word of a payload is in two columns: below this bit the length of a record, above it the rest. */
+const UPPER_SHIFT = 18;
+const LOWER_MASK = (1 << UPPER_SHIFT) - 1;
+/** An entry takes at least three words. */
+const ENTRIES_MAX = Math.floor(node.NODE_WORDS_MAX / 3);
+
+/**
+ * A column: of each entry the difference from the one before, but of `shared` the value. Number 0 is not used: it stands in
+ * front of the columns. All packings share these: none outlasts a call.
+ */
+const column = (): Uint32Array<ArrayBuffer> => new Uint32Array(ENTRIES_MAX + 1);
+const lengths = column();
+const shared = column();
+const extras = column();
+/** The first word of a payload, or the child behind the entry before. */
+const firsts = column();
+const uppers = column();
+const lowers = column();
+/** The bytes of the keys that are not shared, and how often each occurs. */
+const bytes = new Uint8Array(4 * node.NODE_WORDS_MAX);
+const counts = new Uint32Array(256);
+const alphabet = new Alphabet();
+const stream = new BitStream();
+const key = new Probe();
+/** Two keys, their bytes in order. */
+const keyWords = new Uint32Array(KEY_BYTES_MAX / 4 + 2);
+const keyWordsBefore = new Uint32Array(KEY_BYTES_MAX / 4 + 2);
+const keyView = new Uint8Array(keyWords.buffer);
+const keyViewBefore = new Uint8Array(keyWordsBefore.buffer);
+
+/** Packs a node into words that are zero. Returns the bytes that it takes, a multiple of 4. */
+export function pack(w: Uint32Array, base: number, into: Uint32Array<ArrayBuffer>): number {
+  const n = node.count(w, base);
+  const prefix = node.prefixBytes(w, base);
+  stream.start(into);
+  counts.fill(0);
+  stream.put(prefix, LENGTH_BITS);
+  if (node.level(w, base) === 0) packLeaf(w, base, n, prefix);
+  else packInner(w, base, n, prefix);
+  return stream.bytes;
+}
+
+function packLeaf(w: Uint32Array, base: number, n: number, prefix: number): void {
+  assert(n > 0, 'a leaf is not empty');
+  const byteCount = noteKeys(w, base, n, prefix);
+  const first = node.payloadAt(w, base, 0);
+  const firstExtra = node.extraWords(w, base, 0);
+  stream.put(firstExtra, EXTRA_BITS);
+  stream.put((w[first] as number) | 0, 32);
+  stream.put((w[first + 1] as number) | 0, 32);
+  let before = first;
+  let extraBefore = firstExtra;
+  let allExtra = firstExtra;
+  for (let index = 1; index < n; index++) {
+    const at = node.payloadAt(w, base, index);
+    const extra = node.extraWords(w, base, index);
+    const word = (w[at + 1] as number) | 0;
+    const wordBefore = (w[before + 1] as number) | 0;
+    extras[index] = differenceOf(extra, extraBefore);
+    firsts[index] = differenceOf((w[at] as number) | 0, (w[before] as number) | 0);
+    uppers[index] = differenceOf(word >>> UPPER_SHIFT, wordBefore >>> UPPER_SHIFT);
+    lowers[index] = differenceOf(word & LOWER_MASK, wordBefore & LOWER_MASK);
+    before = at;
+    extraBefore = extra;
+    allExtra |= extra;
+  }
+  putKeysHead(w, base, n, prefix);
+  putColumn(lengths, n);
+  putColumn(shared, n);
+  putColumn(extras, n);
+  putColumn(firsts, n);
+  putColumn(uppers, n);
+  putColumn(lowers, n);
+  alphabet.putBytes(stream, bytes, byteCount);
+  if (allExtra === 0) return;
+  for (let index = 0; index < n; index++) {
+    const at = node.payloadAt(w, base, index) + node.payloadWords(0);
+    const end = at + node.extraWords(w, base, index);
+    for (let word = at; word < end; word++) stream.put((w[word] as number) | 0, 32);
+  }
+}
+
+function packInner(w: Uint32Array, base: number, n: number, prefix: number): void {
+  const byteCount = noteKeys(w, base, n, prefix);
+  stream.put(node.childAt(w, base, 0), 32);
+  for (let index = 1; index <= n; index++) {
+    firsts[index] = differenceOf(node.childAt(w, base, index), node.childAt(w, base, index - 1));
+  }
+  putKeysHead(w, base, n, prefix);
+  putColumn(lengths, n);
+  putColumn(shared, n);
+  putColumn(firsts, n + 1);
+  alphabet.putBytes(stream, bytes, byteCount);
+}
+
+/** Notes lengths, shared bytes and other bytes of all keys. Returns how many other bytes there are. */
+function noteKeys(w: Uint32Array, base: number, n: number, prefix: number): number {
+  const first = prefix >>> 2;
+  let words = keyWords;
+  let wordsBefore = keyWordsBefore;
+  let keyBytes = keyView;
+  let keyBytesBefore = keyViewBefore;
+  node.copyPrefix(w, base, words);
+  node.copyPrefix(w, base, wordsBefore);
+  let lengthBefore = 0;
+  let total = 0;
+  for (let index = 0; index < n; index++) {
+    const length = node.copyRest(w, base, index, words);
+    let at = prefix;
+    if (index > 0) {
+      const shorter = length < lengthBefore ? length : lengthBefore;
+      let word = first;
+      while (words[word] === wordsBefore[word] && word << 2 < shorter) word++;
+      const difference = (words[word] as number) ^ (wordsBefore[word] as number);
+      at = (word << 2) + ((31 - Math.clz32(difference & -difference)) >>> 3);
+      if (at > shorter || difference === 0) at = shorter;
+      shared[index] = at - prefix;
+      lengths[index] = differenceOf(length, lengthBefore);
+    } else {
+      lengths[0] = length;
+    }
+    for (; at < length; at++) {
+      const byte = keyBytes[at] as number;
+      bytes[total++] = byte;
+      counts[byte] = (counts[byte] as number) + 1;
+    }
+    lengthBefore = length;
+    const other = words;
+    words = wordsBefore;
+    wordsBefore = other;
+    const otherBytes = keyBytes;
+    keyBytes = keyBytesBefore;
+    keyBytesBefore = otherBytes;
+  }
+  return total;
+}
+
+function putKeysHead(w: Uint32Array, base: number, n: number, prefix: number): void {
+  if (n > 0) stream.put(lengths[0] as number, LENGTH_BITS);
+  alphabet.choose(counts);
+  alphabet.putSelf(stream);
+  for (let at = 0; at < prefix; at++) {
+    stream.put(((w[base + node.HEADER_WORDS + (at >>> 2)] as number) >>> (24 - ((at & 3) << 3))) & 0xff, 8);
+  }
+}
+
+function putColumn(values: Uint32Array, to: number): void {
+  const widths = chooseWidths(values, 1, to);
+  stream.put(widths, WIDTHS_BITS);
+  stream.putColumn(values, 1, to, widths);
+}
+
+/**
+ * Makes a node of a packed one.
+ *
+ * @param from the words of the packed node
+ * @returns false, and the words are anything, if it is none or does not fit
+ */
+export function unpack(
+  from: Uint32Array<ArrayBuffer>,
+  level: number,
+  n: number,
+  w: Uint32Array,
+  base: number,
+  capacityWords: number,
+): boolean {
+  stream.start(from);
+  const prefix = stream.take(LENGTH_BITS);
+  const leastWords = node.HEADER_WORDS + ((prefix + 3) >>> 2) + (2 + node.payloadWords(level)) * n;
+  if (prefix > KEY_BYTES_MAX || leastWords > capacityWords || capacityWords > node.NODE_WORDS_MAX) return false;
+  const areThere =
+    level === 0 ? takeLeaf(w, base, n, prefix, capacityWords) : takeInner(w, base, n, prefix, level, capacityWords);
+  return areThere && !stream.isOver;
+}
+
+function takeLeaf(w: Uint32Array, base: number, n: number, prefix: number, capacityWords: number): boolean {
+  if (n === 0) return false;
+  let extra = stream.take(EXTRA_BITS);
+  let word0 = stream.take(32);
+  let word1 = stream.take(32);
+  node.clear(w, base, 0, prefix, capacityWords, 0);
+  if (!takeKeysHead(w, base, n, prefix)) return false;
+  if (!takeColumn(lengths, n) || !takeColumn(shared, n) || !takeColumn(extras, n)) return false;
+  if (!takeColumn(firsts, n) || !takeColumn(uppers, n) || !takeColumn(lowers, n)) return false;
+  extras[0] = extra;
+  let allExtra = extra;
+  for (let index = 1; index < n; index++) {
+    extra = valueAfter(extra, extras[index] as number);
+    extras[index] = extra;
+    allExtra |= extra;
+  }
+  if (allExtra >>> 0 > EXTRA_WORDS_MAX) return false;
+  if (!takeLengths(w, base, n, prefix)) return false;
+  for (let index = 0; index < n; index++) {
+    if (!takeKey(index, prefix)) return false;
+    if (index > 0) {
+      word0 = valueAfter(word0, firsts[index] as number);
+      const upper = valueAfter(word1 >>> UPPER_SHIFT, uppers[index] as number);
+      const lower = valueAfter(word1 & LOWER_MASK, lowers[index] as number);
+      word1 = (upper << UPPER_SHIFT) | (lower & LOWER_MASK);
+    }
+    const at = node.place(w, base, index, n, key, extras[index] as number);
+    w[at] = word0;
+    w[at + 1] = word1;
+  }
+  if (allExtra === 0) return true;
+  for (let index = 0; index < n; index++) {
+    const at = node.payloadAt(w, base, index) + node.payloadWords(0);
+    const end = at + (extras[index] as number);
+    for (let word = at; word < end; word++) w[word] = stream.take(32);
+  }
+  return true;
+}
+
+function takeInner(
+  w: Uint32Array,
+  base: number,
+  n: number,
+  prefix: number,
+  level: number,
+  capacityWords: number,
+): boolean {
+  let child = stream.take(32);
+  node.clear(w, base, level, prefix, capacityWords, child);
+  if (!takeKeysHead(w, base, n, prefix)) return false;
+  if (!takeColumn(lengths, n) || !takeColumn(shared, n) || !takeColumn(firsts, n + 1)) return false;
+  extras.fill(0, 0, n);
+  if (!takeLengths(w, base, n, prefix)) return false;
+  for (let index = 0; index < n; index++) {
+    if (!takeKey(index, prefix)) return false;
+    child = valueAfter(child, firsts[index + 1] as number);
+    w[node.place(w, base, index, n, key, 0)] = child;
+  }
+  return true;
+}
+
+/** Reads what stands in front of the columns and writes the prefix. */
+function takeKeysHead(w: Uint32Array, base: number, n: number, prefix: number): boolean {
+  if (n > 0) lengths[0] = stream.take(LENGTH_BITS);
+  if (!alphabet.takeSelf(stream)) return false;
+  for (let at = 0; at < prefix; at++) {
+    if ((at & 3) === 0) key.words[at >>> 2] = 0;
+    key.words[at >>> 2] = (key.words[at >>> 2] as number) | (stream.take(8) << (24 - ((at & 3) << 3)));
+  }
+  key.seal(prefix);
+  node.writePrefix(w, base, key);
+  return !stream.isOver;
+}
+
+function takeColumn(values: Uint32Array, to: number): boolean {
+  const widths = stream.take(WIDTHS_BITS);
+  if (!BitStream.arePossible(widths)) return false;
+  stream.takeColumn(values, 1, to, widths);
+  return !stream.isOver;
+}
+
+/** Makes the lengths of the keys of their column. Returns false if there are no such keys, or the node has no room. */
+function takeLengths(w: Uint32Array, base: number, n: number, prefix: number): boolean {
+  const payload = node.payloadWords(node.level(w, base));
+  let leftWords = node.heapLow(w, base) - (node.headsAt(w, base) - base) - n * (2 + payload);
+  let length = 0;
+  shared[0] = 0;
+  for (let index = 0; index < n; index++) {
+    const lengthBefore = length;
+    length = index === 0 ? (lengths[0] as number) : valueAfter(length, lengths[index] as number);
+    lengths[index] = length;
+    const from = prefix + (shared[index] as number);
+    if (length > KEY_BYTES_MAX || from > length || (index > 0 && (from === length || from > lengthBefore)))
+      return false;
+    leftWords -= node.tailWords(length, prefix) + (extras[index] as number);
+  }
+  return leftWords >= 0;
+}
+
+/** Makes key `index` of the key before and its own bytes. Returns false if it is not above the one before. */
+function takeKey(index: number, prefix: number): boolean {
+  const { words, length: lengthBefore } = key;
+  const from = prefix + ((shared[index] as number) | 0);
+  const length = (lengths[index] as number) | 0;
+  const before = byteOf(words, from);
+  if (!alphabet.takeBytes(stream, words, from, length)) return false;
+  key.seal(length);
+  return index === 0 || from === lengthBefore || byteOf(words, from) > before;
+}
+
+function byteOf(words: Uint32Array, at: number): number {
+  return ((words[at >>> 2] as number) >>> (24 - ((at & 3) << 3))) & 0xff;
+}
