@@ -244,6 +244,24 @@ test('a store that could never grow holds what its first segment holds', async (
   await store.close();
 });
 
+test('a device of a few segments gets its room back by itself', async (t) => {
+  for (const slots of [9, 12, 15]) {
+    const small = new SmallDisk(256 * KIB + slots * GEOMETRY.segmentBytes);
+    const store = await small.open({ memoryBytes: 8 * MIB });
+    const random = new Random(slots);
+    const model: Model = new Map();
+    // A fifth of the device lives, and some of it in each segment.
+    const keys = Math.floor((slots * GEOMETRY.segmentBytes) / 5 / 1000);
+    for (let n = 0; n < 8 * keys; n++) {
+      const [key, value] = [`key${random.below(keys)}`, String(n).padEnd(1000, 'x')];
+      await t.notThrowsAsync(store.put(key, value, { durability: 'written' }), `put ${n} of ${slots} segments`);
+      model.set(key, value);
+    }
+    await requireSame(t, store, model);
+    await store.close();
+  }
+});
+
 interface FullPlace {
   readonly directory: string;
   /** Gives back some 16 MiB. */

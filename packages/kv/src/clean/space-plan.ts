@@ -43,7 +43,7 @@ export interface SpacePlanParts {
 
 /** Segments should take this part of the way from what lives to the ceiling. */
 const WANTED_PART = 0.8;
-/** A store of so few segments is not cleaned. */
+/** A store of so few segments is not cleaned, unless there are no more. */
 const FEW_SEGMENTS = 16;
 /** What is not merged yet takes more than its records: frames have headers and padding. */
 const NEW_BYTES_FACTOR = 1.25;
@@ -231,7 +231,10 @@ export class SpacePlan implements SpaceNeeds {
 
   /** The way from what lives to the ceiling, in bytes, up to a part of it. */
   #levelBytes(part: number, addedBytes = 0): number {
-    return (1 + part * (this.#parts.spaceAmplificationMax - 1)) * this.#liveBytesWith(addedBytes);
+    const { slots, segments, spaceAmplificationMax } = this.#parts;
+    // On a full device a store of few segments does not become larger.
+    const liveBytes = slots.isStuck ? segments.liveBytes + addedBytes : this.#liveBytesWith(addedBytes);
+    return (1 + part * (spaceAmplificationMax - 1)) * liveBytes;
   }
 
   /** Bytes of segments above what they should take if so much that is not merged yet lives. */

@@ -189,7 +189,7 @@ export class Maintenance {
   /**
    * Makes room in the log by runs that clean and give back segments, after a write has found no space. A cleaning knows
    * only what earlier merges have counted as dead, and has room for a few victims. So there is one more run as long as
-   * the last one has found more that is dead, or has freed slots.
+   * the last one has merged new writes, has found more that is dead, or has freed slots.
    *
    * @param error what the write has found
    * @param use what the write is
@@ -205,6 +205,7 @@ export class Maintenance {
     for (let runs = 0, isGain = true; isGain && runs < RUNS_FOR_SPACE; runs++) {
       const { liveBytes } = segments;
       const { freeCount } = slots;
+      const isNew = checkpointer.uncoveredBytes > 0;
       try {
         await this.checkpoint();
       } catch {
@@ -212,7 +213,7 @@ export class Maintenance {
         throw error;
       }
       if (checkpointer.hasSpaceFor(use)) return;
-      isGain = segments.liveBytes < liveBytes || slots.freeCount > freeCount;
+      isGain = isNew || segments.liveBytes < liveBytes || slots.freeCount > freeCount;
     }
     this.#futileAt = log.appendedBytes;
     this.#futileUntilMs = clock.nowMs() + FUTILE_MS;
