@@ -24,3 +24,22 @@ export function batchOf(n: number): BatchOperation[] {
   operations.push({ type: 'put', key: `${OVERWRITTEN_PREFIX}:${n % OVERWRITTEN}`, value: overwritingValueOf(n) });
   return operations;
 }
+
+/** Keys that are put together and deleted as a range again, some of them in batches that are admitted in slices. */
+export const RANGE_PREFIX = 'range';
+
+export function rangeSizeOf(n: number): number {
+  return 50 + (n % 4) * 400;
+}
+
+export function rangeValueOf(n: number): string {
+  return `${n}:`.padEnd(40 + (n % 3) * 100, 'ijklmnop');
+}
+
+export function rangeBatchOf(n: number): BatchOperation[] {
+  return Array.from({ length: rangeSizeOf(n) }, (_, i) => ({
+    type: 'put',
+    key: `${RANGE_PREFIX}:${n}:${i}`,
+    value: rangeValueOf(n),
+  }));
+}
