@@ -54,7 +54,7 @@ const FREED_PART = 0.6;
  * index, nearly all of which it may write anew.
  */
 const NEW_PART = 0.08;
-const PAGES_FACTOR = 3.5;
+const PAGES_FACTOR = 3;
 /** So much of the segments of the log do new records take. Survivors leave their last segment half empty. */
 const PADDED_FACTOR = 1.1;
 /** PLAN-1. Survivors may always fill so many segments. */
