@@ -1,6 +1,6 @@
 /** The slots of the data file over a file that is none: SLOTS-1 to SLOTS-6 of packages/kv/src/file/slots.ts, and READY-1. */
 import test from 'ava';
-import { ManualClock, Random, SystemCallError } from '@aiokv/core';
+import { MIB, ManualClock, Random, SystemCallError } from '@aiokv/core';
 import type { DirectFile } from '@aiokv/aio';
 import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
@@ -325,6 +325,27 @@ test('SLOTS-6: nothing grows while the file is cut off, and what is refused stay
   await whole.settle();
   await whole.shrink();
   t.is(refusing.punched.length, 54, 'their blocks are given back one by one');
+});
+
+test('SLOTS-6: a long end is cut off piece by piece, and what is refused amid that stays', async (t) => {
+  const most = (64 * MIB) / GEOMETRY.segmentBytes;
+  const count = 3 * most + 10;
+  for (const refusedAt of [Infinity, 2]) {
+    const file = new FakeFile();
+    file.cutAnswer = () => (file.cuts.length === refusedAt ? EIO : null);
+    const slots = file.slots(count);
+    for (let n = 0; n < 10; n++) slots.take();
+    await slots.settle();
+    await slots.shrink();
+    const lengths = [count - most, count - 2 * most, 10];
+    t.deepEqual(file.cuts, lengths.slice(0, refusedAt));
+    t.is(slots.count, 10);
+    t.is(file.punched.length, refusedAt === Infinity ? 0 : most);
+    t.is(slots.freeCount, 0);
+    // It grows again from where it ends.
+    await slots.prepare(1, 'checkpoint');
+    t.is(slots.take(), 10);
+  }
 });
 
 test('SLOTS-6: after an opening free slots get their blocks again, as many as are wanted', async (t) => {

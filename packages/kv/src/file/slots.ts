@@ -69,6 +69,8 @@ const MOST_WAIT_MS = 300;
 const FULL_ROOT_SHARE = 0.9;
 /** The file grows by a sixteenth of its size, but by at most this much at a time, and not beyond its ceiling. */
 const MAX_GROWTH_BYTES = 16 * MIB;
+/** Of the end of the file, so much is cut off at once. */
+const MAX_CUT_BYTES = 64 * MIB;
 /** So many slots stay free, or a sixteenth of all, when others are given back to the device. */
 const FEW_FREE = 4;
 /** So many are given back at a time by a busy store whose file is above its ceiling. */
@@ -395,7 +397,10 @@ export class Slots {
     await this.#growing;
   }
 
-  /** SLOTS-6. Cuts the file off behind the last slot in use. A late cut would destroy what is written there. */
+  /**
+   * SLOTS-6. Cuts the file off behind the last slot in use, piece by piece: the file system lets no request pass while it
+   * cuts, 0.1 s for 600 MB. A late cut would destroy what is written there.
+   */
   async #cut(): Promise<void> {
     const before = this.#slotCount;
     let end = before;
@@ -406,14 +411,22 @@ export class Slots {
     this.#slotCount = end;
     this.#holeCount -= holes.length;
     this.#isReserveInUse = this.availableFor('put') < 0;
+    let length = before;
     try {
-      await this.#file.truncate(Slots.offsetOf(this.#geometry, end));
+      while (length > end) {
+        const next = Math.max(end, length - this.#mostCut);
+        await this.#file.truncate(Slots.offsetOf(this.#geometry, next));
+        length = next;
+      }
     } catch {
-      // It is as long as before.
-      this.#slotCount = before;
-      this.#holeCount += holes.length;
-      for (const slot of holes) this.#holes.add(slot);
-      for (const slot of ready) this.#ready.add(slot);
+      // It is as long as the last piece has left it.
+      this.#slotCount = length;
+      for (const slot of ready) if (slot < length) this.#ready.add(slot);
+      for (const slot of holes) {
+        if (slot >= length) continue;
+        this.#holes.add(slot);
+        this.#holeCount++;
+      }
     }
   }
 
@@ -432,6 +445,10 @@ export class Slots {
       if (isTried) this.#holeCount++;
     }
     this.#isReserveInUse = this.availableFor('put') < 0;
+  }
+
+  get #mostCut(): number {
+    return Math.max(1, Math.floor(MAX_CUT_BYTES / this.#geometry.segmentBytes));
   }
 
   get #mostAdded(): number {
