@@ -37,7 +37,8 @@ class World {
   readonly conditions = new Conditions({
     index: {
       find: (key, keyBytes, into) => this.#find(key, keyBytes, into),
-      findLater: (_leaf, key, answer) => {
+      findLater: (_leaf, answer) => {
+        const { key } = answer;
         this.leafReads++;
         const place = this.#placeOf(key, key.length);
         this.#late.push(() => {

@@ -41,10 +41,7 @@ async function turn(): Promise<void> {
 
 test.serial('reads that wait are handed over in their order, with keys of any length', (t) => {
   const waiting = new WaitingReads();
-  const result = new GetResult(
-    () => undefined,
-    () => undefined,
-  );
+  const result = new GetResult(() => undefined);
   const keys = Array.from({ length: 2000 }, (_, i) => {
     const bytes = [0, 1, 24, 255, 4096][i % 5] as number;
     return new Uint8Array(bytes).fill(i);
@@ -125,6 +122,23 @@ test.serial('a get that waits costs few bytes, and its key no scratch of its own
   t.true(each < 400, `${each.toFixed(0)} bytes for each get that waits, its promise counted`);
   const values = await Promise.all(promises);
   t.is(values.filter((value, i) => (value as Buffer).toString() === `value ${i % KEYS}`).length, count);
+  await store.close();
+});
+
+test.serial('a get whose leaf is not in memory costs few bytes while it waits', async (t) => {
+  const platform = new SimulatedDisk({ seed: 12 });
+  const store = await open('/store', { platform, segmentBytes: 256 * 1024, memoryBytes: 64 * 1024 });
+  const keys = 10_000;
+  const longKeyOf = (n: number): string => `user${String(n).padStart(20, '0')}`;
+  for (let n = 0; n < keys; n++) await store.put(longKeyOf(n), 'x'.repeat(40), { durability: 'buffered' });
+  await store.checkpoint();
+  const count = 50_000;
+  const before = usedBytes();
+  const gets = Array.from({ length: count }, (_, i) => store.get(longKeyOf((i * 7919) % keys)));
+  const each = (usedBytes() - before) / count;
+  t.log(`${each.toFixed(0)} bytes, ${store.statistics().pageReads} pages read`);
+  t.true(each < 480, `${each.toFixed(0)} bytes for each get`);
+  await Promise.all(gets);
   await store.close();
 });
 

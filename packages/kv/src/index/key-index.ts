@@ -92,6 +92,8 @@ export interface LoadedTree {
 
 /** Receives the answer of a lookup whose leaf had to be read, once. */
 export interface LateAnswer {
+  /** It must not change until the answer. */
+  readonly key: Uint8Array;
   /** @param entry valid only during the call */
   foundLate(entry: Entry): void;
   missingLate(): void;
@@ -105,16 +107,15 @@ const leafEntry = new Entry();
 
 /** A lookup that waits for its leaf. */
 class LeafLookup implements PageWaiter {
-  readonly #key: Uint8Array;
   readonly #answer: LateAnswer;
 
-  constructor(key: Uint8Array, answer: LateAnswer) {
-    this.#key = key;
+  constructor(answer: LateAnswer) {
     this.#answer = answer;
   }
 
   pageLoaded(words: Uint32Array, base: number): void {
-    leafProbe.load(this.#key, this.#key.length);
+    const { key } = this.#answer;
+    leafProbe.load(key, key.length);
     if (lookInLeaf(words, base, leafProbe, leafEntry)) this.#answer.foundLate(leafEntry);
     else this.#answer.missingLate();
   }
@@ -223,9 +224,9 @@ export class KeyIndex implements ReplayTarget {
     return this.#immutable.find(key, keyBytes, into);
   }
 
-  /** INDEX-5. Continues a lookup that stopped at an absent leaf. The key must not change until the answer. */
-  findLater(leaf: AbsentLeaf, key: Uint8Array, answer: LateAnswer): void {
-    this.pager.whenLoaded(pageOf(leaf), new LeafLookup(key, answer));
+  /** INDEX-5. Continues a lookup that stopped at an absent leaf. */
+  findLater(leaf: AbsentLeaf, answer: LateAnswer): void {
+    this.pager.whenLoaded(pageOf(leaf), new LeafLookup(answer));
   }
 
   /**

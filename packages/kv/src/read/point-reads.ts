@@ -14,7 +14,7 @@
  * A `get` enters the index and the log once each. This file knows neither the layout of records and leaves nor whether
  * the store is closed.
  */
-import { Fifo, nextTurn, setImmediate } from '@aiokv/core';
+import { Fifo, KIB, nextTurn, setImmediate } from '@aiokv/core';
 import type { TurnBudget } from '@aiokv/core';
 import type { FailureGate } from '../failure/failure-gate.ts';
 import type { ReadEpochs } from '../file/read-epochs.ts';
@@ -44,10 +44,35 @@ const LOOKUPS_AT_ONCE = 1024;
 /** Most delayed gets settled in one turn: their callers run on in the same turn. */
 const SETTLED_AT_ONCE = 256;
 
+/** Keys of lookups that wait for their leaves share arrays of so many bytes. */
+const PACKED_BYTES = 8 * KIB;
+
 /** A `get` that needed no device but is answered in a later turn: see `#settled`. */
 interface Settled {
   readonly value: Buffer | undefined;
   resolve(value: Buffer | undefined): void;
+}
+
+/**
+ * Keys of lookups that wait, side by side: an array for each would take some 250 bytes, and a hundred thousand may wait. The
+ * memory of some goes with the last lookup that refers to it.
+ */
+class PackedKeys {
+  /** Where the last key was added. */
+  bytes = new Uint8Array(0);
+  #used = 0;
+
+  /** Returns where in `bytes` the key is. */
+  add(key: Uint8Array, keyBytes: number): number {
+    if (this.bytes.length - this.#used < keyBytes) {
+      this.bytes = new Uint8Array(Math.max(PACKED_BYTES, keyBytes));
+      this.#used = 0;
+    }
+    const at = this.#used;
+    for (let i = 0; i < keyBytes; i++) this.bytes[at + i] = key[i] as number;
+    this.#used += keyBytes;
+    return at;
+  }
 }
 
 /**
@@ -58,21 +83,37 @@ class LateLookup implements LateAnswer, LookupResult {
   readonly #reader: RecordReader;
   readonly #epochs: ReadEpochs;
   readonly #epoch: number;
-  readonly #key: Uint8Array;
+  readonly #keys: Uint8Array;
+  readonly #keyAt: number;
+  readonly #keyBytes: number;
   readonly #result: LookupResult;
   readonly #token: number;
 
-  constructor(reader: RecordReader, epochs: ReadEpochs, key: Uint8Array, result: LookupResult, token: number) {
+  constructor(
+    reader: RecordReader,
+    epochs: ReadEpochs,
+    keys: PackedKeys,
+    key: Uint8Array,
+    keyBytes: number,
+    result: LookupResult,
+    token: number,
+  ) {
     this.#reader = reader;
     this.#epochs = epochs;
     this.#epoch = epochs.enter();
-    this.#key = key;
+    this.#keyAt = keys.add(key, keyBytes);
+    this.#keys = keys.bytes;
+    this.#keyBytes = keyBytes;
     this.#result = result;
     this.#token = token;
   }
 
+  get key(): Uint8Array {
+    return this.#keys.subarray(this.#keyAt, this.#keyAt + this.#keyBytes);
+  }
+
   foundLate(entry: Entry): void {
-    this.#reader.readEntry(entry, this.#key, this.#key.length, this, this.#token);
+    this.#reader.readEntry(entry, this.key, this.#keyBytes, this, this.#token);
   }
 
   missingLate(): void {
@@ -102,12 +143,14 @@ class LateLookup implements LateAnswer, LookupResult {
 /** Whether a key exists, by its leaf alone. No record is read, so no place has to stay as it is. */
 class LateExistence implements LateAnswer {
   readonly promise: Promise<boolean>;
+  readonly key: Uint8Array;
   readonly #reader: RecordReader;
   #resolve!: (exists: boolean) => void;
   #reject!: (error: Error) => void;
 
-  constructor(reader: RecordReader) {
+  constructor(reader: RecordReader, key: Uint8Array) {
     this.#reader = reader;
+    this.key = key;
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
@@ -140,6 +183,7 @@ export class PointReads {
   readonly #key = createKeyScratch();
   readonly #entry = new Entry();
   readonly #settledLater = new Fifo<Settled>();
+  readonly #waitingKeys = new PackedKeys();
 
   constructor({ index, log, gate, reader, epochs, budget }: PointReadsParts) {
     this.#index = index;
@@ -163,8 +207,8 @@ export class PointReads {
       if (this.#gate.log !== null) throw this.#gate.log;
       return this.#settled(copyValue(place.block, place.offset));
     }
-    return new Promise((resolve, reject) => {
-      const result = new GetResult(resolve, reject);
+    return new Promise((resolve) => {
+      const result = new GetResult(resolve);
       if (place !== null) this.#reader.answer(place.block, place.offset, result, 0);
       else this.#reader.readDevice(fileOffset, lengthOf(entry), this.#key, keyBytes, result, 0);
     });
@@ -174,8 +218,8 @@ export class PointReads {
     const keyBytes = encodeKey(key, this.#key);
     const outcome = this.#index.find(this.#key, keyBytes, this.#entry);
     if (outcome !== FOUND && outcome !== MISSING) {
-      const late = new LateExistence(this.#reader);
-      this.#index.findLater(outcome, this.#key.slice(0, keyBytes), late);
+      const late = new LateExistence(this.#reader, this.#key.slice(0, keyBytes));
+      this.#index.findLater(outcome, late);
       return late.promise;
     }
     const refusal = outcome === FOUND ? this.#reader.refusalFor(this.#entry) : null;
@@ -253,8 +297,8 @@ export class PointReads {
 
   /** Continues a `get` whose leaf is not in memory. */
   #getLater(leaf: AbsentLeaf, keyBytes: number): Promise<Buffer | undefined> {
-    return new Promise((resolve, reject) => {
-      this.#lookUp(leaf, new GetResult(resolve, reject), 0, this.#key, keyBytes);
+    return new Promise((resolve) => {
+      this.#lookUp(leaf, new GetResult(resolve), 0, this.#key, keyBytes);
     });
   }
 
@@ -264,8 +308,8 @@ export class PointReads {
       this.#reader.readEntry(this.#entry, key, keyBytes, result, token);
     } else if (outcome === MISSING) result.missing(token);
     else {
-      const copy = key.slice(0, keyBytes);
-      this.#index.findLater(outcome, copy, new LateLookup(this.#reader, this.#epochs, copy, result, token));
+      const late = new LateLookup(this.#reader, this.#epochs, this.#waitingKeys, key, keyBytes, result, token);
+      this.#index.findLater(outcome, late);
     }
   }
 

@@ -25,14 +25,12 @@ export interface Versioned {
   readonly version: Version;
 }
 
-/** Settles one `get`. */
+/** Settles one `get`. A hundred thousand may wait: what can reject a promise takes 64 bytes, and a failure can do without. */
 export class GetResult implements LookupResult {
-  readonly #resolve: (value: Buffer | undefined) => void;
-  readonly #reject: (error: Error) => void;
+  readonly #resolve: (value: Buffer | undefined | Promise<never>) => void;
 
-  constructor(resolve: (value: Buffer | undefined) => void, reject: (error: Error) => void) {
+  constructor(resolve: (value: Buffer | undefined | Promise<never>) => void) {
     this.#resolve = resolve;
-    this.#reject = reject;
   }
 
   found(_token: number, value: Buffer): void {
@@ -44,7 +42,7 @@ export class GetResult implements LookupResult {
   }
 
   failed(_token: number, error: Error): void {
-    this.#reject(error);
+    this.#resolve(Promise.reject(error));
   }
 }
 

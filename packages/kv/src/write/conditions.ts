@@ -138,7 +138,8 @@ export class Conditions {
       if (outcome === MISSING) result.missing();
       else if (outcome === FOUND) tell(this.#entry);
       else {
-        index.findLater(outcome, key, {
+        index.findLater(outcome, {
+          key,
           foundLate: tell,
           missingLate: () => result.missing(),
           failedLate: (error) => result.failed(i, error),
