@@ -146,11 +146,11 @@ export class SegmentWriter {
   async #openChunk(firstBytes: number): Promise<void> {
     const { geometry, slots, segments, uuid, epoch, kind, use, sequence } = this.#options;
     const needsSegment = this.#segmentUsed + firstBytes > geometry.segmentBytes;
-    // SEGW-2. A deletion may have taken the slot since `prepare` settled.
-    while (needsSegment && slots.availableFor(use) <= 0) await slots.prepare(1, use);
     const which = 1 - this.#which;
     // The buffer may still be in flight.
     await this.#writes[which];
+    // SEGW-2. Whoever else takes slots may have taken it since `prepare` settled: nothing is waited for behind this.
+    while (needsSegment && slots.availableFor(use) <= 0) await slots.prepare(1, use);
     if (this.#failure !== null) throw this.#failure;
     // All chunks but the last one, which is in the other buffer.
     this.#writtenChunks = Math.max(this.#writtenChunks, this.#chunk - 1);
