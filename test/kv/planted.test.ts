@@ -67,14 +67,16 @@ async function loseAPageWrite(planted: Planted, seed: number): Promise<string> {
   const disk = new SimulatedDisk({ seed });
   const options = { ...GEOMETRY, memoryBytes: 2 * 1024 * 1024, platform: disk };
   const store = await openPlanted('/store', options, planted);
-  const keyOf = (n: number): string => `key${String(n).padStart(20, '0')}`;
+  // Sorted, with bytes that share little: so their pages take more than one write.
+  const random = new Random(seed);
+  const keys = Array.from({ length: 4000 }, () => (random.fill(Buffer.alloc(24)) as Buffer).toString('hex')).sort();
   const versions = 6;
   const lost = 3 + (seed % 3);
   for (let version = 0; version < versions; version++) {
     // All keys at first, then one of each leaf: the log takes few slots, and checkpoints take turns in the same.
     const step = version === 0 ? 1 : 40;
     const operations = Array.from({ length: 4000 / step }, (_, n) => {
-      return { type: 'put' as const, key: keyOf(step * n), value: `${version}` };
+      return { type: 'put' as const, key: keys[step * n] as string, value: `${version}` };
     });
     for (let first = 0; first < operations.length; first += 500) {
       await store.batch(operations.slice(first, first + 500), { durability: 'buffered' });
@@ -97,7 +99,7 @@ async function loseAPageWrite(planted: Planted, seed: number): Promise<string> {
       { ...options, platform: disk.powerCut('none', new Random(seed)) },
       planted,
     );
-    const values = await again.getMany(Array.from({ length: 100 }, (_, n) => keyOf(40 * n)));
+    const values = await again.getMany(Array.from({ length: 100 }, (_, n) => keys[40 * n] as string));
     await again.close();
     return values.every((value) => value?.toString() === `${lost}`) ? 'right' : 'wrong';
   } catch (error) {
