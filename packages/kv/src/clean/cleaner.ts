@@ -31,6 +31,7 @@ import { SegmentWriter } from '../checkpoint/segment-writer.ts';
 import { requireFull } from '../failure/errors.ts';
 import type { ReadPace } from '../file/read-pace.ts';
 import { Slots } from '../file/slots.ts';
+import { SpanReader } from '../file/span-reader.ts';
 import { fileOffsetOf, highWordOf, isInFragments, isRecord, lengthOf, lowWordOf } from '../format/index-entry.ts';
 import type { EntryWords } from '../format/index-entry.ts';
 import { RECORD_ALIGNMENT, RECORD_HEADER_BYTES, keyBytesOf, recordFault } from '../format/record.ts';
@@ -93,7 +94,8 @@ export class Cleaner {
   constructor(options: CleanerOptions) {
     this.#options = options;
     this.#budget = new TurnBudget(options.clock, SLICE_MS);
-    this.#extents = new ExtentMover({ ...options, budget: this.#budget });
+    const budget = this.#budget;
+    this.#extents = new ExtentMover({ ...options, budget, reader: new SpanReader({ ...options, budget }) });
     this.plan = new SpacePlan(options);
     options.slots.expectSpace(this.plan, options.clock);
   }

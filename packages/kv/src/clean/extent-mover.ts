@@ -18,11 +18,9 @@
  */
 import { alignUp, nextTurn } from '@aiokv/core';
 import type { TurnBudget } from '@aiokv/core';
-import type { DirectFile, Queue } from '@aiokv/aio';
 import type { Place, SegmentWriter } from '../checkpoint/segment-writer.ts';
 import type { SegmentTable } from '../file/segment-table.ts';
-import { SpanReader } from '../file/span-reader.ts';
-import type { RangeVisitor } from '../file/span-reader.ts';
+import type { RangeVisitor, SpanReader } from '../file/span-reader.ts';
 import { fragmentFault, placeFragment, readTable } from '../format/extent.ts';
 import type { Extent, Fragment } from '../format/extent.ts';
 import { MAX_FRAME_BYTES } from '../format/frame.ts';
@@ -43,8 +41,8 @@ import type { KeyIndex } from '../index/key-index.ts';
 import type { MovedPiece } from '../index/relocations.ts';
 
 export interface ExtentMoverOptions {
-  readonly queue: Queue;
-  readonly file: DirectFile;
+  /** Nobody else reads with it meanwhile. */
+  readonly reader: SpanReader;
   readonly index: KeyIndex;
   readonly segments: SegmentTable;
   readonly budget: TurnBudget;
@@ -70,7 +68,7 @@ interface Moved {
   readonly pieces: readonly MovedPiece[];
 }
 
-/** Copies of records that are read one by one. The last one is for the put. */
+/** Copies of records that are read together. */
 class Copies implements RangeVisitor {
   readonly offsets = new Float64Array(READS_AT_ONCE);
   readonly lengths = new Uint32Array(READS_AT_ONCE);
@@ -104,14 +102,12 @@ class Copies implements RangeVisitor {
 
 export class ExtentMover {
   readonly #options: ExtentMoverOptions;
-  readonly #reader: SpanReader;
   readonly #copies = new Copies();
   readonly #put = new Copies();
   readonly #moved: Moved[] = [];
 
   constructor(options: ExtentMoverOptions) {
     this.#options = options;
-    this.#reader = new SpanReader(options);
   }
 
   /**
@@ -174,7 +170,7 @@ export class ExtentMover {
     const copies = this.#put;
     copies.begin();
     copies.add(fileOffsetOf(entry), lengthOf(entry));
-    await this.#reader.read(copies, copies, isStopped);
+    await this.#options.reader.read(copies, copies, isStopped);
     const block = copies.blocks[0] as Block;
     if (copies.isThere[0] === 0 || recordFault(block, 0, lengthOf(entry)) !== null) return null;
     if (!keyEquals(block, 0, key, key.length) || !isExtent(block.view, 0)) return null;
@@ -194,7 +190,7 @@ export class ExtentMover {
     const firstSequence = sequenceOf(put.view, 0) - fragments.length;
     copies.begin();
     for (const i of wanted) copies.add((fragments[i] as Fragment).fileOffset, (fragments[i] as Fragment).lengthBytes);
-    await this.#reader.read(copies, copies, () => false);
+    await this.#options.reader.read(copies, copies, () => false);
     for (const [at, i] of wanted.entries()) {
       const fragment = fragments[i] as Fragment;
       const { lengthBytes } = fragment;

@@ -119,7 +119,7 @@ export class KeyOrderMover {
   constructor(options: KeyOrderMoverOptions) {
     this.#options = options;
     this.#reader = new SpanReader(options);
-    this.#extents = new ExtentMover(options);
+    this.#extents = new ExtentMover({ ...options, reader: this.#reader });
   }
 
   /**

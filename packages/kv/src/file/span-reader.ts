@@ -67,9 +67,6 @@ export class SpanReader {
     this.#options = options;
   }
 
-  /** Most memory of the buffers, in bytes. */
-  static readonly mostBufferBytes = SPANS_AT_ONCE * (SPAN_BYTES + EDGE_BYTES);
-
   /**
    * Reads all ranges and tells the visitor. None is longer than 256 KiB.
    *
