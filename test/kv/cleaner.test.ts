@@ -11,6 +11,8 @@ import { SimulatedDisk } from '@aiokv/aio';
 import type { Store, StoreIterator, StoreOptions } from '@aiokv/kv';
 import { openPlanted } from '../../packages/kv/src/open.ts';
 import { seedOf } from '../helpers/seed.ts';
+import { readAll } from './crash/history.ts';
+import { requireEqual, shorten } from './sound.ts';
 
 const SEED = seedOf('AIOKV_CLEANER_SEED');
 const PATH = '/store/data.aiokv';
@@ -81,9 +83,7 @@ class Case {
   }
 
   async requireSame(what = ''): Promise<void> {
-    const found = new Map<string, string>();
-    for await (const [key, value] of this.store.iterator()) found.set(key.toString(), value.toString());
-    requireEqual(this.t, found, this.model, what);
+    requireEqual(this.t, await readAll(this.store), this.model, what);
     for (let n = 0; n < 20; n++) {
       const key = [...this.model.keys()][this.random.below(this.model.size)] ?? '';
       const value = (await this.store.get(key))?.toString();
@@ -97,23 +97,6 @@ class Case {
     // Waits for the run under way, whose trees are not those of the index.
     await this.store.verifySegments();
     this.store.verifyIndex();
-  }
-}
-
-function shorten(text: string | undefined): string | undefined {
-  return text?.slice(0, 12);
-}
-
-function requireEqual(
-  t: ExecutionContext,
-  found: ReadonlyMap<string, string>,
-  expected: ReadonlyMap<string, string>,
-  what: string,
-): void {
-  t.is(found.size, expected.size, what);
-  for (const [key, value] of expected) {
-    if (found.get(key) === value) continue;
-    t.fail(`${what}: ${shorten(key)} is ${shorten(found.get(key))}, not ${shorten(value)}`);
   }
 }
 

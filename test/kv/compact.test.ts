@@ -10,6 +10,7 @@ import { SimulatedDisk } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
 import type { CompactProgress, Store, StoreOptions } from '@aiokv/kv';
 import { seedOf } from '../helpers/seed.ts';
+import { requireSound } from './sound.ts';
 
 const SEED = seedOf('AIOKV_COMPACT_SEED');
 const PATH = '/store/data.aiokv';
@@ -69,16 +70,8 @@ class Case {
     return this.store.del(key, { durability: 'buffered' });
   }
 
-  /** Values, counts and trees. */
-  async requireSound(what: string): Promise<void> {
-    const found = new Map<string, string>();
-    for await (const [key, value] of this.store.iterator()) found.set(key.toString(), value.toString());
-    this.#t.is(found.size, this.model.size, what);
-    for (const [key, value] of this.model) {
-      if (found.get(key) !== value) this.#t.fail(`${what}: ${key.slice(0, 20)} is ${found.get(key)?.slice(0, 12)}`);
-    }
-    await this.store.verifySegments();
-    this.store.verifyIndex();
+  requireSound(what: string): Promise<void> {
+    return requireSound(this.#t, this.store, this.model, what);
   }
 
   keyOf(n: number): string {

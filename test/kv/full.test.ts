@@ -14,6 +14,7 @@ import type { Store, StoreOptions } from '@aiokv/kv';
 import { mountSmall, run, whyNoMount } from '../helpers/mount.ts';
 import { skipWhere } from '../helpers/skip.ts';
 import { GEOMETRY } from './crash/explorer.ts';
+import { readAll } from './crash/history.ts';
 import { version } from './version.ts';
 
 type Model = Map<string, string>;
@@ -53,8 +54,7 @@ async function fill(store: Store, model: Model, valueBytes: number, prefix = 'ke
 }
 
 async function requireSame(t: ExecutionContext, store: Store, model: Model): Promise<void> {
-  const found = new Map<string, string>();
-  for await (const [key, value] of store.iterator()) found.set(key.toString(), value.toString());
+  const found = await readAll(store);
   t.is(found.size, model.size);
   for (const [key, value] of model) if (found.get(key) !== value) t.fail(`${key} is ${found.get(key)}`);
   const [first] = model;

@@ -11,6 +11,7 @@ import { SimulatedDisk } from '@aiokv/aio';
 import type { Store, StoreOptions } from '@aiokv/kv';
 import { openPlanted } from '../../packages/kv/src/open.ts';
 import { seedOf } from '../helpers/seed.ts';
+import { requireSound } from './sound.ts';
 
 const SEED = seedOf('AIOKV_LONG_MOVES_SEED');
 const PATH = '/store/data.aiokv';
@@ -82,16 +83,8 @@ class Case {
     return this.store.del(key, { durability: 'buffered' });
   }
 
-  /** Values and counts. */
-  async requireSound(what: string): Promise<void> {
-    const found = new Map<string, string>();
-    for await (const [key, value] of this.store.iterator()) found.set(key.toString(), value.toString());
-    this.t.is(found.size, this.model.size, what);
-    for (const [key, value] of this.model) {
-      if (found.get(key) !== value) this.t.fail(`${what}: ${key} is ${found.get(key)?.slice(0, 12)}`);
-    }
-    await this.store.verifySegments();
-    this.store.verifyIndex();
+  requireSound(what: string): Promise<void> {
+    return requireSound(this.t, this.store, this.model, what);
   }
 
   /** Some long values, each between short ones that are soon replaced. */

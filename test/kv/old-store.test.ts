@@ -16,6 +16,7 @@ import type { Store } from '@aiokv/kv';
 import { openPlanted } from '../../packages/kv/src/open.ts';
 import { FEATURE_CHECKPOINT, readSuperblock } from '../../packages/kv/src/format/superblock.ts';
 import { readRoot } from '../../packages/kv/src/format/checkpoint-root.ts';
+import { readAll } from './crash/history.ts';
 
 const PATH = '/store/data.aiokv';
 const KEYS = 800;
@@ -45,8 +46,7 @@ function contents(): Map<string, string> {
 }
 
 async function requireContents(t: ExecutionContext, store: Store, wanted: ReadonlyMap<string, string>): Promise<void> {
-  const found = new Map<string, string>();
-  for await (const [key, value] of store.iterator()) found.set(key.toString(), value.toString());
+  const found = await readAll(store);
   t.deepEqual(found, new Map([...wanted].sort(([a], [b]) => (a < b ? -1 : 1))));
   for (const [key, value] of wanted) t.is((await store.get(key))?.toString(), value);
 }
