@@ -1,5 +1,6 @@
 /** What a queue counts and tells: statistics, histograms, diagnostics channels; and how shards share the load. */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import test from 'ava';
 import { Queue, Shards, SimulatedDisk, allocateAligned } from '@aiokv/aio';
 import type { CompleteMessage, DirectFile, FallbackMessage, QueueMessage, SubmitMessage } from '@aiokv/aio';
@@ -44,6 +45,41 @@ test('a histogram has every value in the bucket that says so', (t) => {
     t.true(found >= exact && found <= exact * 1.25 + 1, `${part}: ${found} for ${exact}`);
   }
   t.deepEqual(new Histogram().snapshot(), { count: 0, mean: 0, max: 0, p50: 0, p99: 0, buckets: [] });
+});
+
+test('the queue looks for completions while little is in flight, but not while a flush is', async (t) => {
+  const { disk, file } = await boot();
+  const queue = new Queue(disk, { depth: 16 });
+  const peeks = async (...requests: (() => Promise<unknown>)[]): Promise<number> => {
+    // A look that was due before.
+    await nextTurn();
+    const before = queue.statistics().peeks;
+    await Promise.all(requests.map((request) => request()));
+    return queue.statistics().peeks - before;
+  };
+  const buffer = allocateAligned(BLOCK);
+  const write = (): Promise<unknown> => queue.write(file, buffer, { offset: 0 });
+  t.true((await peeks(write)) > 0);
+  t.is(await peeks(() => queue.fdatasync(file)), 0);
+  t.is(await peeks(() => queue.fsync(file)), 0);
+  t.is(
+    await peeks(
+      () => queue.fdatasync(file),
+      () => readAll(queue, file, 1),
+    ),
+    0,
+  );
+  t.true((await peeks(write)) > 0, 'the flush is over');
+  // One that is withdrawn, and one that fails, are over, too.
+  const heal = disk.inject({ at: ({ kind }) => kind === 'fdatasync', kind: 'flush-failure' });
+  await t.throwsAsync(queue.fdatasync(file), { code: 'EIO' });
+  heal();
+  const controller = new AbortController();
+  const withdrawn = queue.fsync(file, { signal: controller.signal });
+  controller.abort();
+  await t.throwsAsync(withdrawn, { code: 'ERR_AIOKV_ABORTED' });
+  t.true((await peeks(write)) > 0);
+  await queue.close();
 });
 
 test('a snapshot counts requests, batches, depths and latencies', async (t) => {
