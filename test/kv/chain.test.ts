@@ -4,6 +4,7 @@
 import test from 'ava';
 import { KIB } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
+import { WrittenBlocks } from '../../packages/kv/src/file/written-blocks.ts';
 import { SegmentTable } from '../../packages/kv/src/file/segment-table.ts';
 import type { SlotUse, Slots } from '../../packages/kv/src/file/slots.ts';
 import { FRAME_HEADER_BYTES, frameHash, readFrame } from '../../packages/kv/src/format/frame.ts';
@@ -16,6 +17,7 @@ const BLOCK = 4096;
 const GEOMETRY = { pageBytes: BLOCK, writeAlignment: BLOCK, segmentBytes: 64 * KIB, headerBytes: 256 * KIB };
 
 class FakeSlots {
+  readonly blocks = new WrittenBlocks();
   ready = [3, 8, 5, 9];
 
   take(): number {
@@ -63,7 +65,7 @@ function add(chain: Chain, number: number, recordBytes: number): Frame {
   frame.usedBytes = FRAME_HEADER_BYTES + recordBytes;
   frame.recordCount = 1;
   frame.firstSequence = sequence(number);
-  chain.seal(frame, sequence(0));
+  chain.seal(frame, sequence(0), 0);
   return frame;
 }
 

@@ -1,11 +1,11 @@
 /**
  * The log writer on fakes of the floor below: when there is room, what a write without room waits for, and who wakes it.
- * LOG-1 to LOG-6 are those of packages/kv/src/log/writer.ts, FLUSH-1 to FLUSH-3 those of file/flusher.ts.
+ * LOG-1 to LOG-7 are those of packages/kv/src/log/writer.ts, FLUSH-1 to FLUSH-3 those of file/flusher.ts.
  */
 import test from 'ava';
 import { KIB, ManualClock } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
-import type { CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
+import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 import { FailureGate } from '../../packages/kv/src/failure/failure-gate.ts';
 import { NONE_PLANTED } from '../../packages/kv/src/failure/planted.ts';
 import { Flusher } from '../../packages/kv/src/file/flusher.ts';
@@ -13,6 +13,7 @@ import { SegmentTable } from '../../packages/kv/src/file/segment-table.ts';
 import type { SlotUse, Slots } from '../../packages/kv/src/file/slots.ts';
 import { RecordKind } from '../../packages/kv/src/format/record.ts';
 import { NO_PREDECESSOR } from '../../packages/kv/src/format/segment.ts';
+import { WrittenBlocks } from '../../packages/kv/src/file/written-blocks.ts';
 import { LogWriter } from '../../packages/kv/src/log/writer.ts';
 import { outcomes, turns } from './settling.ts';
 
@@ -23,7 +24,10 @@ const EIO = -5;
 
 interface Request {
   readonly kind: 'write' | 'fdatasync';
+  /** What a write writes. */
+  readonly bytes: Uint8Array;
   readonly lengthBytes: number;
+  readonly fileOffset: number;
   complete(result?: number): void;
 }
 
@@ -32,19 +36,19 @@ class FakeQueue {
 
   submitWrite(
     _file: unknown,
-    _buffer: unknown,
-    _from: number,
+    buffer: AlignedBuffer,
+    from: number,
     lengthBytes: number,
-    _at: number,
+    fileOffset: number,
     handler: CompletionHandler,
     token: number,
   ): boolean {
-    this.#add('write', lengthBytes, handler, token);
+    this.#add('write', buffer.bytes.slice(from, from + lengthBytes), fileOffset, handler, token);
     return true;
   }
 
   submitFdatasync(_file: unknown, handler: CompletionHandler, token: number): boolean {
-    this.#add('fdatasync', 0, handler, token);
+    this.#add('fdatasync', new Uint8Array(0), 0, handler, token);
     return true;
   }
 
@@ -53,10 +57,13 @@ class FakeQueue {
     this.requests.shift()?.complete(result);
   }
 
-  #add(kind: Request['kind'], lengthBytes: number, handler: CompletionHandler, token: number): void {
+  #add(kind: Request['kind'], bytes: Uint8Array, fileOffset: number, handler: CompletionHandler, token: number): void {
+    const lengthBytes = bytes.length;
     this.requests.push({
       kind,
+      bytes,
       lengthBytes,
+      fileOffset,
       complete: (result = lengthBytes) => handler.complete(token, result),
     });
   }
@@ -64,6 +71,7 @@ class FakeQueue {
 
 /** Slots that a test gives out; `prepare` waits until it does. */
 class FakeSlots {
+  readonly blocks = new WrittenBlocks();
   ready: number[];
   growths = 0;
   isReserveInUse = false;
@@ -114,6 +122,7 @@ class FakeSlots {
 interface Bench {
   readonly queue: FakeQueue;
   readonly slots: FakeSlots;
+  readonly segments: SegmentTable;
   readonly gate: FailureGate;
   readonly log: LogWriter;
   readonly clock: ManualClock;
@@ -148,7 +157,7 @@ function makeBench(slotCount: number): Bench {
     clock,
     planted: NONE_PLANTED,
   });
-  return { queue, slots, gate, log, clock };
+  return { queue, slots, segments, gate, log, clock };
 }
 
 const KEY = Buffer.from('key');
@@ -272,6 +281,91 @@ test('LOG-4: after a failure everybody is told, and nothing more goes to the dev
     t.is(gate.log?.code, 'ERR_AIOKV_LATCHED');
     t.deepEqual(await outcomes([log.close()], 50), ['ok']);
   }
+});
+
+/** One writer that awaits each flushed put of a frame of 4 KiB. Returns how long each write was. */
+async function commit(bench: Bench, puts: number): Promise<number[]> {
+  const lengths: number[] = [];
+  for (let n = 0; n < puts; n++) {
+    append(bench, new Uint8Array(200));
+    const flushed = bench.log.durable('flushed');
+    await turns(1);
+    lengths.push((bench.queue.requests[0]?.lengthBytes ?? 0) / (4 * KIB));
+    bench.queue.completeNext();
+    await turns(1);
+    bench.queue.completeNext(0);
+    await flushed;
+  }
+  return lengths;
+}
+
+test('LOG-7: zeros are written behind small frames that someone waits for, ahead of the next ones', async (t) => {
+  const bench = makeBench(9);
+  // In blocks of 4 KiB: the header of the segment, the frame, and as many zeros as frames had blocks before.
+  t.deepEqual(await commit(bench, 15), [2, 2, 1, 4, 1, 1, 1, 8, 1, 1, 1, 1, 1, 1, 1]);
+  // In a new segment its end is the limit.
+  t.deepEqual(await commit(bench, 15), [16, ...new Array<number>(14).fill(1)]);
+  // 1, 3, 7 and 14 blocks of zeros.
+  t.is(bench.segments.writtenBytesOfKind(1), (2 * 15 + 25) * 4 * KIB);
+  // The first slot is used again: its blocks were written to.
+  bench.segments.drop(0);
+  bench.slots.giveBack([0]);
+  t.deepEqual(await commit(bench, 15), [2, ...new Array<number>(14).fill(1)]);
+
+  // Nobody waits for a flush; a frame that is not small.
+  const buffered = makeBench(9);
+  await commit(buffered, 3);
+  append(buffered, new Uint8Array(200));
+  void buffered.log.durable('written');
+  await turns(1);
+  t.is(buffered.queue.requests[0]?.lengthBytes, 4 * KIB);
+  buffered.queue.completeNext();
+  await turns(1);
+  append(buffered, new Uint8Array(20 * KIB));
+  void buffered.log.durable('flushed');
+  await turns(1);
+  t.is(buffered.queue.requests[0]?.lengthBytes, 24 * KIB);
+});
+
+test('LOG-7: no frame is submitted beside zeros that would overwrite it', async (t) => {
+  const bench = makeBench(9);
+  const { log, queue } = bench;
+  await commit(bench, 1);
+  append(bench, new Uint8Array(200));
+  const first = log.durable('flushed');
+  await turns(1);
+  const [zeros] = queue.requests;
+  t.is(zeros?.lengthBytes, 8 * KIB);
+  t.true(zeros?.bytes.subarray(4 * KIB).every((byte) => byte === 0));
+  // The next frame fills and is sealed: it lies where the zeros are.
+  append(bench);
+  append(bench);
+  await turns(2);
+  t.is(queue.requests.length, 1);
+  queue.completeNext();
+  await turns(1);
+  t.deepEqual(
+    queue.requests.map(({ kind }) => kind),
+    ['write', 'fdatasync'],
+  );
+  t.is(queue.requests[0]?.fileOffset, (zeros?.fileOffset ?? 0) + 4 * KIB);
+  queue.requests[1]?.complete(0);
+  await first;
+  t.is(Number(log.flushedThrough), 2);
+
+  // The write with the zeros fails: what is behind it is told, and never written.
+  const failing = makeBench(9);
+  await commit(failing, 1);
+  append(failing, new Uint8Array(200));
+  const calls = [failing.log.durable('flushed')];
+  await turns(1);
+  append(failing);
+  append(failing);
+  calls.push(failing.log.durable('flushed'));
+  failing.queue.completeNext(EIO);
+  t.deepEqual(await outcomes(calls, 50), ['ERR_AIOKV_LATCHED', 'ERR_AIOKV_LATCHED']);
+  t.is(failing.queue.requests.length, 0);
+  t.deepEqual(await outcomes([failing.log.close()], 50), ['ok']);
 });
 
 test('what is buffered is flushed when the interval is over', async (t) => {

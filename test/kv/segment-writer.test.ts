@@ -14,6 +14,7 @@ test('SEGW-2: a slot that somebody else takes while a buffer is in flight is not
   let prepared = 0;
   const finishes: (() => void)[] = [];
   const slots = {
+    blocks: { wrote: () => undefined },
     availableFor: () => free,
     prepare: () => {
       prepared++;

@@ -174,7 +174,7 @@ export class SegmentWriter {
 
   #send(): void {
     if (this.#used === 0) return;
-    const { queue, file, geometry, segments } = this.#options;
+    const { queue, file, geometry, segments, slots } = this.#options;
     const length = alignUp(this.#used, geometry.writeAlignment);
     const buffer = this.#buffers[this.#which] as AlignedBuffer;
     this.#writes[this.#which] = queue.write(file, buffer, { offset: this.#chunkOffset, length }).then(
@@ -191,6 +191,7 @@ export class SegmentWriter {
     );
     this.#segmentUsed += length;
     segments.wrote(this.slots.at(-1) as number, length, 0, 0);
+    slots.blocks.wrote(this.slots.at(-1) as number, this.#segmentUsed);
     this.#used = 0;
     this.#capacity = 0;
   }

@@ -79,7 +79,7 @@ export class SegmentTable {
     return this.#usedBytesOfKind[kind] as number;
   }
 
-  /** Bytes of frames, records or pages that were written to segments of this kind, with their padding. */
+  /** Bytes of frames, records or pages that were written to segments of this kind, with their padding and zeros behind. */
   writtenBytesOfKind(kind: number): number {
     return this.#writtenBytesOfKind[kind] as number;
   }
@@ -149,10 +149,11 @@ export class SegmentTable {
    * @param usedBytes of these, with their padding
    * @param firstSequence the lowest sequence of these; 0 for pages
    * @param lastSequence the highest sequence of these; 0 for pages
+   * @param zeroBytes of zeros that were written behind them
    */
-  wrote(slot: number, usedBytes: number, firstSequence: number, lastSequence: number): void {
+  wrote(slot: number, usedBytes: number, firstSequence: number, lastSequence: number, zeroBytes = 0): void {
     assert(this.has(slot), 'a segment in use is written');
-    (this.#writtenBytesOfKind[this.#kinds[slot] as number] as number) += usedBytes;
+    (this.#writtenBytesOfKind[this.#kinds[slot] as number] as number) += usedBytes + zeroBytes;
     this.found(slot, usedBytes, firstSequence, lastSequence);
   }
 

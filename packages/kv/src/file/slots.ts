@@ -40,6 +40,7 @@ import { mostParts, partsOf } from '../format/checkpoint-root.ts';
 import { MOST_FILE_BYTES } from '../format/index-entry.ts';
 import type { Geometry } from '../format/superblock.ts';
 import { ReadySlots } from './ready-slots.ts';
+import { WrittenBlocks } from './written-blocks.ts';
 
 /** What a slot is needed for; see SLOTS-1 and SLOTS-2. */
 export type SlotUse = 'put' | 'compact' | 'delete' | 'clean' | 'checkpoint';
@@ -87,6 +88,8 @@ const CLEANING_SLOTS = 3;
 const CLEANING_PART = 8;
 
 export class Slots {
+  /** Which blocks of the slots have been written to. */
+  readonly blocks = new WrittenBlocks();
   readonly #file: DirectFile;
   readonly #geometry: Geometry;
   #slotCount: number;
@@ -408,6 +411,7 @@ export class Slots {
     if (end === before) return;
     const ready = this.#ready.takeFrom(end);
     const holes = this.#holes.takeFrom(end);
+    for (let slot = end; slot < before; slot++) this.blocks.forget(slot);
     this.#slotCount = end;
     this.#holeCount -= holes.length;
     this.#isReserveInUse = this.availableFor('put') < 0;
@@ -434,6 +438,7 @@ export class Slots {
     // One by one: the file system lets no request pass while it punches.
     for (const slot of slots) {
       const isTried = this.#mayPunch;
+      this.blocks.forget(slot);
       try {
         if (isTried) await this.#file.punchHole(Slots.offsetOf(this.#geometry, slot), this.#geometry.segmentBytes);
       } catch {

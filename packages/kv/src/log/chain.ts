@@ -85,9 +85,14 @@ export class Chain {
     assert(needed <= frame.capacityBytes, 'the first record fits');
   }
 
-  /** Writes the header of the frame that was placed last. Returns the frame's bytes on the device. */
-  seal(frame: Frame, flushedThrough: Sequence): number {
-    const { geometry, epoch, segments } = this.#options;
+  /**
+   * Writes the header of the frame that was placed last. Returns the frame's bytes on the device.
+   *
+   * @param mostZeroBytes of zeros to be written behind it, if its blocks have never been written to; a multiple of the
+   *   write alignment
+   */
+  seal(frame: Frame, flushedThrough: Sequence, mostZeroBytes: number): number {
+    const { geometry, epoch, segments, slots } = this.#options;
     this.#lastHash = sealFrame(frame.block, {
       payloadBytes: frame.usedBytes - FRAME_HEADER_BYTES,
       epoch,
@@ -100,10 +105,20 @@ export class Chain {
       previousHash: this.#lastHash,
     });
     const frameBytes = alignUp(frame.usedBytes, geometry.writeAlignment);
-    frame.block.bytes.fill(0, frame.usedBytes, frameBytes);
     this.#nextOffset += frameBytes;
-    segments.wrote(this.#slot, frameBytes, frame.firstSequence, frame.lastSequence);
+    frame.zeroBytes = this.#zerosBehind(frameBytes, mostZeroBytes);
+    segments.wrote(this.#slot, frameBytes, frame.firstSequence, frame.lastSequence, frame.zeroBytes);
+    frame.block.bytes.fill(0, frame.usedBytes, frameBytes + frame.zeroBytes);
+    slots.blocks.wrote(this.#slot, this.#nextOffset + frame.zeroBytes);
     return frameBytes;
+  }
+
+  /** How many zeros should be written behind the frame that ends at the next offset. */
+  #zerosBehind(frameBytes: number, most: number): number {
+    const { geometry, slots } = this.#options;
+    // Its blocks were written to before, so those behind it were, too, or will soon be.
+    if (slots.blocks.endOf(this.#slot) >= this.#nextOffset) return 0;
+    return Math.max(0, Math.min(most, MAX_FRAME_BYTES - frameBytes, geometry.segmentBytes - this.#nextOffset));
   }
 
   /** See `LogWriter.startAfter`. */

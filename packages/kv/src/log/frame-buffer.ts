@@ -18,6 +18,8 @@ export class Frame {
   usedBytes = 0;
   recordCount = 0;
   firstSequence = 0 as Sequence;
+  /** Zeros that are written behind the frame: see LOG-7. */
+  zeroBytes = 0;
   written = false;
   readonly writtenWaiters = new Waiters();
   flushedWaiters = new Waiters();

@@ -21,6 +21,10 @@
  * LOG-6. A long batch is appended in slices between `hold` and `release`. Slots for all of it are reserved first, so
  *     that it cannot run out of space. If it is not completed, the log fails: records behind an unfinished batch would
  *     become part of it.
+ * LOG-7. A small frame that someone waits for, and whose blocks were never written to, is written with zeros behind it, in
+ *     the same request. So the flushes of the next frames need not save that these blocks are in use
+ *     (file/written-blocks.ts). No other frame is submitted until the request is complete: the zeros would overwrite it.
+ *     They are no more than small frames had bytes before: a store with few puts does not write much for them.
  *
  * Who wakes whom:
  * ```
@@ -33,7 +37,7 @@
  *
  * The log does not know what its records mean. docs/durability.md says what each state survives.
  */
-import { Fifo, Waiters, alignUp, assert, nextTick, queueMicrotask } from '@aiokv/core';
+import { Fifo, KIB, Waiters, alignUp, assert, nextTick, queueMicrotask } from '@aiokv/core';
 import type { Clock, Sequence, Waiter } from '@aiokv/core';
 import type { CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 import { maxRecordBytes } from '../format/extent.ts';
@@ -76,6 +80,9 @@ export interface LogWriterOptions {
   readonly planted: Planted;
 }
 
+/** LOG-7. Frames of up to so many bytes are small: what a few writers make who wait for a flush. */
+const SMALL_FRAME_BYTES = 16 * KIB;
+
 /** Waiters for a flush of everything through a sequence. */
 interface FlushWaiters {
   readonly through: Sequence;
@@ -88,6 +95,12 @@ export class LogWriter implements CompletionHandler, FlushClient {
   readonly #frames: Frames;
   /** Frame writes in flight. */
   #writesInFlight = 0;
+  /** LOG-7. Bytes of small frames since the opening. */
+  #smallBytes = 0;
+  /** LOG-7. A write in flight has zeros behind its frame. */
+  #writesZeros = false;
+  /** Sealed frames that wait for that write. */
+  readonly #behindZeros = new Fifo<number>();
   readonly #chain: Chain;
   #appendedThrough: Sequence;
   #writtenThrough: Sequence;
@@ -366,12 +379,16 @@ export class LogWriter implements CompletionHandler, FlushClient {
     this.#writesInFlight--;
     const frame = this.#frames.at(frameIndex);
     frame.written = true;
+    if (frame.zeroBytes > 0) this.#writesZeros = false;
     try {
       requireFull('write', result, this.#transferBytes(frame), this.#options.file.path);
     } catch (cause) {
       this.fail(cause);
     }
-    if (this.#gate.log === null) this.#passWritten();
+    if (this.#gate.log === null) {
+      while (!this.#writesZeros && !this.#behindZeros.isEmpty) this.#submit(this.#behindZeros.shift() as number);
+      this.#passWritten();
+    }
     this.#schedulePump();
     this.#reportQuiet();
   }
@@ -456,16 +473,34 @@ export class LogWriter implements CompletionHandler, FlushClient {
   #seal(): void {
     const frame = this.#frames.open;
     assert(frame !== null && frame.recordCount > 0, 'a frame has records when it is sealed');
-    const { geometry, file, queue } = this.#options;
-    const frameBytes = this.#chain.seal(frame, this.#flushedThrough);
+    const frameBytes = this.#chain.seal(frame, this.#flushedThrough, this.#mostZeros(frame));
+    // LOG-7.
+    if (frameBytes <= SMALL_FRAME_BYTES) this.#smallBytes += frameBytes;
     const index = this.#frames.seal();
-    this.#writesInFlight++;
+    if (this.#writesZeros) this.#behindZeros.push(index);
+    else this.#submit(index);
+  }
+
+  /** LOG-7. Most zeros to be written behind the frame. */
+  #mostZeros(frame: Frame): number {
+    const { writeAlignment } = this.#options.geometry;
+    const isSmall = alignUp(frame.usedBytes, writeAlignment) <= SMALL_FRAME_BYTES;
+    const isWaitedFor = this.#flushTarget >= frame.firstSequence;
+    return isSmall && isWaitedFor ? this.#smallBytes : 0;
+  }
+
+  /** Submits the write of a sealed frame. */
+  #submit(index: number): void {
+    const { geometry, file, queue } = this.#options;
+    const frame = this.#frames.at(index);
     const headerBytes = frame.startsSegment ? geometry.writeAlignment : 0;
+    this.#writesInFlight++;
+    this.#writesZeros = frame.zeroBytes > 0;
     const accepted = queue.submitWrite(
       file,
       frame.buffer,
       geometry.writeAlignment - headerBytes,
-      headerBytes + frameBytes,
+      this.#transferBytes(frame),
       frame.fileOffset - headerBytes,
       this,
       index,
@@ -475,7 +510,7 @@ export class LogWriter implements CompletionHandler, FlushClient {
 
   #transferBytes(frame: Frame): number {
     const { writeAlignment } = this.#options.geometry;
-    return (frame.startsSegment ? writeAlignment : 0) + alignUp(frame.usedBytes, writeAlignment);
+    return (frame.startsSegment ? writeAlignment : 0) + alignUp(frame.usedBytes, writeAlignment) + frame.zeroBytes;
   }
 
   #stopInterval(): void {
