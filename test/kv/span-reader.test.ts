@@ -23,9 +23,29 @@ test('places are sorted by block, and those in a block keep their order', async 
   }
 });
 
+test('places that ascend or descend, and few places, are sorted as all others', async (t) => {
+  const random = new Random(SEED);
+  const budget = new TurnBudget(systemClock);
+  for (const count of [2, 3, 63, 64, 65, 1000]) {
+    const ascending = Float64Array.from({ length: count }, (_, n) => n * 8 * (1 + random.below(1000))).sort();
+    for (const places of [
+      ascending,
+      ascending.slice().reverse(),
+      Float64Array.from(ascending, () => 8 * random.below(2000)),
+    ]) {
+      const order = await sortByBlock(places, count, 4096, budget);
+      const expected = Array.from({ length: count }, (_, n) => n).sort(
+        (a, b) => Math.floor((places[a] as number) / 4096) - Math.floor((places[b] as number) / 4096) || a - b,
+      );
+      t.deepEqual([...order], expected);
+    }
+  }
+});
+
 /** A file of which each byte tells where it is. */
 async function withFile(
   work: (reader: SpanReader, bytes: Uint8Array, disk: SimulatedDisk, reads: number[]) => Promise<void>,
+  limits: { readonly longAtOnce?: number; readonly shortAtOnce?: number } = {},
 ): Promise<void> {
   const disk = new SimulatedDisk({ seed: SEED });
   const bytes = new Random(SEED).fill(new Uint8Array(4 * MIB));
@@ -38,7 +58,7 @@ async function withFile(
     return false;
   };
   disk.inject({ at, kind: 'EIO', sticky: true });
-  await work(new SpanReader({ queue, file, budget: new TurnBudget(systemClock) }), bytes, disk, reads);
+  await work(new SpanReader({ queue, file, budget: new TurnBudget(systemClock), ...limits }), bytes, disk, reads);
   await queue.close();
   await file.close();
 }
@@ -102,3 +122,33 @@ test('it stops between two spans when it is told to', (t) =>
     );
     t.is(read, 10);
   }));
+
+test('SPANS-1: calls share what may be under way, and each gets its turn', async (t) => {
+  const limits = { longAtOnce: 2, shortAtOnce: 3 };
+  await withFile(async (reader, bytes, disk) => {
+    let underWay = 0;
+    let most = 0;
+    disk.onOperation = (_, phase, { kind }) => {
+      if (kind !== 'read') return;
+      underWay += phase === 'submitted' ? 1 : -1;
+      most = Math.max(most, underWay);
+    };
+    const random = new Random(SEED);
+    const ended: number[] = [];
+    const calls = Array.from({ length: 20 }, async (_, call) => {
+      const count = 40;
+      const lengths = Uint32Array.from({ length: count }, () => (random.chance(0.3) ? 20_000 : 100));
+      const offsets = Float64Array.from(lengths, (length) => Math.floor(random.float() * (bytes.length - length)));
+      let visited = 0;
+      const read = (): void => void visited++;
+      await reader.read({ offsets, lengths, count }, { read, unreadable: () => t.fail() }, () => false);
+      t.is(visited, count);
+      ended.push(call);
+    });
+    await Promise.all(calls);
+    t.is(ended.length, 20);
+    t.true(most <= limits.longAtOnce + limits.shortAtOnce, `${most} at once`);
+    t.is(reader.bufferBytes, SpanReader.mostBufferBytes(limits.longAtOnce, limits.shortAtOnce));
+    await reader.quiet();
+  }, limits);
+});

@@ -5,20 +5,23 @@
  * ```
  *   ranges, sorted by place      ▂▂ ▂  ▂▂▂     ▂▂                ▂ ▂▂
  *   spans                       [──────────────────]           [──────]      a gap of up to GAP_BYTES is read, too
- *   buffers                      being looked at ─ read ─ being read ─ being read
+ *   state                        being looked at ─ read ─ being read ─ being read
  * ```
  *
- * SPANS-1. At most SPANS_AT_ONCE buffers are in use, each of one span.
+ * SPANS-1. All calls of `read` together have at most so many spans under way as the reader was given, each with a buffer
+ *     of its own. A call that has none waits for its turn; one that has some does not go before it.
  * SPANS-2. Ranges are visited in the order of their blocks, in slices, and each once: as read, or as unreadable.
+ * SPANS-3. A buffer is used again only when its read has ended.
  *
  * A random read costs a device about as much as 8 KiB more of a read that is under way already. The buffers belong to the
  * reader and are used again. This file checks nothing that was read.
  */
-import { Fifo, KIB, alignDown, alignUp, nextTurn } from '@aiokv/core';
+import { Fifo, KIB, Waiters, nextTurn } from '@aiokv/core';
 import type { TurnBudget } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
-import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
+import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 import { sortByBlock } from './place-order.ts';
+import { SectorRead } from './sector-read.ts';
 
 /** Ranges of the file, as places and lengths in bytes. */
 export interface Ranges {
@@ -38,6 +41,10 @@ export interface SpanReaderOptions {
   readonly queue: Queue;
   readonly file: DirectFile;
   readonly budget: TurnBudget;
+  /** SPANS-1. Default 12. */
+  readonly longAtOnce?: number;
+  /** The same for spans that fit into two blocks. Default 12. */
+  readonly shortAtOnce?: number;
 }
 
 /** Longest span of more than one range, ... */
@@ -45,26 +52,114 @@ const SPAN_BYTES = 256 * KIB;
 /** ... and what it may have between two of them. */
 const GAP_BYTES = 8 * KIB;
 const SPANS_AT_ONCE = 12;
-/** Places and lengths of spans are multiples of this. */
+/** The order of ranges is that of blocks of this size. */
 const BLOCK_BYTES = 4 * KIB;
-/** Of the first and the last block of a range, the rest is read with it. */
+/** Of the first and the last sector of a range, the rest is read with it. */
 const EDGE_BYTES = 2 * BLOCK_BYTES;
+const LONG_BYTES = SPAN_BYTES + EDGE_BYTES;
+const SHORT_BYTES = 2 * BLOCK_BYTES;
 
-/** Ranges from `first` to `end`, exclusive, in the sorted order. */
-interface Span {
-  readonly first: number;
-  readonly end: number;
-  readonly startBytes: number;
-  readonly buffer: AlignedBuffer;
-  readonly isRead: Promise<boolean>;
+type SpanState = 'free' | 'in flight' | 'read' | 'unreadable';
+
+/** Ranges from `first` to `end`, exclusive, in the sorted order. Made once, used again. */
+class Span extends SectorRead {
+  readonly pool: SpanPool;
+  readonly index: number;
+  first = 0;
+  end = 0;
+  state: SpanState = 'free';
+  /** The next span of the same call. */
+  next: Span | null = null;
+  /** Whoever waits for the end of the read, or null. */
+  wake: (() => void) | null = null;
+
+  constructor(pool: SpanPool, index: number) {
+    super(allocateAligned(pool.bufferBytes));
+    this.pool = pool;
+    this.index = index;
+  }
+
+  ended(): Promise<void> {
+    return new Promise((resolve) => {
+      this.wake = resolve;
+    });
+  }
 }
 
-export class SpanReader {
+/** SPANS-1. The spans of one size. Those who wait are served in their order. */
+class SpanPool {
+  readonly bufferBytes: number;
+  readonly #most: number;
+  /** All spans of the reader, by their index. */
+  readonly #spans: Span[];
+  readonly #free: Span[] = [];
+  #count = 0;
+  readonly #waiting = new Fifo<(span: Span) => void>();
+
+  constructor(spans: Span[], bufferBytes: number, most: number) {
+    this.#spans = spans;
+    this.bufferBytes = bufferBytes;
+    this.#most = most;
+  }
+
+  get bytes(): number {
+    return this.#count * this.bufferBytes;
+  }
+
+  take(): Span | null {
+    const span = this.#free.pop();
+    if (span !== undefined) return span;
+    if (this.#count === this.#most) return null;
+    this.#count++;
+    const made = new Span(this, this.#spans.length);
+    this.#spans.push(made);
+    return made;
+  }
+
+  takeLater(): Promise<Span> {
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  give(span: Span): void {
+    span.state = 'free';
+    span.next = null;
+    const waiter = this.#waiting.shift();
+    if (waiter === undefined) this.#free.push(span);
+    else waiter(span);
+  }
+}
+
+/** What the next span is to cover. */
+interface Extent {
+  end: number;
+  startBytes: number;
+  endBytes: number;
+}
+
+export class SpanReader implements CompletionHandler {
   readonly #options: SpanReaderOptions;
-  readonly #free: AlignedBuffer[] = [];
+  readonly #spans: Span[] = [];
+  readonly #long: SpanPool;
+  readonly #short: SpanPool;
+  /** Calls of `read` that have not ended. */
+  #reading = 0;
+  /** Woken by the last of them. */
+  readonly #quietWaiters = new Waiters();
 
   constructor(options: SpanReaderOptions) {
     this.#options = options;
+    this.#long = new SpanPool(this.#spans, LONG_BYTES, options.longAtOnce ?? SPANS_AT_ONCE);
+    this.#short = new SpanPool(this.#spans, SHORT_BYTES, options.shortAtOnce ?? SPANS_AT_ONCE);
+  }
+
+  /** Most memory that buffers take, in bytes. */
+  static mostBufferBytes(longAtOnce: number, shortAtOnce: number): number {
+    return longAtOnce * LONG_BYTES + shortAtOnce * SHORT_BYTES;
+  }
+
+  /** Memory of the buffers, in bytes. */
+  get bufferBytes(): number {
+    return this.#long.bytes + this.#short.bytes;
   }
 
   /**
@@ -73,64 +168,106 @@ export class SpanReader {
    * @param isStopped asked between two spans: whether to leave out the rest
    */
   async read(ranges: Ranges, visitor: RangeVisitor, isStopped: () => boolean): Promise<void> {
-    const { budget } = this.#options;
-    const order = await sortByBlock(ranges.offsets, ranges.count, BLOCK_BYTES, budget);
-    const ahead = new Fifo<Span>();
-    let begun = 0;
+    this.#reading++;
+    let head: Span | null = null;
+    let tail: Span | null = null;
     try {
+      const order = await sortByBlock(ranges.offsets, ranges.count, BLOCK_BYTES, this.#options.budget);
+      const extent: Extent = { end: 0, startBytes: 0, endBytes: 0 };
+      let begun = 0;
       for (;;) {
-        while (begun < ranges.count && ahead.length < SPANS_AT_ONCE) {
-          const next = this.#begin(ranges, order, begun);
-          ahead.push(next);
-          begun = next.end;
+        while (begun < ranges.count) {
+          if (extent.end === begun) measure(ranges, order, extent);
+          const pool = extent.endBytes - extent.startBytes <= BLOCK_BYTES ? this.#short : this.#long;
+          let span = pool.take();
+          if (span === null) {
+            if (head !== null) break;
+            span = await pool.takeLater();
+          }
+          if (head === null) head = span;
+          else (tail as Span).next = span;
+          tail = span;
+          if (isStopped()) return;
+          span.first = begun;
+          span.end = extent.end;
+          begun = extent.end;
+          this.#begin(span, extent);
         }
-        const span = ahead.peek();
-        if (span === undefined || isStopped()) return;
-        const isRead = await span.isRead;
-        for (let i = span.first; i < span.end; i++) {
-          const index = order[i] as number;
-          if (isRead) visitor.read(index, span.buffer, (ranges.offsets[index] as number) - span.startBytes);
-          else visitor.unreadable(index);
-          if (budget.isSpent()) await nextTurn();
-        }
-        this.#free.push(span.buffer);
-        ahead.shift();
+        if (head === null || isStopped()) return;
+        if (head.state === 'in flight') await head.ended();
+        await this.#visit(head, ranges, order, visitor);
+        const { next }: { next: Span | null } = head;
+        head.pool.give(head);
+        head = next;
       }
     } finally {
-      // A buffer in flight is not used again before its read has ended.
-      for (const span of ahead.drain()) {
-        await span.isRead;
-        this.#free.push(span.buffer);
+      // SPANS-3.
+      while (head !== null) {
+        if (head.state === 'in flight') await head.ended();
+        const { next }: { next: Span | null } = head;
+        head.pool.give(head);
+        head = next;
       }
+      this.#reading--;
+      if (this.#reading === 0) this.#quietWaiters.wakeAll();
     }
   }
 
-  #begin({ offsets, lengths, count }: Ranges, order: Uint32Array, first: number): Span {
-    const startBytes = alignDown(offsets[order[first] as number] as number, BLOCK_BYTES);
-    let endBytes = startBytes;
-    let end = first;
-    for (; end < count; end++) {
-      const index = order[end] as number;
-      const offset = offsets[index] as number;
-      const after = Math.max(endBytes, offset + (lengths[index] as number));
-      if (end > first && (offset - endBytes > GAP_BYTES || after - startBytes > SPAN_BYTES)) break;
-      endBytes = after;
-    }
-    const buffer = this.#free.pop() ?? allocateAligned(SPAN_BYTES + EDGE_BYTES);
-    return { first, end, startBytes, buffer, isRead: this.#transfer(buffer, startBytes, endBytes) };
+  /** Settles when nothing is read. Whoever calls it begins no reads any more. */
+  async quiet(): Promise<void> {
+    while (this.#reading > 0) await this.#quietWaiters.wait();
   }
 
-  /** Twice if it has to be. Never rejects. */
-  async #transfer(buffer: AlignedBuffer, startBytes: number, endBytes: number): Promise<boolean> {
+  /** @internal A transfer has completed. */
+  complete(index: number, transferred: number): void {
+    const span = this.#spans[index] as Span;
     const { queue, file } = this.#options;
-    const length = alignUp(endBytes - startBytes, BLOCK_BYTES);
-    for (let attempts = 0; attempts < 2; attempts++) {
-      try {
-        if ((await queue.read(file, buffer, { offset: startBytes, length })) >= endBytes - startBytes) return true;
-      } catch {
-        // What cannot be read is told to the visitor.
-      }
+    const isThere = span.isThere(transferred);
+    if (!isThere && span.mayRetry(file, transferred)) {
+      span.submit(queue, file, this, index);
+      return;
     }
-    return false;
+    span.state = isThere ? 'read' : 'unreadable';
+    span.wake?.();
+    span.wake = null;
   }
+
+  #begin(span: Span, { startBytes, endBytes }: Extent): void {
+    const { queue, file } = this.#options;
+    span.aim(file, startBytes, endBytes - startBytes);
+    span.state = 'in flight';
+    span.submit(queue, file, this, span.index);
+  }
+
+  async #visit(span: Span, { offsets }: Ranges, order: Uint32Array, visitor: RangeVisitor): Promise<void> {
+    const { budget } = this.#options;
+    // Place in the file of the first byte of the buffer.
+    const base = span.fileOffset - span.at;
+    for (let i = span.first; i < span.end; i++) {
+      const index = order[i] as number;
+      if (span.state === 'read') visitor.read(index, span.current, (offsets[index] as number) - base);
+      else visitor.unreadable(index);
+      if (budget.isSpent()) await nextTurn();
+    }
+  }
+}
+
+/** Has the extent cover the ranges from its end on that belong together. */
+function measure({ offsets, lengths, count }: Ranges, order: Uint32Array, extent: Extent): void {
+  const first = extent.end;
+  let startBytes = Infinity;
+  let endBytes = 0;
+  let end = first;
+  for (; end < count; end++) {
+    const index = order[end] as number;
+    const offset = offsets[index] as number;
+    const after = Math.max(endBytes, offset + (lengths[index] as number));
+    if (end > first && (offset - endBytes > GAP_BYTES || after - startBytes > SPAN_BYTES)) break;
+    // Within a block they may be in any order.
+    startBytes = Math.min(startBytes, offset);
+    endBytes = after;
+  }
+  extent.end = end;
+  extent.startBytes = startBytes;
+  extent.endBytes = endBytes;
 }
