@@ -1,8 +1,11 @@
 /** An iterator on fakes of the index and of the reads. ITERATOR-4 is that of packages/kv/src/read/iterator.ts. */
 import test from 'ava';
+import { TurnBudget, systemClock } from '@aiokv/core';
 import type { IndexSnapshot } from '../../packages/kv/src/index/index-snapshot.ts';
 import { StoreIterator } from '../../packages/kv/src/read/iterator.ts';
-import type { RowSource } from '../../packages/kv/src/read/iterator.ts';
+import type { IteratorHost, RowShape } from '../../packages/kv/src/read/iterator.ts';
+import { Window } from '../../packages/kv/src/read/window.ts';
+import type { WindowRead } from '../../packages/kv/src/read/window-reader.ts';
 import { encodeRange } from '../../packages/kv/src/read/range.ts';
 import { turns } from './settling.ts';
 
@@ -25,20 +28,33 @@ function iteratorOnFakes(): {
     unpin: () => undefined,
   };
   const snapshot = { cursor: () => cursor, release: () => released++ } as unknown as IndexSnapshot;
-  const host = {
+  const window = new Window();
+  const read = {
+    window,
+    meet: () => window.add(Buffer.from('k'), 1, 0),
+    finish: async () => {
+      const value = await arrives;
+      if (value instanceof Error) window.fail(0, value);
+      else window.takeValue(0, value);
+    },
+  } as unknown as WindowRead;
+  const empty = { window: new Window(), finish: async () => undefined } as unknown as WindowRead;
+  let windows = 0;
+  const budget = new TurnBudget(systemClock);
+  const host: IteratorHost = {
+    budget,
+    aheadBudget: budget,
+    beginWindow: () => (windows++ === 0 ? read : empty),
     forget: () => undefined,
     released: () => undefined,
     aheadBytes: 0,
     mayReadAhead: () => true,
   };
-  const rows: RowSource<[Buffer, Buffer]> = {
+  const shape: RowShape<[Buffer, Buffer]> = {
     needsValues: true,
-    rowsOf: async ([key]) => {
-      const value = await arrives;
-      return [value instanceof Error ? value : [key as Buffer, value]];
-    },
+    rowOf: (from, index) => [from.keyOf(index), from.valueOf(index)],
   };
-  return { iterator: new StoreIterator(host, snapshot, encodeRange({}), rows), answer, released: () => released };
+  return { iterator: new StoreIterator(host, snapshot, encodeRange({}), shape), answer, released: () => released };
 }
 
 test('ITERATOR-4: the snapshot is released, once, when no read of the iterator is in flight', async (t) => {

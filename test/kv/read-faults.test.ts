@@ -108,8 +108,10 @@ async function prepare(thing: string): Promise<Case> {
   return { disk, store: await open('/store', options), key: keys[0], span, other: keys[1], otherSpan };
 }
 
-function isWithin({ offset, lengthBytes }: Span): (request: { kind: string; offset: number }) => boolean {
-  return (request) => request.kind === 'read' && request.offset >= offset && request.offset < offset + lengthBytes;
+/** Reads of the middle of a span, alone or with what is around it. Its edges may be in sectors of others. */
+function isOver(span: Span): (request: Span & { kind: string }) => boolean {
+  const middle = span.offset + Math.floor(span.lengthBytes / 2);
+  return ({ kind, offset, lengthBytes }) => kind === 'read' && offset <= middle && middle < offset + lengthBytes;
 }
 
 interface Cause {
@@ -121,7 +123,7 @@ interface Cause {
 
 const causes: Record<string, Cause> = {
   'a device that fails': {
-    strike: ({ disk, span }) => disk.inject({ at: isWithin(span), kind: 'EIO', sticky: true }),
+    strike: ({ disk, span }) => disk.inject({ at: isOver(span), kind: 'EIO', sticky: true }),
     code: 'ERR_AIOKV_IO',
     message: /cannot be read: EIO/,
   },
@@ -199,7 +201,7 @@ for (const thing of Object.keys(things)) {
     for (const kind of ['EIO', 'short', 'bit-flip'] as const) {
       for (const name of ['get', 'getSync', 'iterator']) {
         const { disk, store, key, other, span } = await prepare(thing);
-        disk.inject({ at: isWithin(span), kind });
+        disk.inject({ at: isOver(span), kind });
         t.true(((await (calls[name] as Call)(store, key, other)) as Buffer).length > 0, `${name}, ${kind}`);
         t.is(disk.faultsStruck, 1);
         await store.close();
@@ -213,7 +215,7 @@ for (const thing of Object.keys(things)) {
     const { disk, store, key, span, other } = await prepare(thing);
     const all: string[] = [];
     for await (const [one] of store.iterator()) all.push(one.toString());
-    disk.inject({ at: isWithin(span), kind: 'EIO', sticky: true });
+    disk.inject({ at: isOver(span), kind: 'EIO', sticky: true });
     const given: string[] = [];
     const iterator = store.iterator();
     const error = await t.throwsAsync(

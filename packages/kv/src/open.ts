@@ -26,8 +26,9 @@ import { KeyIndex } from './index/key-index.ts';
 import { Pager } from './index/pager.ts';
 import { Frames } from './log/frames.ts';
 import { LogWriter } from './log/writer.ts';
-import { divideMemory } from './memory/budget.ts';
+import { divideMemory, mostReadAheadBytes } from './memory/budget.ts';
 import type { BufferNeeds } from './memory/budget.ts';
+import { RangeReads } from './read/range-reads.ts';
 import { RecordReader } from './read/record-reader.ts';
 import { SegmentTable } from './file/segment-table.ts';
 import { Slots } from './file/slots.ts';
@@ -48,7 +49,7 @@ import { SuperblockKeeper, loadSuperblock } from './file/superblocks.ts';
 import { TurnBudget } from '@aiokv/core';
 
 /**
- * Places in the queue for everything but frames of the log and reads of records, so that the queue never refuses a
+ * Places in the queue for everything but frames of the log and reads of records and ranges, so that the queue never refuses a
  * request: 64 reads of index pages and 8 of several at once, 8 of tables of long values, 128 of a victim of a cleaning, 2 writes each of a
  * checkpoint and of survivors, a flush, 2 writes of superblocks, 16 reads of an opening.
  */
@@ -88,7 +89,7 @@ export async function openPlanted(
   let queue: Queue | null = null;
   try {
     // Without `neverBlock`, ext4 blocks every submitter while the file grows, until its writes are done.
-    const maxWaiting = LogWriter.mostRequests(resolved.writeBufferBytes) + OTHER_REQUESTS;
+    const maxWaiting = LogWriter.mostRequests(resolved.writeBufferBytes) + RangeReads.MOST_REQUESTS + OTHER_REQUESTS;
     queue = new Queue(resolved.platform, { depth: resolved.queueDepth, maxWaiting, neverBlock: true });
     return await openStore(file, queue, resolved, planted);
   } catch (error) {
@@ -163,13 +164,14 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
 /** What the buffers of all parts take at most. */
 function bufferNeeds(
   file: DirectFile,
-  { queueDepth, writeBufferBytes }: ResolvedOptions,
+  { queueDepth, writeBufferBytes, memoryBytes }: ResolvedOptions,
   geometry: Geometry,
 ): BufferNeeds {
   return {
     writeBufferBytes: Frames.mostBytes(writeBufferBytes, geometry.writeAlignment) + SegmentWriter.bufferBytes(geometry),
     readBufferBytes:
       RecordReader.mostBufferBytes(queueDepth, maxRecordBytes(geometry)) +
+      RangeReads.mostBufferBytes(mostReadAheadBytes(memoryBytes)) +
       Pager.mostBufferBytes(file, geometry.pageBytes),
   };
 }

@@ -157,7 +157,19 @@ export class Store implements AsyncDisposable {
     this.#reader = new RecordReader({ queue, file, log, gate, epochs, pace, clock, longestBytes });
     this.#points = new PointReads({ index, log, gate, reader: this.#reader, epochs, budget });
     const mostAheadBytes = mostReadAheadBytes(options.memoryBytes);
-    this.#ranges = new RangeReads({ index, points: this.#points, maintenance, mostAheadBytes });
+    const reader = this.#reader;
+    this.#ranges = new RangeReads({
+      queue,
+      file,
+      clock,
+      index,
+      log,
+      gate,
+      reader,
+      maintenance,
+      budget,
+      mostAheadBytes,
+    });
     this.#writes = new WriteQueue({
       log,
       index,
@@ -340,6 +352,12 @@ export class Store implements AsyncDisposable {
     return this.#ranges.keys(options);
   }
 
+  /** The values of a range, in the order of their keys. Otherwise as `iterator`. */
+  values(options?: Partial<RangeOptions>): StoreIterator<Buffer> {
+    this.#parts.gate.requireOpen();
+    return this.#ranges.values(options);
+  }
+
   /**
    * Settles when every write called before survives power loss.
    *
@@ -406,7 +424,7 @@ export class Store implements AsyncDisposable {
         memtableBytes: index.memtableBytes,
         pageBytes: index.pageBytes,
         writeBufferBytes: log.bufferBytes,
-        readBufferBytes: this.#reader.bufferBytes + index.pager.bufferBytes,
+        readBufferBytes: this.#reader.bufferBytes + this.#ranges.bufferBytes + index.pager.bufferBytes,
         readAheadBytes: this.#ranges.aheadBytes,
       },
       iterators: this.#ranges.count,
@@ -462,6 +480,7 @@ export class Store implements AsyncDisposable {
       await maintenance.stop();
       // Before the record reader: a page that arrives may start reads of records.
       await index.quiet();
+      await this.#ranges.quiet();
       await this.#reader.quiet();
       await log.close();
       try {

@@ -103,12 +103,22 @@ export function packInline(source: Uint8Array, at: number, valueBytes: number, i
   return words;
 }
 
+/** Bytes of the inline value of an entry. */
+export function inlineValueBytes({ word1 }: EntryWords): number {
+  return (word1 >>> INLINE_BYTES_SHIFT) & INLINE_BYTES_MASK;
+}
+
 /** A copy of the inline value of an entry, in memory of its own. */
-export function inlineValueOf({ word1, extra }: LeafEntry): Buffer {
-  const valueBytes = (word1 >>> INLINE_BYTES_SHIFT) & INLINE_BYTES_MASK;
-  const value = Buffer.allocUnsafeSlow(valueBytes);
-  for (let i = 0; i < valueBytes; i++) value[i] = (extra[i >>> 2] as number) >>> ((i & 3) << 3);
+export function inlineValueOf(entry: LeafEntry): Buffer {
+  const value = Buffer.allocUnsafeSlow(inlineValueBytes(entry));
+  copyInlineTo(entry, value, 0);
   return value;
+}
+
+/** Copies the inline value of an entry to `target`, from `at` on. */
+export function copyInlineTo(entry: LeafEntry, target: Uint8Array, at: number): void {
+  const valueBytes = inlineValueBytes(entry);
+  for (let i = 0; i < valueBytes; i++) target[at + i] = (entry.extra[i >>> 2] as number) >>> ((i & 3) << 3);
 }
 
 /** The sequence in the words of an entry that is no record. */

@@ -123,12 +123,12 @@ export function sequenceOf(view: DataView, offset: number): Sequence {
   return readU53(view, offset + 16) as Sequence;
 }
 
-/** Whether the record has this key. */
-export function keyEquals(source: Block, offset: number, key: Uint8Array, keyBytes: number): boolean {
+/** Whether the record has this key: `keyBytes` bytes from `from` on. */
+export function keyEquals(source: Block, offset: number, key: Uint8Array, keyBytes: number, from = 0): boolean {
   if (keyBytesOf(source.view, offset) !== keyBytes) return false;
   const { bytes } = source;
   const keyAt = offset + RECORD_HEADER_BYTES;
-  for (let i = 0; i < keyBytes; i++) if (bytes[keyAt + i] !== key[i]) return false;
+  for (let i = 0; i < keyBytes; i++) if (bytes[keyAt + i] !== key[from + i]) return false;
   return true;
 }
 
@@ -142,13 +142,17 @@ const LOOP_BYTES = 48;
  * does not stop a byte stream in Node.js 20.
  */
 export function copyValue(source: Block, offset: number): Buffer {
-  const from = offset + RECORD_HEADER_BYTES + keyBytesOf(source.view, offset);
-  const valueBytes = valueBytesOf(source.view, offset);
-  const value = Buffer.allocUnsafeSlow(valueBytes);
-  const { bytes } = source;
-  if (valueBytes <= LOOP_BYTES) for (let i = 0; i < valueBytes; i++) value[i] = bytes[from + i] as number;
-  else value.set(bytes.subarray(from, from + valueBytes));
+  const value = Buffer.allocUnsafeSlow(valueBytesOf(source.view, offset));
+  copyValueTo(source, offset, value, 0);
   return value;
+}
+
+/** Copies the value of the record to `target`, from `at` on. */
+export function copyValueTo({ bytes, view }: Block, offset: number, target: Uint8Array, at: number): void {
+  const from = offset + RECORD_HEADER_BYTES + keyBytesOf(view, offset);
+  const valueBytes = valueBytesOf(view, offset);
+  if (valueBytes <= LOOP_BYTES) for (let i = 0; i < valueBytes; i++) target[at + i] = bytes[from + i] as number;
+  else target.set(bytes.subarray(from, from + valueBytes), at);
 }
 
 /** Whether this version knows the kind and the flags of the record. */

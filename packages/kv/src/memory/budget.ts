@@ -7,8 +7,8 @@
  *   ├───────────────┬──────────────┬──────┬──────────────────────────────────────────────┤
  *   │ write buffers │ read buffers │ rest │ nodes                                        │
  *   │ frames of the │ records,     │ 1/8  ├──────────┬──────────┬────────────────────────┤
- *   │ log, chunks of│ index pages  │      │ memtable │ memtable │ pages of the index     │
- *   │ a checkpoint  │              │      │ 1/4      │ 1/4      │ 1/2, and what is free  │
+ *   │ log, chunks of│ ranges,      │      │ memtable │ memtable │ pages of the index     │
+ *   │ a checkpoint  │ index pages  │      │ 1/4      │ 1/4      │ 1/2, and what is free  │
  *   └───────────────┴──────────────┴──────┴──────────┴──────────┴────────────────────────┘
  *                                           fills     is merged
  * ```

@@ -1,11 +1,13 @@
 /**
- * Walks over entries in key order, as they were when the iterator was created. Values are read ahead, many at a time,
- * so that a scan keeps the device busy.
+ * Walks over entries in key order, as they were when the iterator was created. Entries are read ahead in windows, so that
+ * a scan keeps the device busy: small ones at first, for callers that take only a few, then longer ones.
  *
  * ```
- *   next ─► entry read already? ─ yes ─► answered
- *             └─ no: callers ─► load ─► cursor: keys, from the snapshot ─► values, all at once ─► callers in order
+ *   next, nextMany ─► rows in the window? ─ yes ─► answered, unless the turn is used up
+ *             └─ no: callers ─► load ─► cursor: keys, from the snapshot ─► values, in long reads ─► callers in order
  *                                          └─ unblock, if a leaf is not in memory, or after many deleted keys
+ *
+ *   windows      │ 16 │ 32  │ 64    │ 128        │ …        one is handed out while the next one is read
  * ```
  *
  * ITERATOR-1. After the end every `next` is answered with `done`, also one that was pending when `return` was called. A
@@ -15,20 +17,29 @@
  * ITERATOR-3. A read ahead that failed is reported in its turn: the entries before it are returned first.
  * ITERATOR-4. The snapshot is released when none of the iterator's reads is in flight. It keeps the places that they
  *     read from being used again.
+ *
+ * A window has typed arrays, and no object for an entry before it is handed out.
  */
-import { Fifo, MIB } from '@aiokv/core';
+import { AiokvTypeError, Fifo, MIB, nextTurn } from '@aiokv/core';
+import type { TurnBudget } from '@aiokv/core';
 import { valueBytesOfTable } from '../format/extent.ts';
 import { INLINE_BYTES_MAX, isInFragments, isInline, lengthOf } from '../format/index-entry.ts';
-import type { LeafEntry } from '../format/index-entry.ts';
 import { compareKeys } from '../format/keys.ts';
-import { NO_WORDS } from '../tree/index.ts';
-import type { Entry } from '../tree/index.ts';
 import type { IndexCursor } from '../index/index-cursor.ts';
 import type { IndexSnapshot } from '../index/index-snapshot.ts';
 import type { EncodedRange } from './range.ts';
+import { NOTE_BYTES } from './window.ts';
+import type { Window } from './window.ts';
+import type { WindowRead } from './window-reader.ts';
 
 /** What an iterator needs from its owner: see range-reads.ts. */
 export interface IteratorHost {
+  /** For what is handed out. */
+  readonly budget: TurnBudget;
+  /** For what is read ahead. */
+  readonly aheadBudget: TurnBudget;
+  /** An empty window. */
+  beginWindow(): WindowRead;
   /** The iterator has ended. */
   forget(iterator: StoreIterator<unknown>): void;
   /** It has released its snapshot. */
@@ -40,78 +51,73 @@ export interface IteratorHost {
 }
 
 /** What an iterator returns of each entry. */
-export interface RowSource<Row> {
+export interface RowShape<Row> {
   /** Whether it reads values. */
   readonly needsValues: boolean;
-  /** Returns, in order, what belongs to each entry, or why it cannot be read. Never rejects. */
-  rowsOf(keys: readonly Buffer[], entries: readonly LeafEntry[]): Promise<(Row | Error)[]>;
+  rowOf(window: Window, index: number): Row;
 }
 
-/** Entries read ahead: few at first, for callers that take only a few, then twice as many each time. */
+/** Entries of the first window, ... */
 const FIRST_AHEAD = 16;
-const MOST_AHEAD = 128;
+/** ... unless it is known that more will be taken: up to so many then. */
+const FIRST_AHEAD_MOST = 256;
+/** Entries of the longest window. */
+const MOST_AHEAD = 65_536;
+/** Most rows that one call hands out: some 0.3 ms. */
+const ROWS_AT_ONCE = 1024;
 /** Leaves read together when the walk reaches one that is not in memory. */
 const LEAVES_AHEAD = 8;
 /** Values in fragments are read ahead up to about this many bytes, but always one. */
 const LONG_BYTES_AHEAD = 8 * MIB;
 
-/** Memory that an entry takes beside its record. */
-const ROW_BYTES = 300;
-
-/** Entries that were read together, and the error that stopped the read after them, or null. */
-interface Batch<Row> {
-  readonly rows: Row[];
-  /** What each row takes. */
-  readonly bytes: readonly number[];
-  readonly failure: Error | null;
-}
-
-/** A pending `next`. */
+/** A pending `next` or `nextMany`. */
 interface Caller<Row> {
-  resolve(answer: IteratorResult<Row>): void;
+  readonly most: number;
+  /** @param rows none: the end */
+  resolve(rows: Row[]): void;
   reject(error: Error): void;
 }
 
 /**
- * The entries of a range as `[key, value]`, or its keys: see `Store.iterator`, `Store.keys`. Keys and values are copies that belong to the caller.
+ * The entries of a range as `[key, value]`, or its keys or values: see `Store.iterator`, `Store.keys`, `Store.values`. They are copies
+ * that belong to the caller, in memory of up to 64 KiB that neighbours share (SLABS-1).
  * Use `for await`, or end it with `return()`: until its end it keeps parts of the index in memory.
  */
 export class StoreIterator<Row = [key: Buffer, value: Buffer]> implements AsyncIterableIterator<Row>, AsyncDisposable {
   readonly #host: IteratorHost;
   readonly #snapshot: IndexSnapshot;
   readonly #range: EncodedRange;
-  readonly #rows: RowSource<Row>;
+  readonly #shape: RowShape<Row>;
   readonly #cursor: IndexCursor;
   /** The move that leads to the next key. */
   #move: 'start' | 'next' | 'resume' | 'none';
   #taken = 0;
-  #ahead = FIRST_AHEAD;
-  /** Entries that were read. Those before `#head` have been returned. */
-  #ready: Row[] = [];
+  #ahead: number;
+  /** Entries that were read, or null. Those before `#head` have been returned. */
+  #window: Window | null = null;
   #head = 0;
-  /** What each of `#ready` takes. */
-  #readyBytes: readonly number[] = [];
+  #end = 0;
   /** Bytes of the entries from `#head` on, and of those that are being read. */
   #aheadBytes = 0;
-  /** The read of the entries after `#ready`, or null. */
-  #loading: Promise<Batch<Row>> | null = null;
-  /** Why the entry after `#ready` cannot be read, or null. */
-  #failure: Error | null = null;
+  /** The read of the window behind this one, or null. Never rejects. */
+  #loading: Promise<Window> | null = null;
   readonly #callers = new Fifo<Caller<Row>>();
   #isAnswering = false;
   /** ITERATOR-1. */
   #isOver = false;
   /** ITERATOR-2. Set if the store was closed before the end. */
   #closed: Error | null = null;
+  readonly #isStopped = (): boolean => this.#isOver;
 
   /** @internal Use `Store.iterator`. */
-  constructor(host: IteratorHost, snapshot: IndexSnapshot, range: EncodedRange, rows: RowSource<Row>) {
+  constructor(host: IteratorHost, snapshot: IndexSnapshot, range: EncodedRange, shape: RowShape<Row>) {
     this.#host = host;
-    this.#rows = rows;
+    this.#shape = shape;
     this.#snapshot = snapshot;
     this.#range = range;
     this.#cursor = snapshot.cursor(range.reverse);
     this.#move = range.isEmpty ? 'none' : 'start';
+    this.#ahead = range.limit === Infinity ? FIRST_AHEAD : FIRST_AHEAD_MOST;
   }
 
   [Symbol.asyncIterator](): this {
@@ -125,21 +131,42 @@ export class StoreIterator<Row = [key: Buffer, value: Buffer]> implements AsyncI
    *   iterator; ERR_AIOKV_CLOSED if the store is closed before the end
    */
   next(): Promise<IteratorResult<Row>> {
-    const row = this.#callers.isEmpty ? this.#ready[this.#head] : undefined;
-    if (row !== undefined) {
-      this.#handOut();
-      return Promise.resolve({ done: false, value: row });
+    if (this.#head < this.#end && this.#callers.isEmpty && !this.#host.budget.isSpent()) {
+      return Promise.resolve({ done: false, value: this.#take() });
     }
     return new Promise((resolve, reject) => {
-      this.#callers.push({ resolve, reject });
-      if (this.#isOver) this.#answerRest();
-      else if (!this.#isAnswering) void this.#answer();
+      this.#wait({
+        most: 1,
+        resolve: (rows) => resolve(rows.length === 0 ? END : { done: false, value: rows[0] as Row }),
+        reject,
+      });
+    });
+  }
+
+  /**
+   * The next entries: those that are there, at most `count` and at most 1024, and at least one. An empty array is the end.
+   * Calls of this and of `next` are answered in call order. This costs a third of `for await`, which has a promise for each entry.
+   *
+   * @throws as `next`; AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT
+   */
+  nextMany(count: number): Promise<Row[]> {
+    if (!Number.isSafeInteger(count) || count < 1) {
+      const problem = `nextMany takes a whole number from 1, not ${String(count)}`;
+      return Promise.reject(new AiokvTypeError('ERR_AIOKV_INVALID_ARGUMENT', problem));
+    }
+    const most = Math.min(count, ROWS_AT_ONCE);
+    if (this.#head < this.#end && this.#callers.isEmpty && !this.#host.budget.isSpent(most)) {
+      return Promise.resolve(this.#takeMany(most));
+    }
+    return new Promise((resolve, reject) => {
+      this.#ahead = Math.max(this.#ahead, Math.min(most, FIRST_AHEAD_MOST));
+      this.#wait({ most, resolve, reject });
     });
   }
 
   /** Ends the iterator. Settles when none of its reads is in flight. */
   async return(value?: unknown): Promise<IteratorResult<Row>> {
-    this.#end();
+    this.#finish();
     await this.#loading;
     return { done: true, value: await value };
   }
@@ -157,15 +184,21 @@ export class StoreIterator<Row = [key: Buffer, value: Buffer]> implements AsyncI
   /** @internal The store is closed. */
   close(error: Error): void {
     if (!this.#isOver) this.#closed = error;
-    this.#end();
+    this.#finish();
   }
 
-  #end(): void {
+  #wait(caller: Caller<Row>): void {
+    this.#callers.push(caller);
+    if (this.#isOver) this.#answerRest();
+    else if (!this.#isAnswering) void this.#answer();
+  }
+
+  #finish(): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    this.#ready = [];
-    this.#readyBytes = [];
+    this.#window = null;
     this.#head = 0;
+    this.#end = 0;
     this.#host.forget(this);
     // ITERATOR-4.
     if (this.#loading === null) this.#release();
@@ -182,13 +215,24 @@ export class StoreIterator<Row = [key: Buffer, value: Buffer]> implements AsyncI
   /** ITERATOR-1, ITERATOR-2. */
   #answerRest(): void {
     for (const caller of this.#callers.drain()) {
-      if (this.#closed === null) caller.resolve({ done: true, value: undefined });
+      if (this.#closed === null) caller.resolve([]);
       else caller.reject(this.#closed);
     }
   }
 
-  #handOut(): void {
-    this.#countAhead(-(this.#readyBytes[this.#head++] as number));
+  /** Requires a row. */
+  #take(): Row {
+    const window = this.#window as Window;
+    const index = this.#head++;
+    this.#countAhead(-window.countedBytesOf(index));
+    return this.#shape.rowOf(window, index);
+  }
+
+  #takeMany(most: number): Row[] {
+    const count = Math.min(most, this.#end - this.#head);
+    const rows: Row[] = [];
+    for (let i = 0; i < count; i++) rows.push(this.#take());
+    return rows;
   }
 
   #countAhead(bytes: number): void {
@@ -199,80 +243,78 @@ export class StoreIterator<Row = [key: Buffer, value: Buffer]> implements AsyncI
   /** Answers pending callers until none is left, and reads what they need. */
   async #answer(): Promise<void> {
     this.#isAnswering = true;
-    while (!this.#callers.isEmpty) {
-      const row = this.#ready[this.#head];
-      if (row !== undefined) {
-        this.#handOut();
-        this.#callers.shift()?.resolve({ done: false, value: row });
+    for (let caller = this.#callers.peek(); caller !== undefined && !this.#isOver; caller = this.#callers.peek()) {
+      if (this.#head < this.#end) {
+        // Otherwise a loop over rows that are there would keep the event loop from everything else.
+        if (this.#host.budget.isSpent(Math.min(caller.most, this.#end - this.#head))) await nextTurn();
+        // `#finish` has answered all callers.
+        if (this.#isOver) break;
+        this.#callers.shift();
+        caller.resolve(this.#takeMany(caller.most));
         continue;
       }
-      if (this.#failure !== null) {
-        this.#callers.shift()?.reject(this.#failure);
-        this.#end();
+      const failure = this.#window?.failure ?? null;
+      if (failure !== null) {
+        this.#callers.shift();
+        caller.reject(failure);
+        this.#finish();
         break;
       }
-      const { rows, bytes, failure } = await (this.#loading ??= this.#load());
-      // `#end` has answered all callers.
+      const window = await (this.#loading ??= this.#load());
       if (this.#isOver) break;
-      this.#ready = rows;
-      this.#readyBytes = bytes;
+      this.#window = window;
       this.#head = 0;
-      this.#failure = failure;
-      const isLast = rows.length === 0 || failure !== null;
+      this.#end = window.end;
+      const isLast = window.count === 0 || window.failure !== null;
       // AHEAD-1. Otherwise the next entries are read when somebody asks for them.
       this.#loading = isLast || !this.#host.mayReadAhead(this.#aheadBytes) ? null : this.#load();
-      if (rows.length === 0 && failure === null) this.#end();
+      if (window.count === 0 && window.failure === null) this.#finish();
     }
     this.#isAnswering = false;
   }
 
-  /** Collects the next entries from the snapshot and reads their values at once. Never rejects. */
-  async #load(): Promise<Batch<Row>> {
-    const keys: Buffer[] = [];
-    const entries: LeafEntry[] = [];
-    const bytes: number[] = [];
-    let failure: Error | null = null;
+  /** Collects the next entries from the snapshot and reads their values. Never rejects. */
+  async #load(): Promise<Window> {
+    const read = this.#host.beginWindow();
     try {
-      await this.#collect(keys, entries, bytes);
+      await this.#collect(read);
     } catch (error) {
-      failure = error as Error;
+      read.window.failBehind(error as Error);
     } finally {
       this.#cursor.unpin();
     }
-    const rows: Row[] = [];
-    if (keys.length === 0 || this.#isOver) return { rows, bytes, failure };
-    for (const row of await this.#rows.rowsOf(keys, entries)) {
-      // ITERATOR-3.
-      if (row instanceof Error) return { rows, bytes, failure: row };
-      rows.push(row);
-    }
-    return { rows, bytes, failure };
+    if (!this.#isOver) await read.finish(this.#isStopped);
+    return read.window;
   }
 
-  /** Adds the next keys and entries. If it fails, those before the failure have been added. */
-  async #collect(keys: Buffer[], entries: LeafEntry[], bytes: number[]): Promise<void> {
+  /** Adds the next entries. If it fails, those before the failure have been added. */
+  async #collect(read: WindowRead): Promise<void> {
+    const { window } = read;
     const most = Math.min(this.#ahead, this.#range.limit - this.#taken);
     this.#ahead = Math.min(MOST_AHEAD, this.#ahead * 2);
+    const { needsValues } = this.#shape;
+    const cursor = this.#cursor;
     let longBytes = 0;
-    let batchBytes = 0;
-    while (keys.length < most && longBytes < LONG_BYTES_AHEAD) {
-      // Twice: the next batch is read while this one is handed out.
-      if (keys.length > 0 && !this.#host.mayReadAhead(Math.max(this.#aheadBytes, 2 * batchBytes))) break;
+    let windowBytes = 0;
+    while (window.count < most && longBytes < LONG_BYTES_AHEAD) {
+      // Twice: the next window is read while this one is handed out.
+      if (window.count > 0 && !this.#host.mayReadAhead(Math.max(this.#aheadBytes, 2 * windowBytes))) break;
+      if (this.#host.aheadBudget.isSpent()) await nextTurn();
+      if (this.#isOver) break;
       const moved = this.#advance();
       if (!(typeof moved === 'boolean' ? moved : await moved)) break;
-      const { entry } = this.#cursor;
-      const hasRecord = this.#rows.needsValues && !isInline(entry);
+      const { entry, key, keyLength } = cursor;
+      const hasRecord = needsValues && !isInline(entry);
       const valueBytes = hasRecord && isInFragments(entry) ? valueBytesOfTable(lengthOf(entry)) : 0;
       longBytes += valueBytes;
-      const entryBytes = hasRecord ? lengthOf(entry) : this.#cursor.keyLength + INLINE_BYTES_MAX;
-      const rowBytes = ROW_BYTES + entryBytes + valueBytes;
-      bytes.push(rowBytes);
-      batchBytes += rowBytes;
-      this.#countAhead(rowBytes);
-      keys.push(copyOfKey(this.#cursor.key, this.#cursor.keyLength));
-      entries.push(copyOfEntry(entry));
+      const entryBytes = hasRecord ? lengthOf(entry) : keyLength + INLINE_BYTES_MAX;
+      const countedBytes = NOTE_BYTES + entryBytes + valueBytes;
+      windowBytes += countedBytes;
+      this.#countAhead(countedBytes);
+      this.#taken++;
+      if (needsValues) read.meet(key, keyLength, entry, countedBytes);
+      else read.meetKey(key, keyLength, entry, countedBytes);
     }
-    this.#taken += keys.length;
   }
 
   /** Moves to the next key in the range. Waits only if the cursor is blocked. */
@@ -313,15 +355,5 @@ export class StoreIterator<Row = [key: Buffer, value: Buffer]> implements AsyncI
   }
 }
 
-/** The words of an entry. Those of a record have no extra words that matter here. */
-function copyOfEntry({ word0, word1, extra, extraWords }: Entry): LeafEntry {
-  const words = { word0, word1, extra: NO_WORDS };
-  return isInline(words) ? { word0, word1, extra: extra.slice(0, extraWords) } : words;
-}
-
-/** A copy in memory of its own, like values: see `copyValue`. */
-function copyOfKey(bytes: Uint8Array, keyBytes: number): Buffer {
-  const key = Buffer.allocUnsafeSlow(keyBytes);
-  for (let i = 0; i < keyBytes; i++) key[i] = bytes[i] as number;
-  return key;
-}
+/** The answer after the last entry. */
+const END: IteratorReturnResult<undefined> = Object.freeze({ done: true, value: undefined });

@@ -19,7 +19,6 @@ import type { TurnBudget } from '@aiokv/core';
 import type { FailureGate } from '../failure/failure-gate.ts';
 import type { ReadEpochs } from '../file/read-epochs.ts';
 import { fileOffsetOf, isInline, lengthOf } from '../format/index-entry.ts';
-import type { LeafEntry } from '../format/index-entry.ts';
 import { createKeyScratch, encodeKey } from '../format/keys.ts';
 import type { Bytes } from '../format/keys.ts';
 import { copyValue, isExtent } from '../format/record.ts';
@@ -27,7 +26,7 @@ import type { KeyIndex, LateAnswer } from '../index/key-index.ts';
 import { Entry, FOUND, MISSING } from '../tree/index.ts';
 import type { AbsentLeaf, Lookup } from '../tree/index.ts';
 import type { RecordReader, UnwrittenRecords } from './record-reader.ts';
-import { EachResult, GetResult, ManyResult, VersionedResult } from './results.ts';
+import { GetResult, ManyResult, VersionedResult } from './results.ts';
 import type { LookupResult, Versioned } from './results.ts';
 
 export interface PointReadsParts {
@@ -252,21 +251,6 @@ export class PointReads {
       this.#lookUp(this.#index.find(this.#key, keyBytes, this.#entry), result, i, this.#key, keyBytes);
     }
     return this.#inTurn(result.promise, keys.length);
-  }
-
-  /** Reads the values of these index entries. Returns, in order, the value or the error of each. */
-  valuesAt(keys: readonly Uint8Array[], entries: readonly LeafEntry[]): Promise<(Buffer | Error)[]> {
-    const result = new EachResult(keys.length);
-    for (let i = 0; i < keys.length; i++) {
-      const key = keys[i] as Uint8Array;
-      this.#reader.readEntry(entries[i] as LeafEntry, key, key.length, result, i);
-    }
-    return this.#inTurn(result.promise, keys.length);
-  }
-
-  /** Of these keys with their entries, each, or why it must not be shown: as `valuesAt`, without reading values. */
-  shownKeys(keys: readonly Buffer[], entries: readonly LeafEntry[]): (Buffer | Error)[] {
-    return keys.map((key, i) => this.#reader.refusalFor(entries[i] as LeafEntry) ?? key);
   }
 
   /** What may be settled already, after so many operations: as in `#settled`. */

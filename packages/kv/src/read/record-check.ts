@@ -12,7 +12,9 @@ import type { Block } from '../format/words.ts';
 /** What a read expects. */
 export interface WantedRecord {
   readonly lengthBytes: number;
+  /** The key is `keyBytes` bytes from `keyAt` on. */
   readonly key: Uint8Array;
+  readonly keyAt: number;
   readonly keyBytes: number;
   /** The table entry of the expected fragment, or null: a put is expected. */
   readonly fragment: Fragment | null;
@@ -24,7 +26,7 @@ export interface WantedRecord {
 export function wrongRecord(block: Block, at: number, wanted: WantedRecord): string | null {
   const fault = recordFault(block, at, wanted.lengthBytes);
   if (fault !== null) return `is damaged (${fault})`;
-  if (!keyEquals(block, at, wanted.key, wanted.keyBytes)) return 'is of another key';
+  if (!keyEquals(block, at, wanted.key, wanted.keyBytes, wanted.keyAt)) return 'is of another key';
   if (wanted.fragment === null) {
     return kindOf(block.view, at) === RecordKind.put ? null : 'is not a put';
   }

@@ -92,6 +92,7 @@ class ReadSlot extends SectorRead implements WantedRecord {
   readonly own: AlignedBuffer;
   readonly shortKey = new Uint8Array(SLOT_KEY_BYTES);
   key: Uint8Array = this.shortKey;
+  readonly keyAt = 0;
   keyBytes = 0;
   result: ReadResult | null = null;
   token = 0;
@@ -217,9 +218,9 @@ export class RecordReader implements CompletionHandler, ReadTaker {
 
   /** Why the entry must not be shown any more: its write was not flushed when the store failed. Null if it may be. */
   refusalFor(entry: LeafEntry): Error | null {
-    if (isInline(entry)) return this.#refusalOf(sequenceOfWords(entry));
+    if (isInline(entry)) return this.refusalOf(sequenceOfWords(entry));
     const place = this.#log.unwritten(fileOffsetOf(entry));
-    return place === null ? null : this.#refusalOf(sequenceOf(place.block.view, place.offset));
+    return place === null ? null : this.refusalOf(sequenceOf(place.block.view, place.offset));
   }
 
   /** Reads a record that is on the device: `unwritten` has just returned null for it. Copies the key. */
@@ -396,14 +397,14 @@ export class RecordReader implements CompletionHandler, ReadTaker {
   }
 
   #requireShown(block: Block, at: number): void {
-    const refusal = this.#refusalOf(sequenceOf(block.view, at));
+    const refusal = this.refusalOf(sequenceOf(block.view, at));
     if (refusal !== null) throw refusal;
   }
 
   /** Answers with the value of a record that was checked, or starts to read its fragments. */
   #answer(block: Block, at: number, result: ReadResult, token: number, epoch: number): void {
     const version = sequenceOf(block.view, at);
-    const refusal = this.#refusalOf(version);
+    const refusal = this.refusalOf(version);
     const isWhole = !isExtent(block.view, at) || result.needsValue === false;
     const assembly = refusal !== null || isWhole ? null : Assembly.of(block, at);
     if (assembly !== null) {
@@ -457,7 +458,7 @@ export class RecordReader implements CompletionHandler, ReadTaker {
 
   #takeFragment(long: LongRead, block: Block, at: number, placeInValue: number): void {
     if (long.isOver || !long.assembly.take(block, at, placeInValue)) return;
-    this.#endLong(long, this.#refusalOf(long.assembly.version));
+    this.#endLong(long, this.refusalOf(long.assembly.version));
   }
 
   #endLong(long: LongRead, failure: Error | null): void {
@@ -484,7 +485,7 @@ export class RecordReader implements CompletionHandler, ReadTaker {
   }
 
   /** The error for a record that was not flushed when the store failed, else null: it may not survive. */
-  #refusalOf(sequence: number): Error | null {
+  refusalOf(sequence: number): Error | null {
     const failure = this.#gate.log;
     return failure !== null && sequence > this.#log.flushedThrough ? failure : null;
   }

@@ -91,37 +91,6 @@ export class ManyResult extends AllAnswers<(Buffer | undefined)[]> implements Lo
   }
 }
 
-/** One promise for many reads: the value or the error of each. The token is the index. */
-export class EachResult implements ReadResult {
-  /** Never rejects. */
-  readonly promise: Promise<(Buffer | Error)[]>;
-  readonly #answers: (Buffer | Error)[];
-  #left: number;
-  #resolve!: (answers: (Buffer | Error)[]) => void;
-
-  constructor(count: number) {
-    this.#answers = new Array<Buffer | Error>(count);
-    this.#left = count;
-    this.promise = new Promise((resolve) => {
-      this.#resolve = resolve;
-    });
-    if (count === 0) this.#resolve([]);
-  }
-
-  found(token: number, value: Buffer): void {
-    this.#take(token, value);
-  }
-
-  failed(token: number, error: Error): void {
-    this.#take(token, error);
-  }
-
-  #take(token: number, answer: Buffer | Error): void {
-    this.#answers[token] = answer;
-    if (--this.#left === 0) this.#resolve(this.#answers);
-  }
-}
-
 /** Settles one read with value and version. */
 export class VersionedResult implements LookupResult {
   readonly promise: Promise<Versioned | undefined>;

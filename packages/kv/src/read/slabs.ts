@@ -1,0 +1,65 @@
+/**
+ * Memory for many short keys and values, which a reader hands out as views. A view of shared memory costs a third of
+ * memory of its own, which is most of what a record of a scan costs.
+ *
+ * ```
+ *   1 KiB │ 2 KiB  │ 4 KiB      │ … │ 64 KiB │ 64 KiB │ one long value │ 64 KiB │ …
+ * ```
+ *
+ * SLABS-1. A slab is never used again: what was handed out of it belongs to whoever has it. Whoever keeps one value keeps the
+ *     slab, at most 64 KiB.
+ * SLABS-2. Messages to other threads get a copy of a slab, as of Node's own pool: to transfer one value would take its
+ *     neighbours.
+ */
+import { markAsUntransferable } from 'node:worker_threads';
+import { KIB } from '@aiokv/core';
+
+const FIRST_BYTES = KIB;
+const MOST_BYTES = 64 * KIB;
+/** What is longer has memory of its own. */
+const LONGEST_SHARED_BYTES = 8 * KIB;
+
+export class Slabs {
+  readonly #slabs: Buffer[] = [];
+  #last = -1;
+  #used = 0;
+  #lastBytes = 0;
+
+  /** Takes memory. Returns its place, for `at`, `slabOf` and `offsetOf`. */
+  take(bytes: number): number {
+    if (bytes > LONGEST_SHARED_BYTES) return this.add(Buffer.allocUnsafeSlow(bytes));
+    if (this.#last < 0 || bytes > this.#lastBytes - this.#used) this.#next(bytes);
+    const place = this.#last * MOST_BYTES + this.#used;
+    this.#used += bytes;
+    return place;
+  }
+
+  /** Adds memory that somebody else has made, and returns its place. */
+  add(memory: Buffer): number {
+    return (this.#slabs.push(memory) - 1) * MOST_BYTES;
+  }
+
+  slabOf(place: number): Buffer {
+    return this.#slabs[Math.floor(place / MOST_BYTES)] as Buffer;
+  }
+
+  offsetOf(place: number): number {
+    return place % MOST_BYTES;
+  }
+
+  /** A view of what was taken. */
+  at(place: number, bytes: number): Buffer {
+    const from = place % MOST_BYTES;
+    return (this.#slabs[Math.floor(place / MOST_BYTES)] as Buffer).subarray(from, from + bytes);
+  }
+
+  #next(bytes: number): void {
+    this.#lastBytes = Math.min(MOST_BYTES, Math.max(FIRST_BYTES, 2 * this.#lastBytes));
+    while (this.#lastBytes < bytes) this.#lastBytes *= 2;
+    const slab = Buffer.allocUnsafeSlow(this.#lastBytes);
+    // SLABS-2.
+    markAsUntransferable(slab.buffer);
+    this.#last = this.#slabs.push(slab) - 1;
+    this.#used = 0;
+  }
+}

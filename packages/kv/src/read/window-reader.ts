@@ -1,0 +1,180 @@
+/**
+ * Reads the values of a window: those that lie close together in long reads, in place.
+ *
+ * ```
+ *   entry ─► meet ─┬─► inline: the value is there
+ *                  ├─► log.unwritten: copied from the frame
+ *                  ├─► in fragments ──────────────────────────────┐
+ *                  └─► span: checked in the long read, copied     │
+ *                        └─► unreadable, or not what it should be ├─► RecordReader, which reads it alone
+ *                                                                 ┘
+ * ```
+ *
+ * WINDOW-1. A value is taken from a long read only if it passes what a point read asks of it (WHOLE-1). What does not is
+ *     read alone: so it is tried again, and its error is its own.
+ * WINDOW-2. Whether a record is in memory is asked in the step that copies it, or that notes it for the device: what is
+ *     written stays where it is for as long as the iterator holds its snapshot (ITERATOR-4).
+ */
+import type { AlignedBuffer } from '@aiokv/aio';
+import type { FailureGate } from '../failure/failure-gate.ts';
+import type { RangeVisitor, Ranges, SpanReader } from '../file/span-reader.ts';
+import { fileOffsetOf, isInFragments, isInline, lengthOf } from '../format/index-entry.ts';
+import type { LeafEntry } from '../format/index-entry.ts';
+import { isExtent, sequenceOf } from '../format/record.ts';
+import type { Fragment } from '../format/extent.ts';
+import type { Block } from '../format/words.ts';
+import { wrongRecord } from './record-check.ts';
+import type { WantedRecord } from './record-check.ts';
+import type { RecordReader, UnwrittenRecords } from './record-reader.ts';
+import type { ReadResult } from './results.ts';
+import { Window } from './window.ts';
+
+export interface WindowReaderParts {
+  readonly reader: RecordReader;
+  readonly spans: SpanReader;
+  readonly log: UnwrittenRecords;
+  readonly gate: FailureGate;
+}
+
+/** Values in fragments of one window that are read at once. */
+const LONG_AT_ONCE = 8;
+
+/** Records of a window that are on the device. */
+class Places implements Ranges {
+  count = 0;
+  offsets = new Float64Array(16);
+  lengths = new Uint32Array(16);
+  /** The entry of each. */
+  indices = new Uint32Array(16);
+
+  add(index: number, fileOffset: number, lengthBytes: number): void {
+    if (this.count === this.offsets.length) this.#grow();
+    const at = this.count++;
+    this.offsets[at] = fileOffset;
+    this.lengths[at] = lengthBytes;
+    this.indices[at] = index;
+  }
+
+  #grow(): void {
+    const { offsets, lengths, indices } = this;
+    this.offsets = new Float64Array(2 * this.count);
+    this.offsets.set(offsets);
+    this.lengths = new Uint32Array(2 * this.count);
+    this.lengths.set(lengths);
+    this.indices = new Uint32Array(2 * this.count);
+    this.indices.set(indices);
+  }
+}
+
+/** A window whose values are being read. */
+export class WindowRead implements RangeVisitor, ReadResult, WantedRecord {
+  readonly window = new Window();
+  readonly #parts: WindowReaderParts;
+  /** Long reads. */
+  readonly #near = new Places();
+  /** What is read alone. */
+  readonly #alone = new Places();
+  #aloneLeft = 0;
+  #wake: (() => void) | null = null;
+  lengthBytes = 0;
+  key: Uint8Array = new Uint8Array(0);
+  keyAt = 0;
+  keyBytes = 0;
+  readonly fragment: Fragment | null = null;
+  readonly sequence = 0;
+
+  constructor(parts: WindowReaderParts) {
+    this.#parts = parts;
+  }
+
+  /** Adds an entry without its value. */
+  meetKey(key: Uint8Array, keyBytes: number, entry: LeafEntry, countedBytes: number): void {
+    const index = this.window.add(key, keyBytes, countedBytes);
+    const refusal = this.#parts.reader.refusalFor(entry);
+    if (refusal !== null) this.window.fail(index, refusal);
+  }
+
+  /** Adds an entry. WINDOW-2. */
+  meet(key: Uint8Array, keyBytes: number, entry: LeafEntry, countedBytes: number): void {
+    const { window } = this;
+    const { reader, log, gate } = this.#parts;
+    const index = window.add(key, keyBytes, countedBytes);
+    if (isInline(entry)) {
+      const refusal = gate.log === null ? null : reader.refusalFor(entry);
+      if (refusal === null) window.takeInline(index, entry);
+      else window.fail(index, refusal);
+      return;
+    }
+    const fileOffset = fileOffsetOf(entry);
+    const place = log.unwritten(fileOffset);
+    if (isInFragments(entry) || (place !== null && isExtent(place.block.view, place.offset))) {
+      this.#alone.add(index, fileOffset, lengthOf(entry));
+    } else if (place === null) this.#near.add(index, fileOffset, lengthOf(entry));
+    else this.#take(index, place.block, place.offset);
+  }
+
+  /** Settles when all values are there, or the window knows why not. Never rejects. */
+  async finish(isStopped: () => boolean): Promise<void> {
+    if (this.#near.count > 0) await this.#parts.spans.read(this.#near, this, isStopped);
+    const alone = this.#alone;
+    for (let at = 0; at < alone.count && !isStopped(); at++) {
+      if (this.#aloneLeft === LONG_AT_ONCE) await this.#woken();
+      if (isStopped()) break;
+      const index = alone.indices[at] as number;
+      const keyBytes = this.window.keyBytesOf(index);
+      this.#aloneLeft++;
+      const [offset, length] = [alone.offsets[at] as number, alone.lengths[at] as number];
+      this.#parts.reader.read(offset, length, this.window.keyOf(index), keyBytes, this, index);
+    }
+    while (this.#aloneLeft > 0) await this.#woken();
+  }
+
+  /** @internal A record of a long read. WINDOW-1. */
+  read(at: number, block: AlignedBuffer, blockAt: number): void {
+    const { window } = this;
+    const index = this.#near.indices[at] as number;
+    this.lengthBytes = this.#near.lengths[at] as number;
+    this.key = window.keySlab(index);
+    this.keyAt = window.keyOffset(index);
+    this.keyBytes = window.keyBytesOf(index);
+    if (wrongRecord(block, blockAt, this) !== null || isExtent(block.view, blockAt)) this.unreadable(at);
+    else this.#take(index, block, blockAt);
+  }
+
+  /** @internal */
+  unreadable(at: number): void {
+    const { indices, offsets, lengths } = this.#near;
+    this.#alone.add(indices[at] as number, offsets[at] as number, lengths[at] as number);
+  }
+
+  /** @internal A record that was read alone. */
+  found(index: number, value: Buffer): void {
+    this.window.takeValue(index, value);
+    this.#ended();
+  }
+
+  /** @internal */
+  failed(index: number, error: Error): void {
+    this.window.fail(index, error);
+    this.#ended();
+  }
+
+  #take(index: number, block: Block, at: number): void {
+    const { reader, gate } = this.#parts;
+    const refusal = gate.log === null ? null : reader.refusalOf(sequenceOf(block.view, at));
+    if (refusal === null) this.window.takeRecord(index, block, at);
+    else this.window.fail(index, refusal);
+  }
+
+  #ended(): void {
+    this.#aloneLeft--;
+    this.#wake?.();
+    this.#wake = null;
+  }
+
+  #woken(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+}

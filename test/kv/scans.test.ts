@@ -1,0 +1,224 @@
+/** Walks over ranges: how much they read, what they hand out, and that they leave turns to others. */
+import test from 'ava';
+import { KIB, MIB, Random } from '@aiokv/core';
+import { SimulatedDisk } from '@aiokv/aio';
+import { open } from '@aiokv/kv';
+import type { Store, StoreIterator, StoreOptions } from '@aiokv/kv';
+import { seedOf } from '../helpers/seed.ts';
+
+const SEED = seedOf('AIOKV_SCANS_SEED');
+const VALUE_BYTES = 200;
+
+function openOn(disk: SimulatedDisk, options: Partial<StoreOptions> = {}): Promise<Store> {
+  return open('/store', { platform: disk, segmentBytes: MIB, queueDepth: 16, memoryBytes: 64 * MIB, ...options });
+}
+
+function keyOf(n: number): string {
+  return `key${String(n).padStart(6, '0')}`;
+}
+
+function valueOf(n: number): string {
+  return `${n} `.repeat(VALUE_BYTES).slice(0, VALUE_BYTES);
+}
+
+/** A store that was opened again, so that all records are on the device only. They were written in this order. */
+async function stored(disk: SimulatedDisk, order: readonly number[], options?: Partial<StoreOptions>): Promise<Store> {
+  const filling = await openOn(disk);
+  for (let first = 0; first < order.length; first += 500) {
+    await filling.batch(
+      order.slice(first, first + 500).map((n) => ({ type: 'put', key: keyOf(n), value: valueOf(n) })),
+    );
+  }
+  await filling.checkpoint();
+  await filling.close();
+  return openOn(disk, options);
+}
+
+function inOrder(count: number): number[] {
+  return Array.from({ length: count }, (_, n) => n);
+}
+
+function shuffled(count: number): number[] {
+  const order = inOrder(count);
+  const random = new Random(SEED);
+  for (let i = count - 1; i > 0; i--) {
+    const j = random.below(i + 1);
+    [order[i], order[j]] = [order[j] as number, order[i] as number];
+  }
+  return order;
+}
+
+/** What the device was asked for during the work: the length of each read. */
+async function readsOf(disk: SimulatedDisk, work: () => Promise<unknown>): Promise<number[]> {
+  const reads: number[] = [];
+  disk.onOperation = (_, phase, { kind, lengthBytes }) => {
+    if (phase === 'submitted' && kind === 'read') reads.push(lengthBytes);
+  };
+  await work();
+  disk.onOperation = undefined;
+  return reads;
+}
+
+async function walked(iterator: StoreIterator): Promise<[string, string][]> {
+  const rows: [string, string][] = [];
+  for await (const [key, value] of iterator) rows.push([key.toString(), value.toString()]);
+  return rows;
+}
+
+for (const [name, orderOf] of Object.entries({ 'in key order': inOrder, 'in random order': shuffled })) {
+  for (const reverse of [false, true]) {
+    test(`records that were written ${name} are read in few long reads${reverse ? ', in reverse' : ''} (SPANS-2, WINDOW-1)`, async (t) => {
+      const count = 5000;
+      const disk = new SimulatedDisk({ seed: SEED });
+      const store = await stored(disk, orderOf(count));
+      let rows: [string, string][] = [];
+      const reads = await readsOf(disk, async () => (rows = await walked(store.iterator({ reverse }))));
+      const expected = inOrder(count).map((n): [string, string] => [keyOf(n), valueOf(n)]);
+      t.deepEqual(rows, reverse ? expected.reverse() : expected);
+      t.log(`${reads.length} reads`);
+      // One read for each record were 5,000. The first windows are short, and what lies at random is far apart for them.
+      t.true(reads.length < 400, `${reads.length} reads`);
+      t.true(Math.max(...reads) <= 264 * KIB);
+      await store.close();
+    });
+  }
+}
+
+test('a short limit reads what it needs, and no more', async (t) => {
+  const disk = new SimulatedDisk({ seed: SEED });
+  const store = await stored(disk, inOrder(5000));
+  for (const limit of [1, 5, 50, 300]) {
+    const reads = await readsOf(disk, () => walked(store.iterator({ gte: keyOf(1000), limit })));
+    const bytes = reads.reduce((sum, read) => sum + read, 0);
+    const recordBytes = VALUE_BYTES + 48;
+    t.true(bytes <= (limit * recordBytes * 3) / 2 + reads.length * 2 * 4096, `${limit} entries: ${bytes} bytes`);
+    t.true(reads.length <= 2, `${limit} entries: ${reads.length} reads`);
+  }
+  const reads = await readsOf(disk, () => store.iterator({ gte: keyOf(1000) }).next());
+  // The next window is read ahead.
+  t.true(reads.length <= 2 && reads.every((bytes) => bytes < 32 * KIB), `${reads.join(' ')} bytes for one entry`);
+  await store.close();
+});
+
+test('nextMany gives what is there: at most what is asked for, in order, and an empty array at the end', async (t) => {
+  const count = 5000;
+  const disk = new SimulatedDisk({ seed: SEED });
+  const store = await stored(disk, inOrder(count));
+  for (const reverse of [false, true]) {
+    const expected = inOrder(count).map((n): [string, string] => [keyOf(n), valueOf(n)]);
+    if (reverse) expected.reverse();
+    for (const most of [1, 7, 1000, 100_000]) {
+      const iterator = store.iterator({ reverse });
+      const rows: [string, string][] = [];
+      let longest = 0;
+      for (let some = await iterator.nextMany(most); some.length > 0; some = await iterator.nextMany(most)) {
+        longest = Math.max(longest, some.length);
+        for (const [key, value] of some) rows.push([key.toString(), value.toString()]);
+      }
+      t.deepEqual(rows, expected);
+      t.true(longest <= Math.min(most, 1024));
+      t.deepEqual(await iterator.nextMany(most), []);
+      t.true((await iterator.next()).done);
+    }
+  }
+  const mixed = store.iterator({ limit: 40 });
+  const answers = await Promise.all([mixed.next(), mixed.nextMany(10), mixed.next(), mixed.nextMany(5)]);
+  t.is(answers[0].value?.[0].toString(), keyOf(0));
+  t.deepEqual(
+    answers[1].map(([key]) => key.toString()),
+    inOrder(10).map((n) => keyOf(n + 1)),
+  );
+  t.is(answers[2].value?.[0].toString(), keyOf(11));
+  t.is(answers[3][0]?.[0].toString(), keyOf(12));
+  t.is((await store.iterator({ limit: 30 }).nextMany(100)).length, 30);
+  const closed = store.iterator();
+  await closed.nextMany(3);
+  for (const bad of [0, -1, 1.5, NaN, Infinity, '1']) {
+    await t.throwsAsync(closed.nextMany(bad as number), { code: 'ERR_AIOKV_INVALID_ARGUMENT' });
+  }
+  await store.close();
+  await t.throwsAsync(closed.nextMany(1000), { code: 'ERR_AIOKV_CLOSED' });
+});
+
+test('values are those of the entries', async (t) => {
+  const disk = new SimulatedDisk({ seed: SEED });
+  const store = await stored(disk, shuffled(1000));
+  await store.put(keyOf(3), 'tiny');
+  await store.put(keyOf(4), 'not on the device yet, and too long for the leaf', { durability: 'buffered' });
+  const options = { gte: keyOf(2), lt: keyOf(900) };
+  const values: string[] = [];
+  for await (const value of store.values(options)) values.push(value.toString());
+  t.deepEqual(
+    values,
+    (await walked(store.iterator(options))).map(([, value]) => value),
+  );
+  t.deepEqual(values.slice(0, 3), [valueOf(2), 'tiny', 'not on the device yet, and too long for the leaf']);
+  const last = await store.values({ reverse: true, limit: 1 }).nextMany(9);
+  t.deepEqual(last.map(String), [valueOf(999)]);
+  await store.close();
+});
+
+test('a loop over entries that are there leaves turns to others', async (t) => {
+  const store = await openOn(new SimulatedDisk({ seed: SEED }), { memoryBytes: 256 * MIB });
+  for (let first = 0; first < 100_000; first += 1000) {
+    const some = inOrder(1000).map((n) => ({ type: 'put' as const, key: keyOf(first + n), value: '' }));
+    await store.batch(some, { durability: 'buffered' });
+  }
+  let streak = 0;
+  let longest = 0;
+  const took = (rows: number): void => {
+    streak += rows;
+    longest = Math.max(longest, streak);
+  };
+  const walks: Record<string, () => Promise<void>> = {
+    'for await': async () => {
+      for await (const key of store.keys()) took(key.length > 0 ? 1 : 0);
+    },
+    nextMany: async () => {
+      const iterator = store.keys();
+      for (let rows = await iterator.nextMany(1000); rows.length > 0; rows = await iterator.nextMany(1000)) {
+        took(rows.length);
+      }
+    },
+  };
+  for (const [name, walk] of Object.entries(walks)) {
+    let isOver = false;
+    longest = 0;
+    const turn = (): void => {
+      streak = 0;
+      if (!isOver) setImmediate(turn);
+    };
+    turn();
+    await walk();
+    isOver = true;
+    t.log(`${name}: ${longest} entries in a row`);
+    // The longest window has 32,768; a millisecond of them are some thousands.
+    t.true(longest > 0 && longest <= 30_000, `${name}: ${longest} entries without a turn`);
+  }
+  await store.close();
+});
+
+test('SLABS-1, SLABS-2: entries share memory, which is not used again, and which a message copies', async (t) => {
+  const disk = new SimulatedDisk({ seed: SEED });
+  const store = await stored(disk, inOrder(3000));
+  const kept: [Buffer, Buffer][] = [];
+  for await (const row of store.iterator()) kept.push(row);
+  t.true(new Set(kept.map(([, value]) => value.buffer)).size < 100);
+  t.true(kept.every(([key, value]) => key.buffer.byteLength <= 64 * KIB && value.buffer.byteLength <= 64 * KIB));
+  // Written to, by whoever owns it: nothing that is read later shows it.
+  for (const [, value] of kept) value.fill(0);
+  t.deepEqual(
+    await walked(store.iterator()),
+    inOrder(3000).map((n) => [keyOf(n), valueOf(n)]),
+  );
+  const [[, one], [, other]] = kept as [[Buffer, Buffer], [Buffer, Buffer]];
+  // Some versions of Node.js throw, the others copy.
+  try {
+    structuredClone(one, { transfer: [one.buffer as ArrayBuffer] });
+  } catch (error) {
+    t.is((error as Error).name, 'DataCloneError');
+  }
+  t.is(one.length, VALUE_BYTES);
+  t.is(other.length, VALUE_BYTES);
+  await store.close();
+});
