@@ -134,6 +134,23 @@ test('everything is in the order of keys, in as little space as it takes, and th
   await one.store.close();
 });
 
+test('MAINT-5: a log that was at the end of the file leaves it with the next write', async (t) => {
+  const one = new Case(t);
+  await one.open();
+  for (let n = 0; n < 4000; n++) await one.put(one.keyOf(n), 600);
+  await one.store.checkpoint();
+  for (let n = 0; n < 4000; n += 2) await one.del(one.keyOf(n));
+  await one.store.compact();
+  const before = one.fileBytes;
+  await one.put('key', 10);
+  await one.store.checkpoint();
+  t.log(`${before} bytes, ${one.fileBytes} after a put, for ${one.liveBytes}`);
+  t.true(before > 2 * one.liveBytes, 'the log is at the end of the file');
+  t.true(one.fileBytes < 1.7 * one.liveBytes);
+  await one.requireSound('cut off');
+  await one.store.close();
+});
+
 test('a step grows the file by a part of it, whatever the order of the records was', async (t) => {
   t.timeout(120_000);
   for (const isSorted of [false, true]) {

@@ -4,9 +4,8 @@
  * compaction may end after any of them.
  *
  * ```
- *   begin ──► survey, sort, sort, … ──► order, order, … ──► pack ──► settle, … ──► done
- *    │            │                        │                  │        └─ what lies behind the end of the file-to-be moves
- *    │            │                        │                  └─ leaves of the index are filled
+ *   begin ──► survey, sort, sort, … ──► order, order, … ──► settle, … ──► done
+ *    │            │                        │                  └─ what lies behind the end of the file-to-be moves
  *    │            │                        └─ a range of keys from all segments, into segments in key order
  *    │            └─ some scattered segments, into segments that are sorted
  *    └─ everything written before is merged, and lies before the start of the log
@@ -21,6 +20,7 @@
  *     run has ended.
  * COMPACT-3. Fragments of long values move in the second pass, with their keys. Those stay where they are that nearly fill
  *     what is used of their segment.
+ * COMPACT-4. Leaves of the index are filled by the run that surveys. Those behind it have fewer of them to write.
  * COMPACT-2. Records that were written after the beginning stay where they are, unless a range meets them.
  */
 import { SLICE_MS, TurnBudget } from '@aiokv/core';
@@ -55,7 +55,7 @@ export interface CompactionParts {
   readonly survivorBytes: number;
 }
 
-type Phase = 'begin' | 'survey' | 'sort' | 'order' | 'pack' | 'settle' | 'last' | 'done';
+type Phase = 'begin' | 'survey' | 'sort' | 'order' | 'settle' | 'last' | 'done';
 
 /** COMPACT-1. The file grows by at most this part in one step, or by so many segments. */
 const GROWN_PART = 1 / 16;
@@ -93,7 +93,9 @@ export class Compaction {
   /** The ranges have come to the end of the index. */
   #isOrdered = false;
   #settlings = SETTLINGS;
-  #isCleaning = true;
+  /** COMPACT-4. */
+  #arePacked = false;
+  #isCleaning = false;
   /** Free slots when there was no room for a step. */
   #freeBefore = -1;
   #isAborted = false;
@@ -128,19 +130,19 @@ export class Compaction {
     return this.#totalBytes;
   }
 
-  /** Whether the next run cleans instead: at the beginning, and when there is no room for a step. That makes room. */
+  /** Whether the next run cleans instead, to make room: there was none for a step. */
   get isCleaning(): boolean {
     return this.#isCleaning;
   }
 
-  /** Whether the run under way should fill the leaves of the index. */
+  /** COMPACT-4. Whether the run under way should fill the leaves of the index. */
   get isPacking(): boolean {
-    return this.#phase === 'pack';
+    return !this.#arePacked && !this.#isCleaning && this.#phase !== 'begin';
   }
 
   /** Whether it should leave the index in as few segments as it takes. */
   get isTidying(): boolean {
-    return this.#phase === 'pack' || this.#phase === 'settle' || this.#phase === 'last';
+    return this.#phase === 'settle' || this.#phase === 'last';
   }
 
   /** Why the last step could not go on: there is no space. Null if it could. */
@@ -175,6 +177,7 @@ export class Compaction {
   stepEnded(): void {
     if (this.#isAborted) return;
     const { freeCount } = this.#parts.slots;
+    this.#arePacked ||= this.isPacking;
     if (this.#isCleaning) this.#isCleaning = false;
     else if (this.failure !== null && freeCount > this.#freeBefore) {
       this.#freeBefore = freeCount;
@@ -182,8 +185,7 @@ export class Compaction {
     }
     if (this.#phase === 'begin') this.#phase = 'survey';
     else if (this.#phase === 'sort' && this.#scattered.length === 0) this.#phase = 'order';
-    else if (this.#phase === 'order' && this.#isOrdered) this.#phase = 'pack';
-    else if (this.#phase === 'pack') this.#phase = 'settle';
+    else if (this.#phase === 'order' && this.#isOrdered) this.#phase = 'settle';
     else if (this.#phase === 'last') this.#phase = 'done';
   }
 

@@ -19,6 +19,7 @@
  * MAINT-3. There is one run at a time. One that finds no space is continued, never given up: the tree is half merged.
  * MAINT-4. While a run is under way writers may write as much of the log, and of the memtable, as it has come far. So an
  *     opening replays at most about `checkpointBytes`.
+ * MAINT-5. After a compaction the next checkpoint cuts the file off, too: the log may have been at its end.
  *
  * Who wakes whom:
  * ```
@@ -102,6 +103,8 @@ export class Maintenance {
   #unreplayedBytes = 0;
   /** Takes the place of the cleaner. */
   #compaction: Compaction | null = null;
+  /** MAINT-5. */
+  #isCutDue = false;
   #isStopped = false;
 
   constructor(parts: MaintenanceParts) {
@@ -382,13 +385,17 @@ export class Maintenance {
     }
     const isTidy = compaction?.isTidying === true;
     // Nothing is new: before the first write, there is not even a log to lead to.
-    const isSame = run.sequence === 0 || (checkpointer.isThrough(run.sequence) && !isTidy);
-    if (merge.isEmpty && isSame) checkpointer.drop();
+    const isThrough = run.sequence === 0 || (checkpointer.isThrough(run.sequence) && !isTidy && run.packing === null);
+    const isDropped = merge.isEmpty && isThrough;
+    if (isDropped) checkpointer.drop();
     else await checkpointer.commit(merge.counts, run.logBytes, isTidy);
     this.#parts.cleaner.plan.endRun();
     compaction?.stepEnded();
-    if (compaction?.isDone === true) await slots.shrink();
-    else if (compaction === null) await slots.punchExcess(index.admittedThrough === run.sequence);
+    const isCompacted = compaction?.isDone === true;
+    if (isCompacted || (compaction === null && this.#isCutDue)) await slots.shrink();
+    // MAINT-5.
+    this.#isCutDue = isCompacted || (this.#isCutDue && isDropped);
+    if (compaction === null) await slots.punchExcess(index.admittedThrough === run.sequence);
     index.pager.makeRoom();
   }
 
