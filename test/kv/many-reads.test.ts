@@ -6,6 +6,7 @@ import test from 'ava';
 import { SimulatedDisk } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
 import type { Store } from '@aiokv/kv';
+import type { Sequence } from '@aiokv/core';
 import { GetResult } from '../../packages/kv/src/read/results.ts';
 import { WaitingReads } from '../../packages/kv/src/read/waiting-reads.ts';
 
@@ -41,7 +42,7 @@ async function turn(): Promise<void> {
 
 test.serial('reads that wait are handed over in their order, with keys of any length', (t) => {
   const waiting = new WaitingReads();
-  const result = new GetResult(() => undefined);
+  const result = new GetResult(0 as Sequence, () => undefined);
   const keys = Array.from({ length: 2000 }, (_, i) => {
     const bytes = [0, 1, 24, 255, 4096][i % 5] as number;
     return new Uint8Array(bytes).fill(i);

@@ -13,7 +13,7 @@ const NEEDS = { writeBufferBytes: 5 * MIB, readBufferBytes: 4 * MIB };
 test('MEMORY-1: nodes have what buffers and the rest leave, and half at least', (t) => {
   const sizes = [32 * KIB, 100_001, MIB, 16 * MIB, 64 * MIB, GIB, 4 * GIB, 1024 * GIB];
   for (const memoryBytes of sizes) {
-    const { nodesBytes, memtableBytes } = divideMemory(memoryBytes, NEEDS);
+    const { nodesBytes, memtableBytes } = divideMemory(memoryBytes, 0.25, NEEDS);
     t.true(Number.isSafeInteger(nodesBytes) && Number.isSafeInteger(memtableBytes), `${memoryBytes}`);
     t.true(nodesBytes >= Math.floor(memoryBytes / 2), `${memoryBytes}`);
     t.true(2 * memtableBytes <= nodesBytes / 2, 'two memtables leave pages half of the nodes');
@@ -21,7 +21,7 @@ test('MEMORY-1: nodes have what buffers and the rest leave, and half at least', 
     if (others - memoryBytes / 8 <= (3 / 8) * memoryBytes) t.true(nodesBytes + others <= memoryBytes, `${memoryBytes}`);
     else t.is(nodesBytes, Math.floor(memoryBytes / 2));
   }
-  t.is(divideMemory(GIB, NEEDS).nodesBytes, 887 * MIB);
+  t.is(divideMemory(GIB, 0.25, NEEDS).nodesBytes, 887 * MIB);
 });
 
 test('without a budget a store takes a quarter of what the process may use, at most 4 GiB', (t) => {

@@ -135,7 +135,7 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
   }
   const { clock, memoryBytes } = options;
   const { geometry } = loaded.superblock;
-  const { nodesBytes, memtableBytes } = divideMemory(memoryBytes, bufferNeeds(file, options, geometry));
+  const budget = divideMemory(memoryBytes, options.valueCachePart, bufferNeeds(file, options, geometry));
   const segments = new SegmentTable(geometry);
   const gate = new FailureGate();
   const flusher = new Flusher(queue, file, gate);
@@ -147,7 +147,7 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
     gate,
     flusher,
     superblocks: new SuperblockKeeper(queue, file, flusher, loaded),
-    index: new KeyIndex({ queue, file, pageBytes, nodesBytes, memtableBytes, segments, planted }),
+    index: new KeyIndex({ ...budget, queue, file, pageBytes, segments, planted }),
     segments,
     budget: new TurnBudget(clock),
     progress: new ProgressReporter(options.onProgress, clock),

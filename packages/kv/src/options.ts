@@ -82,6 +82,11 @@ export interface StoreOptions {
    */
   memoryBytes: number;
   /**
+   * Which part of the memory for the index cached values keep when the index wants it, too, 0 to 0.75; default 0.25. What the index
+   * does not use is theirs in any case. 0: values are not cached.
+   */
+  valueCachePart: number;
+  /**
    * Called during an opening with its progress: when a phase begins and ends, and at most five times a second between.
    * If it throws, `open` fails with that error and the store stays as it was. Default null: no calls.
    */
@@ -137,6 +142,7 @@ const storeShape: OptionShape<StoreOptions> = {
   spaceAmplificationMax: instance('a number from 1.2 to 10', 1.5, isAmplification),
   readLatencyTargetMs: integer(1, 1000, 2),
   memoryBytes: integer(MEMORY_BYTES_LEAST, MEMORY_BYTES_MOST, LATER),
+  valueCachePart: instance('a number from 0 to 0.75', 0.25, isPart),
   onProgress: instance<StoreOptions['onProgress']>('a function', null, isFunctionOrNull),
   platform: instance<Platform | null>('a platform', null, (value) => typeof value === 'object'),
   clock: instance('a clock', systemClock, (value) => typeof value === 'object' && value !== null),
@@ -196,6 +202,10 @@ function isSignal(value: unknown): boolean {
 
 function isPageSize(value: unknown): boolean {
   return value === 0 || [4, 8, 16, 32, 64].includes((value as number) / KIB);
+}
+
+function isPart(value: unknown): boolean {
+  return typeof value === 'number' && value >= 0 && value <= 0.75;
 }
 
 function isAmplification(value: unknown): boolean {

@@ -17,6 +17,7 @@ import type { FailureGate } from './failure/failure-gate.ts';
 import type { ReadEpochs } from './file/read-epochs.ts';
 import type { ReadPace } from './file/read-pace.ts';
 import { Conditions } from './write/conditions.ts';
+import type { CacheStatistics } from './cache/value-cache.ts';
 import { closed, compacting, compactionAborted } from './failure/errors.ts';
 import { maxRecordBytes } from './format/extent.ts';
 import { RecordKind } from './format/record.ts';
@@ -89,6 +90,8 @@ export interface StoreStatistics {
   readonly flushedThrough: number;
   /** What `memoryBytes` is spent on. */
   readonly memory: MemoryStatistics;
+  /** Reads of single keys that found their value in memory, those that did not, and how many values there are. */
+  readonly cache: CacheStatistics;
   /** Index pages read since the opening because they were not in memory. */
   readonly pageReads: number;
   /** Iterators that have not ended. What is replaced or deleted comes back only when those from before it have ended. */
@@ -106,6 +109,8 @@ export interface MemoryStatistics {
   readonly memtableBytes: number;
   /** Pages of the index. */
   readonly pageBytes: number;
+  /** Cached values, and what leads to them. */
+  readonly cacheBytes: number;
   /** Buffers for writes on their way to the log. */
   readonly writeBufferBytes: number;
   /** Buffers for reads of records and of index pages. */
@@ -154,7 +159,7 @@ export class Store implements AsyncDisposable {
     const { geometry, options, queue, file, log, index, maintenance, gate, epochs, budget, pace } = parts;
     const { clock } = options;
     const longestBytes = maxRecordBytes(geometry);
-    this.#reader = new RecordReader({ queue, file, log, gate, epochs, pace, clock, longestBytes });
+    this.#reader = new RecordReader({ index, queue, file, log, gate, epochs, pace, clock, longestBytes });
     this.#points = new PointReads({ index, log, gate, reader: this.#reader, epochs, budget });
     const mostAheadBytes = mostReadAheadBytes(options.memoryBytes);
     const reader = this.#reader;
@@ -423,10 +428,12 @@ export class Store implements AsyncDisposable {
         limitBytes: options.memoryBytes,
         memtableBytes: index.memtableBytes,
         pageBytes: index.pageBytes,
+        cacheBytes: index.values.unitBytes + index.values.tableBytes,
         writeBufferBytes: log.bufferBytes,
         readBufferBytes: this.#reader.bufferBytes + this.#ranges.bufferBytes + index.pager.bufferBytes,
         readAheadBytes: this.#ranges.aheadBytes,
       },
+      cache: index.values.statistics,
       iterators: this.#ranges.count,
       pageReads: index.pageReads,
       space: checkpointer.space,

@@ -46,6 +46,7 @@ const STORE_OPTIONS: Readonly<Record<keyof StoreOptions, true>> = {
   checkpointBytes: true,
   spaceAmplificationMax: true,
   readLatencyTargetMs: true,
+  valueCachePart: true,
   memoryBytes: true,
   onProgress: true,
   platform: true,

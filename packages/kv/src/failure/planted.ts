@@ -37,6 +37,8 @@ export interface Planted {
   readonly earlyForgottenRanges?: boolean;
   /** A merge deletes what was put into a range after the range was deleted. */
   readonly swallowedPuts?: boolean;
+  /** Caches what a read brings without asking whether its key was written meanwhile. */
+  readonly uncheckedFills?: boolean;
   /** Some records that leave the tree are not uncounted. */
   readonly miscounted?: boolean;
 }

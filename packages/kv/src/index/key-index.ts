@@ -30,7 +30,9 @@
 import { KIB, assert } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
 import type { DirectFile, Queue } from '@aiokv/aio';
-import { MAX_KEY_BYTES } from '../format/record.ts';
+import { ValueCache } from '../cache/value-cache.ts';
+import { MAX_KEY_BYTES, recordBytes } from '../format/record.ts';
+import type { Block } from '../format/words.ts';
 import type { Planted } from '../failure/planted.ts';
 import type { SegmentTable } from '../file/segment-table.ts';
 import { RangeCursor } from './deleted-ranges.ts';
@@ -72,8 +74,10 @@ export interface KeyIndexOptions {
   readonly file: DirectFile;
   /** Size of a node in bytes. */
   readonly pageBytes: number;
-  /** Memory for the nodes of memtables and tree, in bytes. Inner nodes may exceed it. */
+  /** Memory for the nodes of memtables and tree, and for cached values, in bytes. Inner nodes may exceed it. */
   readonly nodesBytes: number;
+  /** CACHE-3. */
+  readonly valuesBytes: number;
   /** The memtable is full when its nodes take so many bytes. A second one may be merged meanwhile. */
   readonly memtableBytes: number;
   readonly segments: SegmentTable;
@@ -131,6 +135,8 @@ export class KeyIndex implements ReplayTarget {
   readonly tree: Tree;
   readonly mapping = new Mapping();
   readonly memory: NodeMemory;
+  /** The values of keys that were read. CACHE-1: it stands in front of everything here. */
+  readonly values: ValueCache;
   readonly #memtableBytes: number;
   readonly #segments: SegmentTable;
   readonly #planted: Planted;
@@ -154,7 +160,8 @@ export class KeyIndex implements ReplayTarget {
   /** Scratch for the key of a replayed record. */
   readonly #key = new Uint8Array(MAX_KEY_BYTES);
 
-  constructor({ queue, file, pageBytes, nodesBytes, memtableBytes, segments, planted }: KeyIndexOptions) {
+  constructor(options: KeyIndexOptions) {
+    const { queue, file, pageBytes, nodesBytes, valuesBytes, memtableBytes, segments, planted } = options;
     this.#segments = segments;
     this.#planted = planted;
     this.#memtableBytes = Math.max(MEMTABLE_NODES_LEAST * pageBytes, memtableBytes);
@@ -162,7 +169,10 @@ export class KeyIndex implements ReplayTarget {
     this.tree = new Tree(this.memory, true);
     this.#memtable = new Memtable(this.memory, this.#admittedThrough);
     const { memory, tree, mapping } = this;
-    this.pager = new Pager({ queue, file, memory, tree, mapping, limitBytes: nodesBytes, planted });
+    const limitBytes = nodesBytes;
+    const values = new ValueCache({ memory, limitBytes, shareBytes: valuesBytes, planted });
+    this.values = values;
+    this.pager = new Pager({ queue, file, memory, tree, mapping, limitBytes, values, planted });
     this.#version = new TreeVersion(tree.snapshot(), this.pager);
   }
 
@@ -189,7 +199,7 @@ export class KeyIndex implements ReplayTarget {
 
   /** Memory that the nodes take, in bytes. */
   get memoryBytes(): number {
-    return this.memory.bytesUsed;
+    return this.memory.bytesUsed - this.values.unitBytes;
   }
 
   /** Bytes of the nodes of the memtable and of the immutable memtable. */
@@ -323,11 +333,15 @@ export class KeyIndex implements ReplayTarget {
     const tinyBytes = inlineBytesOf(keyBytes, lengthWord);
     if (tinyBytes < 0) into.putRecord(key, keyBytes, fileOffset, lengthWord, sequence);
     else into.putInline(key, keyBytes, value, 0, tinyBytes, sequence);
+    const isCacheable = tinyBytes < 0 && into === this.#memtable && lengthWord === recordBytes(keyBytes, value.length);
+    if (isCacheable) this.values.put(key, keyBytes, value, sequence);
+    else this.values.remove(key, keyBytes, sequence);
   }
 
   admitDelete(key: Uint8Array, keyBytes: number, sequence: Sequence, into = this.#memtable): void {
     if (this.#newKeys.isSample(keyBytes)) this.#newKeys.note(false);
     into.delete(key, keyBytes, sequence);
+    this.values.remove(key, keyBytes, sequence);
   }
 
   /**
@@ -344,6 +358,13 @@ export class KeyIndex implements ReplayTarget {
     into = this.#memtable,
   ): void {
     into.deleteRange(from, fromBytes, toBytes === 0 ? null : to, toBytes, sequence);
+    this.values.deleteRange(from.subarray(0, fromBytes), toBytes === 0 ? null : to.subarray(0, toBytes), sequence);
+  }
+
+  /** Caches the value of a record that was read: see `ValueCache.fill`. */
+  cacheValue(block: Block, at: number, seenAt: Sequence): void {
+    this.values.fill(block, at, seenAt);
+    this.pager.keepWithin();
   }
 
   /** Takes the entries of a batch that is admitted in slices. They are invisible until `useStage`. */

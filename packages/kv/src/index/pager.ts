@@ -29,6 +29,7 @@
 import { AiokvError, Fifo, KIB, Waiters, alignUp, assert } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
+import type { ValueCache } from '../cache/value-cache.ts';
 import { corrupt } from '../failure/errors.ts';
 import type { Planted } from '../failure/planted.ts';
 import { SectorRead, transferError } from '../file/sector-read.ts';
@@ -50,8 +51,9 @@ export interface PagerOptions {
   readonly memory: NodeMemory;
   readonly tree: Tree;
   readonly mapping: Mapping;
-  /** Leaves are evicted while nodes take more than this many bytes. */
+  /** Leaves are evicted while nodes and cached values take more than this many bytes. */
   readonly limitBytes: number;
+  readonly values: ValueCache;
   readonly planted: Planted;
 }
 
@@ -69,6 +71,8 @@ const GAP_BYTES = 8 * KIB;
 const NO_LEAF = 'contents';
 /** Most ids that one sweep visits. */
 const SWEEP_IDS = 2048;
+/** Cached values give up their share, too, when nodes are so far above their limit. */
+const EXCESS_BYTES = 256 * KIB;
 /** `keepWithin` sweeps when nodes have grown by so many bytes since its last sweep. */
 const GROWTH_BYTES = 64 * KIB;
 
@@ -288,19 +292,26 @@ export class Pager implements CompletionHandler {
     return { words: memory.words(pageId), base: memory.base(pageId) };
   }
 
-  /** `makeRoom`, if nodes have grown since the last call. Cheap enough for every write. */
+  /** What nodes and units of cached values may take now. */
+  get #roomBytes(): number {
+    const { limitBytes, values } = this.#options;
+    return limitBytes - this.besideBytes - values.tableBytes;
+  }
+
+  /** `makeRoom`, if nodes have grown since the last call. Cheap enough for every write and every value that is cached. */
   keepWithin(): void {
     const { memory } = this.#options;
-    const limitBytes = this.#options.limitBytes - this.besideBytes;
+    const limitBytes = this.#roomBytes;
     if (memory.bytesUsed <= Math.max(limitBytes, this.#sweptBytes + GROWTH_BYTES)) return;
     this.makeRoom();
     this.#sweptBytes = memory.bytesUsed;
   }
 
-  /** Evicts leaves, except page `except`, until the nodes are within the limit or one sweep is over. */
+  /** CACHE-3. Evicts leaves, except page `except`, until the nodes are within the limit or one sweep is over. */
   makeRoom(except = 0): void {
-    const { memory } = this.#options;
-    const limitBytes = this.#options.limitBytes - this.besideBytes;
+    const { memory, values } = this.#options;
+    const limitBytes = this.#roomBytes;
+    if (memory.bytesUsed > limitBytes) values.giveBack(memory.bytesUsed - limitBytes);
     for (let looks = SWEEP_IDS; looks > 0 && memory.bytesUsed > limitBytes; looks--) {
       const id = this.#hand < memory.idLimit ? this.#hand : 1;
       this.#hand = id + 1;
@@ -310,6 +321,7 @@ export class Pager implements CompletionHandler {
       if ((marks & (MARK_USED | MARK_RETIRED)) === MARK_USED) memory.unmark(id, MARK_USED);
       else if (this.#isEvictable(id)) memory.evict(id);
     }
+    if (memory.bytesUsed > limitBytes + EXCESS_BYTES) values.giveUp(memory.bytesUsed - limitBytes);
   }
 
   /** @internal A read has completed. */

@@ -17,6 +17,8 @@
  * when they are needed, so what they take at most is set aside. Long records that are read need further buffers, of about
  * the length of their values.
  *
+ * Of the nodes' memory cached values have a share of their own, and what nodes leave. They have it from the nodes (CACHE-3).
+ *
  * MEMORY-1. Nodes have at least half. So a budget that is smaller than the buffers still works; all parts together are
  *     within the budget when the buffers take at most three eighths of it.
  */
@@ -48,6 +50,8 @@ export interface MemoryBudget {
   readonly nodesBytes: number;
   /** Share of one memtable. There are two while one is merged. */
   readonly memtableBytes: number;
+  /** The part of `nodesBytes` that cached values have in any case. */
+  readonly valuesBytes: number;
 }
 
 /** What the parts that are no nodes take at most, in bytes. */
@@ -57,11 +61,16 @@ export interface BufferNeeds {
 }
 
 /** MEMORY-1. */
-export function divideMemory(memoryBytes: number, { writeBufferBytes, readBufferBytes }: BufferNeeds): MemoryBudget {
+export function divideMemory(
+  memoryBytes: number,
+  valuesPart: number,
+  { writeBufferBytes, readBufferBytes }: BufferNeeds,
+): MemoryBudget {
   const restBytes = Math.ceil(memoryBytes / PART_OF_REST);
   const leftBytes = memoryBytes - writeBufferBytes - readBufferBytes - restBytes;
   const nodesBytes = Math.max(Math.floor(memoryBytes / PART_OF_NODES), leftBytes);
-  return { nodesBytes, memtableBytes: Math.floor(nodesBytes / PART_OF_MEMTABLE) };
+  const memtableBytes = Math.floor(nodesBytes / PART_OF_MEMTABLE);
+  return { nodesBytes, memtableBytes, valuesBytes: Math.floor(nodesBytes * valuesPart) };
 }
 
 /**

@@ -2,10 +2,11 @@
  * Point reads: from a key to its value at the moment of the call.
  *
  * ```
- *   key ─► index.find ─┬─► not there, or a tiny value, which the entry holds
- *                      ├─► index.findLater   (the leaf is not in memory: reads it, then as below)
- *                      └─► log.unwritten ─┬─► its record is not on the device yet: from memory
- *                                         └─► reader.readDevice   (one read of the record's sectors)
+ *   key ─► values.find ─► there: a copy
+ *             └─► index.find ─┬─► not there, or a tiny value, which the entry holds
+ *                             ├─► index.findLater   (the leaf is not in memory: reads it, then as below)
+ *                             └─► log.unwritten ─┬─► its record is not on the device yet: from memory
+ *                                                └─► reader.readDevice   (one read of the record's sectors)
  * ```
  *
  * A read that is not answered in the step of its lookup is in an epoch (EPOCH-1): the reader enters in that step, and a
@@ -15,7 +16,8 @@
  * the store is closed.
  */
 import { Fifo, KIB, nextTurn, setImmediate } from '@aiokv/core';
-import type { TurnBudget } from '@aiokv/core';
+import type { Sequence, TurnBudget } from '@aiokv/core';
+import type { ValueCache } from '../cache/value-cache.ts';
 import type { FailureGate } from '../failure/failure-gate.ts';
 import type { ReadEpochs } from '../file/read-epochs.ts';
 import { fileOffsetOf, isInline, lengthOf } from '../format/index-entry.ts';
@@ -107,6 +109,10 @@ class LateLookup implements LateAnswer, LookupResult {
     this.#token = token;
   }
 
+  get seenAt(): Sequence | undefined {
+    return this.#result.seenAt;
+  }
+
   get key(): Uint8Array {
     return this.#keys.subarray(this.#keyAt, this.#keyAt + this.#keyBytes);
   }
@@ -173,6 +179,7 @@ class LateExistence implements LateAnswer {
 
 export class PointReads {
   readonly #index: KeyIndex;
+  readonly #values: ValueCache;
   readonly #log: UnwrittenRecords;
   readonly #gate: FailureGate;
   readonly #reader: RecordReader;
@@ -186,6 +193,7 @@ export class PointReads {
 
   constructor({ index, log, gate, reader, epochs, budget }: PointReadsParts) {
     this.#index = index;
+    this.#values = index.values;
     this.#log = log;
     this.#gate = gate;
     this.#reader = reader;
@@ -195,6 +203,7 @@ export class PointReads {
 
   get(key: Bytes): Promise<Buffer | undefined> {
     const keyBytes = encodeKey(key, this.#key);
+    if (this.#values.find(this.#key, keyBytes)) return this.#settled(this.#cachedValue());
     const entry = this.#entry;
     const outcome = this.#index.find(this.#key, keyBytes, entry);
     if (outcome === MISSING) return this.#settled(undefined);
@@ -204,10 +213,11 @@ export class PointReads {
     const place = this.#log.unwritten(fileOffset);
     if (place !== null && !isExtent(place.block.view, place.offset)) {
       if (this.#gate.log !== null) throw this.#gate.log;
+      this.#index.cacheValue(place.block, place.offset, this.#index.admittedThrough);
       return this.#settled(copyValue(place.block, place.offset));
     }
     return new Promise((resolve) => {
-      const result = new GetResult(resolve);
+      const result = new GetResult(this.#index.admittedThrough, resolve);
       if (place !== null) this.#reader.answer(place.block, place.offset, result, 0);
       else this.#reader.readDevice(fileOffset, lengthOf(entry), this.#key, keyBytes, result, 0);
     });
@@ -228,29 +238,53 @@ export class PointReads {
 
   getSync(key: Bytes): Buffer | undefined {
     const keyBytes = encodeKey(key, this.#key);
+    if (this.#values.find(this.#key, keyBytes)) return this.#cachedValue();
     const entry = this.#entry;
     const outcome = this.#index.find(this.#key, keyBytes, entry);
     if (outcome === MISSING) return undefined;
     if (outcome !== FOUND && !this.#index.findSync(outcome, this.#key, keyBytes, entry)) return undefined;
     if (isInline(entry)) return this.#reader.inlineValue(entry);
-    return this.#reader.readSync(fileOffsetOf(entry), lengthOf(entry), this.#key, keyBytes);
+    const { admittedThrough } = this.#index;
+    return this.#reader.readSync(fileOffsetOf(entry), lengthOf(entry), this.#key, keyBytes, admittedThrough);
   }
 
   getVersioned(key: Bytes): Promise<Versioned | undefined> {
     const keyBytes = encodeKey(key, this.#key);
-    const result = new VersionedResult();
-    this.#lookUp(this.#index.find(this.#key, keyBytes, this.#entry), result, 0, this.#key, keyBytes);
+    const result = new VersionedResult(this.#index.admittedThrough);
+    if (this.#values.find(this.#key, keyBytes)) result.found(0, this.#cachedValue(), this.#values.version);
+    else this.#lookUp(this.#index.find(this.#key, keyBytes, this.#entry), result, 0, this.#key, keyBytes);
     return this.#inTurn(result.promise, 1);
   }
 
   getMany(keys: readonly Bytes[]): Promise<(Buffer | undefined)[]> {
     if (keys.length > LOOKUPS_AT_ONCE) return this.#getManySliced(keys);
-    const result = new ManyResult(keys.length);
+    const result = new ManyResult(keys.length, this.#index.admittedThrough);
     for (let i = 0; i < keys.length; i++) {
       const keyBytes = encodeKey(keys[i] as Bytes, this.#key);
-      this.#lookUp(this.#index.find(this.#key, keyBytes, this.#entry), result, i, this.#key, keyBytes);
+      if (this.#values.find(this.#key, keyBytes)) {
+        const refusal = this.#refusalOfCached();
+        if (refusal === null) result.found(i, this.#values.copy());
+        else result.failed(i, refusal);
+      } else this.#lookUp(this.#index.find(this.#key, keyBytes, this.#entry), result, i, this.#key, keyBytes);
     }
     return this.#inTurn(result.promise, keys.length);
+  }
+
+  /**
+   * A copy of the value that was just found in the cache.
+   *
+   * @throws AiokvError ERR_AIOKV_LATCHED
+   */
+  #cachedValue(): Buffer {
+    const refusal = this.#refusalOfCached();
+    if (refusal !== null) throw refusal;
+    return this.#values.copy();
+  }
+
+  /** As `RecordReader.refusalFor`, for the value that was just found in the cache. */
+  #refusalOfCached(): Error | null {
+    const failure = this.#gate.log;
+    return failure !== null && this.#values.version > this.#log.flushedThrough ? failure : null;
   }
 
   /** What may be settled already, after so many operations: as in `#settled`. */
@@ -282,7 +316,7 @@ export class PointReads {
   /** Continues a `get` whose leaf is not in memory. */
   #getLater(leaf: AbsentLeaf, keyBytes: number): Promise<Buffer | undefined> {
     return new Promise((resolve) => {
-      this.#lookUp(leaf, new GetResult(resolve), 0, this.#key, keyBytes);
+      this.#lookUp(leaf, new GetResult(this.#index.admittedThrough, resolve), 0, this.#key, keyBytes);
     });
   }
 
@@ -304,7 +338,7 @@ export class PointReads {
     try {
       for (let first = 0; first < encoded.length; first += LOOKUPS_AT_ONCE) {
         const slice = encoded.slice(first, first + LOOKUPS_AT_ONCE);
-        const result = new ManyResult(slice.length);
+        const result = new ManyResult(slice.length, snapshot.sequence);
         slice.forEach((key, i) => {
           this.#lookUp(snapshot.find(key, key.length, this.#entry), result, i, key, key.length);
         });

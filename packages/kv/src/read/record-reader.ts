@@ -23,7 +23,7 @@
  * A successful read allocates no object and builds no text. The index knows where the record of a key is.
  */
 import { Fifo, Waiters, queueMicrotask, setImmediate } from '@aiokv/core';
-import type { Clock } from '@aiokv/core';
+import type { Clock, Sequence } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 import type { Fragment } from '../format/extent.ts';
@@ -62,7 +62,14 @@ interface LongRead {
   isOver: boolean;
 }
 
+/** Takes values that were read, for the next read of their keys. */
+export interface ValueTaker {
+  /** @param seenAt see `ReadResult` */
+  cacheValue(block: Block, at: number, seenAt: Sequence): void;
+}
+
 export interface RecordReaderParts {
+  readonly index: ValueTaker;
   readonly queue: Queue;
   readonly file: DirectFile;
   readonly log: UnwrittenRecords;
@@ -128,6 +135,7 @@ export class RecordReader implements CompletionHandler, ReadTaker {
   readonly #queue: Queue;
   readonly #file: DirectFile;
   readonly #log: UnwrittenRecords;
+  readonly #index: ValueTaker;
   readonly #gate: FailureGate;
   readonly #epochs: ReadEpochs;
   readonly #pace: ReadPace;
@@ -149,7 +157,8 @@ export class RecordReader implements CompletionHandler, ReadTaker {
   /** One is enough for `readSync`, which has finished when it returns. */
   #syncSlot: ReadSlot | null = null;
 
-  constructor({ queue, file, log, gate, epochs, pace, clock, longestBytes }: RecordReaderParts) {
+  constructor({ index, queue, file, log, gate, epochs, pace, clock, longestBytes }: RecordReaderParts) {
+    this.#index = index;
     this.#pace = pace;
     this.#clock = clock;
     this.#gate = gate;
@@ -256,9 +265,12 @@ export class RecordReader implements CompletionHandler, ReadTaker {
    *
    * @throws AiokvError ERR_AIOKV_IO, ERR_AIOKV_CORRUPT, ERR_AIOKV_LATCHED
    */
-  readSync(fileOffset: number, lengthBytes: number, key: Uint8Array, keyBytes: number): Buffer {
+  readSync(fileOffset: number, lengthBytes: number, key: Uint8Array, keyBytes: number, seenAt: Sequence): Buffer {
     const { block, at } = this.#findSync(fileOffset, lengthBytes, key, keyBytes, null, 0);
-    if (!isExtent(block.view, at)) return copyValue(block, at);
+    if (!isExtent(block.view, at)) {
+      this.#index.cacheValue(block, at, seenAt);
+      return copyValue(block, at);
+    }
     const assembly = Assembly.of(block, at);
     if (assembly === null) throw this.#noTable(sequenceOf(block.view, at));
     for (let fragment = assembly.next; fragment !== null; fragment = assembly.next) {
@@ -415,8 +427,10 @@ export class RecordReader implements CompletionHandler, ReadTaker {
     }
     this.#epochs.leave(epoch);
     if (refusal !== null) result.failed(token, refusal);
-    else if (isWhole) result.found(token, copyValue(block, at), version);
-    else result.failed(token, this.#noTable(version));
+    else if (isWhole) {
+      if (result.seenAt !== undefined) this.#index.cacheValue(block, at, result.seenAt);
+      result.found(token, copyValue(block, at), version);
+    } else result.failed(token, this.#noTable(version));
   }
 
   /** READ-2. Requests fragments, those of the oldest value first. */

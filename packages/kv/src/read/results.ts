@@ -1,11 +1,14 @@
 /** Receivers of the answers of reads: they settle the promises of the store's callers. */
 import { versionOf } from '../format/version.ts';
+import type { Sequence } from '@aiokv/core';
 import type { Version } from '../format/version.ts';
 
 /** Receives the answers of one or many reads. The token says which read. */
 export interface ReadResult {
   /** False: only the version is needed, and the value may be wrong. Default true. */
   readonly needsValue?: boolean;
+  /** The last write that the read has seen: its value may be cached unless the key was written after it. None: it may not be. */
+  readonly seenAt?: Sequence | undefined;
   /**
    * @param value a copy that belongs to the receiver
    * @param version sequence number of the record
@@ -27,9 +30,11 @@ export interface Versioned {
 
 /** Settles one `get`. A hundred thousand may wait: what can reject a promise takes 64 bytes, and a failure can do without. */
 export class GetResult implements LookupResult {
+  readonly seenAt: Sequence;
   readonly #resolve: (value: Buffer | undefined | Promise<never>) => void;
 
-  constructor(resolve: (value: Buffer | undefined | Promise<never>) => void) {
+  constructor(seenAt: Sequence, resolve: (value: Buffer | undefined | Promise<never>) => void) {
+    this.seenAt = seenAt;
     this.#resolve = resolve;
   }
 
@@ -81,8 +86,11 @@ abstract class AllAnswers<T> {
 
 /** The values of many keys. */
 export class ManyResult extends AllAnswers<(Buffer | undefined)[]> implements LookupResult {
-  constructor(count: number) {
+  readonly seenAt: Sequence;
+
+  constructor(count: number, seenAt: Sequence) {
     super(count, new Array<Buffer | undefined>(count).fill(undefined));
+    this.seenAt = seenAt;
   }
 
   found(token: number, value: Buffer): void {
@@ -93,11 +101,13 @@ export class ManyResult extends AllAnswers<(Buffer | undefined)[]> implements Lo
 
 /** Settles one read with value and version. */
 export class VersionedResult implements LookupResult {
+  readonly seenAt: Sequence;
   readonly promise: Promise<Versioned | undefined>;
   #resolve!: (found: Versioned | undefined) => void;
   #reject!: (error: Error) => void;
 
-  constructor() {
+  constructor(seenAt: Sequence) {
+    this.seenAt = seenAt;
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;

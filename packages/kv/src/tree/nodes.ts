@@ -90,6 +90,8 @@ export class NodeMemory {
   readonly #unitMask: number;
   readonly #wordBits: number;
   readonly #arenas: Uint32Array[] = [];
+  /** The same memory, for those who do not have nodes in it. */
+  readonly #arenaBytesOf: Uint8Array[] = [];
   /** By id: the frame, or 0 if the node is not resident. */
   #frames = new Int32Array(FIRST_IDS);
   /** By id: units, or 0 if the id is free. */
@@ -134,7 +136,7 @@ export class NodeMemory {
     return { arena: buffer, fromByte, lengthBytes: units * this.nodeBytes };
   }
 
-  /** Bytes of all resident nodes. */
+  /** Bytes of all resident nodes, and of units that are no nodes. */
   get bytesUsed(): number {
     return this.#unitsUsed * this.nodeBytes;
   }
@@ -246,6 +248,34 @@ export class NodeMemory {
     }
   }
 
+  /**
+   * Takes a unit that is no node, for `freeUnit`. It counts as used. Returns its frame. Who has it may keep anything there:
+   * see `arenaOf`, `bytesOf`, `unitIn`.
+   */
+  takeUnit(): number {
+    return this.#takeFrame(1);
+  }
+
+  freeUnit(frame: number): void {
+    (this.#freeFrames[1] as number[]).push(frame);
+    this.#unitsUsed--;
+  }
+
+  /** The words of the arena of a unit, ... */
+  arenaOf(frame: number): Uint32Array {
+    return this.#arenas[frame >>> this.#unitBits] as Uint32Array;
+  }
+
+  /** ... its bytes, ... */
+  bytesOf(frame: number): Uint8Array {
+    return this.#arenaBytesOf[frame >>> this.#unitBits] as Uint8Array;
+  }
+
+  /** ... and which of its units it is. */
+  unitIn(frame: number): number {
+    return frame & this.#unitMask;
+  }
+
   /** Takes over nodes to be freed in slices. */
   defer(backlog: Backlog): void {
     this.#backlogs.push(backlog);
@@ -317,7 +347,9 @@ export class NodeMemory {
     const index = this.#arenas.length;
     assert(index < 2 ** (ID_BITS - this.#unitBits), 'frames stay below 2^31');
     const bytes = Math.min(this.#arenaBytes, FIRST_ARENA_UNITS * this.nodeBytes * 4 ** Math.min(index, 8));
-    this.#arenas.push(new Uint32Array(bytes / 4));
+    const arena = new Uint32Array(bytes / 4);
+    this.#arenas.push(arena);
+    this.#arenaBytesOf.push(new Uint8Array(arena.buffer));
     this.#bytesReserved += bytes;
     const first = index * 2 ** this.#unitBits;
     this.#nextUnit = index === 0 ? 1 : first;

@@ -1,0 +1,385 @@
+/**
+ * The cache of values: against a plain map, in little memory; and behind a store whose reads and writes overlap. AIOKV_CACHE_SEED
+ * says where the random runs begin.
+ */
+import test from 'ava';
+import type { ExecutionContext } from 'ava';
+import { KIB, MIB, Random } from '@aiokv/core';
+import type { Sequence } from '@aiokv/core';
+import { SimulatedDisk } from '@aiokv/aio';
+import type { BatchOperation, Store, StoreOptions } from '@aiokv/kv';
+import { AddressTable, NOWHERE } from '../../packages/kv/src/cache/address-table.ts';
+import { ValueCache } from '../../packages/kv/src/cache/value-cache.ts';
+import type { Planted } from '../../packages/kv/src/failure/planted.ts';
+import { RecordKind, encodeRecord, paddedRecordBytes } from '../../packages/kv/src/format/record.ts';
+import type { Block } from '../../packages/kv/src/format/words.ts';
+import { openPlanted } from '../../packages/kv/src/open.ts';
+import { NodeMemory } from '../../packages/kv/src/tree/index.ts';
+import { seedOf } from '../helpers/seed.ts';
+
+const SEED = seedOf('AIOKV_CACHE_SEED');
+const UNIT_BYTES = 512;
+
+interface Newest {
+  readonly value: Buffer;
+  readonly sequence: Sequence;
+}
+
+/** A cache and what it may say of each key. */
+class Bench {
+  readonly memory = new NodeMemory({ nodeBytes: UNIT_BYTES });
+  readonly cache: ValueCache;
+  readonly newest = new Map<string, Newest>();
+  sequence = 0 as Sequence;
+  /** How much other nodes take. */
+  readonly others: number[] = [];
+
+  constructor(limitBytes: number, shareBytes: number, planted: Planted = {}) {
+    this.cache = new ValueCache({ memory: this.memory, limitBytes, shareBytes, planted });
+  }
+
+  next(): Sequence {
+    return ++this.sequence as Sequence;
+  }
+
+  put(name: string, value: Buffer): void {
+    const key = Buffer.from(name);
+    const sequence = this.next();
+    this.newest.set(name, { value, sequence });
+    this.cache.put(key, key.length, value, sequence);
+  }
+
+  /** A record as it was read, of a write that may be old. */
+  fill(name: string, { value, sequence }: Newest, seenAt: Sequence): void {
+    this.cache.fill(recordOf(name, value, sequence), 0, seenAt);
+  }
+
+  /** The cached value, and checks that it is the newest. */
+  check(t: ExecutionContext, name: string): boolean {
+    const key = Buffer.from(name);
+    if (!this.cache.find(key, key.length)) return false;
+    const newest = this.newest.get(name);
+    if (newest === undefined) t.fail(`${name} was deleted and is cached`);
+    else if (this.cache.version !== newest.sequence || !this.cache.copy().equals(newest.value)) {
+      t.fail(`${name} is cached as ${this.cache.version}, the newest is ${newest.sequence}`);
+    }
+    return true;
+  }
+}
+
+function recordOf(name: string, value: Buffer, sequence: Sequence): Block {
+  const key = Buffer.from(name);
+  const bytes = new Uint8Array(paddedRecordBytes(key.length, value.length));
+  const block = { bytes, view: new DataView(bytes.buffer) };
+  encodeRecord(block, 0, RecordKind.put, 0, sequence, key, key.length, value);
+  return block;
+}
+
+function valueOf(random: Random, most: number): Buffer {
+  return Buffer.alloc(25 + random.below(most), random.below(256));
+}
+
+/** One random step against the map. Returns whether a key was found. */
+function step(t: ExecutionContext, bench: Bench, random: Random, held: [string, Newest, Sequence][]): boolean {
+  const name = `key${random.below(random.chance(0.5) ? 20 : 400)}`;
+  const { newest, cache } = bench;
+  const dice = random.below(100);
+  if (dice < 40) return bench.check(t, name);
+  const known = newest.get(name);
+  if (dice < 60) {
+    if (known === undefined) return false;
+    if (random.chance(0.6)) bench.fill(name, known, bench.sequence);
+    else held.push([name, known, bench.sequence]);
+  } else if (dice < 70) {
+    // A read ends, in any order.
+    const [read] = held.splice(random.below(held.length + 1), 1);
+    if (read !== undefined) bench.fill(...read);
+  } else if (dice < 88) bench.put(name, random.chance(0.5) && known ? Buffer.from(known.value) : valueOf(random, 700));
+  else if (dice < 93) {
+    const key = Buffer.from(name);
+    newest.delete(name);
+    cache.remove(key, key.length, bench.next());
+  } else if (dice < 95) {
+    const number = random.below(400);
+    const [from, to] = [`key${number}`, `key${number + 3}`].sort() as [string, string];
+    const isAll = random.chance(0.03);
+    for (const other of newest.keys()) if (isAll || (other >= from && other < to)) newest.delete(other);
+    const bounds = [Buffer.from(isAll ? '' : from), Buffer.from(to)] as const;
+    cache.deleteRange(bounds[0], isAll ? null : bounds[1], bench.next());
+    for (const bound of bounds) bound.fill(0);
+  } else if (dice < 99) {
+    // Nodes come and go.
+    if (bench.others.length > 20) for (const id of bench.others.splice(0)) bench.memory.free(id);
+    bench.others.push(bench.memory.allocate(1 + random.below(3)));
+    cache.giveBack(random.below(4) * UNIT_BYTES);
+  } else if (random.chance(0.2)) cache.giveUp(random.below(20) * UNIT_BYTES);
+  return false;
+}
+
+test('CACHE-1: what is found is the newest value, whatever is filled in late', (t) => {
+  let hits = 0;
+  for (let run = 0; run < 100; run++) {
+    const random = new Random(SEED + run);
+    const bench = new Bench((8 + random.below(60)) * UNIT_BYTES, random.below(20) * UNIT_BYTES + 1);
+    const held: [string, Newest, Sequence][] = [];
+    for (let i = 0; i < 3000; i++) if (step(t, bench, random, held)) hits++;
+    for (const id of bench.others.splice(0)) bench.memory.free(id);
+    t.is(bench.memory.bytesUsed, bench.cache.unitBytes, 'CACHE-3: its units are all that is in use');
+    bench.cache.giveUp(MIB);
+    t.is(bench.memory.bytesUsed, 0);
+    t.is(bench.cache.statistics.values, 0);
+  }
+  t.true(hits > 5000, `${hits} hits`);
+});
+
+test('planted: a fill that is not checked is found', (t) => {
+  const isFound = (planted: Planted): boolean => {
+    const bench = new Bench(40 * UNIT_BYTES, 20 * UNIT_BYTES, planted);
+    bench.cache.find(Buffer.from('a'), 1);
+    bench.put('a', Buffer.alloc(30, 1));
+    const old = [bench.newest.get('a') as Newest, bench.sequence] as const;
+    bench.put('a', Buffer.alloc(30, 2));
+    bench.fill('a', ...old);
+    return bench.cache.find(Buffer.from('a'), 1);
+  };
+  t.false(isFound({}));
+  t.true(isFound({ uncheckedFills: true }));
+});
+
+test('CACHE-3: the cache takes what nodes leave, its share in any case, and gives back the rest', (t) => {
+  const bench = new Bench(100 * UNIT_BYTES, 30 * UNIT_BYTES);
+  const { cache, memory } = bench;
+  const fillMany = (from: number, count: number): void => {
+    for (let n = from; n < from + count; n++) {
+      const name = `key${n}`;
+      cache.find(Buffer.from(name), name.length);
+      bench.put(name, Buffer.alloc(100));
+      bench.fill(name, bench.newest.get(name) as Newest, bench.sequence);
+    }
+  };
+  fillMany(0, 1000);
+  const most = cache.unitBytes + cache.tableBytes;
+  t.true(most <= 100 * UNIT_BYTES && most > 97 * UNIT_BYTES, `${most}`);
+  cache.giveBack(10 * UNIT_BYTES);
+  t.is(cache.unitBytes + cache.tableBytes, most - 10 * UNIT_BYTES);
+  cache.giveBack(MIB);
+  t.is(cache.unitBytes, 30 * UNIT_BYTES, 'its share');
+  const id = memory.allocate(90);
+  fillMany(1000, 1000);
+  t.is(cache.unitBytes, 30 * UNIT_BYTES, 'no more than its share while nodes have the rest');
+  t.true(bench.check(t, 'key1999'));
+  memory.free(id);
+  fillMany(2000, 1000);
+  t.true(cache.unitBytes > 60 * UNIT_BYTES, 'nodes have left it');
+  cache.giveUp(MIB);
+  t.is(cache.unitBytes, 0);
+});
+
+test('what is asked for again stays when many others are asked for once', (t) => {
+  const bench = new Bench(200 * UNIT_BYTES, 100 * UNIT_BYTES);
+  const ask = (name: string): boolean => {
+    if (bench.check(t, name)) return true;
+    const newest = bench.newest.get(name) ?? { value: Buffer.alloc(100), sequence: 1 as Sequence };
+    bench.newest.set(name, newest);
+    bench.fill(name, newest, 1 as Sequence);
+    return false;
+  };
+  let hits = 0;
+  for (let n = 0; n < 20_000; n++) {
+    ask(`once${n}`);
+    if (ask(`often${n % 200}`)) hits++;
+  }
+  t.true(hits > 0.9 * 20_000, `${hits} of 20000`);
+});
+
+test('ADDRESSES-2: records with one hash are told apart, and too many of them are not taken', (t) => {
+  const addressesIn = (table: AddressTable, hash: number): number[] => {
+    const found: number[] = [];
+    for (let at = table.first(hash); at !== NOWHERE; at = table.next()) found.push(at);
+    return found.sort((a, b) => a - b);
+  };
+  const few = new AddressTable(1);
+  let taken = 0;
+  while (taken < 1000 && few.add(-5, taken)) taken++;
+  t.true(taken >= 3 && taken <= 64, `${taken}`);
+  t.deepEqual(addressesIn(few, -5), [...Array.from({ length: taken }).keys()]);
+  // Others, in the slots behind them too.
+  const many = new AddressTable(1);
+  const random = new Random(SEED);
+  const hashes = Array.from({ length: 5000 }, (_, i) => (i < 30 ? -5 : i < 50 ? i - 34 : random.below(2 ** 32) | 0));
+  const added = [...hashes.entries()].filter(([address, hash]) => many.add(hash, address));
+  t.true(added.length > 4900, `${added.length}`);
+  const left = added.filter(([address]) => address % 2 === 1);
+  for (const [address, hash] of added) if (address % 2 === 0) many.remove(hash, address);
+  t.is(many.size, left.length);
+  t.true(left.every(([address, hash]) => addressesIn(many, hash).includes(address)));
+});
+
+const TINY: Partial<StoreOptions> = {
+  segmentBytes: 64 * KIB,
+  writeBufferBytes: MIB,
+  queueDepth: 8,
+  memoryBytes: 48 * KIB,
+};
+
+/** Reads and writes that overlap. Each read must give what was there when it was called. Returns what was wrong, or null. */
+async function overlap(seed: number, planted: Planted, steps: number): Promise<{ wrong: string | null; hits: number }> {
+  const disk = new SimulatedDisk({ seed });
+  const random = new Random(seed);
+  const store = await openPlanted('/store', { ...TINY, platform: disk }, planted);
+  const model = new Map<string, string>();
+  let wrong: string | null = null;
+  const pending = new Set<Promise<void>>();
+  const same = (what: string, got: string | undefined, expected: string | undefined): void => {
+    if (got !== expected) wrong ??= `seed ${seed}: ${what} gave ${got?.slice(0, 20)}, not ${expected?.slice(0, 20)}`;
+  };
+  const track = (done: Promise<void>): void => {
+    pending.add(done);
+    const forget = (): void => void pending.delete(done);
+    void done.then(forget);
+  };
+  const nameOf = (): string => `key${random.below(random.chance(0.7) ? 12 : 60)}`;
+  const content = (n: number): string => `${n}:`.padEnd(30 + random.below(random.chance(0.9) ? 300 : 3000), 'v');
+  for (let n = 0; n < steps && wrong === null; n++) {
+    const name = nameOf();
+    const dice = random.below(100);
+    if (dice < 40) {
+      const expected = model.get(name);
+      track(store.get(name).then((got) => same(`get ${name} at ${n}`, got?.toString(), expected)));
+    } else if (dice < 50) same(`getSync ${name} at ${n}`, store.getSync(name)?.toString(), model.get(name));
+    else if (dice < 55) {
+      const names = Array.from({ length: 5 }, nameOf);
+      const expected = names.map((one) => model.get(one));
+      track(
+        store.getMany(names).then((got) => {
+          got.forEach((one, i) => same(`getMany ${names[i]} at ${n}`, one?.toString(), expected[i]));
+        }),
+      );
+    } else if (dice < 58) {
+      const { value, version } = (await store.getVersioned(name)) ?? {};
+      same(`getVersioned ${name} at ${n}`, value?.toString(), model.get(name));
+      const next = content(n);
+      const condition = version === undefined ? { ifAbsent: true } : { ifVersion: version };
+      await store.put(name, next, { ...condition, durability: 'buffered' });
+      model.set(name, next);
+    } else if (dice < 88) await write(store, model, random, nameOf, content(n), dice);
+    else if (dice < 90)
+      await longBatch(
+        store,
+        model,
+        random,
+        nameOf,
+        (one, got, expected) => same(`${one} in a batch at ${n}`, got, expected),
+        track,
+      );
+    else if (dice < 91) await store.checkpoint();
+    else if (dice < 92 && random.chance(0.3)) await Promise.all(pending);
+    else await new Promise((resolve) => setImmediate(resolve));
+  }
+  await Promise.all(pending);
+  const { hits } = store.statistics().cache;
+  for (const [name, value] of model) same(`${name} at the end`, store.getSync(name)?.toString(), value);
+  await store.close();
+  return { wrong, hits };
+}
+
+/** A put, a deletion, a short batch or a range, which is seen at once or waited for. */
+async function write(
+  store: Store,
+  model: Map<string, string>,
+  random: Random,
+  nameOf: () => string,
+  value: string,
+  dice: number,
+): Promise<void> {
+  const name = nameOf();
+  const before = store.statistics().sequence;
+  const durability = random.chance(0.9) ? 'buffered' : 'flushed';
+  let done: Promise<void>;
+  if (dice < 75) {
+    model.set(name, value);
+    done = store.put(name, value, { durability });
+  } else if (dice < 80) {
+    model.delete(name);
+    done = store.del(name, { durability });
+  } else if (dice < 85) {
+    const other = nameOf();
+    model.set(name, value);
+    model.delete(other);
+    const operations: BatchOperation[] = [
+      { type: 'put', key: name, value },
+      { type: 'del', key: other },
+    ];
+    done = store.batch(operations, { durability });
+  } else {
+    const [gte, lt] = [name, nameOf()].sort() as [string, string];
+    const isAll = random.chance(0.1);
+    for (const other of model.keys()) if (isAll || (other >= gte && other < lt)) model.delete(other);
+    done = isAll ? store.clear({ durability }) : store.deleteRange({ gte, lt }, { durability });
+  }
+  if (store.statistics().sequence === before) await done;
+  else done.catch(() => undefined);
+}
+
+/** A batch that is admitted in slices: reads see the state before it, and then all of it. */
+async function longBatch(
+  store: Store,
+  model: Map<string, string>,
+  random: Random,
+  nameOf: () => string,
+  same: (name: string, got: string | undefined, expected: string | undefined) => void,
+  track: (done: Promise<void>) => void,
+): Promise<void> {
+  const before = store.statistics().sequence;
+  const after = new Map(model);
+  const operations: BatchOperation[] = [];
+  const count = random.chance(0.5) ? 1100 : 300;
+  for (let i = 0; i < count; i++) {
+    const [key, value] = [i < 30 ? nameOf() : `other${i}`, `${before}/${i}`.padEnd(40, 'b')];
+    if (i === 20) {
+      operations.push({ type: 'deleteRange', gte: 'key3', lt: 'key5' });
+      for (const other of after.keys()) if (other >= 'key3' && other < 'key5') after.delete(other);
+    } else if (i % 7 === 3) {
+      operations.push({ type: 'del', key });
+      after.delete(key);
+    } else {
+      operations.push({ type: 'put', key, value });
+      after.set(key, value);
+    }
+  }
+  let isOver = false;
+  const done = store.batch(operations, { durability: 'buffered' }).then(() => {
+    isOver = true;
+  });
+  for (let turns = 0; !isOver; turns++) {
+    for (let i = 0; i < 3; i++) {
+      const name = nameOf();
+      const expected = (store.statistics().sequence === before ? model : after).get(name);
+      if (random.chance(0.5)) same(name, store.getSync(name)?.toString(), expected);
+      else track(store.get(name).then((got) => same(name, got?.toString(), expected)));
+    }
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await done;
+  for (const [name, value] of after) model.set(name, value);
+  for (const name of model.keys()) if (!after.has(name)) model.delete(name);
+}
+
+test('reads give what was there when they were called, while writes of all kinds overlap them', async (t) => {
+  let hits = 0;
+  for (let run = 0; run < 30; run++) {
+    const result = await overlap(SEED + run, {}, 400);
+    t.is(result.wrong, null);
+    hits += result.hits;
+  }
+  t.true(hits > 1000, `${hits} hits`);
+});
+
+test('planted: a store that does not check its fills is found', async (t) => {
+  const found: string[] = [];
+  for (let run = 0; run < 60 && found.length === 0; run++) {
+    const { wrong } = await overlap(SEED + run, { uncheckedFills: true }, 400);
+    if (wrong !== null) found.push(wrong);
+  }
+  t.true(found.length > 0, 'no run found it');
+});
