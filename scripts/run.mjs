@@ -15,6 +15,7 @@ const commands = {
   compaction: [...SOURCE, join(ROOT, 'benchmarks/compaction/main.ts')],
   'memory-load': [...SOURCE, join(ROOT, 'benchmarks/memory/main.ts')],
   'bench:regress': [...SOURCE, join(ROOT, 'benchmarks/regress/main.ts')],
+  profile: [...SOURCE, join(ROOT, 'benchmarks/profile/main.ts')],
   'level-bench': [...SOURCE, join(ROOT, 'benchmarks/micro/level.ts')],
   qualify: [...SOURCE, join(ROOT, 'packages/aio/src/qualify-cli.ts')],
   soak: [...SOURCE, join(ROOT, 'test/soak/main.ts')],

@@ -7,7 +7,7 @@ import { spawn } from 'node:child_process';
 import { mkdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { interrupted, runToExit } from '../common/exit.ts';
-import { parseOptions, usage } from './options.ts';
+import { WRITES, parseOptions, usage } from './options.ts';
 import type { Options, Workload } from './options.ts';
 import { formatTable, judge } from './verdict.ts';
 import type { Figures, Row } from './verdict.ts';
@@ -19,9 +19,6 @@ const tell = (line: string): void => {
 };
 /** Nanoseconds that the workload burns for each operation of this tree: with it the comparison itself is tested. */
 const BURN_NS = Number(process.env['AIOKV_REGRESS_BURN_NS'] ?? 0);
-
-/** Workloads that write a store of their own; the others share one that was written before. */
-const WRITES: readonly Workload[] = ['commit', 'load-batches', 'load-writers'];
 
 class Regression {
   readonly #options: Options;

@@ -2,8 +2,22 @@
 import { parseArgs } from 'node:util';
 import { UsageError } from '../common/arguments.ts';
 
-const WORKLOADS = ['get', 'getsync', 'scan', 'commit', 'load-batches', 'load-writers'] as const;
+export const WORKLOADS = [
+  'get',
+  'hot-get',
+  'getsync',
+  'hot-getsync',
+  'getmany',
+  'scan',
+  'commit',
+  'churn',
+  'load-batches',
+  'load-writers',
+] as const;
 export type Workload = (typeof WORKLOADS)[number];
+
+/** Workloads that write a store of their own; the others share one that was written before. */
+export const WRITES: readonly Workload[] = ['commit', 'load-batches', 'load-writers'];
 
 export interface Options {
   /** What git calls the version to compare with. */

@@ -1,14 +1,16 @@
 /**
- * One process of the comparison: runs one workload against the `@aiokv/kv` that Node finds from here, and prints its
+ * One process that is measured: runs one workload against the `@aiokv/kv` that Node finds from here, and prints its
  * figures as one line of JSON. `main.ts` copies this file into each version's tree, so that the same text runs against
- * both. It uses only names that have been public since the first release, and it is plain JavaScript, so that no loader
- * stands between Node and the built `dist`.
+ * both; `../profile` bundles it. It uses only names that have been public since the first release, and it is plain
+ * JavaScript, so that no loader stands between Node and the built `dist`.
  *
  * ```
  *   prepare   open ─► load ─► close                           one store for each version, which the reads share
  *   others    open ─► warm up ─► │ so many seconds or records │ ─► close               │ … │ is what is measured
  * ```
  */
+import { writeFileSync } from 'node:fs';
+import { Session } from 'node:inspector/promises';
 import { open } from '@aiokv/kv';
 
 const KEY_BYTES = 24;
@@ -17,6 +19,11 @@ const BATCH_RECORDS = 1000;
 const READERS = 128;
 const WRITERS = 128;
 const SCAN_RECORDS = 1000;
+const MANY = 128;
+const HOT_KEYS = 1000;
+/** Cold reads have memory for the index, and for few values. */
+const COLD_BYTES = 32 * 2 ** 20;
+const INDEX_BYTES_OF_KEY = 100;
 /** Reads settle in any order, and one whose value is in memory never yields: the clock is looked at once in so many. */
 const CLOCK_EVERY = 32;
 const WARM_UP_SHARE = 0.25;
@@ -24,7 +31,12 @@ const SOURCE_BYTES = 2 ** 24;
 
 /** @typedef {{ operations: number, seconds: number, cpuSeconds: number }} Figures */
 
-/** @type {{ workload: string, directory: string, records: number, valueBytes: number, seconds: number, burnNs: number }} */
+/**
+ * @type {{
+ *   workload: string, directory: string, records: number, valueBytes: number, seconds: number, burnNs: number,
+ *   profile?: { kind: 'cpu' | 'heap', path: string }
+ * }}
+ */
 const task = JSON.parse(process.argv[2]);
 const { records, valueBytes, directory } = task;
 const source = randomBytes(SOURCE_BYTES);
@@ -39,23 +51,21 @@ const workloads = {
     return null;
   },
 
-  get: () =>
-    reading(async (store, meter, random) => {
-      const reader = async () => {
-        while (meter.goesOn()) {
-          const value = await store.get(keyOf(random(records)));
-          if (value?.length !== valueBytes) throw new Error('a value is missing or cut short');
-          meter.count(1);
-        }
-      };
-      await Promise.all(Array.from({ length: READERS }, reader));
-    }),
+  get: () => cold((store, meter, random) => getting(store, meter, () => random(records))),
 
-  getsync: () =>
-    reading(async (store, meter, random) => {
+  'hot-get': () => reading((store, meter, random) => getting(store, meter, () => random(HOT_KEYS))),
+
+  getsync: () => cold((store, meter, random) => gettingSync(store, meter, () => random(records))),
+
+  'hot-getsync': () => reading((store, meter, random) => gettingSync(store, meter, () => random(HOT_KEYS))),
+
+  getmany: () =>
+    cold(async (store, meter, random) => {
       while (meter.goesOn()) {
-        if (store.getSync(keyOf(random(records)))?.length !== valueBytes) throw new Error('a value is missing');
-        meter.count(1);
+        const values = await store.getMany(Array.from({ length: MANY }, () => keyOf(random(records))));
+        for (const value of values)
+          if (value?.length !== valueBytes) throw new Error('a value is missing or cut short');
+        meter.count(MANY);
       }
     }),
 
@@ -79,6 +89,19 @@ const workloads = {
       }
     }),
 
+  /** Replaces random records of those that are there, so that their space is cleaned. */
+  churn: () =>
+    reading(async (store, meter, random) => {
+      const writer = async () => {
+        while (meter.goesOn()) {
+          const n = random(records);
+          await store.put(keyOf(n), valueOf(n), { durability: 'buffered' });
+          meter.count(1);
+        }
+      };
+      await Promise.all(Array.from({ length: WRITERS }, writer));
+    }),
+
   'load-batches': () =>
     loading(async (store, write) => {
       for (let n = 0; n < records; n += BATCH_RECORDS) {
@@ -100,9 +123,31 @@ const workloads = {
     }),
 };
 
+async function getting(store, meter, next) {
+  const reader = async () => {
+    while (meter.goesOn()) {
+      if ((await store.get(keyOf(next())))?.length !== valueBytes) throw new Error('a value is missing or cut short');
+      meter.count(1);
+    }
+  };
+  await Promise.all(Array.from({ length: READERS }, reader));
+}
+
+async function gettingSync(store, meter, next) {
+  while (meter.goesOn()) {
+    if (store.getSync(keyOf(next()))?.length !== valueBytes) throw new Error('a value is missing or cut short');
+    meter.count(1);
+  }
+}
+
 /** A workload that runs for so many seconds over the store that `prepare` left. */
-function reading(work) {
-  return timed(work, { createIfMissing: false });
+function reading(work, options = {}) {
+  return timed(work, { createIfMissing: false, ...options });
+}
+
+/** As `reading`, with little memory for values. */
+function cold(work) {
+  return reading(work, { memoryBytes: Math.max(COLD_BYTES, INDEX_BYTES_OF_KEY * records) });
 }
 
 async function timed(work, options = {}) {
@@ -110,9 +155,11 @@ async function timed(work, options = {}) {
   const random = generator(1);
   const { seconds } = task;
   await work(store, new Meter(seconds * WARM_UP_SHARE), random);
+  const stopProfile = await startProfile();
   const meter = new Meter(seconds);
   await work(store, meter, random);
   const figures = meter.figures();
+  await stopProfile();
   await store.close();
   return figures;
 }
@@ -121,17 +168,44 @@ async function timed(work, options = {}) {
 async function loading(work) {
   const store = await open(directory);
   let meter = null;
+  let profile = Promise.resolve(async () => {});
   let done = 0;
   await work(store, async (count, write) => {
     await write();
     done += count;
     if (meter !== null) meter.count(count);
-    else if (done >= records * WARM_UP_SHARE) meter = new Meter(Infinity);
+    else if (done >= records * WARM_UP_SHARE) {
+      meter = new Meter(Infinity);
+      profile = startProfile();
+    }
   });
   await store.flush();
   const figures = meter.figures();
+  const stopProfile = await profile;
+  await stopProfile();
   await store.close();
   return figures;
+}
+
+/** @returns {Promise<() => Promise<void>>} ends the profile and writes it, if the task wants one */
+async function startProfile() {
+  if (task.profile === undefined) return async () => {};
+  const { kind, path } = task.profile;
+  const session = new Session();
+  session.connect();
+  if (kind === 'cpu') {
+    await session.post('Profiler.enable');
+    await session.post('Profiler.setSamplingInterval', { interval: 200 });
+    await session.post('Profiler.start');
+  } else {
+    const collected = { includeObjectsCollectedByMajorGC: true, includeObjectsCollectedByMinorGC: true };
+    await session.post('HeapProfiler.startSampling', { samplingInterval: 16_384, ...collected });
+  }
+  return async () => {
+    const { profile } = await session.post(kind === 'cpu' ? 'Profiler.stop' : 'HeapProfiler.stopSampling');
+    session.disconnect();
+    writeFileSync(path, JSON.stringify(profile));
+  };
 }
 
 /** Counts operations, from when it is made. */
