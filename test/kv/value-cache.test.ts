@@ -132,6 +132,18 @@ test('CACHE-1: what is found is the newest value, whatever is filled in late', (
   t.true(hits > 5000, `${hits} hits`);
 });
 
+test('a read from before the first look brings nothing that was written meanwhile', (t) => {
+  const bench = new Bench(64 * KIB, 64 * KIB);
+  bench.put('key', Buffer.alloc(100, 1));
+  const [old, seenAt] = [bench.newest.get('key') as Newest, bench.sequence];
+  bench.put('key', Buffer.alloc(100, 2));
+  t.false(bench.check(t, 'key'));
+  bench.fill('key', old, seenAt);
+  t.false(bench.check(t, 'key'));
+  bench.fill('key', bench.newest.get('key') as Newest, bench.sequence);
+  t.true(bench.check(t, 'key'));
+});
+
 test('planted: a fill that is not checked is found', (t) => {
   const isFound = (planted: Planted): boolean => {
     const bench = new Bench(40 * UNIT_BYTES, 20 * UNIT_BYTES, planted);

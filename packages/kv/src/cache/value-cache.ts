@@ -100,8 +100,10 @@ export class ValueCache {
   readonly #writes = new RecentWrites();
   readonly #deleted = new DeletedSince();
   readonly #key = new KeyWords();
-  /** A read has looked here. Until then writes need not be noted: what no read has missed is not filled in. */
+  /** A read has looked here. Until then writes need not be noted, ... */
   #isUsed = false;
+  /** ... but reads that have not seen the last of them bring nothing that may be cached. */
+  #unnotedThrough = 0;
   /** The record that `find` has found. Valid within the step. */
   #foundIn: RecordQueue;
   #foundAt = 0;
@@ -176,8 +178,8 @@ export class ValueCache {
     const keyAt = at + RECORD_HEADER_BYTES;
     const keyBytes = keyBytesOf(view, at);
     if (valueBytes > this.#mostValueBytes || !this.#key.load(bytes, keyAt, keyBytes)) return;
-    const isNewest = this.#writes.areOlder(this.#key.hash, seenAt) || this.#isPlanted;
-    if (!this.#isUsed || !isNewest) return;
+    const isNewest = seenAt >= this.#unnotedThrough && this.#writes.areOlder(this.#key.hash, seenAt);
+    if (!this.#isUsed || !(isNewest || this.#isPlanted)) return;
     const address = this.#locate();
     if (address !== NOWHERE) {
       // Two reads of the key were under way at once.
@@ -271,6 +273,7 @@ export class ValueCache {
 
   /** CACHE-2. Loads the key. Returns the address of its record, or `NOWHERE`. */
   #noteWrite(key: Uint8Array, keyBytes: number, sequence: Sequence): number {
+    if (!this.#isUsed) this.#unnotedThrough = sequence;
     if (!this.#isUsed || !this.#key.load(key, 0, keyBytes)) return NOWHERE;
     this.#writes.note(this.#key.hash, sequence);
     return this.#table.size === 0 ? NOWHERE : this.#locate();
