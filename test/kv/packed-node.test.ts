@@ -175,6 +175,22 @@ for (const [name, most, keyOf, addressOf] of sizes) {
   });
 }
 
+test('the image of a node does not depend on what was packed before it', (t) => {
+  const random = new Random(SEED);
+  const families = ['user', 'bytes', 'streams', 'tiny'];
+  const nodes = families.flatMap((family) =>
+    nodesOf(randomTree(random, family, 4096, 3000)).filter((one) => count(one) > 0),
+  );
+  const [first] = nodes as [Node];
+  const inOrder = nodes.map((one) => packed(one));
+  for (const [i, one] of nodes.entries()) {
+    packed(nodes[random.below(nodes.length)] as Node);
+    t.deepEqual(packed(one), inOrder[i]);
+    packed(first);
+    t.deepEqual(packed(one), inOrder[i]);
+  }
+});
+
 test('one odd entry makes a page longer by an eighth of its memory at most (PNODE-3)', (t) => {
   const odd = [
     { name: 'a value in the leaf', key: null, word0: 0xffff_ffff, word1: 0xd000_0000, extraWords: 6 },

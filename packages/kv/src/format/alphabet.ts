@@ -29,8 +29,8 @@ export class Alphabet {
   #width = 8;
   /** By code. */
   readonly #letters = new Uint16Array(BYTES);
-  /** By byte: its code, or that of the rest. */
-  readonly #codes = new Uint8Array(BYTES);
+  /** By byte: its code, or `NO_LETTER`. */
+  readonly #codes = new Uint16Array(BYTES);
 
   /** Chooses the letters with which bytes that occur so often take the fewest bits. */
   choose(counts: Uint32Array): void {
@@ -62,7 +62,7 @@ export class Alphabet {
     let size = 0;
     for (let byte = 0; byte < BYTES; byte++) {
       if ((counts[byte] as number) <= rare) {
-        this.#codes[byte] = frequent;
+        this.#codes[byte] = NO_LETTER;
       } else {
         this.#codes[byte] = size;
         this.#letters[size++] = byte;
@@ -90,34 +90,68 @@ export class Alphabet {
     return true;
   }
 
-  putBytes(stream: BitStream, bytes: Uint8Array, to: number): void {
-    const width = this.#width;
-    const codes = this.#codes;
-    if (this.#hasRest) {
-      for (let at = 0; at < to; at++) {
-        const byte = bytes[at] as number;
-        const code = codes[byte] as number;
-        stream.put(code, width);
-        if (code === this.#size) stream.put(byte, 8);
-      }
-      return;
+  /**
+   * Whether `choose` would choose the same letters for so many bytes, which are letters all of them, and of which some are
+   * counted.
+   */
+  isRightFor(total: number, counts: Uint32Array): boolean {
+    const size = this.#size;
+    if (size === 0 || this.#hasRest || 8 * total <= this.#width * total + 8 * size) return false;
+    const rare = total >>> RARE_SHIFT;
+    for (let code = 0; code < size; code++) {
+      if ((counts[this.#letters[code] as number] as number) <= rare) return false;
     }
+    return true;
+  }
+
+  /**
+   * Writes bytes `from` to `to` (exclusive) of a key, whose words have the first byte highest. Returns false if one of them
+   * has no code.
+   */
+  putBytes(stream: BitStream, key: Uint32Array, from: number, to: number): boolean {
+    const codes = this.#codes;
+    const width = this.#width;
     const { words } = stream;
     let word = stream.at >>> 5;
     let filled = stream.at & 31;
-    let bits = (words[word] as number) | 0;
-    for (let at = 0; at < to; at++) {
-      const code = codes[bytes[at] as number] as number;
-      bits |= code << filled;
-      filled += width;
-      if (filled >= 32) {
-        words[word++] = bits;
-        filled -= 32;
-        bits = filled === 0 ? 0 : code >>> (width - filled);
+    let bits = filled === 0 ? 0 : (words[word] as number) | 0;
+    for (let at = from; at < to;) {
+      const four = (key[at >>> 2] as number) | 0;
+      let code = 0;
+      let length = 0;
+      // Four at once take half of the time.
+      if ((at & 3) === 0 && at + 4 <= to) {
+        const one = codes[four >>> 24] as number;
+        const two = codes[(four >>> 16) & 0xff] as number;
+        const three = codes[(four >>> 8) & 0xff] as number;
+        const last = codes[four & 0xff] as number;
+        if ((one | two | three | last) < NO_LETTER) {
+          code = one | (two << width) | (three << (2 * width)) | (last << (3 * width));
+          length = 4 * width;
+        }
       }
+      if (length > 0) at += 4;
+      else {
+        const byte = (four >>> (24 - ((at & 3) << 3))) & 0xff;
+        code = codes[byte] as number;
+        length = width;
+        if (code === NO_LETTER) {
+          if (!this.#hasRest) return false;
+          code = this.#size | (byte << width);
+          length += 8;
+        }
+        at++;
+      }
+      bits |= code << filled;
+      filled += length;
+      if (filled < 32) continue;
+      words[word++] = bits;
+      filled -= 32;
+      bits = filled === 0 ? 0 : code >>> (length - filled);
     }
     if (filled > 0) words[word] = bits;
-    stream.at = word * 32 + filled;
+    stream.at = 32 * word + filled;
+    return true;
   }
 
   /**

@@ -94,6 +94,19 @@ export class BitStream {
     this.at = at + width;
   }
 
+  /** Writes all that another stream has written. */
+  putAll({ words: others, at: bits }: BitStream): void {
+    const { words } = this;
+    const shift = this.at & 31;
+    let to = this.at >>> 5;
+    for (let from = 0; from << 5 < bits; from++, to++) {
+      const value = (others[from] as number) | 0;
+      words[to] = (words[to] as number) | (value << shift);
+      if (shift > 0) words[to + 1] = value >>> (32 - shift);
+    }
+    this.at += bits;
+  }
+
   /** Reads so many bits, at most 32, as a signed word. */
   take(width: number): number {
     const { words, at } = this;

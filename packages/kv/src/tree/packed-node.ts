@@ -44,24 +44,22 @@ const extras = column();
 const firsts = column();
 const uppers = column();
 const lowers = column();
-/** The bytes of the keys that are not shared, and how often each occurs. */
-const bytes = new Uint8Array(4 * node.NODE_WORDS_MAX);
+/** The bytes of the keys that are not shared, in their codes, and how often each occurs. */
+const codes = new BitStream();
+codes.start(new Uint32Array(node.NODE_WORDS_MAX + 1));
 const counts = new Uint32Array(256);
+/** The alphabet of the node that was packed last. */
 const alphabet = new Alphabet();
+const readAlphabet = new Alphabet();
 const stream = new BitStream();
 const key = new Probe();
-/** Two keys, their bytes in order. */
-const keyWords = new Uint32Array(KEY_BYTES_MAX / 4 + 2);
-const keyWordsBefore = new Uint32Array(KEY_BYTES_MAX / 4 + 2);
-const keyView = new Uint8Array(keyWords.buffer);
-const keyViewBefore = new Uint8Array(keyWordsBefore.buffer);
+const otherKey = new Probe();
 
 /** Packs a node into words that are zero. Returns the bytes that it takes, a multiple of 4. */
 export function pack(w: Uint32Array, base: number, into: Uint32Array<ArrayBuffer>): number {
   const n = node.count(w, base);
   const prefix = node.prefixBytes(w, base);
   stream.start(into);
-  counts.fill(0);
   stream.put(prefix, LENGTH_BITS);
   if (node.level(w, base) === 0) packLeaf(w, base, n, prefix);
   else packInner(w, base, n, prefix);
@@ -70,7 +68,7 @@ export function pack(w: Uint32Array, base: number, into: Uint32Array<ArrayBuffer
 
 function packLeaf(w: Uint32Array, base: number, n: number, prefix: number): void {
   assert(n > 0, 'a leaf is not empty');
-  const byteCount = noteKeys(w, base, n, prefix);
+  noteKeys(w, base, n, prefix);
   const first = node.payloadAt(w, base, 0);
   const firstExtra = node.extraWords(w, base, 0);
   stream.put(firstExtra, EXTRA_BITS);
@@ -99,7 +97,7 @@ function packLeaf(w: Uint32Array, base: number, n: number, prefix: number): void
   putColumn(firsts, n);
   putColumn(uppers, n);
   putColumn(lowers, n);
-  alphabet.putBytes(stream, bytes, byteCount);
+  stream.putAll(codes);
   if (allExtra === 0) return;
   for (let index = 0; index < n; index++) {
     const at = node.payloadAt(w, base, index) + node.payloadWords(0);
@@ -109,7 +107,7 @@ function packLeaf(w: Uint32Array, base: number, n: number, prefix: number): void
 }
 
 function packInner(w: Uint32Array, base: number, n: number, prefix: number): void {
-  const byteCount = noteKeys(w, base, n, prefix);
+  noteKeys(w, base, n, prefix);
   stream.put(node.childAt(w, base, 0), 32);
   for (let index = 1; index <= n; index++) {
     firsts[index] = differenceOf(node.childAt(w, base, index), node.childAt(w, base, index - 1));
@@ -118,54 +116,63 @@ function packInner(w: Uint32Array, base: number, n: number, prefix: number): voi
   putColumn(lengths, n);
   putColumn(shared, n);
   putColumn(firsts, n + 1);
-  alphabet.putBytes(stream, bytes, byteCount);
+  stream.putAll(codes);
 }
 
-/** Notes lengths, shared bytes and other bytes of all keys. Returns how many other bytes there are. */
-function noteKeys(w: Uint32Array, base: number, n: number, prefix: number): number {
-  const first = prefix >>> 2;
-  let words = keyWords;
-  let wordsBefore = keyWordsBefore;
-  let keyBytes = keyView;
-  let keyBytesBefore = keyViewBefore;
-  node.copyPrefix(w, base, words);
-  node.copyPrefix(w, base, wordsBefore);
-  let lengthBefore = 0;
-  let total = 0;
+/**
+ * Notes lengths and shared bytes of all keys, and writes the codes of the other bytes. To count all bytes takes longer than
+ * to write them, so the letters of the node before are tried first: they are right if the first half of the keys has many
+ * of each, and no key has another.
+ */
+function noteKeys(w: Uint32Array, base: number, n: number, prefix: number): void {
+  counts.fill(0);
+  codes.at = 0;
+  if (walkKeys(w, base, n, prefix, n >>> 1, true) && alphabet.isRightFor(byteCount, counts)) return;
+  counts.fill(0);
+  codes.at = 0;
+  walkKeys(w, base, n, prefix, n, false);
+  alphabet.choose(counts);
+  walkKeys(w, base, n, prefix, 0, true);
+}
+
+/** Bytes that the keys of the last `walkKeys` do not share. */
+let byteCount = 0;
+
+/** Counts the bytes of the first keys, and writes the codes of all or none. Returns false if a byte has no code. */
+function walkKeys(
+  w: Uint32Array,
+  base: number,
+  n: number,
+  prefix: number,
+  counted: number,
+  areWritten: boolean,
+): boolean {
+  let mine = key;
+  let before = otherKey;
+  byteCount = 0;
   for (let index = 0; index < n; index++) {
-    const length = node.copyRest(w, base, index, words);
-    let at = prefix;
-    if (index > 0) {
-      const shorter = length < lengthBefore ? length : lengthBefore;
-      let word = first;
-      while (words[word] === wordsBefore[word] && word << 2 < shorter) word++;
-      const difference = (words[word] as number) ^ (wordsBefore[word] as number);
-      at = (word << 2) + ((31 - Math.clz32(difference & -difference)) >>> 3);
-      if (at > shorter || difference === 0) at = shorter;
-      shared[index] = at - prefix;
-      lengths[index] = differenceOf(length, lengthBefore);
-    } else {
-      lengths[0] = length;
+    node.loadKey(w, base, index, mine);
+    const { words, length } = mine;
+    const from = index === 0 ? prefix : mine.commonBytes(before);
+    shared[index] = from - prefix;
+    lengths[index] = index === 0 ? length : differenceOf(length, before.length);
+    byteCount += length - from;
+    if (index < counted) {
+      for (let at = from; at < length; at++) {
+        const byte = byteOf(words, at);
+        counts[byte] = (counts[byte] as number) + 1;
+      }
     }
-    for (; at < length; at++) {
-      const byte = keyBytes[at] as number;
-      bytes[total++] = byte;
-      counts[byte] = (counts[byte] as number) + 1;
-    }
-    lengthBefore = length;
-    const other = words;
-    words = wordsBefore;
-    wordsBefore = other;
-    const otherBytes = keyBytes;
-    keyBytes = keyBytesBefore;
-    keyBytesBefore = otherBytes;
+    if (areWritten && !alphabet.putBytes(codes, words, from, length)) return false;
+    const other = mine;
+    mine = before;
+    before = other;
   }
-  return total;
+  return true;
 }
 
 function putKeysHead(w: Uint32Array, base: number, n: number, prefix: number): void {
   if (n > 0) stream.put(lengths[0] as number, LENGTH_BITS);
-  alphabet.choose(counts);
   alphabet.putSelf(stream);
   for (let at = 0; at < prefix; at++) {
     stream.put(((w[base + node.HEADER_WORDS + (at >>> 2)] as number) >>> (24 - ((at & 3) << 3))) & 0xff, 8);
@@ -265,7 +272,7 @@ function takeInner(
 /** Reads what stands in front of the columns and writes the prefix. */
 function takeKeysHead(w: Uint32Array, base: number, n: number, prefix: number): boolean {
   if (n > 0) lengths[0] = stream.take(LENGTH_BITS);
-  if (!alphabet.takeSelf(stream)) return false;
+  if (!readAlphabet.takeSelf(stream)) return false;
   for (let at = 0; at < prefix; at++) {
     if ((at & 3) === 0) key.words[at >>> 2] = 0;
     key.words[at >>> 2] = (key.words[at >>> 2] as number) | (stream.take(8) << (24 - ((at & 3) << 3)));
@@ -306,7 +313,7 @@ function takeKey(index: number, prefix: number): boolean {
   const from = prefix + ((shared[index] as number) | 0);
   const length = (lengths[index] as number) | 0;
   const before = byteOf(words, from);
-  if (!alphabet.takeBytes(stream, words, from, length)) return false;
+  if (!readAlphabet.takeBytes(stream, words, from, length)) return false;
   key.seal(length);
   return index === 0 || from === lengthBefore || byteOf(words, from) > before;
 }
