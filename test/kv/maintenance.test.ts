@@ -122,6 +122,28 @@ test('a load of new keys begins no run for garbage, overwrites do', async (t) =>
   await store.close();
 });
 
+test('MAINT-6: a merge for a full memtable goes along with the writers', async (t) => {
+  const disk = new SimulatedDisk({ seed: 6 });
+  const store = await openOn(disk, { memoryBytes: 32 * MIB, checkpointBytes: 1024 * MIB, segmentBytes: MIB });
+  const random = new Random(6);
+  /** Of the memtables, when a merge has ended, over what they have when one begins. */
+  const parts: number[] = [];
+  let [before, full] = [0, 0];
+  while (parts.length < 4) {
+    const puts = Array.from({ length: 500 }, () => {
+      return { type: 'put' as const, key: `key${random.below(2 ** 31)}`, value: 'a value that is not tiny any more' };
+    });
+    await store.batch(puts, { durability: 'buffered' });
+    const { memory, written } = store.statistics();
+    if (written.indexBytes === 0) full = memory.memtableBytes;
+    if (memory.memtableBytes < before - full / 2) parts.push(memory.memtableBytes / full);
+    before = memory.memtableBytes;
+  }
+  t.log(parts.map((part) => part.toFixed(2)).join(', '));
+  t.true(parts.every((part) => part > 0.7));
+  await store.close();
+});
+
 test('MAINT-2: a busy store may be closed at any moment', async (t) => {
   const allowed = new Set(['ok', 'ERR_AIOKV_CLOSED', 'ERR_AIOKV_CONDITION_FAILED']);
   for (let round = 0; round < 60; round++) {

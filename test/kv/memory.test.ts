@@ -10,13 +10,14 @@ import { resolveStoreOptions } from '../../packages/kv/src/options.ts';
 /** About what the buffers of the default options need. */
 const NEEDS = { writeBufferBytes: 5 * MIB, readBufferBytes: 4 * MIB };
 
-test('MEMORY-1: nodes have what buffers and the rest leave, and half at least', (t) => {
+test('MEMORY-1, MEMORY-2: nodes have what buffers and the rest leave, and half at least', (t) => {
   const sizes = [32 * KIB, 100_001, MIB, 16 * MIB, 64 * MIB, GIB, 4 * GIB, 1024 * GIB];
   for (const memoryBytes of sizes) {
-    const { nodesBytes, memtableBytes } = divideMemory(memoryBytes, 0.25, NEEDS);
-    t.true(Number.isSafeInteger(nodesBytes) && Number.isSafeInteger(memtableBytes), `${memoryBytes}`);
+    const { nodesBytes, memtableBytes, unreadMemtableBytes } = divideMemory(memoryBytes, 0.25, NEEDS);
+    for (const bytes of [nodesBytes, memtableBytes, unreadMemtableBytes]) t.true(Number.isSafeInteger(bytes));
     t.true(nodesBytes >= Math.floor(memoryBytes / 2), `${memoryBytes}`);
-    t.true(2 * memtableBytes <= nodesBytes / 2, 'two memtables leave pages half of the nodes');
+    t.true(2 * memtableBytes <= nodesBytes / 2, 'MEMORY-2: two memtables leave pages half of the nodes');
+    t.true(2 * unreadMemtableBytes <= (nodesBytes * 7) / 8, 'MEMORY-2: or an eighth');
     const others = NEEDS.writeBufferBytes + NEEDS.readBufferBytes + memoryBytes / 8;
     if (others - memoryBytes / 8 <= (3 / 8) * memoryBytes) t.true(nodesBytes + others <= memoryBytes, `${memoryBytes}`);
     else t.is(nodesBytes, Math.floor(memoryBytes / 2));
@@ -91,5 +92,48 @@ test('statistics say where memory is spent', async (t) => {
   // 16 buffers for records, and up to 64 for pages of the index.
   t.true(read.readBufferBytes > 16 * 8 * KIB && read.readBufferBytes < MIB, `${read.readBufferBytes} bytes`);
   t.true(read.pageBytes < 64 * KIB, `${read.pageBytes} bytes of pages`);
+  await store.close();
+});
+
+/** Loads keys in batches, with a lookup of a key that does not exist between them, until this is true. */
+async function loadUntil(store: Store, isEnough: () => boolean, lookups: number): Promise<void> {
+  for (let n = 0; !isEnough(); n += 200) {
+    const puts = Array.from({ length: 200 }, (_, i) => ({
+      type: 'put' as const,
+      key: `${n + i}`,
+      value: 'x'.repeat(30),
+    }));
+    await store.batch(puts, { durability: 'buffered' });
+    for (let lookup = 0; lookup < lookups; lookup++) await store.get(`none${lookup}`);
+  }
+}
+
+test('MEMORY-2: while nobody reads pages a memtable has more memory, and gives it back when somebody does', async (t) => {
+  const memoryBytes = 32 * MIB;
+  const least = divideMemory(memoryBytes, 0.25, NEEDS);
+  const sizes: number[] = [];
+  for (const lookups of [0, 4, 40]) {
+    const store = await openOn(new SimulatedDisk({ seed: 3 }), { memoryBytes, segmentBytes: MIB });
+    let bytes = 0;
+    const isMerged = (): boolean => {
+      const { memory, written } = store.statistics();
+      if (written.indexBytes === 0) bytes = memory.memtableBytes;
+      return written.indexBytes > 0;
+    };
+    await loadUntil(store, isMerged, lookups);
+    sizes.push(bytes / MIB);
+    await store.close();
+  }
+  const [unread, hardlyRead, read] = sizes as [number, number, number];
+  t.log(`${unread}, ${hardlyRead}, ${read} MiB`);
+  t.true(unread * MIB > least.unreadMemtableBytes);
+  t.true(Math.abs(hardlyRead - unread) < 1);
+  t.true(Math.abs(read / unread - 4 / 7) < 0.1);
+
+  const store = await openOn(new SimulatedDisk({ seed: 3 }), { memoryBytes, segmentBytes: MIB });
+  await loadUntil(store, () => store.statistics().memory.memtableBytes > 1.2 * least.memtableBytes, 0);
+  t.is(store.statistics().checkpointSequence, 0);
+  await loadUntil(store, () => store.statistics().checkpointSequence > 0, 400);
+  t.true(store.statistics().sequence < 2 * store.statistics().checkpointSequence);
   await store.close();
 });

@@ -147,7 +147,7 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
     gate,
     flusher,
     superblocks: new SuperblockKeeper(queue, file, flusher, loaded),
-    index: new KeyIndex({ ...budget, queue, file, pageBytes, segments, planted }),
+    index: new KeyIndex({ queue, file, pageBytes, budget, segments, planted }),
     segments,
     budget: new TurnBudget(clock),
     progress: new ProgressReporter(options.onProgress, clock),

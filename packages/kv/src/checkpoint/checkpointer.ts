@@ -210,9 +210,14 @@ export class Checkpointer implements CheckpointNeeds {
     return this.uncoveredBytes >= DUE_PART * this.#options.checkpointBytes;
   }
 
-  /** How many bytes of the log may be written while a run is under way: with them an opening replays what is allowed. */
-  get runBytes(): number {
-    return (1 - DUE_PART) * this.#options.checkpointBytes;
+  /**
+   * How many bytes of the log may be written while a run is under way: with them an opening replays what is allowed.
+   *
+   * @param logBytes `LogWriter.appendedBytes` when the run began
+   */
+  runBytes(logBytes: number): number {
+    const { checkpointBytes } = this.#options;
+    return Math.max((1 - DUE_PART) * checkpointBytes, checkpointBytes - (logBytes - this.#coveredBytes));
   }
 
   /**

@@ -28,6 +28,7 @@ import type { SuperblockKeeper } from '../file/superblocks.ts';
 import { CHUNK_BYTES } from '../format/checkpoint.ts';
 import { SegmentKind } from '../format/segment.ts';
 import type { Geometry } from '../format/superblock.ts';
+import type { KeyIndex } from '../index/key-index.ts';
 import { BestFirst } from './best-first.ts';
 
 export interface SpacePlanParts {
@@ -36,6 +37,7 @@ export interface SpacePlanParts {
   readonly geometry: Geometry;
   readonly superblocks: SuperblockKeeper;
   readonly checkpointer: Pick<Checkpointer, 'uncoveredBytes' | 'imagesBytes'>;
+  readonly index: Pick<KeyIndex, 'newKeysPart'>;
   readonly planted: Planted;
   /** Most bytes of the file over what lives: see `StoreOptions`. */
   readonly spaceAmplificationMax: number;
@@ -78,11 +80,16 @@ export class SpacePlan implements SpaceNeeds {
     this.#parts = parts;
   }
 
-  /** @internal What is not merged yet counts as alive, and pages that a run replaces come on top. */
+  /**
+   * @internal What is not merged yet has room, and takes further room as far as it lives. Pages that a run replaces come on
+   * top.
+   */
   get ceilingBytes(): number {
-    const { checkpointer, spaceAmplificationMax } = this.#parts;
+    const { checkpointer, index, spaceAmplificationMax } = this.#parts;
     const newBytes = Math.max(checkpointer.uncoveredBytes, this.#usualBytes);
-    return spaceAmplificationMax * this.#liveBytes + NEW_BYTES_FACTOR * newBytes + checkpointer.imagesBytes;
+    const addedBytes = index.newKeysPart * checkpointer.uncoveredBytes;
+    const forNewBytes = NEW_BYTES_FACTOR * newBytes + (spaceAmplificationMax - 1) * addedBytes;
+    return spaceAmplificationMax * this.#liveBytes + forNewBytes + checkpointer.imagesBytes;
   }
 
   /** @internal Whether a run with victims is under way. */
@@ -97,14 +104,12 @@ export class SpacePlan implements SpaceNeeds {
 
   /**
    * Whether there is so much garbage that a run should begin after so many new bytes of the log. A load has none.
-   *
-   * @param addedPart which part of the new bytes is records of new keys: they live
    */
-  isDue(newBytes: number, addedPart: number): boolean {
-    const { geometry, planted } = this.#parts;
+  isDue(newBytes: number): boolean {
+    const { geometry, index, planted } = this.#parts;
     if (newBytes < geometry.segmentBytes) return false;
     if (planted.eagerCleaning === true) return true;
-    if (this.#excessBytesWith(addedPart * newBytes) <= 0) return false;
+    if (this.#excessBytesWith(index.newKeysPart * newBytes) <= 0) return false;
     if (newBytes >= this.#usualBytes) return true;
     // While there is room to free as much again.
     if (this.#lastFreedBytes === 0) return false;

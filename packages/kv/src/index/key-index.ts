@@ -35,6 +35,7 @@ import { MAX_KEY_BYTES, recordBytes } from '../format/record.ts';
 import type { Block } from '../format/words.ts';
 import type { Planted } from '../failure/planted.ts';
 import type { SegmentTable } from '../file/segment-table.ts';
+import type { MemoryBudget } from '../memory/budget.ts';
 import { RangeCursor } from './deleted-ranges.ts';
 import { IndexSnapshot, TreeVersion } from './index-snapshot.ts';
 import { inlineBytesOf } from '../format/index-entry.ts';
@@ -57,8 +58,12 @@ import type { AbsentLeaf, Cursor, Lookup } from '../tree/index.ts';
 const MEMTABLE_NODES_LEAST = 4;
 /** One that is merged, and one that fills. */
 const MEMTABLES_AT_ONCE = 2;
+/** MEMORY-2. Pages are looked up if there is more than one lookup for so many keys of the memtable. */
+const WRITES_PER_LOOKUP = 16;
 /** While a merge is under way, the memtable takes this part of its share at once, and the rest as the merge goes on. */
 const HEAD_START_PART = 1 / 8;
+/** A merge that goes along with writers ends when they have filled this part of the next memtable. */
+const PACED_PART = 7 / 8;
 /** So much of a run is its cleaning, if it has one. */
 const CLEANING_PART = 7 / 8;
 /** Writers may exceed a share by so much before they wait, so that a tiny one does not stop them at every write. */
@@ -74,12 +79,8 @@ export interface KeyIndexOptions {
   readonly file: DirectFile;
   /** Size of a node in bytes. */
   readonly pageBytes: number;
-  /** Memory for the nodes of memtables and tree, and for cached values, in bytes. Inner nodes may exceed it. */
-  readonly nodesBytes: number;
-  /** CACHE-3. */
-  readonly valuesBytes: number;
-  /** The memtable is full when its nodes take so many bytes. A second one may be merged meanwhile. */
-  readonly memtableBytes: number;
+  /** For the nodes of memtables and tree, and for cached values. Inner nodes may exceed it. */
+  readonly budget: MemoryBudget;
   readonly segments: SegmentTable;
   readonly planted: Planted;
 }
@@ -137,7 +138,7 @@ export class KeyIndex implements ReplayTarget {
   readonly memory: NodeMemory;
   /** The values of keys that were read. CACHE-1: it stands in front of everything here. */
   readonly values: ValueCache;
-  readonly #memtableBytes: number;
+  readonly #budget: MemoryBudget;
   readonly #segments: SegmentTable;
   readonly #planted: Planted;
   #memtable: Memtable;
@@ -151,6 +152,8 @@ export class KeyIndex implements ReplayTarget {
   #merged: Memtable[] = [];
   #merge: Merge | null = null;
   #cleanedPart = 0;
+  /** Lookups in pages since the memtable is filled; an iterator counts as one, and so does a look for new keys (new-keys.ts). */
+  #pageLookups = 0;
   /** Bytes of the immutable memtable when it was frozen. */
   #frozenBytes = 0;
   readonly #scratch = new Entry();
@@ -160,17 +163,16 @@ export class KeyIndex implements ReplayTarget {
   /** Scratch for the key of a replayed record. */
   readonly #key = new Uint8Array(MAX_KEY_BYTES);
 
-  constructor(options: KeyIndexOptions) {
-    const { queue, file, pageBytes, nodesBytes, valuesBytes, memtableBytes, segments, planted } = options;
+  constructor({ queue, file, pageBytes, budget, segments, planted }: KeyIndexOptions) {
     this.#segments = segments;
     this.#planted = planted;
-    this.#memtableBytes = Math.max(MEMTABLE_NODES_LEAST * pageBytes, memtableBytes);
+    this.#budget = budget;
     this.memory = new NodeMemory({ nodeBytes: pageBytes });
     this.tree = new Tree(this.memory, true);
     this.#memtable = new Memtable(this.memory, this.#admittedThrough);
     const { memory, tree, mapping } = this;
-    const limitBytes = nodesBytes;
-    const values = new ValueCache({ memory, limitBytes, shareBytes: valuesBytes, planted });
+    const limitBytes = budget.nodesBytes;
+    const values = new ValueCache({ memory, limitBytes, shareBytes: budget.valuesBytes, planted });
     this.values = values;
     this.pager = new Pager({ queue, file, memory, tree, mapping, limitBytes, values, planted });
     this.#version = new TreeVersion(tree.snapshot(), this.pager);
@@ -220,7 +222,9 @@ export class KeyIndex implements ReplayTarget {
    */
   find(key: Uint8Array, keyBytes: number, into: Entry): Lookup {
     const outcome = this.#findNewer(key, keyBytes, into);
-    return outcome === OLDER ? this.tree.get(key, keyBytes, into) : outcome;
+    if (outcome !== OLDER) return outcome;
+    this.#pageLookups++;
+    return this.tree.get(key, keyBytes, into);
   }
 
   /** What the memtables say of the key. */
@@ -279,13 +283,23 @@ export class KeyIndex implements ReplayTarget {
 
   /** Whether the memtable should be merged. */
   get isFull(): boolean {
-    return this.#memtable.bytes >= this.#memtableBytes || this.#memtable.isSpent;
+    return this.#memtable.bytes >= this.#shareBytes || this.#memtable.isSpent;
+  }
+
+  /** MEMORY-2. When many begin to look up pages, the memtable is full, and the next ones are smaller. */
+  get #shareBytes(): number {
+    const isRead = this.#pageLookups > this.#memtable.size / WRITES_PER_LOOKUP;
+    return this.#atLeast(isRead ? this.#budget.memtableBytes : this.#budget.unreadMemtableBytes);
+  }
+
+  #atLeast(memtableBytes: number): number {
+    return Math.max(MEMTABLE_NODES_LEAST * this.memory.nodeBytes, memtableBytes);
   }
 
   /** @internal As much as may stand in front of the tree: that of two memtables. */
   get hasMany(): boolean {
     if (this.#planted.eagerMerges === true && this.#memtable.size > 0) return true;
-    return this.memtableBytes >= MEMTABLES_AT_ONCE * this.#memtableBytes;
+    return this.memtableBytes >= MEMTABLES_AT_ONCE * this.#atLeast(this.#budget.unreadMemtableBytes);
   }
 
   /** Which part of what is not merged adds keys, from 0 to 1. */
@@ -296,6 +310,12 @@ export class KeyIndex implements ReplayTarget {
   /** How much of what they may write during a run writers may have written by now, from 0 to 1; 1 without a run. */
   get writersPart(): number {
     return this.#immutable === null ? 1 : HEAD_START_PART + (1 - HEAD_START_PART) * this.#progress;
+  }
+
+  /** Whether a merge without a cleaning has come further than writers have: they do not need it to go on yet. */
+  get isMergeAhead(): boolean {
+    if (this.#merge === null || this.#cleanedPart > 0) return false;
+    return this.#memtable.bytes < PACED_PART * this.#shareBytes * this.#progress;
   }
 
   /** How far the run under way has come, from 0 to 1. */
@@ -311,7 +331,7 @@ export class KeyIndex implements ReplayTarget {
    */
   get hasRoom(): boolean {
     if (this.#stage !== null || this.#memtable.isSpent) return false;
-    return this.#memtable.bytes < this.#memtableBytes * this.writersPart + SLACK_BYTES;
+    return this.#memtable.bytes < this.#shareBytes * this.writersPart + SLACK_BYTES;
   }
 
   /**
@@ -466,7 +486,8 @@ export class KeyIndex implements ReplayTarget {
     this.#frozenBytes = this.#immutable.bytes;
     this.#memtable = new Memtable(this.memory, this.#admittedThrough);
     this.#cleanedPart = 0;
-    this.#newKeys.restart();
+    this.#pageLookups = 0;
+    this.#newKeys.freeze();
   }
 
   /** Whether the immutable memtable has or deletes the key, so that the merge replaces what the tree says of it. */
@@ -500,7 +521,8 @@ export class KeyIndex implements ReplayTarget {
 
   /** Whether there is memory for more new places: the share of the immutable memtable, or a quarter more than is in it. */
   get hasRoomForMoved(): boolean {
-    const most = Math.max(this.#memtableBytes, this.#frozenBytes + this.#memtableBytes / 4);
+    const shareBytes = this.#atLeast(this.#budget.memtableBytes);
+    const most = Math.max(shareBytes, this.#frozenBytes + shareBytes / 4);
     return this.#immutable !== null && this.#immutable.bytes + this.#relocations.bytes < most;
   }
 
@@ -533,6 +555,7 @@ export class KeyIndex implements ReplayTarget {
     this.#merge = null;
     if (this.#immutable !== null) this.#drop(this.#immutable);
     this.#immutable = null;
+    this.#newKeys.forgetFrozen();
     this.#relocations = new Relocations();
     this.pager.besideBytes = 0;
     this.#version.release();
@@ -546,6 +569,7 @@ export class KeyIndex implements ReplayTarget {
   }
 
   snapshot(): IndexSnapshot {
+    this.#pageLookups++;
     const memtables = this.#stage === null ? [this.#memtable] : [this.#stage, this.#memtable];
     if (this.#immutable !== null) memtables.push(this.#immutable);
     return new IndexSnapshot(memtables, this.#admittedThrough, this.#version, this.pager);

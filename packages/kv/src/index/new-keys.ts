@@ -15,6 +15,9 @@ export class NewKeys {
   #bytesLeft = BYTES_PER_SAMPLE;
   #samples = 0;
   #added = 0;
+  /** Of these, those of the memtable that is merged. */
+  #frozenSamples = 0;
+  #frozenAdded = 0;
 
   /** From 0 to 1; 0 while not enough is known. */
   get part(): number {
@@ -35,8 +38,16 @@ export class NewKeys {
   }
 
   /** Everything before is about to be merged. */
-  restart(): void {
-    this.#samples = 0;
-    this.#added = 0;
+  freeze(): void {
+    this.#frozenSamples = this.#samples;
+    this.#frozenAdded = this.#added;
+  }
+
+  /** What was frozen is merged. */
+  forgetFrozen(): void {
+    this.#samples -= this.#frozenSamples;
+    this.#added -= this.#frozenAdded;
+    this.#frozenSamples = 0;
+    this.#frozenAdded = 0;
   }
 }

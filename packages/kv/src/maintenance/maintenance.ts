@@ -20,6 +20,8 @@
  * MAINT-4. While a run is under way writers may write as much of the log, and of the memtable, as it has come far. So an
  *     opening replays at most about `checkpointBytes`.
  * MAINT-5. After a compaction the next checkpoint cuts the file off, too: the log may have been at its end.
+ * MAINT-6. A merge for a full memtable goes along with the writers, so that they are about as fast beside it as behind it. It
+ *     leaves out turns while it is ahead of them, nobody waits for it, and there is no other reason for a run.
  *
  * Who wakes whom:
  * ```
@@ -56,6 +58,8 @@ export interface MaintenanceParts {
   readonly clock: Clock;
 }
 
+/** MAINT-6. Turns without a write after which a merge goes on that is ahead of the writers. */
+const QUIET_TURNS = 32;
 /** Writers may exceed what a run lets them write by so much, so that a small limit does not stop them at every write: ... */
 const SLACK_BYTES = MIB;
 /** ... by a quarter of it, but by this at least. */
@@ -82,6 +86,8 @@ interface Run {
   /** Of a compaction. A run that found no space goes on with it, and with the leaves that it holds. */
   packing: LeafPacking | null;
   isMerged: boolean;
+  /** MAINT-6. */
+  readonly isPaced: boolean;
   /** A leaf cannot be read: the run cannot go on. */
   hasFailed: boolean;
 }
@@ -155,7 +161,7 @@ export class Maintenance {
     const { index, log, checkpointer, cleaner } = this.#parts;
     if (!index.hasRoom) return false;
     if (this.#run === null) return true;
-    const mostBytes = Math.min(checkpointer.runBytes, cleaner.plan.writersBytes);
+    const mostBytes = Math.min(checkpointer.runBytes(this.#run.logBytes), cleaner.plan.writersBytes);
     const slackBytes = Math.max(LEAST_SLACK_BYTES, Math.min(SLACK_BYTES, mostBytes / 4));
     return log.appendedBytes - this.#run.logBytes <= mostBytes * index.writersPart + slackBytes;
   }
@@ -295,8 +301,8 @@ export class Maintenance {
 
   /** Whether much would have to be replayed, or much was written while there is much garbage. */
   get #isMuch(): boolean {
-    const { checkpointer, cleaner, index } = this.#parts;
-    return checkpointer.isDue || cleaner.plan.isDue(checkpointer.uncoveredBytes, index.newKeysPart);
+    const { checkpointer, cleaner } = this.#parts;
+    return checkpointer.isDue || cleaner.plan.isDue(checkpointer.uncoveredBytes);
   }
 
   /** Moves the entries of a long batch to the memtable. Nothing is admitted meanwhile, and no run begins (INDEX-6). */
@@ -358,11 +364,12 @@ export class Maintenance {
   #startRun(): Run {
     const { index, log, checkpointer } = this.#parts;
     const sequence = index.admittedThrough;
+    const isPaced = index.isFull && !this.#isMuch && this.#compaction === null;
     checkpointer.begin(sequence);
     index.freeze();
     this.#roomWaiters.wakeAll();
     const logBytes = log.appendedBytes - this.#unreplayedBytes;
-    return { sequence, logBytes, merge: null, packing: null, isMerged: false, hasFailed: false };
+    return { sequence, logBytes, merge: null, packing: null, isMerged: false, isPaced, hasFailed: false };
   }
 
   /** Settles early if `stop` is called. */
@@ -404,6 +411,7 @@ export class Maintenance {
     const { index, checkpointer, clock } = this.#parts;
     for (;;) {
       await nextTurn();
+      await this.#letWritersPass(run);
       if (this.#isStopped) return false;
       const untilMs = clock.nowMs() + SLICE_MS;
       const outcome = work.run(() => clock.nowMs() >= untilMs);
@@ -416,6 +424,18 @@ export class Maintenance {
       }
       index.pager.makeRoom();
       this.#roomWaiters.wakeAll();
+    }
+  }
+
+  /** MAINT-6. */
+  async #letWritersPass({ isPaced }: Run): Promise<void> {
+    const { index } = this.#parts;
+    const mayWait = (): boolean =>
+      !this.#isStopped && this.#checkpointWaiters.isEmpty && this.#roomWaiters.isEmpty && !this.#isMuch;
+    for (let turns = 0; turns < QUIET_TURNS && isPaced && index.isMergeAhead && mayWait(); turns++) {
+      const { admittedThrough } = index;
+      await nextTurn();
+      if (index.admittedThrough !== admittedThrough) turns = 0;
     }
   }
 

@@ -9,6 +9,7 @@
  *   │ frames of the │ records,     │ 1/8  ├──────────┬──────────┬────────────────────────┤
  *   │ log, chunks of│ ranges,      │      │ memtable │ memtable │ pages of the index     │
  *   │ a checkpoint  │ index pages  │      │ 1/4      │ 1/4      │ 1/2, and what is free  │
+ *   │               │              │      │ 7/16     │ 7/16     │ 1/8, while nobody reads │
  *   └───────────────┴──────────────┴──────┴──────────┴──────────┴────────────────────────┘
  *                                           fills     is merged
  * ```
@@ -21,6 +22,8 @@
  *
  * MEMORY-1. Nodes have at least half. So a budget that is smaller than the buffers still works; all parts together are
  *     within the budget when the buffers take at most three eighths of it.
+ * MEMORY-2. Two memtables leave pages half of the nodes, and an eighth while hardly anything is looked up in pages. A merge
+ *     reads nearly all leaves however many are in memory, so the fewer merges a load needs, the better.
  */
 import { GIB, KIB, MIB } from '@aiokv/core';
 
@@ -37,8 +40,9 @@ const PART_OF_REST = 8;
 const PART_OF_ITERATORS = 2;
 /** MEMORY-1. */
 const PART_OF_NODES = 2;
-/** Of the nodes, one memtable is one part in so many. */
-const PART_OF_MEMTABLE = 4;
+/** MEMORY-2. Of the nodes, one memtable is so much. */
+const MEMTABLE_PART = 1 / 4;
+const MEMTABLE_PART_UNREAD = 7 / 16;
 /** A batch, and the write buffer, take at most one part in so many of the budget, ... */
 const PART_OF_WRITES = 4;
 /** ... but so much is always allowed: a write buffer cannot do with less. */
@@ -48,8 +52,9 @@ const LEAST_WRITES = MIB;
 export interface MemoryBudget {
   /** Memtables and pages of the index together. */
   readonly nodesBytes: number;
-  /** Share of one memtable. There are two while one is merged. */
+  /** MEMORY-2. Share of one memtable. There are two while one is merged. */
   readonly memtableBytes: number;
+  readonly unreadMemtableBytes: number;
   /** The part of `nodesBytes` that cached values have in any case. */
   readonly valuesBytes: number;
 }
@@ -69,8 +74,12 @@ export function divideMemory(
   const restBytes = Math.ceil(memoryBytes / PART_OF_REST);
   const leftBytes = memoryBytes - writeBufferBytes - readBufferBytes - restBytes;
   const nodesBytes = Math.max(Math.floor(memoryBytes / PART_OF_NODES), leftBytes);
-  const memtableBytes = Math.floor(nodesBytes / PART_OF_MEMTABLE);
-  return { nodesBytes, memtableBytes, valuesBytes: Math.floor(nodesBytes * valuesPart) };
+  return {
+    nodesBytes,
+    memtableBytes: Math.floor(nodesBytes * MEMTABLE_PART),
+    unreadMemtableBytes: Math.floor(nodesBytes * MEMTABLE_PART_UNREAD),
+    valuesBytes: Math.floor(nodesBytes * valuesPart),
+  };
 }
 
 /**
