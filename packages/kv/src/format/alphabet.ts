@@ -90,13 +90,18 @@ export class Alphabet {
     return true;
   }
 
+  /** Whether all bytes are letters. */
+  get isPlain(): boolean {
+    return this.#size > 0 && !this.#hasRest;
+  }
+
   /**
    * Whether `choose` would choose the same letters for so many bytes, which are letters all of them, and of which some are
    * counted.
    */
   isRightFor(total: number, counts: Uint32Array): boolean {
     const size = this.#size;
-    if (size === 0 || this.#hasRest || 8 * total <= this.#width * total + 8 * size) return false;
+    if (!this.isPlain || 8 * total <= this.#width * total + 8 * size) return false;
     const rare = total >>> RARE_SHIFT;
     for (let code = 0; code < size; code++) {
       if ((counts[this.#letters[code] as number] as number) <= rare) return false;
@@ -105,10 +110,10 @@ export class Alphabet {
   }
 
   /**
-   * Writes bytes `from` to `to` (exclusive) of a key, whose words have the first byte highest. Returns false if one of them
-   * has no code.
+   * Writes bytes `from` to `to` (exclusive) of a word and of those that follow in `others` at `start`, in which the first byte is
+   * the highest. Returns false if one of them has no code.
    */
-  putBytes(stream: BitStream, key: Uint32Array, from: number, to: number): boolean {
+  putBytes(stream: BitStream, first: number, others: Uint32Array, start: number, from: number, to: number): boolean {
     const codes = this.#codes;
     const width = this.#width;
     const { words } = stream;
@@ -116,7 +121,7 @@ export class Alphabet {
     let filled = stream.at & 31;
     let bits = filled === 0 ? 0 : (words[word] as number) | 0;
     for (let at = from; at < to;) {
-      const four = (key[at >>> 2] as number) | 0;
+      const four = at < 4 ? first : (others[start + (at >>> 2) - 1] as number) | 0;
       let code = 0;
       let length = 0;
       // Four at once take half of the time.

@@ -159,6 +159,19 @@ export function extraWords(w: Uint32Array, base: number, index: number): number 
   return (w[headsAt(w, base) + count(w, base) + index] as number) >>> EXTRA_SHIFT;
 }
 
+/** The parts of a slot. */
+export function offsetIn(slot: number): number {
+  return slot & OFFSET_MASK;
+}
+
+export function keyBytesIn(slot: number): number {
+  return (slot >>> LENGTH_SHIFT) & LENGTH_MASK;
+}
+
+export function extraWordsIn(slot: number): number {
+  return slot >>> EXTRA_SHIFT;
+}
+
 /** Copies the payload of entry `index` of a leaf. */
 export function loadEntry(w: Uint32Array, base: number, index: number, into: Entry): void {
   const slot = (w[headsAt(w, base) + count(w, base) + index] as number) | 0;

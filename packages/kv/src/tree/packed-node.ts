@@ -53,7 +53,6 @@ const alphabet = new Alphabet();
 const readAlphabet = new Alphabet();
 const stream = new BitStream();
 const key = new Probe();
-const otherKey = new Probe();
 
 /** Packs a node into words that are zero. Returns the bytes that it takes, a multiple of 4. */
 export function pack(w: Uint32Array, base: number, into: Uint32Array<ArrayBuffer>): number {
@@ -121,13 +120,13 @@ function packInner(w: Uint32Array, base: number, n: number, prefix: number): voi
 
 /**
  * Notes lengths and shared bytes of all keys, and writes the codes of the other bytes. To count all bytes takes longer than
- * to write them, so the letters of the node before are tried first: they are right if the first half of the keys has many
+ * to write them, so the letters of the node before are tried first: they are right if the first quarter of the keys has many
  * of each, and no key has another.
  */
 function noteKeys(w: Uint32Array, base: number, n: number, prefix: number): void {
   counts.fill(0);
   codes.at = 0;
-  if (walkKeys(w, base, n, prefix, n >>> 1, true) && alphabet.isRightFor(byteCount, counts)) return;
+  if (alphabet.isPlain && walkKeys(w, base, n, prefix, n >>> 2, true) && alphabet.isRightFor(byteCount, counts)) return;
   counts.fill(0);
   codes.at = 0;
   walkKeys(w, base, n, prefix, n, false);
@@ -147,28 +146,54 @@ function walkKeys(
   counted: number,
   areWritten: boolean,
 ): boolean {
-  let mine = key;
-  let before = otherKey;
+  const payload = node.payloadWords(node.level(w, base));
+  const heads = node.headsAt(w, base);
+  /** A key from the word on in which the prefix ends: the rest of that word, and the words in the heap. */
+  const skipped = (prefix >>> 2) << 2;
+  const shift = (prefix & 3) << 3;
+  let [headBefore, tailBefore, lengthBefore] = [0, 0, 0];
   byteCount = 0;
   for (let index = 0; index < n; index++) {
-    node.loadKey(w, base, index, mine);
-    const { words, length } = mine;
-    const from = index === 0 ? prefix : mine.commonBytes(before);
-    shared[index] = from - prefix;
-    lengths[index] = index === 0 ? length : differenceOf(length, before.length);
-    byteCount += length - from;
-    if (index < counted) {
-      for (let at = from; at < length; at++) {
-        const byte = byteOf(words, at);
-        counts[byte] = (counts[byte] as number) + 1;
-      }
+    const slot = (w[heads + n + index] as number) | 0;
+    const head = (w[heads + index] as number) | 0;
+    const length = node.keyBytesIn(slot);
+    const tail = base + node.offsetIn(slot) + payload + node.extraWordsIn(slot);
+    let from = prefix;
+    if (index > 0) {
+      const shorter = length < lengthBefore ? length : lengthBefore;
+      from +=
+        head === headBefore ? commonBehind(w, tail, tailBefore, prefix, shorter) : Math.clz32(head ^ headBefore) >>> 3;
+      if (from > shorter) from = shorter;
     }
-    if (areWritten && !alphabet.putBytes(codes, words, from, length)) return false;
-    const other = mine;
-    mine = before;
-    before = other;
+    shared[index] = from - prefix;
+    lengths[index] = index === 0 ? length : differenceOf(length, lengthBefore);
+    byteCount += length - from;
+    const first = head >>> shift;
+    if (index < counted) countBytes(first, w, tail, from - skipped, length - skipped);
+    if (areWritten && !alphabet.putBytes(codes, first, w, tail, from - skipped, length - skipped)) return false;
+    headBefore = head;
+    tailBefore = tail;
+    lengthBefore = length;
   }
   return true;
+}
+
+/** Bytes behind the prefix that two keys share whose heads are the same. They have `shorter` bytes at least. */
+function commonBehind(w: Uint32Array, tail: number, other: number, prefix: number, shorter: number): number {
+  let at = (prefix >>> 2) * 4 + 4;
+  for (let word = 0; at < shorter; word++, at += 4) {
+    const difference = (w[tail + word] as number) ^ (w[other + word] as number);
+    if (difference !== 0) return at + (Math.clz32(difference) >>> 3) - prefix;
+  }
+  return shorter - prefix;
+}
+
+function countBytes(first: number, w: Uint32Array, tail: number, from: number, to: number): void {
+  for (let at = from; at < to; at++) {
+    const word = at < 4 ? first : (w[tail + (at >>> 2) - 1] as number);
+    const byte = (word >>> (24 - ((at & 3) << 3))) & 0xff;
+    counts[byte] = (counts[byte] as number) + 1;
+  }
 }
 
 function putKeysHead(w: Uint32Array, base: number, n: number, prefix: number): void {
