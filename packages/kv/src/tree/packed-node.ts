@@ -73,19 +73,23 @@ function packLeaf(w: Uint32Array, base: number, n: number, prefix: number): void
   stream.put(firstExtra, EXTRA_BITS);
   stream.put((w[first] as number) | 0, 32);
   stream.put((w[first + 1] as number) | 0, 32);
-  let before = first;
   let extraBefore = firstExtra;
   let allExtra = firstExtra;
+  const slots = node.headsAt(w, base) + n;
+  let word0 = (w[first] as number) | 0;
+  let word1 = (w[first + 1] as number) | 0;
   for (let index = 1; index < n; index++) {
-    const at = node.payloadAt(w, base, index);
-    const extra = node.extraWords(w, base, index);
-    const word = (w[at + 1] as number) | 0;
-    const wordBefore = (w[before + 1] as number) | 0;
+    const slot = (w[slots + index] as number) | 0;
+    const at = base + node.offsetIn(slot);
+    const extra = node.extraWordsIn(slot);
+    const word0Before = word0;
+    const word1Before = word1;
+    word0 = (w[at] as number) | 0;
+    word1 = (w[at + 1] as number) | 0;
     extras[index] = differenceOf(extra, extraBefore);
-    firsts[index] = differenceOf((w[at] as number) | 0, (w[before] as number) | 0);
-    uppers[index] = differenceOf(word >>> UPPER_SHIFT, wordBefore >>> UPPER_SHIFT);
-    lowers[index] = differenceOf(word & LOWER_MASK, wordBefore & LOWER_MASK);
-    before = at;
+    firsts[index] = differenceOf(word0, word0Before);
+    uppers[index] = differenceOf(word1 >>> UPPER_SHIFT, word1Before >>> UPPER_SHIFT);
+    lowers[index] = differenceOf(word1 & LOWER_MASK, word1Before & LOWER_MASK);
     extraBefore = extra;
     allExtra |= extra;
   }
