@@ -5,6 +5,7 @@
  * ```
  *   load   open ─► │ write, …, write ─► flush │ ─► close ─► open again ─► some records are checked
  *   read   open ─► │ get, get, …, for so many seconds │ ─► close           │ … │ is what is timed
+ *   scan   open ─► │ all in key order; or short scans, for so many seconds │ ─► close
  * ```
  */
 import { Random } from '@aiokv/core';
@@ -16,7 +17,9 @@ import type { EngineName, Options, Phase } from './options.ts';
 import { Records } from './records.ts';
 import type { Figures } from './report.ts';
 
-export interface Task extends Pick<Options, 'records' | 'valueBytes' | 'batch' | 'writers' | 'readers' | 'seconds'> {
+type Wanted = 'records' | 'valueBytes' | 'batch' | 'writers' | 'readers' | 'seconds' | 'isInOrder';
+
+export interface Task extends Pick<Options, Wanted | 'scanRecords' | 'reverse' | 'compact'> {
   readonly engine: EngineName;
   readonly phase: Phase;
   readonly directory: string;
@@ -35,13 +38,13 @@ class Bench {
 
   constructor(task: Task) {
     this.#task = task;
-    this.#records = new Records(task.valueBytes);
+    this.#records = new Records(task.valueBytes, undefined, task.isInOrder);
     for (let i = 0; i < WARM_UP_BATCHES; i++) this.#records.puts(0, task.batch);
   }
 
   async load(): Promise<Figures> {
     const { engine: name, directory } = this.#task;
-    const engine = await openEngine(name, directory);
+    const engine = await openEngine(name, directory, 'load');
     const timed = await measured(async () => {
       await this.#writeAll(engine);
       await engine.flush();
@@ -51,16 +54,64 @@ class Bench {
     await engine.close();
     const closeSeconds = (performance.now() - startMs) / 1000;
     await this.#check();
+    if (this.#task.compact) await this.#compact();
     return { ...timed, closeSeconds, spaceBytes: spaceBytesOf(directory) };
   }
 
   async read(): Promise<Figures> {
     const { engine: name, directory } = this.#task;
-    const engine = await openEngine(name, directory);
+    const engine = await openEngine(name, directory, 'read');
     const timed = await measured(() => this.#readSome(engine));
     const startMs = performance.now();
     await engine.close();
     return { ...timed, closeSeconds: (performance.now() - startMs) / 1000, spaceBytes: spaceBytesOf(directory) };
+  }
+
+  async scan(): Promise<Figures> {
+    const { engine: name, directory, scanRecords } = this.#task;
+    const engine = await openEngine(name, directory, 'scan');
+    const timed = await measured(() => (scanRecords === 0 ? this.#scanAll(engine) : this.#scanSome(engine)));
+    const startMs = performance.now();
+    await engine.close();
+    return { ...timed, closeSeconds: (performance.now() - startMs) / 1000, spaceBytes: spaceBytesOf(directory) };
+  }
+
+  async #compact(): Promise<void> {
+    const engine = await openEngine(this.#task.engine, this.#task.directory, 'load');
+    await engine.compact();
+    await engine.close();
+  }
+
+  /** @returns how many */
+  async #scanAll(engine: Engine): Promise<number> {
+    const { records, reverse, valueBytes } = this.#task;
+    let found = 0;
+    let bytes = 0;
+    await engine.scan({ limit: Infinity, reverse }, (key, value) => {
+      found++;
+      bytes += key.length + value.length;
+    });
+    const expected = records * (this.#records.key(0).length + valueBytes);
+    if (found === records && bytes === expected) return found;
+    throw new Error(`a scan has found ${found} records with ${bytes} bytes, not ${records} with ${expected}`);
+  }
+
+  /** From random keys on, and forward. @returns how many records */
+  async #scanSome(engine: Engine): Promise<number> {
+    const { records, readers, seconds, seed, scanRecords } = this.#task;
+    const random = new Random(seed);
+    const untilMs = performance.now() + seconds * 1000;
+    let found = 0;
+    const reader = async (): Promise<void> => {
+      while (performance.now() < untilMs) {
+        await engine.scan({ gte: this.#records.key(random.below(records)), limit: scanRecords, reverse: false }, () => {
+          found++;
+        });
+        await nextTurn();
+      }
+    };
+    await Promise.all(Array.from({ length: readers }, reader));
+    return found;
   }
 
   async #writeAll(engine: Engine): Promise<void> {
@@ -105,7 +156,7 @@ class Bench {
   /** Records of everywhere, by a store that was opened anew. */
   async #check(): Promise<void> {
     const { engine: name, directory, records, seed } = this.#task;
-    const engine = await openEngine(name, directory);
+    const engine = await openEngine(name, directory, 'read');
     const random = new Random(seed);
     for (let i = 0; i < CHECKED_RECORDS; i++) {
       const n = i === 0 ? records - 1 : random.below(records);
@@ -150,4 +201,4 @@ function nextTurn(): Promise<void> {
 
 const task = JSON.parse(process.argv[2] as string) as Task;
 const bench = new Bench(task);
-console.log(JSON.stringify(task.phase === 'load' ? await bench.load() : await bench.read()));
+console.log(JSON.stringify(await bench[task.phase]()));

@@ -16,7 +16,7 @@ const FOLDER = dirname(fileURLToPath(new URL('engines/package.json', import.meta
 export function installEngines(engines: readonly EngineName[], tell: (line: string) => void): void {
   if (engines.every((engine) => isInstalled(engine))) return;
   tell(
-    'Installing rocksdb, classic-level and lmdb into benchmarks/compare/engines (once; minutes where they compile).',
+    'Installing rocksdb, rocksdb-native, classic-level and lmdb into benchmarks/compare/engines (once; minutes where they compile).',
   );
   const { status, stdout, stderr, error } = spawnSync(
     'npm',

@@ -31,7 +31,11 @@ class Comparison {
   readonly #options: Options;
   readonly #mount: CgroupMount | null;
   readonly #directory: string;
-  readonly #figures: Record<Phase, Map<EngineName, (Figures | undefined)[]>> = { load: new Map(), read: new Map() };
+  readonly #figures: Record<Phase, Map<EngineName, (Figures | undefined)[]>> = {
+    load: new Map(),
+    read: new Map(),
+    scan: new Map(),
+  };
   readonly #skipped = new Set<EngineName>();
 
   constructor(options: Options, mount: CgroupMount | null) {
@@ -49,7 +53,7 @@ class Comparison {
       }
     }
     const rows = rowsOf(this.#inOrder('load'), 'load');
-    return phase === 'load' ? rows : [...rows, ...rowsOf(this.#inOrder('read'), 'read')];
+    return phase === 'load' ? rows : [...rows, ...rowsOf(this.#inOrder(phase), phase)];
   }
 
   /** As they were asked for, whichever came first. */
@@ -62,11 +66,10 @@ class Comparison {
     const directory = join(this.#directory, `${engine}-${round}`);
     mkdirSync(directory, { recursive: true });
     try {
-      const phases: readonly Phase[] = this.#options.phase === 'load' ? ['load'] : ['load', 'read'];
+      const { phase: last } = this.#options;
+      const phases: readonly Phase[] = last === 'load' ? ['load'] : ['load', last];
       for (const phase of phases) {
-        const { records, valueBytes, batch, writers, readers, seconds } = this.#options;
-        const task = { engine, phase, directory, seed: round, records, valueBytes, batch, writers, readers, seconds };
-        const figures = await this.#measure(task);
+        const figures = await this.#measure({ ...this.#options, engine, phase, directory, seed: round });
         const all = this.#figures[phase].get(engine) ?? [];
         all[round] = figures;
         this.#figures[phase].set(engine, all);

@@ -4,10 +4,12 @@ import { GIB, MIB } from '@aiokv/core';
 import { parseSize } from '../aio-bench/options.ts';
 import { UsageError } from '../common/arguments.ts';
 
-const ENGINES = ['aiokv', 'aiokv-puts', 'rocksdb', 'classic-level', 'lmdb'] as const;
+const ENGINES = ['aiokv', 'aiokv-puts', 'rocksdb', 'rocksdb-native', 'classic-level', 'lmdb'] as const;
+/** Those of which the others tell something new. */
+const USUAL_ENGINES = 'aiokv,aiokv-puts,rocksdb,classic-level,lmdb';
 export type EngineName = (typeof ENGINES)[number];
 
-const PHASES = ['load', 'read'] as const;
+const PHASES = ['load', 'read', 'scan'] as const;
 export type Phase = (typeof PHASES)[number];
 
 export interface Options {
@@ -22,6 +24,13 @@ export interface Options {
   /** Of the read phase: gets under way at once, and for how long. */
   readonly readers: number;
   readonly seconds: number;
+  /** Whether records are loaded in the order of their keys. */
+  readonly isInOrder: boolean;
+  /** Of the scan phase: entries of one scan; 0: all. */
+  readonly scanRecords: number;
+  readonly reverse: boolean;
+  /** Whether the engine may put everything in order between load and scan. */
+  readonly compact: boolean;
   /** Of the memory cgroup; null: none. */
   readonly memoryBytes: number | null;
   readonly rounds: number;
@@ -38,14 +47,22 @@ interface Rule {
 }
 
 const RULES = {
-  engines: { takes: 'names, with commas', describe: `of ${ENGINES.join(', ')}`, default: ENGINES.join() },
-  phase: { takes: PHASES.join('|'), describe: 'what is measured; read loads first', default: 'load' },
+  engines: { takes: 'names, with commas', describe: `of ${ENGINES.join(', ')}`, default: USUAL_ENGINES },
+  phase: { takes: PHASES.join('|'), describe: 'what is measured; read and scan load first', default: 'load' },
   records: { takes: 'number', describe: 'such as 4M', default: '4M' },
   'value-bytes': { takes: 'number', describe: 'of each value', default: '1000' },
   batch: { takes: 'number', describe: 'records of one write', default: '1000' },
   writers: { takes: 'number', describe: 'writes under way at once', default: '1' },
   readers: { takes: 'number', describe: 'gets under way at once', default: '128' },
-  seconds: { takes: 'number', describe: 'of reading', default: '10' },
+  seconds: { takes: 'number', describe: 'of reading, and of short scans', default: '10' },
+  order: { takes: 'random|key', describe: 'in which records are loaded', default: 'random' },
+  'scan-records': {
+    takes: 'number',
+    describe: 'entries of a scan, --readers at once; 0: one scan of all',
+    default: '0',
+  },
+  reverse: { describe: 'scan from the last key to the first' },
+  compact: { describe: 'have the engine put all in order between load and scan' },
   memory: { takes: 'size', describe: 'of the memory cgroup, page cache counted, such as 256M', default: '1G' },
   'no-cgroup': { describe: 'measure without a memory cgroup' },
   rounds: { takes: 'number', describe: 'of all engines, of which the median', default: '3' },
@@ -83,6 +100,10 @@ export function parseOptions(args: readonly string[]): Options | 'help' {
     writers: number('writers', 1, 1000),
     readers: number('readers', 1, 10_000),
     seconds: number('seconds', 1, 3600),
+    isInOrder: oneOf(['random', 'key'], 'order', values['order'] as string) === 'key',
+    scanRecords: number('scan-records', 0, 1_000_000),
+    reverse: values['reverse'] === true,
+    compact: values['compact'] === true,
     memoryBytes: values['no-cgroup'] === true ? null : memoryBytes,
     rounds: number('rounds', 1, 100),
     directory: values['directory'] as string,
@@ -94,7 +115,7 @@ export function parseOptions(args: readonly string[]): Options | 'help' {
 export function usage(): string {
   const lines = Object.entries(RULES).map(([name, rule]: [string, Rule]) => {
     const left = `  --${name}${rule.takes === undefined ? '' : ` ${rule.takes}`}`;
-    return `${left.padEnd(30)}${rule.describe}${rule.default === undefined ? '' : ` (${rule.default})`}`;
+    return `${left.padEnd(32)}${rule.describe}${rule.default === undefined ? '' : ` (${rule.default})`}`;
   });
   return `usage: npm run -s compare -- [options]\n\n${lines.join('\n')}\n`;
 }

@@ -4,6 +4,7 @@
  *
  * ```
  *   key n     "user" │ ten digits: n mixed │ ten digits: n mixed otherwise      n ─► key is one to one below 2^32
+ *             "user" │ ten digits: n       │ as above                           where they come in the order of n
  *   value n   bytes of a random source of 16 MiB, from a place that n chooses; a view, nothing is copied
  * ```
  */
@@ -25,16 +26,21 @@ export interface Put {
 export class Records {
   readonly #valueBytes: number;
   readonly #source: Buffer;
+  readonly #isInOrder: boolean;
 
-  /** @param sourceBytes of what values are cut from; less where its memory would be in the way */
-  constructor(valueBytes: number, sourceBytes = SOURCE_BYTES) {
+  /**
+   * @param sourceBytes of what values are cut from; less where its memory would be in the way
+   * @param isInOrder whether a greater n has a greater key
+   */
+  constructor(valueBytes: number, sourceBytes = SOURCE_BYTES, isInOrder = false) {
     this.#valueBytes = valueBytes;
+    this.#isInOrder = isInOrder;
     this.#source = Buffer.from(new Random(1).fill(new Uint8Array(sourceBytes)).buffer);
   }
 
   key(n: number): Buffer {
     const key = Buffer.allocUnsafe(KEY_BYTES);
-    writeKey(key, n);
+    writeKey(key, n, this.#isInOrder);
     return key;
   }
 
@@ -50,7 +56,7 @@ export class Records {
     const puts = new Array<Put>(count);
     for (let i = 0; i < count; i++) {
       const key = keys.subarray(i * KEY_BYTES, (i + 1) * KEY_BYTES);
-      writeKey(key, first + i);
+      writeKey(key, first + i, this.#isInOrder);
       puts[i] = { type: 'put', key, value: this.value(first + i) };
     }
     return puts;
@@ -62,9 +68,9 @@ export class Records {
   }
 }
 
-function writeKey(key: Buffer, n: number): void {
+function writeKey(key: Buffer, n: number, isInOrder: boolean): void {
   for (let i = 0; i < PREFIX.length; i++) key[i] = PREFIX[i] as number;
-  writeDigits(key, PREFIX.length, mixed(n, 0x9e3779b1));
+  writeDigits(key, PREFIX.length, isInOrder ? n : mixed(n, 0x9e3779b1));
   writeDigits(key, PREFIX.length + DIGITS, mixed(n, 0xc2b2ae35));
 }
 

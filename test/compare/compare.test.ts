@@ -26,6 +26,10 @@ test('without arguments: four million records, 1 GiB, every engine', (t) => {
     writers: 1,
     readers: 128,
     seconds: 10,
+    isInOrder: false,
+    scanRecords: 0,
+    reverse: false,
+    compact: false,
     memoryBytes: 1024 * MIB,
     rounds: 3,
     directory: '.tmp-compare',
@@ -40,7 +44,8 @@ test('wrong arguments are named, with what they take', (t) => {
     ['--records 4G', /--records takes/],
     ['--engines aiokv,mysql', /--engines takes aiokv, .* not 'mysql'/],
     ['--memory 1M', /--memory takes a size from 64M/],
-    ['--phase write', /--phase takes load, read/],
+    ['--phase write', /--phase takes load, read, scan/],
+    ['--order last', /--order takes random, key/],
     ['--depth 3', /--help/],
   ] as const) {
     t.throws(() => parseOptions(args.split(' ')), { instanceOf: UsageError, message }, args);
@@ -119,25 +124,28 @@ test('ratios are of rounds, and a round without an engine does not count for it'
 });
 
 // Waits in the thread for its process, and so has it to itself.
-test.serial('a run of ours loads, checks, reads, and leaves nothing behind', async (t) => {
-  const directory = await mkdtemp(resolve('.tmp-compare-test-'));
-  try {
-    const args = '--engines aiokv,aiokv-puts --records 3000 --rounds 1 --phase read --seconds 1 --no-cgroup --json';
-    const stores = join(directory, 'stores');
-    const ran = spawnSync(process.execPath, [...NODE_ARGUMENTS, ...args.split(' '), '--directory', stores], {
-      encoding: 'utf8',
-      timeout: 120_000,
-    });
-    t.is(ran.status, 0, ran.stderr);
-    const { rows, failures } = JSON.parse(ran.stdout) as { rows: Row[]; failures: unknown[] };
-    t.deepEqual(failures, []);
-    t.deepEqual(
-      rows.map(({ engine, phase }) => `${engine} ${phase}`),
-      ['aiokv load', 'aiokv-puts load', 'aiokv read', 'aiokv-puts read'],
-    );
-    t.true(rows.every(({ perSecond, peakCgroupBytes }) => perSecond > 0 && peakCgroupBytes === null));
-    t.false(existsSync(stores));
-  } finally {
-    await rm(directory, { recursive: true, force: true });
-  }
-});
+for (const phase of ['read', 'scan']) {
+  test.serial(`a run of ours loads, checks, and goes on to ${phase}; it leaves nothing behind`, async (t) => {
+    const directory = await mkdtemp(resolve('.tmp-compare-test-'));
+    try {
+      const scan = phase === 'scan' ? '--order key --reverse --compact ' : '';
+      const args = `--engines aiokv,aiokv-puts --records 3000 --rounds 1 --phase ${phase} ${scan}--seconds 1 --no-cgroup --json`;
+      const stores = join(directory, 'stores');
+      const ran = spawnSync(process.execPath, [...NODE_ARGUMENTS, ...args.split(' '), '--directory', stores], {
+        encoding: 'utf8',
+        timeout: 120_000,
+      });
+      t.is(ran.status, 0, ran.stderr);
+      const { rows, failures } = JSON.parse(ran.stdout) as { rows: Row[]; failures: unknown[] };
+      t.deepEqual(failures, []);
+      t.deepEqual(
+        rows.map(({ engine, phase }) => `${engine} ${phase}`),
+        ['aiokv load', 'aiokv-puts load', `aiokv ${phase}`, `aiokv-puts ${phase}`],
+      );
+      t.true(rows.every(({ perSecond, peakCgroupBytes }) => perSecond > 0 && peakCgroupBytes === null));
+      t.false(existsSync(stores));
+    } finally {
+      await rm(directory, { recursive: true, force: true });
+    }
+  });
+}
