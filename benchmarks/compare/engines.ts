@@ -26,7 +26,7 @@ export interface Engine {
   close(): Promise<unknown>;
 }
 
-export interface ScanRange {
+interface ScanRange {
   /** Where it begins; undefined: at the first key, in reverse at the last. */
   readonly gte?: Buffer;
   readonly limit: number;

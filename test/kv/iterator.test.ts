@@ -52,7 +52,7 @@ function iteratorOnFakes(): {
   };
   const shape: RowShape<[Buffer, Buffer]> = {
     needsValues: true,
-    rowOf: (from, index) => [from.keyOf(index), from.valueOf(index)],
+    rowOf: (from, index, isShared) => [from.keyOf(index, isShared), from.valueOf(index, isShared)],
   };
   return { iterator: new StoreIterator(host, snapshot, encodeRange({}), shape), answer, released: () => released };
 }

@@ -1,4 +1,4 @@
-/** Walks over ranges: how much they read, what they hand out, and that they leave turns to others. */
+/** Walks over ranges, and getMany: how much they read, what they hand out, and that they leave turns to others. */
 import test from 'ava';
 import { KIB, MIB, Random } from '@aiokv/core';
 import { SimulatedDisk } from '@aiokv/aio';
@@ -198,11 +198,13 @@ test('a loop over entries that are there leaves turns to others', async (t) => {
   await store.close();
 });
 
-test('SLABS-1, SLABS-2: entries share memory, which is not used again, and which a message copies', async (t) => {
+test('SLABS-1, SLABS-2: what nextMany gives shares memory, which is not used again, and which a message copies', async (t) => {
   const disk = new SimulatedDisk({ seed: SEED });
   const store = await stored(disk, inOrder(3000));
   const kept: [Buffer, Buffer][] = [];
-  for await (const row of store.iterator()) kept.push(row);
+  const iterator = store.iterator();
+  for (let rows = await iterator.nextMany(500); rows.length > 0; rows = await iterator.nextMany(500))
+    kept.push(...rows);
   t.true(new Set(kept.map(([, value]) => value.buffer)).size < 100);
   t.true(kept.every(([key, value]) => key.buffer.byteLength <= 64 * KIB && value.buffer.byteLength <= 64 * KIB));
   // Written to, by whoever owns it: nothing that is read later shows it.
@@ -219,6 +221,36 @@ test('SLABS-1, SLABS-2: entries share memory, which is not used again, and which
     t.is((error as Error).name, 'DataCloneError');
   }
   t.is(one.length, VALUE_BYTES);
+  for await (const row of store.iterator()) t.true(row.every((bytes) => bytes.buffer.byteLength === bytes.length));
   t.is(other.length, VALUE_BYTES);
   await store.close();
+});
+
+test('NEAR-1, NEAR-2: getMany reads neighbours at once, and what lies alone by itself', async (t) => {
+  const count = 5000;
+  const disk = new SimulatedDisk({ seed: SEED });
+  await (await stored(disk, inOrder(count))).close();
+  const together = inOrder(400).map((n) => 1000 + 2 * n);
+  const twice = [...together, ...together.slice(0, 7)];
+  const apart = inOrder(40).map((n) => n * 120);
+  for (const [wanted, most] of [
+    [together, 4],
+    [together.slice().reverse(), 4],
+    [twice, 4],
+    [apart, 40],
+    // More than are looked up in one step.
+    [inOrder(count), 20],
+  ] as const) {
+    let values: (Buffer | undefined)[] = [];
+    const store = await openOn(disk);
+    const reads = await readsOf(disk, async () => (values = await store.getMany([...wanted.map(keyOf), 'none'])));
+    t.deepEqual(
+      values.map((value) => value?.toString()),
+      [...wanted.map(valueOf), undefined],
+    );
+    t.true(reads.length <= most, `${reads.length} reads for ${wanted.length} keys`);
+    t.true(values.every((value) => value === undefined || value.buffer.byteLength === VALUE_BYTES));
+    await store.readsEnded();
+    await store.close();
+  }
 });

@@ -28,7 +28,7 @@ import { Frames } from './log/frames.ts';
 import { LogWriter } from './log/writer.ts';
 import { divideMemory, mostReadAheadBytes } from './memory/budget.ts';
 import type { BufferNeeds } from './memory/budget.ts';
-import { RangeReads } from './read/range-reads.ts';
+import { MOST_LONG_REQUESTS, mostLongReadBytes } from './read/long-reads.ts';
 import { RecordReader } from './read/record-reader.ts';
 import { SegmentTable } from './file/segment-table.ts';
 import { Slots } from './file/slots.ts';
@@ -89,7 +89,7 @@ export async function openPlanted(
   let queue: Queue | null = null;
   try {
     // Without `neverBlock`, ext4 blocks every submitter while the file grows, until its writes are done.
-    const maxWaiting = LogWriter.mostRequests(resolved.writeBufferBytes) + RangeReads.MOST_REQUESTS + OTHER_REQUESTS;
+    const maxWaiting = LogWriter.mostRequests(resolved.writeBufferBytes) + MOST_LONG_REQUESTS + OTHER_REQUESTS;
     queue = new Queue(resolved.platform, { depth: resolved.queueDepth, maxWaiting, neverBlock: true });
     return await openStore(file, queue, resolved, planted);
   } catch (error) {
@@ -171,7 +171,7 @@ function bufferNeeds(
     writeBufferBytes: Frames.mostBytes(writeBufferBytes, geometry.writeAlignment) + SegmentWriter.bufferBytes(geometry),
     readBufferBytes:
       RecordReader.mostBufferBytes(queueDepth, maxRecordBytes(geometry)) +
-      RangeReads.mostBufferBytes(mostReadAheadBytes(memoryBytes)) +
+      mostLongReadBytes(mostReadAheadBytes(memoryBytes)) +
       Pager.mostBufferBytes(file, geometry.pageBytes),
   };
 }

@@ -16,6 +16,7 @@ import type { DirectFile, Queue, QueueStatistics } from '@aiokv/aio';
 import type { FailureGate } from './failure/failure-gate.ts';
 import type { ReadEpochs } from './file/read-epochs.ts';
 import type { ReadPace } from './file/read-pace.ts';
+import type { SpanReader } from './file/span-reader.ts';
 import { Conditions } from './write/conditions.ts';
 import type { CacheStatistics } from './cache/value-cache.ts';
 import { closed, compacting, compactionAborted } from './failure/errors.ts';
@@ -32,6 +33,7 @@ import { LogWriter } from './log/writer.ts';
 import type { Durability } from './log/writer.ts';
 import { PointReads } from './read/point-reads.ts';
 import { mostReadAheadBytes } from './memory/budget.ts';
+import { longReads } from './read/long-reads.ts';
 import { RangeReads } from './read/range-reads.ts';
 import { RecordReader } from './read/record-reader.ts';
 import type { Checkpointer } from './checkpoint/checkpointer.ts';
@@ -147,6 +149,7 @@ const REPLAY_BYTES_AFTER_CLOSE = 4 * MIB;
 export class Store implements AsyncDisposable {
   readonly #parts: StoreParts;
   readonly #reader: RecordReader;
+  readonly #spans: SpanReader;
   readonly #points: PointReads;
   readonly #ranges: RangeReads;
   readonly #writes: WriteQueue;
@@ -160,21 +163,12 @@ export class Store implements AsyncDisposable {
     const { clock } = options;
     const longestBytes = maxRecordBytes(geometry);
     this.#reader = new RecordReader({ index, queue, file, log, gate, epochs, pace, clock, longestBytes });
-    this.#points = new PointReads({ index, log, gate, reader: this.#reader, epochs, budget });
-    const mostAheadBytes = mostReadAheadBytes(options.memoryBytes);
     const reader = this.#reader;
-    this.#ranges = new RangeReads({
-      queue,
-      file,
-      clock,
-      index,
-      log,
-      gate,
-      reader,
-      maintenance,
-      budget,
-      mostAheadBytes,
-    });
+    const mostAheadBytes = mostReadAheadBytes(options.memoryBytes);
+    const spans = longReads({ queue, file, clock, mostAheadBytes });
+    this.#spans = spans;
+    this.#points = new PointReads({ index, log, gate, reader, spans, epochs, budget });
+    this.#ranges = new RangeReads({ clock, index, log, gate, reader, spans, maintenance, mostAheadBytes });
     this.#writes = new WriteQueue({
       log,
       index,
@@ -238,7 +232,7 @@ export class Store implements AsyncDisposable {
 
   /**
    * The values of many keys at the moment of the call, in the order of the keys; undefined for a key that does not
-   * exist. Up to 1024 keys are read at once.
+   * exist. All reads are in flight at once, as far as the queue goes, and neighbours are one read.
    *
    * @throws as `get`, if any of the keys fails
    */
@@ -430,7 +424,7 @@ export class Store implements AsyncDisposable {
         pageBytes: index.pageBytes,
         cacheBytes: index.values.unitBytes + index.values.tableBytes,
         writeBufferBytes: log.bufferBytes,
-        readBufferBytes: this.#reader.bufferBytes + this.#ranges.bufferBytes + index.pager.bufferBytes,
+        readBufferBytes: this.#reader.bufferBytes + this.#spans.bufferBytes + index.pager.bufferBytes,
         readAheadBytes: this.#ranges.aheadBytes,
       },
       cache: index.values.statistics,
@@ -487,7 +481,7 @@ export class Store implements AsyncDisposable {
       await maintenance.stop();
       // Before the record reader: a page that arrives may start reads of records.
       await index.quiet();
-      await this.#ranges.quiet();
+      await this.#spans.quiet();
       await this.#reader.quiet();
       await log.close();
       try {

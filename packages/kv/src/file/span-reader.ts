@@ -10,7 +10,8 @@
  *
  * SPANS-1. All calls of `read` together have at most so many spans under way as the reader was given, each with a buffer
  *     of its own. A call that has none waits for its turn; one that has some does not go before it.
- * SPANS-2. Ranges are visited in the order of their blocks, in slices, and each once: as read, or as unreadable.
+ * SPANS-2. Ranges are visited in the order of their blocks, in slices, and each once: as read, as unreadable, or as one
+ *     that lies alone.
  * SPANS-3. A buffer is used again only when its read has ended.
  *
  * A random read costs a device about as much as 8 KiB more of a read that is under way already. The buffers belong to the
@@ -35,6 +36,8 @@ export interface RangeVisitor {
   read(index: number, block: AlignedBuffer, at: number): void;
   /** The device did not give all of a range. */
   unreadable(index: number): void;
+  /** If it is there: takes over a range that has no neighbour, and is not told of it again. */
+  alone?(index: number): void;
 }
 
 export interface SpanReaderOptions {
@@ -178,6 +181,12 @@ export class SpanReader implements CompletionHandler {
       for (;;) {
         while (begun < ranges.count) {
           if (extent.end === begun) measure(ranges, order, extent);
+          if (visitor.alone !== undefined && extent.end === begun + 1) {
+            visitor.alone(order[begun] as number);
+            begun = extent.end;
+            if (this.#options.budget.isSpent()) await nextTurn();
+            continue;
+          }
           const pool = extent.endBytes - extent.startBytes <= BLOCK_BYTES ? this.#short : this.#long;
           let span = pool.take();
           if (span === null) {

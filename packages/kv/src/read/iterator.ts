@@ -54,7 +54,8 @@ export interface IteratorHost {
 export interface RowShape<Row> {
   /** Whether it reads values. */
   readonly needsValues: boolean;
-  rowOf(window: Window, index: number): Row;
+  /** @param isShared whether it may share memory with its neighbours (SLABS-1) */
+  rowOf(window: Window, index: number, isShared: boolean): Row;
 }
 
 /** Entries of the first window, ... */
@@ -73,14 +74,15 @@ const LONG_BYTES_AHEAD = 8 * MIB;
 /** A pending `next` or `nextMany`. */
 interface Caller<Row> {
   readonly most: number;
+  readonly isShared: boolean;
   /** @param rows none: the end */
   resolve(rows: Row[]): void;
   reject(error: Error): void;
 }
 
 /**
- * The entries of a range as `[key, value]`, or its keys or values: see `Store.iterator`, `Store.keys`, `Store.values`. They are copies
- * that belong to the caller, in memory of up to 64 KiB that neighbours share (SLABS-1).
+ * The entries of a range as `[key, value]`, or its keys or values: see `Store.iterator`, `Store.keys`, `Store.values`. Keys and values
+ * are copies that belong to the caller.
  * Use `for await`, or end it with `return()`: until its end it keeps parts of the index in memory.
  */
 export class StoreIterator<Row = [key: Buffer, value: Buffer]> implements AsyncIterableIterator<Row>, AsyncDisposable {
@@ -132,11 +134,12 @@ export class StoreIterator<Row = [key: Buffer, value: Buffer]> implements AsyncI
    */
   next(): Promise<IteratorResult<Row>> {
     if (this.#head < this.#end && this.#callers.isEmpty && !this.#host.budget.isSpent()) {
-      return Promise.resolve({ done: false, value: this.#take() });
+      return Promise.resolve({ done: false, value: this.#take(false) });
     }
     return new Promise((resolve, reject) => {
       this.#wait({
         most: 1,
+        isShared: false,
         resolve: (rows) => resolve(rows.length === 0 ? END : { done: false, value: rows[0] as Row }),
         reject,
       });
@@ -145,7 +148,8 @@ export class StoreIterator<Row = [key: Buffer, value: Buffer]> implements AsyncI
 
   /**
    * The next entries: those that are there, at most `count` and at most 1024, and at least one. An empty array is the end.
-   * Calls of this and of `next` are answered in call order. This costs a third of `for await`, which has a promise for each entry.
+   * Calls of this and of `next` are answered in call order. There is no promise for each entry, and no memory: neighbours share
+   * up to 64 KiB (SLABS-1). Copy what is kept for long, or goes into a stream of bytes: such a stream takes the memory of neighbours, too.
    *
    * @throws as `next`; AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT
    */
@@ -156,11 +160,11 @@ export class StoreIterator<Row = [key: Buffer, value: Buffer]> implements AsyncI
     }
     const most = Math.min(count, ROWS_AT_ONCE);
     if (this.#head < this.#end && this.#callers.isEmpty && !this.#host.budget.isSpent(most)) {
-      return Promise.resolve(this.#takeMany(most));
+      return Promise.resolve(this.#takeMany(most, true));
     }
     return new Promise((resolve, reject) => {
       this.#ahead = Math.max(this.#ahead, Math.min(most, FIRST_AHEAD_MOST));
-      this.#wait({ most, resolve, reject });
+      this.#wait({ most, isShared: true, resolve, reject });
     });
   }
 
@@ -221,17 +225,17 @@ export class StoreIterator<Row = [key: Buffer, value: Buffer]> implements AsyncI
   }
 
   /** Requires a row. */
-  #take(): Row {
+  #take(isShared: boolean): Row {
     const window = this.#window as Window;
     const index = this.#head++;
     this.#countAhead(-window.countedBytesOf(index));
-    return this.#shape.rowOf(window, index);
+    return this.#shape.rowOf(window, index, isShared);
   }
 
-  #takeMany(most: number): Row[] {
+  #takeMany(most: number, isShared: boolean): Row[] {
     const count = Math.min(most, this.#end - this.#head);
     const rows: Row[] = [];
-    for (let i = 0; i < count; i++) rows.push(this.#take());
+    for (let i = 0; i < count; i++) rows.push(this.#take(isShared));
     return rows;
   }
 
@@ -250,7 +254,7 @@ export class StoreIterator<Row = [key: Buffer, value: Buffer]> implements AsyncI
         // `#finish` has answered all callers.
         if (this.#isOver) break;
         this.#callers.shift();
-        caller.resolve(this.#takeMany(caller.most));
+        caller.resolve(this.#takeMany(caller.most, caller.isShared));
         continue;
       }
       const failure = this.#window?.failure ?? null;

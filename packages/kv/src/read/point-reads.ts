@@ -20,13 +20,16 @@ import type { Sequence, TurnBudget } from '@aiokv/core';
 import type { ValueCache } from '../cache/value-cache.ts';
 import type { FailureGate } from '../failure/failure-gate.ts';
 import type { ReadEpochs } from '../file/read-epochs.ts';
-import { fileOffsetOf, isInline, lengthOf } from '../format/index-entry.ts';
+import type { SpanReader } from '../file/span-reader.ts';
+import { fileOffsetOf, isInFragments, isInline, lengthOf } from '../format/index-entry.ts';
 import { createKeyScratch, encodeKey } from '../format/keys.ts';
 import type { Bytes } from '../format/keys.ts';
 import { copyValue, isExtent } from '../format/record.ts';
 import type { KeyIndex, LateAnswer } from '../index/key-index.ts';
 import { Entry, FOUND, MISSING } from '../tree/index.ts';
 import type { AbsentLeaf, Lookup } from '../tree/index.ts';
+import { NeighbourReads } from './neighbour-reads.ts';
+import type { NeighbourReadsParts } from './neighbour-reads.ts';
 import type { RecordReader, UnwrittenRecords } from './record-reader.ts';
 import { GetResult, ManyResult, VersionedResult } from './results.ts';
 import type { LookupResult, Versioned } from './results.ts';
@@ -36,11 +39,12 @@ export interface PointReadsParts {
   readonly log: UnwrittenRecords;
   readonly gate: FailureGate;
   readonly reader: RecordReader;
+  readonly spans: SpanReader;
   readonly epochs: ReadEpochs;
   readonly budget: TurnBudget;
 }
 
-/** `getMany` looks up this many keys in one step. More are looked up in a snapshot, this many at a time. */
+/** `getMany` looks up this many keys in one step. More are looked up in a snapshot, this many in a turn. */
 const LOOKUPS_AT_ONCE = 1024;
 /** Most delayed gets settled in one turn: their callers run on in the same turn. */
 const SETTLED_AT_ONCE = 256;
@@ -184,6 +188,7 @@ export class PointReads {
   readonly #gate: FailureGate;
   readonly #reader: RecordReader;
   readonly #epochs: ReadEpochs;
+  readonly #nearParts: NeighbourReadsParts;
   readonly #budget: TurnBudget;
   /** Scratch for the key of the current call and its entry. Valid within one step. */
   readonly #key = createKeyScratch();
@@ -191,13 +196,14 @@ export class PointReads {
   readonly #settledLater = new Fifo<Settled>();
   readonly #waitingKeys = new PackedKeys();
 
-  constructor({ index, log, gate, reader, epochs, budget }: PointReadsParts) {
+  constructor({ index, log, gate, reader, spans, epochs, budget }: PointReadsParts) {
     this.#index = index;
     this.#values = index.values;
     this.#log = log;
     this.#gate = gate;
     this.#reader = reader;
     this.#epochs = epochs;
+    this.#nearParts = { index, gate, reader, spans, epochs };
     this.#budget = budget;
   }
 
@@ -258,16 +264,39 @@ export class PointReads {
 
   getMany(keys: readonly Bytes[]): Promise<(Buffer | undefined)[]> {
     if (keys.length > LOOKUPS_AT_ONCE) return this.#getManySliced(keys);
-    const result = new ManyResult(keys.length, this.#index.admittedThrough);
+    const { admittedThrough } = this.#index;
+    const result = new ManyResult(keys.length, admittedThrough);
+    const near = new NeighbourReads(this.#nearParts, keys.length, result, admittedThrough);
     for (let i = 0; i < keys.length; i++) {
       const keyBytes = encodeKey(keys[i] as Bytes, this.#key);
       if (this.#values.find(this.#key, keyBytes)) {
         const refusal = this.#refusalOfCached();
         if (refusal === null) result.found(i, this.#values.copy());
         else result.failed(i, refusal);
-      } else this.#lookUp(this.#index.find(this.#key, keyBytes, this.#entry), result, i, this.#key, keyBytes);
+      } else this.#lookUpNear(this.#index.find(this.#key, keyBytes, this.#entry), near, result, i, this.#key, keyBytes);
     }
+    void near.start();
     return this.#inTurn(result.promise, keys.length);
+  }
+
+  /** As `#lookUp`. What is on the device is read with its neighbours. */
+  #lookUpNear(
+    outcome: Lookup,
+    near: NeighbourReads,
+    result: LookupResult,
+    token: number,
+    key: Uint8Array,
+    keyBytes: number,
+  ): void {
+    const entry = this.#entry;
+    if (outcome === FOUND && !isInline(entry) && !isInFragments(entry)) {
+      const fileOffset = fileOffsetOf(entry);
+      if (this.#log.unwritten(fileOffset) === null) {
+        near.add(fileOffset, lengthOf(entry), key, keyBytes, token);
+        return;
+      }
+    }
+    this.#lookUp(outcome, result, token, key, keyBytes);
   }
 
   /**
@@ -331,23 +360,28 @@ export class PointReads {
     }
   }
 
+  /** All reads go down as fast as they can be looked up, and nobody waits for those before. */
   async #getManySliced(keys: readonly Bytes[]): Promise<(Buffer | undefined)[]> {
     const encoded = keys.map((key) => this.#key.slice(0, encodeKey(key, this.#key)));
     const snapshot = this.#index.snapshot();
-    const values: (Buffer | undefined)[] = [];
+    const result = new ManyResult(keys.length, snapshot.sequence);
     try {
       for (let first = 0; first < encoded.length; first += LOOKUPS_AT_ONCE) {
-        const slice = encoded.slice(first, first + LOOKUPS_AT_ONCE);
-        const result = new ManyResult(slice.length, snapshot.sequence);
-        slice.forEach((key, i) => {
-          this.#lookUp(snapshot.find(key, key.length, this.#entry), result, i, key, key.length);
-        });
-        for (const value of await result.promise) values.push(value);
-        this.#gate.requireOpen();
+        if (first > 0) {
+          await nextTurn();
+          this.#gate.requireOpen();
+        }
+        const end = Math.min(encoded.length, first + LOOKUPS_AT_ONCE);
+        const near = new NeighbourReads(this.#nearParts, end - first, result, snapshot.sequence);
+        for (let i = first; i < end; i++) {
+          const key = encoded[i] as Uint8Array;
+          this.#lookUpNear(snapshot.find(key, key.length, this.#entry), near, result, i, key, key.length);
+        }
+        void near.start();
       }
+      return await result.promise;
     } finally {
       snapshot.release();
     }
-    return values;
   }
 }

@@ -6,9 +6,8 @@
  */
 import { TurnBudget } from '@aiokv/core';
 import type { Clock } from '@aiokv/core';
-import type { DirectFile, Queue } from '@aiokv/aio';
 import type { FailureGate } from '../failure/failure-gate.ts';
-import { SpanReader } from '../file/span-reader.ts';
+import type { SpanReader } from '../file/span-reader.ts';
 import type { Maintenance } from '../maintenance/maintenance.ts';
 import type { KeyIndex } from '../index/key-index.ts';
 import { StoreIterator } from './iterator.ts';
@@ -20,80 +19,53 @@ import { WindowRead } from './window-reader.ts';
 import type { WindowReaderParts } from './window-reader.ts';
 
 interface RangeReadsParts {
-  readonly queue: Queue;
-  readonly file: DirectFile;
   readonly clock: Clock;
   readonly index: KeyIndex;
   readonly log: UnwrittenRecords;
   readonly gate: FailureGate;
   readonly reader: RecordReader;
+  readonly spans: SpanReader;
   readonly maintenance: Maintenance;
-  /** Of the store: for what is handed out. */
-  readonly budget: TurnBudget;
   /** For what iterators read ahead, in bytes. */
   readonly mostAheadBytes: number;
 }
 
-/** Reads of all iterators that are in flight at once: long ones, ... */
-const LONG_READS = 12;
-/** ... and short ones, of records that lie alone. */
-const SHORT_READS = 128;
-/** With little memory fewer: as many as one part in so many of what may be read ahead has room for, ... */
-const PART_OF_LONG = 2;
-const PART_OF_SHORT = 4;
-/** ... and so many at least. */
-const LEAST_LONG_READS = 2;
-const LEAST_SHORT_READS = 8;
-/** Of each turn of the event loop, for what is read ahead. */
+/** Of each turn of the event loop, for what is read ahead, and for what is handed out. */
 const AHEAD_MS = 0.5;
+const HANDED_OUT_MS = 0.5;
 
 const ENTRIES: RowShape<[key: Buffer, value: Buffer]> = {
   needsValues: true,
-  rowOf: (window, index) => [window.keyOf(index), window.valueOf(index)],
+  rowOf: (window, index, isShared) => [window.keyOf(index, isShared), window.valueOf(index, isShared)],
 };
-const KEYS: RowShape<Buffer> = { needsValues: false, rowOf: (window, index) => window.keyOf(index) };
-const VALUES: RowShape<Buffer> = { needsValues: true, rowOf: (window, index) => window.valueOf(index) };
+const KEYS: RowShape<Buffer> = {
+  needsValues: false,
+  rowOf: (window, index, isShared) => window.keyOf(index, isShared),
+};
+const VALUES: RowShape<Buffer> = {
+  needsValues: true,
+  rowOf: (window, index, isShared) => window.valueOf(index, isShared),
+};
 
 export class RangeReads implements IteratorHost {
-  /** Most requests that are in flight at once for what iterators read in long reads. */
-  static readonly MOST_REQUESTS = LONG_READS + SHORT_READS;
-
   readonly budget: TurnBudget;
   readonly aheadBudget: TurnBudget;
   readonly #index: KeyIndex;
   readonly #maintenance: Maintenance;
   readonly #windowParts: WindowReaderParts;
-  readonly #spans: SpanReader;
   readonly #mostAheadBytes: number;
   readonly #open = new Set<StoreIterator<unknown>>();
   /** Bytes that iterators have read ahead, or are reading. */
   aheadBytes = 0;
 
   constructor(parts: RangeReadsParts) {
-    const { queue, file, clock, index, log, gate, reader, maintenance, budget, mostAheadBytes } = parts;
+    const { clock, index, log, gate, reader, spans, maintenance, mostAheadBytes } = parts;
     this.#index = index;
     this.#maintenance = maintenance;
     this.#mostAheadBytes = mostAheadBytes;
-    this.budget = budget;
+    this.budget = new TurnBudget(clock, HANDED_OUT_MS);
     this.aheadBudget = new TurnBudget(clock, AHEAD_MS);
-    this.#spans = new SpanReader({
-      queue,
-      file,
-      budget: this.aheadBudget,
-      ...readsAtOnce(mostAheadBytes),
-    });
-    this.#windowParts = { reader, spans: this.#spans, log, gate };
-  }
-
-  /** Most memory that the buffers of long reads take, in bytes. */
-  static mostBufferBytes(mostAheadBytes: number): number {
-    const { longAtOnce, shortAtOnce } = readsAtOnce(mostAheadBytes);
-    return SpanReader.mostBufferBytes(longAtOnce, shortAtOnce);
-  }
-
-  /** Memory of these buffers, in bytes. */
-  get bufferBytes(): number {
-    return this.#spans.bufferBytes;
+    this.#windowParts = { reader, spans, log, gate };
   }
 
   /** Iterators that were not ended. */
@@ -133,11 +105,6 @@ export class RangeReads implements IteratorHost {
     for (const iterator of this.#open) iterator.close(error);
   }
 
-  /** Settles when nothing is read for iterators any more. Call it after `close`. */
-  quiet(): Promise<void> {
-    return this.#spans.quiet();
-  }
-
   forget(iterator: StoreIterator<unknown>): void {
     this.#open.delete(iterator);
   }
@@ -150,13 +117,4 @@ export class RangeReads implements IteratorHost {
   mayReadAhead(ownBytes: number): boolean {
     return this.aheadBytes < this.#mostAheadBytes && ownBytes < this.#mostAheadBytes / this.#open.size;
   }
-}
-
-function readsAtOnce(mostAheadBytes: number): { readonly longAtOnce: number; readonly shortAtOnce: number } {
-  const long = Math.floor(mostAheadBytes / PART_OF_LONG / SpanReader.mostBufferBytes(1, 0));
-  const short = Math.floor(mostAheadBytes / PART_OF_SHORT / SpanReader.mostBufferBytes(0, 1));
-  return {
-    longAtOnce: Math.min(LONG_READS, Math.max(LEAST_LONG_READS, long)),
-    shortAtOnce: Math.min(SHORT_READS, Math.max(LEAST_SHORT_READS, short)),
-  };
 }

@@ -1,6 +1,6 @@
 /**
- * Memory for many short keys and values, which a reader hands out as views. A view of shared memory costs a third of
- * memory of its own, which is most of what a record of a scan costs.
+ * Memory for many short keys and values. A view of shared memory costs a third of memory of its own, which would be a third
+ * of what a record of a scan costs.
  *
  * ```
  *   1 KiB │ 2 KiB  │ 4 KiB      │ … │ 64 KiB │ 64 KiB │ one long value │ 64 KiB │ …
@@ -9,7 +9,7 @@
  * SLABS-1. A slab is never used again: what was handed out of it belongs to whoever has it. Whoever keeps one value keeps the
  *     slab, at most 64 KiB.
  * SLABS-2. Messages to other threads get a copy of a slab, as of Node's own pool: to transfer one value would take its
- *     neighbours.
+ *     neighbours. Byte streams of Node.js 20 ask nobody: they must be given copies.
  */
 import { markAsUntransferable } from 'node:worker_threads';
 import { KIB } from '@aiokv/core';
@@ -47,10 +47,15 @@ export class Slabs {
     return place % MOST_BYTES;
   }
 
-  /** A view of what was taken. */
-  at(place: number, bytes: number): Buffer {
+  /** What was taken. @param isShared a view; else in memory of its own */
+  at(place: number, bytes: number, isShared: boolean): Buffer {
     const from = place % MOST_BYTES;
-    return (this.#slabs[Math.floor(place / MOST_BYTES)] as Buffer).subarray(from, from + bytes);
+    const slab = this.#slabs[Math.floor(place / MOST_BYTES)] as Buffer;
+    const view = slab.subarray(from, from + bytes);
+    if (isShared || slab.length === bytes) return view;
+    const own = Buffer.allocUnsafeSlow(bytes);
+    own.set(view);
+    return own;
   }
 
   #next(bytes: number): void {

@@ -124,7 +124,7 @@ export class WindowRead implements RangeVisitor, ReadResult, WantedRecord {
       const keyBytes = this.window.keyBytesOf(index);
       this.#aloneLeft++;
       const [offset, length] = [alone.offsets[at] as number, alone.lengths[at] as number];
-      this.#parts.reader.read(offset, length, this.window.keyOf(index), keyBytes, this, index);
+      this.#parts.reader.read(offset, length, this.window.keyOf(index, true), keyBytes, this, index);
     }
     while (this.#aloneLeft > 0) await this.#woken();
   }

@@ -112,12 +112,14 @@ export class Window {
     return this.#slabs.slabOf(this.#keyPlaces[index] as number);
   }
 
-  keyOf(index: number): Buffer {
-    return this.#slabs.at(this.#keyPlaces[index] as number, this.#keyBytes[index] as number);
+  /** @param isShared see SLABS-1; else in memory of its own */
+  keyOf(index: number, isShared: boolean): Buffer {
+    return this.#slabs.at(this.#keyPlaces[index] as number, this.#keyBytes[index] as number, isShared);
   }
 
-  valueOf(index: number): Buffer {
-    return this.#slabs.at(this.#valuePlaces[index] as number, this.#valueBytes[index] as number);
+  /** As `keyOf`. */
+  valueOf(index: number, isShared: boolean): Buffer {
+    return this.#slabs.at(this.#valuePlaces[index] as number, this.#valueBytes[index] as number, isShared);
   }
 
   #grow(): void {

@@ -1,0 +1,163 @@
+/**
+ * The records of one `getMany`. Those that lie close together are read at once; what lies alone is read as a `get` reads it.
+ *
+ * ```
+ *   add, for each key ─► read ─► spans of several ─► checked in the long read ─► result
+ *                          │                            └─ not what it should be, or unreadable ─┐
+ *                          └─► spans of one ─────────────────────────────────────────────────────┴─► RecordReader ─► result
+ * ```
+ *
+ * NEAR-1. All are in one epoch, from the step of their lookups until the last of them has ended (EPOCH-1). That of a read which
+ *     begins later, alone, may be a later one.
+ * NEAR-2. A value is taken from a long read only if it passes what a read of its own asks of it (WHOLE-1). What does not is
+ *     read alone: so it is tried again, and its error is its own.
+ */
+import type { AlignedBuffer } from '@aiokv/aio';
+import type { Sequence } from '@aiokv/core';
+import type { FailureGate } from '../failure/failure-gate.ts';
+import type { ReadEpochs } from '../file/read-epochs.ts';
+import type { RangeVisitor, Ranges, SpanReader } from '../file/span-reader.ts';
+import type { Fragment } from '../format/extent.ts';
+import { copyValue, isExtent, sequenceOf } from '../format/record.ts';
+import { wrongRecord } from './record-check.ts';
+import type { WantedRecord } from './record-check.ts';
+import type { RecordReader, ValueTaker } from './record-reader.ts';
+import type { ReadResult } from './results.ts';
+
+export interface NeighbourReadsParts {
+  readonly reader: RecordReader;
+  readonly spans: SpanReader;
+  readonly epochs: ReadEpochs;
+  readonly gate: FailureGate;
+  readonly index: ValueTaker;
+}
+
+/** Room for the keys of this many bytes at first. */
+const USUAL_KEY_BYTES = 32;
+
+export class NeighbourReads implements Ranges, RangeVisitor, WantedRecord, ReadResult {
+  count = 0;
+  readonly offsets: Float64Array;
+  readonly lengths: Uint32Array;
+  readonly #parts: NeighbourReadsParts;
+  readonly #result: ReadResult;
+  readonly seenAt: Sequence;
+  readonly #tokens: Uint32Array;
+  readonly #keyEnds: Uint32Array;
+  #keys: Uint8Array;
+  /** NEAR-1. */
+  #epoch = 0;
+  /** Reads of records alone that have not ended, and one for all others. */
+  #left = 1;
+  lengthBytes = 0;
+  keyAt = 0;
+  keyBytes = 0;
+  readonly fragment: Fragment | null = null;
+  readonly sequence = 0;
+
+  /**
+   * @param most records
+   * @param seenAt see `ReadResult`
+   */
+  constructor(parts: NeighbourReadsParts, most: number, result: ReadResult, seenAt: Sequence) {
+    this.#parts = parts;
+    this.#result = result;
+    this.seenAt = seenAt;
+    this.offsets = new Float64Array(most);
+    this.lengths = new Uint32Array(most);
+    this.#tokens = new Uint32Array(most);
+    this.#keyEnds = new Uint32Array(most);
+    this.#keys = new Uint8Array(most * USUAL_KEY_BYTES);
+  }
+
+  get key(): Uint8Array {
+    return this.#keys;
+  }
+
+  /** Adds a record that is on the device. Copies the key. */
+  add(fileOffset: number, lengthBytes: number, key: Uint8Array, keyBytes: number, token: number): void {
+    const at = this.count++;
+    this.offsets[at] = fileOffset;
+    this.lengths[at] = lengthBytes;
+    this.#tokens[at] = token;
+    const from = at === 0 ? 0 : (this.#keyEnds[at - 1] as number);
+    if (from + keyBytes > this.#keys.length) this.#grow(from + keyBytes);
+    for (let i = 0; i < keyBytes; i++) this.#keys[from + i] = key[i] as number;
+    this.#keyEnds[at] = from + keyBytes;
+  }
+
+  /** Reads all, and tells the result of each. Call it in the step of the lookups. Never rejects. */
+  async start(): Promise<void> {
+    if (this.count === 0) return;
+    const { epochs, spans } = this.#parts;
+    this.#epoch = epochs.enter();
+    if (this.count === 1) this.alone(0);
+    else await spans.read(this, this, neverStopped);
+    this.#ended();
+  }
+
+  /** @internal A record of a long read. */
+  read(index: number, block: AlignedBuffer, at: number): void {
+    this.#aim(index);
+    if (wrongRecord(block, at, this) !== null || isExtent(block.view, at)) {
+      this.alone(index);
+      return;
+    }
+    const { reader, gate } = this.#parts;
+    const version = sequenceOf(block.view, at);
+    const refusal = gate.log === null ? null : reader.refusalOf(version);
+    const token = this.#tokens[index] as number;
+    if (refusal !== null) {
+      this.#result.failed(token, refusal);
+      return;
+    }
+    this.#parts.index.cacheValue(block, at, this.seenAt);
+    this.#result.found(token, copyValue(block, at), version);
+  }
+
+  /** @internal */
+  unreadable(index: number): void {
+    this.alone(index);
+  }
+
+  /** @internal A record without neighbours. */
+  alone(index: number): void {
+    this.#aim(index);
+    const { lengthBytes, keyAt, keyBytes } = this;
+    const key = this.#keys.subarray(keyAt, keyAt + keyBytes);
+    this.#left++;
+    this.#parts.reader.read(this.offsets[index] as number, lengthBytes, key, keyBytes, this, index);
+  }
+
+  /** @internal A record that was read alone. */
+  found(index: number, value: Buffer, version: number): void {
+    this.#ended();
+    this.#result.found(this.#tokens[index] as number, value, version);
+  }
+
+  /** @internal */
+  failed(index: number, error: Error): void {
+    this.#ended();
+    this.#result.failed(this.#tokens[index] as number, error);
+  }
+
+  #ended(): void {
+    if (--this.#left === 0) this.#parts.epochs.leave(this.#epoch);
+  }
+
+  #aim(index: number): void {
+    this.lengthBytes = this.lengths[index] as number;
+    this.keyAt = index === 0 ? 0 : (this.#keyEnds[index - 1] as number);
+    this.keyBytes = (this.#keyEnds[index] as number) - this.keyAt;
+  }
+
+  #grow(bytes: number): void {
+    const keys = new Uint8Array(2 * bytes);
+    keys.set(this.#keys);
+    this.#keys = keys;
+  }
+}
+
+function neverStopped(): boolean {
+  return false;
+}
