@@ -474,3 +474,40 @@ export function place(w: Uint32Array, base: number, index: number, n: number, ke
   writeTail(w, base + low + size, key, prefix);
   return base + low;
 }
+
+/**
+ * As `place`, for an entry of another node on the same level, whose prefix ends in the same word: what it has in the heap is
+ * the same in both.
+ */
+export function placeFrom(
+  w: Uint32Array,
+  base: number,
+  index: number,
+  n: number,
+  source: Uint32Array,
+  sourceBase: number,
+  sourceIndex: number,
+): void {
+  const prefix = prefixBytes(w, base);
+  const sourcePrefix = prefixBytes(source, sourceBase);
+  const sourceHeads = headsAt(source, sourceBase);
+  const slot = (source[sourceHeads + count(source, sourceBase) + sourceIndex] as number) | 0;
+  const payload = payloadWords(level(w, base)) + (slot >>> EXTRA_SHIFT);
+  const size = payload + tailWords((slot >>> LENGTH_SHIFT) & LENGTH_MASK, prefix);
+  const low = heapLow(w, base) - size;
+  const at = sourceBase + (slot & OFFSET_MASK);
+  let head = (source[sourceHeads + sourceIndex] as number) | 0;
+  if (prefix !== sourcePrefix) {
+    const known = (sourcePrefix & 3) << 3;
+    const shift = (prefix & 3) << 3;
+    const word = known === 0 ? head : (source[sourceHeads - 1] as number) | (head >>> known);
+    const next = size > payload ? (source[at + payload] as number) | 0 : 0;
+    head = shift === 0 ? word : (word << shift) | (next >>> (32 - shift));
+  }
+  const heads = headsAt(w, base);
+  w[heads + index] = head;
+  w[heads + n + index] = (slot & ~OFFSET_MASK) | low;
+  w[base + COUNT] = (w[base + COUNT] as number) + 1;
+  w[base + HEAP] = (w[base + HEAP] as number) - size;
+  for (let word = 0; word < size; word++) w[base + low + word] = source[at + word] as number;
+}

@@ -163,24 +163,35 @@ class Rewrite {
     const prefix = from === to ? 0 : this.#prefixOf(from, to);
     node.clear(w, base, this.#level, prefix, capacityWords, firstChild);
     node.setBirth(w, base, birth);
-    const key = this.#key;
-    const leaf = this.#level === 0;
+    if (from === to) return;
+    this.loadKey(from, this.#key);
+    node.writePrefix(w, base, this.#key);
     for (let at = from; at < to; at++) {
-      this.loadKey(at, key);
-      if (at === from) node.writePrefix(w, base, key);
-      const extra = (this.#sizes[at] as number) >>> KEY_WORDS_BITS;
-      const payload = node.place(w, base, at - from, to - from, key, extra);
-      if (at === this.#firstEnd && this.#pending === 1) {
-        w[payload] = this.#word0;
-        if (leaf) w[payload + 1] = this.#word1;
-        for (let word = 0; word < extra; word++) w[payload + 2 + word] = this.#extra[word] as number;
-        continue;
+      if (at === this.#firstEnd && this.#pending === 1) this.#writePending(w, base, at - from, to - from);
+      else {
+        const source = this.#baseOf(at);
+        if (node.prefixBytes(this.#scratch, source) >>> 2 === prefix >>> 2) {
+          node.placeFrom(w, base, at - from, to - from, this.#scratch, source, this.#indexOf(at));
+        } else this.#writeEntry(w, base, at - from, to - from, at);
       }
-      const source = node.payloadAt(this.#scratch, this.#baseOf(at), this.#indexOf(at));
-      w[payload] = this.#scratch[source] as number;
-      if (leaf) w[payload + 1] = this.#scratch[source + 1] as number;
-      for (let word = 2; word < extra + 2; word++) w[payload + word] = this.#scratch[source + word] as number;
     }
+  }
+
+  #writePending(w: Uint32Array, base: number, index: number, n: number): void {
+    const payload = node.place(w, base, index, n, this.#pendingKey, this.#extraWords);
+    w[payload] = this.#word0;
+    if (this.#level === 0) w[payload + 1] = this.#word1;
+    for (let word = 0; word < this.#extraWords; word++) w[payload + 2 + word] = this.#extra[word] as number;
+  }
+
+  #writeEntry(w: Uint32Array, base: number, index: number, n: number, at: number): void {
+    const scratch = this.#scratch;
+    this.loadKey(at, this.#key);
+    const extra = (this.#sizes[at] as number) >>> KEY_WORDS_BITS;
+    const payload = node.place(w, base, index, n, this.#key, extra);
+    const source = node.payloadAt(scratch, this.#baseOf(at), this.#indexOf(at));
+    const words = node.payloadWords(this.#level) + extra;
+    for (let word = 0; word < words; word++) w[payload + word] = scratch[source + word] as number;
   }
 
   #copy(w: Uint32Array, base: number, words: number, to: number): void {
