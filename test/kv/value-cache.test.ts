@@ -7,6 +7,7 @@ import type { ExecutionContext } from 'ava';
 import { KIB, MIB, Random } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
 import { SimulatedDisk } from '@aiokv/aio';
+import { open } from '@aiokv/kv';
 import type { BatchOperation, Store, StoreOptions } from '@aiokv/kv';
 import { AddressTable, NOWHERE } from '../../packages/kv/src/cache/address-table.ts';
 import { ValueCache } from '../../packages/kv/src/cache/value-cache.ts';
@@ -394,4 +395,39 @@ test('planted: a store that does not check its fills is found', async (t) => {
     if (wrong !== null) found.push(wrong);
   }
   t.true(found.length > 0, 'no run found it');
+});
+
+test('VIEW-1: a view stays as it is until the turn is over, and takes the memory of one from before', async (t) => {
+  const platform = new SimulatedDisk({ seed: SEED });
+  const store = await open('/store', { platform, memoryBytes: 16 * MIB, segmentBytes: 256 * KIB });
+  const names = Array.from({ length: 100 }, (_, n) => `key${n}`);
+  const contentOf = (name: string): string => `${name}:`.repeat(200);
+  for (const name of [...names, 'long']) {
+    await store.put(name, name === 'long' ? 'x'.repeat(100_000) : contentOf(name), { durability: 'buffered' });
+    store.getSync(name);
+  }
+  await new Promise((resolve) => setImmediate(resolve));
+  const views = names.map((name) => store.getView(name) as Buffer);
+  t.is(store.statistics().cache.hits, 100);
+  t.is(store.getView('long')?.length, 100_000);
+  const second = store.getView('key7');
+  void store.put('key7', contentOf('key8'), { durability: 'buffered' });
+  await Promise.resolve();
+  t.deepEqual(
+    views.map((view) => view.toString()),
+    names.map(contentOf),
+  );
+  t.is(second?.toString(), contentOf('key7'));
+  t.is(store.getView('key7')?.toString(), contentOf('key8'), 'the put is seen');
+  t.is(store.getView('none'), undefined);
+  const { buffer } = views[0] as Buffer<ArrayBuffer>;
+  await new Promise((resolve) => setImmediate(resolve));
+  await new Promise((resolve) => setImmediate(resolve));
+  t.is(store.getView('key1')?.buffer, buffer, 'the same memory');
+  structuredClone(buffer, { transfer: [buffer] });
+  t.is(store.getView('key2')?.toString(), contentOf('key2'), 'although a caller has transferred it away');
+  for (let n = 0; n < 3000; n++) store.getView(`key${n % 100}`);
+  t.true(store.statistics().memory.readBufferBytes < 2 * MIB, 'however many a turn takes');
+  await store.close();
+  t.throws(() => store.getView('key1'), { code: 'ERR_AIOKV_CLOSED' });
 });

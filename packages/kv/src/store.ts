@@ -222,6 +222,16 @@ export class Store implements AsyncDisposable {
   }
 
   /**
+   * As `getSync`, for a caller that looks at the value and does not keep it: when it is in memory it is copied to memory that is
+   * used again. It is valid until the callback that runs now, and what its promises do, is over. Do not write to it, and do not
+   * transfer its buffer.
+   */
+  getView(key: Bytes): Buffer | undefined {
+    this.#parts.gate.requireOpen();
+    return this.#points.getView(key);
+  }
+
+  /**
    * As `get`, with the version of the value. Each write of a key gives it another version. A version is opaque: compare
    * two for equality, or pass one to `ifVersion`.
    */
@@ -424,7 +434,8 @@ export class Store implements AsyncDisposable {
         pageBytes: index.pageBytes,
         cacheBytes: index.values.unitBytes + index.values.tableBytes,
         writeBufferBytes: log.bufferBytes,
-        readBufferBytes: this.#reader.bufferBytes + this.#spans.bufferBytes + index.pager.bufferBytes,
+        readBufferBytes:
+          this.#reader.bufferBytes + this.#points.views.bytes + this.#spans.bufferBytes + index.pager.bufferBytes,
         readAheadBytes: this.#ranges.aheadBytes,
       },
       cache: index.values.statistics,

@@ -101,20 +101,29 @@ export class RecordQueue {
 
   /** The array in which the cell at this address is, ... */
   words(address: number): Uint32Array {
-    return this.#memory.arenaOf(this.#frameOf(address));
+    return this.#memory.arenaOf(this.frameOf(address));
   }
 
   /** ... and its first word there. */
   base(address: number): number {
-    const unit = this.#memory.unitIn(this.#frameOf(address));
-    return ((unit << this.#cellBits) | (address & this.#cellMask)) << 1;
+    return this.baseIn(this.frameOf(address), address);
+  }
+
+  /** As `base`, if the frame of the cell is known. */
+  baseIn(frame: number, address: number): number {
+    return ((this.#memory.unitIn(frame) << this.#cellBits) | (address & this.#cellMask)) << 1;
+  }
+
+  /** The unit in which the cell is. */
+  frameOf(address: number): number {
+    return this.#frames[(address >>> this.#cellBits) & (this.#frames.length - 1)] as number;
   }
 
   /** Copies bytes of a record, from byte `at` of it on. */
   read(address: number, at: number, into: Uint8Array, length: number): void {
     for (let done = 0; done < length;) {
       const place = this.#place(address, at + done);
-      const part = Math.min(length - done, place.left);
+      const part = length - done < place.left ? length - done : place.left;
       into.set(place.bytes.subarray(place.at, place.at + part), done);
       done += part;
     }
@@ -144,7 +153,7 @@ export class RecordQueue {
   /** Where a byte of a record is, and how many follow it in its unit. Valid until the next call. */
   #place(address: number, at: number): Place {
     const cell = (address + (at >>> 3)) & POSITION_MASK;
-    const frame = this.#frameOf(cell);
+    const frame = this.frameOf(cell);
     const within = ((cell & this.#cellMask) << 3) | (at & 7);
     const unitBytes = (this.#cellMask + 1) * CELL_BYTES;
     this.#found.bytes = this.#memory.bytesOf(frame);
@@ -154,10 +163,6 @@ export class RecordQueue {
   }
 
   readonly #found: Place = { bytes: new Uint8Array(0), at: 0, left: 0 };
-
-  #frameOf(address: number): number {
-    return this.#frames[(address >>> this.#cellBits) & (this.#frames.length - 1)] as number;
-  }
 
   /** Cells behind the head in its unit. */
   get #freeCells(): number {
@@ -173,7 +178,7 @@ export class RecordQueue {
 
   #freeUnit(address: number): void {
     assert(this.#units > 0, 'FIFO-2: a unit is given back once');
-    this.#memory.freeUnit(this.#frameOf(address));
+    this.#memory.freeUnit(this.frameOf(address));
     this.#units--;
   }
 

@@ -163,12 +163,21 @@ export class ValueCache {
     return (this.#foundWords[at] as number) + (this.#foundWords[at + 1] as number) * TWO_32;
   }
 
+  /** Bytes of the value that was found. */
+  get valueBytes(): number {
+    return this.#foundWords[this.#foundBase + VALUE_BYTES_WORD] as number;
+  }
+
   /** A copy of the value that was found, in memory of its own: see `copyValue`. */
   copy(): Buffer {
-    const valueBytes = this.#foundWords[this.#foundBase + VALUE_BYTES_WORD] as number;
-    const value = Buffer.allocUnsafeSlow(valueBytes);
-    this.#foundIn.read(this.#foundAt, headerBytes(this.#key.length), value, valueBytes);
+    const value = Buffer.allocUnsafeSlow(this.valueBytes);
+    this.copyTo(value);
     return value;
+  }
+
+  /** Copies the value that was found to the start of `target`. */
+  copyTo(target: Uint8Array): void {
+    this.#foundIn.read(this.#foundAt, headerBytes(this.#key.length), target, this.valueBytes);
   }
 
   /** CACHE-2. Takes a record that was read, as it is on the device. @param seenAt the last write that the read has seen */
@@ -240,8 +249,9 @@ export class ValueCache {
     for (let address = table.first(hash); address !== NOWHERE; address = table.next()) {
       const queue = this.#queueOf(address);
       const at = address >>> 1;
-      const words = queue.words(at);
-      const base = queue.base(at);
+      const frame = queue.frameOf(at);
+      const words = this.#memory.arenaOf(frame);
+      const base = queue.baseIn(frame, at);
       if (((words[base + MARK_WORD] as number) & KEY_BYTES_MASK) !== length) continue;
       let same = 0;
       for (const keyAt = base + HEADER_WORDS; same < count; same++) {

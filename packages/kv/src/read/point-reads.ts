@@ -33,6 +33,7 @@ import type { NeighbourReadsParts } from './neighbour-reads.ts';
 import type { RecordReader, UnwrittenRecords } from './record-reader.ts';
 import { GetResult, ManyResult, VersionedResult } from './results.ts';
 import type { LookupResult, Versioned } from './results.ts';
+import { ViewMemory } from './view-memory.ts';
 
 export interface PointReadsParts {
   readonly index: KeyIndex;
@@ -182,6 +183,7 @@ class LateExistence implements LateAnswer {
 }
 
 export class PointReads {
+  readonly views = new ViewMemory();
   readonly #index: KeyIndex;
   readonly #values: ValueCache;
   readonly #log: UnwrittenRecords;
@@ -244,7 +246,22 @@ export class PointReads {
 
   getSync(key: Bytes): Buffer | undefined {
     const keyBytes = encodeKey(key, this.#key);
-    if (this.#values.find(this.#key, keyBytes)) return this.#cachedValue();
+    return this.#values.find(this.#key, keyBytes) ? this.#cachedValue() : this.#readSync(keyBytes);
+  }
+
+  /** As `getSync`, but the value may be in memory that is used again (VIEW-1). */
+  getView(key: Bytes): Buffer | undefined {
+    const keyBytes = encodeKey(key, this.#key);
+    if (!this.#values.find(this.#key, keyBytes)) return this.#readSync(keyBytes);
+    const refusal = this.#refusalOfCached();
+    if (refusal !== null) throw refusal;
+    const view = this.views.take(this.#values.valueBytes);
+    this.#values.copyTo(view);
+    return view;
+  }
+
+  /** Continues a `getSync` whose value is not cached. Its key is in the scratch. */
+  #readSync(keyBytes: number): Buffer | undefined {
     const entry = this.#entry;
     const outcome = this.#index.find(this.#key, keyBytes, entry);
     if (outcome === MISSING) return undefined;
