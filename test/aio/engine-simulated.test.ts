@@ -105,6 +105,39 @@ test('a flush covers what was reported before it was submitted, and nothing else
   await queue.close();
 });
 
+test('a write with RWF_DSYNC is durable when it completes, and makes nothing else durable (DEVICE-5)', async (t) => {
+  const machine = await boot(13);
+  const { disk, file, queue, random } = machine;
+  await queue.write(file, filled(BLOCK, 1), { offset: 0 });
+  await queue.write(file, filled(2 * BLOCK, 2), { offset: BLOCK });
+  await queue.write(file, filled(BLOCK, 3), { offset: BLOCK, dsync: true });
+  const blocks = (image: SimulatedDisk): number[] => [0, 1, 2].map((block) => sectorOf(image, block, 0));
+  t.deepEqual(blocks(disk.powerCut('none', random)), [0, 3, 0]);
+  t.deepEqual(blocks(disk.powerCut('all', random)), [1, 3, 2]);
+  // MEDIUM-6. What was written there before does not come back.
+  t.deepEqual([...images(machine, 'subset', (image) => sectorOf(image, 1, 0))], [3]);
+  t.deepEqual([...images(machine, 'subset', (image) => sectorOf(image, 2, 0))].sort(ascending), [0, 2]);
+  await queue.write(file, filled(BLOCK, 4), { offset: BLOCK });
+  t.deepEqual([...images(machine, 'subset', (image) => sectorOf(image, 1, 0))].sort(ascending), [3, 4]);
+  await queue.fdatasync(file);
+  t.deepEqual(blocks(disk.powerCut('none', random)), [1, 4, 2]);
+  // Its flush fails: it may be there or not, and no later flush saves it. Another write cannot have this fault.
+  const kept = new Set<number>();
+  for (let round = 0; round < 40; round++) {
+    const heal = disk.inject({ at: () => true, kind: 'flush-failure' });
+    await queue.write(file, filled(BLOCK, 5), { offset: 0 });
+    await queue.write(file, filled(BLOCK, 6), { offset: BLOCK });
+    await t.throwsAsync(queue.write(file, filled(BLOCK, 7), { offset: BLOCK, dsync: true }), { code: 'EIO' });
+    heal();
+    await queue.fdatasync(file);
+    const image = disk.powerCut('none', random);
+    t.is(sectorOf(image, 0, 0), 5);
+    kept.add(sectorOf(image, 1, 0));
+  }
+  t.deepEqual([...kept].sort(ascending), [6, 7]);
+  await queue.close();
+});
+
 test('a torn write ends at a sector boundary; other writes are whole or absent', async (t) => {
   const machine = await boot(4);
   const { file, queue } = machine;

@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { constants } from 'node:os';
 import type { Platform } from '@aiokv/aio';
-import { Completions, Opcode, Queue, allocateAligned, linuxPlatform, portablePlatform } from '@aiokv/aio';
+import { Completions, Opcode, Queue, RequestFlag, allocateAligned, linuxPlatform, portablePlatform } from '@aiokv/aio';
 import test from 'ava';
 import type { PlatformFixture } from './engine-conformance.ts';
 import { engineConformance } from './engine-conformance.ts';
@@ -46,6 +46,17 @@ async function withDriver(
     await cleanup();
   }
 }
+
+test('a write with RWF_DSYNC is refused: threads do not have it', (t) =>
+  withDriver(async (_driver, file, platform) => {
+    const queue = new Queue(platform, { depth: 2 });
+    t.false(queue.supports(RequestFlag.dsync));
+    t.true(queue.supports(0));
+    await t.throwsAsync(queue.write(file, allocateAligned(BLOCK), { offset: 0, dsync: true }), {
+      code: 'ERR_AIOKV_UNSUPPORTED',
+    });
+    await queue.close();
+  }));
 
 test('the depth is a limit, and a descriptor that is not open a completion', (t) =>
   withDriver(async (driver, file) => {

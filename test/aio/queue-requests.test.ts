@@ -6,6 +6,7 @@ import { writeSync } from 'node:fs';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import type { ExecutionContext } from 'ava';
+import { Random } from '@aiokv/core';
 import { AbortedError, RequestFlag, allocateAligned, foreignInterface, ioPriority, raw } from '@aiokv/aio';
 import type { AlignedBuffer, Queue, SimulatedDisk } from '@aiokv/aio';
 import { filled, isFilled } from './engine-driver.ts';
@@ -252,6 +253,25 @@ test('simulated: what the kernel would block on is carried out by a thread, the 
     t.is(await last, BLOCK, 'close waits for threads, too');
   }));
 
+test('simulated: a write with RWF_DSYNC is durable also where a thread carries it out', (t) =>
+  onSimulated(async ({ platform, file, open }) => {
+    const disk = platform as SimulatedDisk;
+    const queue = open({ neverBlock: true });
+    disk.inject({ at: ({ kind }) => kind === 'write', kind: 'would-block', sticky: true });
+    t.true(queue.supports(RequestFlag.dsync));
+    const kept = (): number | undefined => disk.powerCut('none', new Random(1)).bytesOf('/data')[0];
+    await queue.write(file, filled(BLOCK, 50), { offset: 0 });
+    t.not(kept(), 50);
+    await queue.write(file, filled(BLOCK, 51), { offset: 0, dsync: true });
+    t.is(kept(), 51);
+    await queue.writev(file, [filled(BLOCK, 52), filled(BLOCK, 53)], { offset: 0, dsync: true });
+    t.is(kept(), 52);
+    t.is(queue.statistics().fallbacks, 3);
+    // The flush of the thread fails.
+    disk.inject({ at: ({ kind }) => kind === 'fsync', kind: 'flush-failure' });
+    await t.throwsAsync(queue.write(file, filled(BLOCK, 54), { offset: 0, dsync: true }), { code: 'EIO' });
+  }));
+
 test('linux: never blocking, a write of new blocks falls back, an overwrite does not', (t) =>
   onLinux(async ({ platform, file, open }) => {
     const queue = open({ neverBlock: true });
@@ -291,7 +311,6 @@ test('simulated: hints that the engine does not have are refused before anything
     const buffer = filled(BLOCK, 1);
     const before = queue.statistics().accepted;
     const unsupported = { code: 'ERR_AIOKV_UNSUPPORTED' };
-    await t.throwsAsync(queue.write(file, buffer, { offset: 0, dsync: true }), unsupported);
     await t.throwsAsync(queue.read(file, buffer, { offset: 0, priority: 1 << 14 }), unsupported);
     await t.throwsAsync(queue.poll(0), unsupported);
     t.throws(() => queue.submitPoll(0, 1, { complete: () => undefined }, 0), unsupported);

@@ -62,6 +62,8 @@ test('the queue looks for completions while little is in flight, but not while a
   t.true((await peeks(write)) > 0);
   t.is(await peeks(() => queue.fdatasync(file)), 0);
   t.is(await peeks(() => queue.fsync(file)), 0);
+  t.is(await peeks(() => queue.write(file, buffer, { offset: 0, dsync: true })), 0);
+  t.is(await peeks(() => queue.writev(file, [buffer], { offset: 0, dsync: true })), 0);
   t.is(
     await peeks(
       () => queue.fdatasync(file),

@@ -29,7 +29,7 @@ export type Opcode = (typeof Opcode)[keyof typeof Opcode];
 
 /** Hints of a request, as bits; the numbers are those of the Linux ABI (`RWF_*`). */
 export const RequestFlag = {
-  /** A write that is durable when it completes. */
+  /** A write that is durable when it completes. It covers itself alone, and no write before it. */
   dsync: 0x2,
   /** Completes with -EAGAIN instead of blocking the submitting call. */
   nowait: 0x8,

@@ -8,13 +8,15 @@
  *                  └─ EOPNOTSUPP ────────────► a thread, and from then on all transfers of this file
  * ```
  *
+ * A write with RWF_DSYNC is flushed by the thread that carries it out, or its rest: what was written before is covered, too.
+ *
  * A short NOWAIT transfer has met the end of the file, or a place where it would have blocked; the thread finds out
  * which. Seastar's reactor does the same.
  */
 import { constants } from 'node:os';
 import { assert } from '@aiokv/core';
 import type { AlignedBuffer } from './buffers.ts';
-import { Opcode } from './engine.ts';
+import { Opcode, RequestFlag } from './engine.ts';
 import type { DirectFile } from './platform.ts';
 
 const { EAGAIN, EOPNOTSUPP } = constants.errno;
@@ -30,6 +32,7 @@ class Transfer {
   bufferOffset = 0;
   lengthBytes = 0;
   fileOffset = 0;
+  isDurable = false;
 
   clear(): void {
     this.file = null;
@@ -56,6 +59,7 @@ export class ThreadFallback {
     bufferOffset: number,
     lengthBytes: number,
     fileOffset: number,
+    flags: number,
   ): void {
     const transfer = (this.#transfers[slot] ??= new Transfer());
     transfer.file = file;
@@ -64,6 +68,7 @@ export class ThreadFallback {
     transfer.bufferOffset = bufferOffset;
     transfer.lengthBytes = lengthBytes;
     transfer.fileOffset = fileOffset;
+    transfer.isDurable = (flags & RequestFlag.dsync) !== 0;
   }
 
   /** Whether the file is known not to support NOWAIT, so that asking is pointless. */
@@ -92,10 +97,14 @@ export class ThreadFallback {
     return true;
   }
 
-  /** Carries out what is left of a transfer; returns the result of the whole. */
+  /**
+   * Carries out what is left of a transfer; returns the result of the whole.
+   *
+   * @throws SystemCallError when a write that is durable with its completion cannot be flushed
+   */
   async goOn(slot: number, result: number): Promise<number> {
     const transfer = this.#transfers[slot] as Transfer;
-    const { file, opcode, fileOffset } = transfer;
+    const { file, opcode, fileOffset, isDurable } = transfer;
     assert(file !== null, 'a transfer is noted before it goes on');
     let done = Math.max(0, result);
     // The rest may begin inside a block, but the file takes whole blocks only.
@@ -110,6 +119,7 @@ export class ThreadFallback {
       done += count;
       if (count < lengthBytes) break;
     }
+    if (isDurable) await file.sync();
     return done;
   }
 }

@@ -148,10 +148,10 @@ export class Pipeline {
     if (this.#slots.freeCount === 0) return -1;
     const slot = this.#slots.take(handler, token, buffer);
     this.engine.prepare(slot, opcode, file.handle, buffer, bufferOffset, lengthBytes, fileOffset);
-    if (buffer === null) this.#noteFlush(slot);
+    if (buffer === null || (flags & RequestFlag.dsync) !== 0) this.#noteFlush(slot);
     let allFlags = flags;
     if (this.#fallback !== null && buffer !== null && (flags & RequestFlag.nowait) === 0) {
-      this.#fallback.note(slot, opcode, file, buffer, bufferOffset, lengthBytes, fileOffset);
+      this.#fallback.note(slot, opcode, file, buffer, bufferOffset, lengthBytes, fileOffset, flags);
       if (this.#fallback.isKnownToBlock(file)) return this.#startOnThread(slot);
       allFlags |= RequestFlag.nowait;
     }
@@ -173,10 +173,11 @@ export class Pipeline {
     if (this.#slots.freeCount === 0) return -1;
     const slot = this.#slots.take(handler, token, buffers);
     this.engine.prepareVector(slot, opcode, file.handle, buffers, fileOffset);
+    if ((flags & RequestFlag.dsync) !== 0) this.#noteFlush(slot);
     let allFlags = flags;
     if (this.#fallback !== null && (flags & RequestFlag.nowait) === 0) {
       const lengthBytes = buffers.reduce((sum, { byteLength }) => sum + byteLength, 0);
-      this.#fallback.note(slot, opcode, file, buffers, 0, lengthBytes, fileOffset);
+      this.#fallback.note(slot, opcode, file, buffers, 0, lengthBytes, fileOffset, flags);
       if (this.#fallback.isKnownToBlock(file)) return this.#startOnThread(slot);
       allFlags |= RequestFlag.nowait;
     }

@@ -102,6 +102,11 @@ export class Queue {
     return this.#pipeline.room;
   }
 
+  /** Whether the engine honours all of these bits of `RequestFlag`. A request with others is refused. */
+  supports(flags: number): boolean {
+    return (flags & ~this.#pipeline.engine.features.flags) === 0;
+  }
+
   /** A snapshot of what was counted; see `QueueStatistics`. */
   statistics(): QueueStatistics {
     return this.#pipeline.statistics();

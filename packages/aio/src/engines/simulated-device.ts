@@ -13,6 +13,8 @@
  * DEVICE-2. The bytes of a write are taken once, at a random moment between its submission and its completion.
  * DEVICE-3. The memory of a read is written at its completion, in one go, and never before or after.
  * DEVICE-4. After `stop` nothing completes.
+ * DEVICE-5. A write with RWF_DSYNC is durable when it completes, and makes nothing else durable. A power cut before may leave any of
+ *     it. One that fails, is short or goes elsewhere is as another write that does.
  */
 import { Fifo, assert, clearImmediate, isAligned, setImmediate } from '@aiokv/core';
 import type { Random } from '@aiokv/core';
@@ -36,6 +38,8 @@ export interface DeviceRequest {
   readonly lengthBytes: number;
   readonly offset: number;
   readonly isNowait: boolean;
+  /** A write with RWF_DSYNC. */
+  readonly isDurable: boolean;
   /** Called once, inside a turn, with bytes transferred or a negative error number. */
   finish(result: number, report: Reportable): void;
 }
@@ -98,8 +102,8 @@ export class SimulatedDevice {
 
   submit(request: DeviceRequest): void {
     const { random, latencyTurns } = this.#options;
-    const { kind, path, offset, lengthBytes, isNowait } = request;
-    const shown = { index: this.#operations++, kind, path, offset, lengthBytes, isNowait };
+    const { kind, path, offset, lengthBytes, isNowait, isDurable } = request;
+    const shown = { index: this.#operations++, kind, path, offset, lengthBytes, isNowait, isDurable };
     const fault = this.faults.strike(shown);
     const turns = 1 + random.below(latencyTurns);
     const takenTurn = this.#turn + random.below(turns + 1);
@@ -255,8 +259,12 @@ export class SimulatedDevice {
       return count;
     }
     if (fault === 'misdirected-write') this.#changeAside(medium, this.#elsewhere(request), flight.bytes(), flight);
-    else if (fault !== 'lost-write') medium.complete(flight);
-    return lengthBytes;
+    else if (fault !== 'lost-write') {
+      medium.complete(flight);
+      if (fault === 'flush-failure') medium.failSettling(flight, this.#options.faultRandom);
+      else if (request.isDurable) medium.settle(flight);
+    }
+    return fault === 'flush-failure' ? -EIO : lengthBytes;
   }
 
   #preallocate(flight: Flight): number {

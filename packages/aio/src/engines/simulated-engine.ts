@@ -61,7 +61,7 @@ const kinds = { 0: 'read', 1: 'write', 2: 'fsync', 3: 'fdatasync', 7: 'read', 8:
 export class SimulatedEngine implements Engine {
   readonly name = 'simulated';
   readonly reason = 'the platform is a simulated disk';
-  readonly features = { flags: RequestFlag.nowait, priority: false, poll: false };
+  readonly features = { flags: RequestFlag.dsync | RequestFlag.nowait, priority: false, poll: false };
   readonly perform = null;
   onCompletion: (() => void) | null = null;
   readonly #host: SimulatedEngineHost;
@@ -237,6 +237,7 @@ export class SimulatedEngine implements Engine {
       lengthBytes: entry.lengthBytes,
       offset: entry.fileOffset,
       isNowait: (entry.flags & RequestFlag.nowait) !== 0,
+      isDurable: (entry.flags & RequestFlag.dsync) !== 0,
       finish: (result, report) => {
         open.inFlight--;
         if (entry.opcode === Opcode.readv) scatter(entry, result);

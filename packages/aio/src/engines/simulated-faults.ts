@@ -16,6 +16,8 @@ export interface SimulatedRequest {
   readonly lengthBytes: number;
   /** It asked to fail where it would have to wait. */
   readonly isNowait: boolean;
+  /** A write with RWF_DSYNC. */
+  readonly isDurable: boolean;
 }
 
 /**
@@ -26,7 +28,7 @@ export interface SimulatedRequest {
  * - `lost-write`: a write reports success and does nothing.
  * - `misdirected-write`: a write reports success and lands on another place of the file.
  * - `stale-read`: a read returns what was there before the file's latest write.
- * - `flush-failure`: a flush fails with EIO; what it was to cover is in an undefined state from then on.
+ * - `flush-failure`: a flush, or a write with RWF_DSYNC, fails with EIO; what it was to cover is in an undefined state from then on.
  * - `would-block`: a transfer that asked for it fails with EAGAIN; nothing is transferred.
  * - `never-completes`: no completion, ever. A write may or may not be there after a power cut.
  */
@@ -59,7 +61,7 @@ const victims: Readonly<Record<FaultKind, readonly RequestKind[]>> = {
   'lost-write': ['write'],
   'misdirected-write': ['write'],
   'stale-read': ['read'],
-  'flush-failure': ['fsync', 'fdatasync'],
+  'flush-failure': ['fsync', 'fdatasync', 'write'],
   'would-block': ['read', 'write'],
   'never-completes': ['read', 'write', 'fsync', 'fdatasync', 'preallocate', 'truncate'],
 };
@@ -84,6 +86,7 @@ export class Faults {
     for (const fault of this.#planted) {
       if (!victims[fault.kind].includes(request.kind) || !matches(fault, request)) continue;
       if (fault.kind === 'would-block' && !request.isNowait) continue;
+      if (fault.kind === 'flush-failure' && request.kind === 'write' && !request.isDurable) continue;
       if (fault.sticky !== true) this.#remove(fault);
       this.#struck++;
       return fault.kind;

@@ -130,8 +130,8 @@ export class SimulatedFile implements DirectFile {
         this.#open.inFlight--;
         resolve(result);
       };
-      const isNowait = false;
-      device.submit({ kind, path, medium, buffer, bufferOffset, lengthBytes, offset, isNowait, finish });
+      const flags = { isNowait: false, isDurable: false };
+      device.submit({ kind, path, medium, buffer, bufferOffset, lengthBytes, offset, ...flags, finish });
     });
   }
 

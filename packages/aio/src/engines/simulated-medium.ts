@@ -16,6 +16,8 @@
  * MEDIUM-4. A growth is a change like any other. (Bytes that are kept behind a size that is not are bytes that
  *     are lost, so the two need no telling apart.)
  * MEDIUM-5. What a truncation cuts off is gone at once, also after a power cut: the worst that can happen to it.
+ * MEDIUM-6. A change that is settled is on the medium, with the size that it needs, and no other change is. Changes before it do not
+ *     come back over it (MEDIUM-3).
  *
  * It schedules nothing and injects no faults. Chance comes from a `Random` that is handed in.
  */
@@ -98,6 +100,15 @@ export class Medium {
     this.#visible.grow(change.endBytes);
   }
 
+  /** MEDIUM-6. A change that was completed is durable. */
+  settle(settled: Change): void {
+    this.#durable.write(settled.offset, settled.bytes());
+    this.#durable.grow(settled.endBytes);
+    this.#unflushed = this.#unflushed
+      .filter((change) => change !== settled)
+      .map((change) => (change.reportedTick <= settled.submittedTick ? covered(change, settled) : change));
+  }
+
   /** MEDIUM-5. */
   truncate(sizeBytes: number): void {
     this.#unflushed = this.#unflushed.filter((change) => change.endBytes <= sizeBytes);
@@ -132,20 +143,32 @@ export class Medium {
    * size of the file is saved by the next flush that succeeds: an inode is written as a whole.
    */
   failFlush(covers: number, random: Random): void {
-    for (const change of this.#takeCovered(covers)) {
-      const bytes = change.bytes();
-      const fate = random.below(3);
-      if (fate === 0) this.#durable.write(change.offset, bytes);
-      if (fate === 1)
-        for (const [at, run] of someSectors(bytes, 0.5, random)) this.#durable.write(change.offset + at, run);
-      if (fate === 2 && random.chance(0.5)) this.#revert(change.offset, bytes.length);
-      this.#unflushed.push({
-        ...positionOf(change),
-        endBytes: change.endBytes,
-        offset: change.endBytes,
-        bytes: nothing,
-      });
+    for (const change of this.#takeCovered(covers)) this.#failToSave(change, random);
+  }
+
+  /** A change that was completed, and should have been durable with it, has met the same. */
+  failSettling(change: Change, random: Random): void {
+    if (random.chance(0.3)) {
+      this.settle(change);
+      return;
     }
+    this.abandon(change);
+    this.#failToSave(change, random);
+  }
+
+  #failToSave(change: Change, random: Random): void {
+    const bytes = change.bytes();
+    const fate = random.below(3);
+    if (fate === 0) this.#durable.write(change.offset, bytes);
+    if (fate === 1)
+      for (const [at, run] of someSectors(bytes, 0.5, random)) this.#durable.write(change.offset + at, run);
+    if (fate === 2 && random.chance(0.5)) this.#revert(change.offset, bytes.length);
+    this.#unflushed.push({
+      ...positionOf(change),
+      endBytes: change.endBytes,
+      offset: change.endBytes,
+      bytes: nothing,
+    });
   }
 
   /** Overwrites content behind the back of everyone, for good. */
@@ -196,6 +219,18 @@ export class Medium {
       if (change.completedOrder !== Infinity) this.#visible.write(change.offset, change.bytes());
     }
   }
+}
+
+/** A change as it is where another one has come after it. */
+function covered(change: Change, by: Change): Change {
+  const from = Math.max(change.offset, by.offset);
+  const bytes = change.bytes();
+  const to = Math.min(change.offset + bytes.length, by.offset + by.bytes().length);
+  if (from >= to) return change;
+  const merged = bytes.slice();
+  merged.set(by.bytes().subarray(from - by.offset, to - by.offset), from - change.offset);
+  const { offset, endBytes } = change;
+  return { ...positionOf(change), offset, endBytes, bytes: () => merged };
 }
 
 const NOTHING = new Uint8Array(0);
