@@ -12,12 +12,16 @@ import type { EngineName } from './options.ts';
 
 const FOLDER = dirname(fileURLToPath(new URL('engines/package.json', import.meta.url)));
 
-/** Says what it does through `tell`. What cannot be installed is not there afterwards, and that is all. */
+/** Installs what these engines need; see `installPackages`. */
 export function installEngines(engines: readonly EngineName[], tell: (line: string) => void): void {
-  if (engines.every((engine) => isInstalled(engine))) return;
-  tell(
-    'Installing rocksdb, rocksdb-native, classic-level and lmdb into benchmarks/compare/engines (once; minutes where they compile).',
-  );
+  const names = engines.flatMap((engine) => PACKAGES[engine] ?? []);
+  installPackages(names, tell);
+}
+
+/** Says what it does through `tell`. What cannot be installed is not there afterwards, and that is all. */
+export function installPackages(names: readonly string[], tell: (line: string) => void): void {
+  if (names.every((name) => isPackageInstalled(name))) return;
+  tell('Installing other engines into benchmarks/compare/engines (once; minutes where they compile).');
   const { status, stdout, stderr, error } = spawnSync(
     'npm',
     ['install', '--no-package-lock', '--no-audit', '--no-fund'],
@@ -34,5 +38,9 @@ export function installEngines(engines: readonly EngineName[], tell: (line: stri
 
 export function isInstalled(engine: EngineName): boolean {
   const name = PACKAGES[engine];
-  return name === undefined || existsSync(join(FOLDER, 'node_modules', name, 'package.json'));
+  return name === undefined || isPackageInstalled(name);
+}
+
+export function isPackageInstalled(name: string): boolean {
+  return existsSync(join(FOLDER, 'node_modules', name, 'package.json'));
 }
