@@ -81,6 +81,13 @@ testOf('earlyAcknowledgement')('an acknowledgement before the flush is found', a
   t.log(`found after ${images} images: ${violation?.split('\n')[0]}`);
 });
 
+testOf('coveringDsync')('a write that is taken for a flush of those before it is found', async (t) => {
+  t.timeout(540_000 + 10 * IMAGES);
+  const { violation, images } = await look(IMAGES, { coveringDsync: true }, 0);
+  t.regex(violation ?? '', /were acknowledged as flushed/);
+  t.log(`found after ${images} images: ${violation?.split('\n')[0]}`);
+});
+
 testOf('earlyReuse')('slots of the index that are used again before the checkpoint is durable are found', async (t) => {
   t.timeout(540_000 + 10 * IMAGES);
   const { violation, images } = await look(2 * IMAGES, { earlyReuse: true }, 0);

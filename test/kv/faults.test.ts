@@ -149,7 +149,7 @@ async function openAfterFailureAndCut(kind: 'EIO' | 'flush-failure', seed: numbe
   const options = { ...GEOMETRY, platform: disk };
   let store = await openPlanted('/store', options, planted);
   await store.put('a', '1');
-  disk.inject({ at: (request) => request.kind === (kind === 'EIO' ? 'write' : 'fdatasync'), kind });
+  disk.inject({ at: (request) => kind === 'flush-failure' || request.kind === 'write', kind });
   await store.put('b', '2').catch(() => undefined);
   await store.close();
   store = await openPlanted('/store', options, planted);

@@ -1,10 +1,11 @@
 /**
  * The log writer on fakes of the floor below: when there is room, what a write without room waits for, and who wakes it.
- * LOG-1 to LOG-7 are those of packages/kv/src/log/writer.ts, FLUSH-1 to FLUSH-3 those of file/flusher.ts.
+ * LOG-1 to LOG-8 are those of packages/kv/src/log/writer.ts, FLUSH-1 to FLUSH-3 those of file/flusher.ts.
  */
 import test from 'ava';
 import { KIB, ManualClock } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
+import { RequestFlag } from '@aiokv/aio';
 import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 import { FailureGate } from '../../packages/kv/src/failure/failure-gate.ts';
 import { NONE_PLANTED } from '../../packages/kv/src/failure/planted.ts';
@@ -28,11 +29,19 @@ interface Request {
   readonly bytes: Uint8Array;
   readonly lengthBytes: number;
   readonly fileOffset: number;
+  /** A write with RWF_DSYNC. */
+  readonly isThrough: boolean;
   complete(result?: number): void;
 }
 
 class FakeQueue {
   readonly requests: Request[] = [];
+  /** Writes with RWF_DSYNC are supported. */
+  hasDsync = false;
+
+  supports(flags: number): boolean {
+    return flags === 0 || this.hasDsync;
+  }
 
   submitWrite(
     _file: unknown,
@@ -42,8 +51,9 @@ class FakeQueue {
     fileOffset: number,
     handler: CompletionHandler,
     token: number,
+    flags = 0,
   ): boolean {
-    this.#add('write', buffer.bytes.slice(from, from + lengthBytes), fileOffset, handler, token);
+    this.#add('write', buffer.bytes.slice(from, from + lengthBytes), fileOffset, handler, token, flags);
     return true;
   }
 
@@ -57,13 +67,21 @@ class FakeQueue {
     this.requests.shift()?.complete(result);
   }
 
-  #add(kind: Request['kind'], bytes: Uint8Array, fileOffset: number, handler: CompletionHandler, token: number): void {
+  #add(
+    kind: Request['kind'],
+    bytes: Uint8Array,
+    fileOffset: number,
+    handler: CompletionHandler,
+    token: number,
+    flags = 0,
+  ): void {
     const lengthBytes = bytes.length;
     this.requests.push({
       kind,
       bytes,
       lengthBytes,
       fileOffset,
+      isThrough: flags === RequestFlag.dsync,
       complete: (result = lengthBytes) => handler.complete(token, result),
     });
   }
@@ -128,12 +146,13 @@ interface Bench {
   readonly clock: ManualClock;
 }
 
-function makeBench(slotCount: number): Bench {
+function makeBench(slotCount: number, hasDsync = false): Bench {
   const queue = new FakeQueue();
+  queue.hasDsync = hasDsync;
   const slots = new FakeSlots(slotCount);
   const gate = new FailureGate();
   const clock = new ManualClock();
-  const file = { path: '/store/data.aiokv' } as DirectFile;
+  const file = { path: '/store/data.aiokv', isDirect: true } as DirectFile;
   const segments = new SegmentTable(GEOMETRY);
   const log = new LogWriter({
     queue: queue as unknown as Queue,
@@ -293,7 +312,7 @@ async function commit(bench: Bench, puts: number): Promise<number[]> {
     lengths.push((bench.queue.requests[0]?.lengthBytes ?? 0) / (4 * KIB));
     bench.queue.completeNext();
     await turns(1);
-    bench.queue.completeNext(0);
+    if (bench.queue.requests.length > 0) bench.queue.completeNext(0);
     await flushed;
   }
   return lengths;
@@ -366,6 +385,71 @@ test('LOG-7: no frame is submitted beside zeros that would overwrite it', async 
   t.deepEqual(await outcomes(calls, 50), ['ERR_AIOKV_LATCHED', 'ERR_AIOKV_LATCHED']);
   t.is(failing.queue.requests.length, 0);
   t.deepEqual(await outcomes([failing.log.close()], 50), ['ok']);
+});
+
+test('LOG-8: a frame before which all is flushed may be flushed by its own write', async (t) => {
+  const bench = makeBench(9, true);
+  const { log, queue, clock } = bench;
+  const put = async (throughMs: number, apartMs: number): Promise<boolean> => {
+    append(bench, new Uint8Array(200));
+    let isFlushed = false;
+    const flushed = log.durable('flushed').then(() => {
+      isFlushed = true;
+    });
+    await turns(1);
+    t.is(queue.requests.length, 1);
+    const isThrough = queue.requests[0]?.isThrough === true;
+    clock.advance(isThrough ? throughMs : apartMs);
+    queue.completeNext();
+    await turns(1);
+    t.is(isFlushed, isThrough);
+    t.is(queue.requests.length, isThrough ? 0 : 1);
+    if (!isThrough) queue.completeNext(0);
+    await flushed;
+    t.is(log.flushedThrough, log.appendedThrough);
+    return isThrough;
+  };
+  // A frame that begins a segment has an fdatasync. Then both ways are tried, and the faster one is taken.
+  t.false(await put(1, 2));
+  const tried: boolean[] = [];
+  for (let n = 0; n < 50; n++) tried.push(await put(2, 1));
+  t.true(tried.slice(0, 20).includes(true) && tried.slice(0, 20).includes(false));
+  for (let n = 0; n < 40; n++) t.false(await put(2, 1));
+
+  const other = makeBench(9, true);
+  await commit(other, 3);
+  // Something before the frame is not flushed: its write would not cover that.
+  append(other, new Uint8Array(200));
+  const written = other.log.durable('written');
+  await turns(1);
+  other.queue.completeNext();
+  await written;
+  append(other, new Uint8Array(200));
+  const flushed = other.log.durable('flushed');
+  await turns(1);
+  t.false(other.queue.requests[0]?.isThrough);
+  other.queue.completeNext();
+  await turns(1);
+  t.is(other.queue.requests[0]?.kind, 'fdatasync');
+  other.queue.completeNext(0);
+  await flushed;
+  // Nobody waits for a flush.
+  append(other, new Uint8Array(200));
+  void other.log.durable('written');
+  await turns(1);
+  t.false(other.queue.requests[0]?.isThrough);
+});
+
+test('LOG-8: a write that fails to be flushed fails the log', async (t) => {
+  const bench = makeBench(9, true);
+  await commit(bench, 1);
+  append(bench, new Uint8Array(200));
+  const flushed = bench.log.durable('flushed');
+  await turns(1);
+  t.true(bench.queue.requests[0]?.isThrough);
+  bench.queue.completeNext(EIO);
+  await t.throwsAsync(flushed, { code: 'ERR_AIOKV_LATCHED' });
+  t.is(Number(bench.log.flushedThrough), 1);
 });
 
 test('what is buffered is flushed when the interval is over', async (t) => {

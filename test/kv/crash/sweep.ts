@@ -40,6 +40,7 @@ import { Life, Violation, codeOf, openStill, requirePrefix } from './life.ts';
 import type { Admissible, Ending } from './life.ts';
 import { shrink } from './shrink.ts';
 import { Watch } from './watch.ts';
+import type { DiskRequest } from './watch.ts';
 
 const FAULT_KINDS = [
   'EIO',
@@ -62,15 +63,15 @@ export interface SweepFault {
 
 /** Which faults a request can meet; the simulated disk passes over the others. */
 const VICTIMS: Readonly<Record<FaultKind, readonly string[]>> = {
-  EIO: ['read', 'write', 'fsync', 'fdatasync', 'preallocate', 'truncate'],
-  ENOSPC: ['write', 'preallocate'],
-  short: ['read', 'write'],
+  EIO: ['read', 'write', 'durable write', 'fsync', 'fdatasync', 'preallocate', 'truncate'],
+  ENOSPC: ['write', 'durable write', 'preallocate'],
+  short: ['read', 'write', 'durable write'],
   'bit-flip': ['read'],
-  'lost-write': ['write'],
-  'misdirected-write': ['write'],
+  'lost-write': ['write', 'durable write'],
+  'misdirected-write': ['write', 'durable write'],
   'stale-read': ['read'],
-  'flush-failure': ['fsync', 'fdatasync'],
-  'never-completes': ['read', 'write', 'fsync', 'fdatasync', 'preallocate', 'truncate'],
+  'flush-failure': ['fsync', 'fdatasync', 'durable write'],
+  'never-completes': ['read', 'write', 'durable write', 'fsync', 'fdatasync', 'preallocate', 'truncate'],
 };
 
 const HEADER_BYTES = 256 * 1024;
@@ -187,11 +188,11 @@ class Account {
     return this.struck > 0 && (this.fault?.kind === 'lost-write' || this.fault?.kind === 'misdirected-write');
   }
 
-  submitted(kind: string, offset: number, isStruck: boolean): void {
-    this.requests.push(kind);
+  submitted({ kind, offset, isDurable }: DiskRequest, isStruck: boolean): void {
+    this.requests.push(isDurable ? 'durable write' : kind);
     if (isStruck) {
       if (this.struck++ === 0) this.#acknowledgedBefore = this.ledger.flushedThrough;
-      if (kind === 'fdatasync' || kind === 'fsync') this.hasFlushFailed = true;
+      if (kind === 'fdatasync' || kind === 'fsync' || isDurable) this.hasFlushFailed = true;
       if (kind === 'write') this.#lostSegments.add(offset);
     } else if (kind === 'write' && offset >= HEADER_BYTES && !this.#lostSegments.has(segmentAt(offset))) {
       const { flushedThrough: flushed, called } = this.ledger;
@@ -265,8 +266,8 @@ async function live(history: SweepHistory, disk: SimulatedDisk, account: Account
   const { fault, ledger } = account;
   const heal = fault === null ? null : disk.inject(fault);
   const neverCompletes = fault?.kind === 'never-completes';
-  const watch: Watch = new Watch(disk, ({ kind, offset }, isStruck) => {
-    account.submitted(kind, offset, isStruck);
+  const watch: Watch = new Watch(disk, (request, isStruck) => {
+    account.submitted(request, isStruck);
     if (!isStruck || !neverCompletes || !life.isInSync) return;
     life.isBlocked = true;
     disk.stop();

@@ -9,10 +9,10 @@ import type { SimulatedDisk } from '@aiokv/aio';
 /** What happens without I/O (a file is opened, a list is read, a slice of an index is merged) takes fewer turns. */
 const QUIET_TURNS = 64;
 
-type Request = Parameters<NonNullable<SimulatedDisk['onOperation']>>[2];
+export type DiskRequest = Parameters<NonNullable<SimulatedDisk['onOperation']>>[2];
 
 /** Told when a request was submitted, and whether the fault has struck it. */
-export type OnSubmitted = (request: Request, isStruck: boolean) => void;
+export type OnSubmitted = (request: DiskRequest, isStruck: boolean) => void;
 
 export class Watch {
   readonly #disk: SimulatedDisk;

@@ -11,8 +11,10 @@ export interface Planted {
   readonly onMoved?: (records: number) => void;
   /** No defect: told how many fragments of a long value have moved. */
   readonly onMovedPieces?: (pieces: number) => void;
-  /** Acknowledges before the flush. */
+  /** Acknowledges before the flush, which is always one of its own. */
   readonly earlyAcknowledgement?: boolean;
+  /** Takes a write with RWF_DSYNC for a flush of all that was written before. */
+  readonly coveringDsync?: boolean;
   /** Frees the index segments of the previous checkpoint before the superblock of the next one is durable. */
   readonly earlyReuse?: boolean;
   /** As that, the segments with records in which nothing lives any more. */

@@ -8,7 +8,9 @@
  * ```
  *
  * FLUSH-1. At most one flush of the file is in progress. When a flush fails, the kernel marks the pages clean and
- *     reports the error to only one of two concurrent flushes. The other would succeed, and acknowledge lost data.
+ *     reports the error to only one of two concurrent flushes. The other would succeed, and acknowledge lost data. A write
+ *     with RWF_DSYNC (LOG-8) may be under way beside it: it is direct, so no page of it can be marked clean, and nobody
+ *     else is told whether it failed.
  * FLUSH-2. A flush covers the writes that were complete when it began. A request during a flush is served by the next
  *     one.
  * FLUSH-3. No flush begins after one has failed, or after the log has failed. It might succeed, and prove nothing.

@@ -20,6 +20,8 @@ export class Frame {
   firstSequence = 0 as Sequence;
   /** Zeros that are written behind the frame: see LOG-7. */
   zeroBytes = 0;
+  /** LOG-8. Its write is its flush, too. */
+  isThrough = false;
   written = false;
   readonly writtenWaiters = new Waiters();
   flushedWaiters = new Waiters();

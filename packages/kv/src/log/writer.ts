@@ -5,8 +5,9 @@
  * ```
  *            append            seal                 write completes          fdatasync completes
  *   (room) ─────────► open ──────────► in flight ──────────────────► written ───────────────────► flushed
- *                       ▲                                               │
- *                       └──── its buffer is free again ◄────────────────┘
+ *                       ▲                  │                            │                            ▲
+ *                       │                  └────── a write with RWF_DSYNC completes (LOG-8) ─────────┤
+ *                       └──── its buffer is free again ◄────────────────┴────────────────────────────┘
  * ```
  *
  * Group commit needs no timer. A frame is sealed when it is full, or when someone waits for it and nothing is on its
@@ -25,6 +26,10 @@
  *     the same request. So the flushes of the next frames need not save that these blocks are in use
  *     (file/written-blocks.ts). No other frame is submitted until the request is complete: the zeros would overwrite it.
  *     They are no more than small frames had bytes before: a store with few puts does not write much for them.
+ * LOG-8. A write with RWF_DSYNC may cover itself alone (FUA). So only a frame is written so before which everything is flushed, and
+ *     on a direct file. Nor one that begins a segment: the file may have grown for it, and all of the growth has to be
+ *     flushed, or an opening would find a part of a slot and no segment in it. Which way is faster is measured
+ *     (flush-choice.ts).
  *
  * Who wakes whom:
  * ```
@@ -39,6 +44,7 @@
  */
 import { Fifo, KIB, Waiters, alignUp, assert, nextTick, queueMicrotask } from '@aiokv/core';
 import type { Clock, Sequence, Waiter } from '@aiokv/core';
+import { RequestFlag } from '@aiokv/aio';
 import type { CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 import { maxRecordBytes } from '../format/extent.ts';
 import { FRAME_HEADER_BYTES } from '../format/frame.ts';
@@ -53,6 +59,7 @@ import type { FlushClient, Flusher } from '../file/flusher.ts';
 import { Chain } from './chain.ts';
 import type { LogPosition } from './chain.ts';
 import type { Frame } from './frame-buffer.ts';
+import { FlushChoice } from './flush-choice.ts';
 import { Frames } from './frames.ts';
 import { SpaceEstimate } from './space-estimate.ts';
 import type { Slots, SlotUse } from '../file/slots.ts';
@@ -101,6 +108,9 @@ export class LogWriter implements CompletionHandler, FlushClient {
   #writesZeros = false;
   /** Sealed frames that wait for that write. */
   readonly #behindZeros = new Fifo<number>();
+  readonly #flushChoice: FlushChoice;
+  /** When the frame that `#flushChoice` is to hear of was submitted; -1: there is none. */
+  #aloneSinceMs = -1;
   readonly #chain: Chain;
   #appendedThrough: Sequence;
   #writtenThrough: Sequence;
@@ -126,6 +136,9 @@ export class LogWriter implements CompletionHandler, FlushClient {
     this.#gate = options.gate;
     const { position, writeBufferBytes } = options;
     this.#frames = new Frames(writeBufferBytes, options.geometry.writeAlignment);
+    const { queue, file, planted } = options;
+    const canWriteThrough = file.isDirect && queue.supports(RequestFlag.dsync);
+    this.#flushChoice = new FlushChoice(canWriteThrough && planted.earlyAcknowledgement !== true);
     this.#chain = new Chain(options);
     this.#appendedThrough = position.lastSequence;
     this.#writtenThrough = position.lastSequence;
@@ -398,12 +411,30 @@ export class LogWriter implements CompletionHandler, FlushClient {
     for (let frame = this.#frames.takeWritten(); frame !== null; frame = this.#frames.takeWritten()) {
       this.#writtenThrough = frame.lastSequence;
       frame.writtenWaiters.wakeAll();
+      if (frame.isThrough) this.#passThrough(frame);
       if (this.#options.planted.earlyAcknowledgement === true) frame.flushedWaiters.wakeAll();
       if (frame.flushedWaiters.isEmpty) continue;
       this.#awaitingFlush.push({ through: frame.lastSequence, waiters: frame.flushedWaiters });
       frame.flushedWaiters = new Waiters();
     }
     if (this.#frames.free > 0) this.#frameWaiters.wakeAll();
+  }
+
+  /** LOG-8. Nothing before the frame waits for a flush, since all of it is flushed. */
+  #passThrough(frame: Frame): void {
+    assert(
+      this.#flushedThrough + 1 === frame.firstSequence || this.#options.planted.coveringDsync === true,
+      'LOG-8: what is before a frame that covers itself alone is flushed',
+    );
+    this.#noteFlushed(true);
+    this.#flushedThrough = frame.lastSequence;
+    frame.flushedWaiters.wakeAll();
+  }
+
+  #noteFlushed(isThrough: boolean): void {
+    if (this.#aloneSinceMs < 0) return;
+    this.#flushChoice.note(isThrough, this.#options.clock.nowMs() - this.#aloneSinceMs);
+    this.#aloneSinceMs = -1;
   }
 
   /** @internal LOG-3. */
@@ -418,6 +449,7 @@ export class LogWriter implements CompletionHandler, FlushClient {
     if (this.#gate.log === null) {
       assert(this.#flushCovers >= this.#flushedThrough, 'flushedThrough never goes back');
       this.#flushedThrough = this.#flushCovers;
+      this.#noteFlushed(false);
       for (let next = this.#awaitingFlush.peek(); next !== undefined; next = this.#awaitingFlush.peek()) {
         if (next.through > this.#flushedThrough) break;
         this.#awaitingFlush.shift();
@@ -436,7 +468,9 @@ export class LogWriter implements CompletionHandler, FlushClient {
     if (this.#gate.log !== null) return;
     const { open } = this.#frames;
     const isWanted = open !== null && this.#writeTarget >= open.firstSequence && !this.#isHeld;
-    if (isWanted && this.#frames.isNoneSealed && !this.#isFlushing) this.#seal();
+    if (isWanted && this.#frames.isNoneSealed && !this.#isFlushing) {
+      this.#seal(this.#isAlone(open) && this.#flushChoice.isThrough);
+    }
     const isWaitedFor = !this.#awaitingFlush.isEmpty || this.#writtenThrough >= this.#flushTarget;
     const isDue = this.#flushTarget > this.#flushedThrough && this.#writtenThrough > this.#flushedThrough;
     if (isWaitedFor && isDue && !this.#isFlushing) {
@@ -469,14 +503,23 @@ export class LogWriter implements CompletionHandler, FlushClient {
     return frame;
   }
 
+  /** LOG-8. Whether the next flush is for this frame and for nothing before it. */
+  #isAlone(frame: Frame): boolean {
+    const isFirst = this.#flushedThrough + 1 === frame.firstSequence || this.#options.planted.coveringDsync === true;
+    return isFirst && !frame.startsSegment && this.#flushTarget >= frame.firstSequence;
+  }
+
   /** Seals the open frame and submits its write. */
-  #seal(): void {
+  #seal(isThrough = false): void {
     const frame = this.#frames.open;
     assert(frame !== null && frame.recordCount > 0, 'a frame has records when it is sealed');
+    frame.isThrough = isThrough;
     const frameBytes = this.#chain.seal(frame, this.#flushedThrough, this.#mostZeros(frame));
     // LOG-7.
     if (frameBytes <= SMALL_FRAME_BYTES) this.#smallBytes += frameBytes;
     const index = this.#frames.seal();
+    // Zeros would be measured, too.
+    this.#aloneSinceMs = this.#isAlone(frame) && frame.zeroBytes === 0 ? this.#options.clock.nowMs() : -1;
     if (this.#writesZeros) this.#behindZeros.push(index);
     else this.#submit(index);
   }
@@ -504,6 +547,7 @@ export class LogWriter implements CompletionHandler, FlushClient {
       frame.fileOffset - headerBytes,
       this,
       index,
+      frame.isThrough ? RequestFlag.dsync : 0,
     );
     assert(accepted, 'the queue has room for all frames (mostRequests)');
   }
