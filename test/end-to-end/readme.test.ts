@@ -18,6 +18,7 @@ const documents = [
   'benchmarks/space/README.md',
   'benchmarks/compaction/README.md',
   'benchmarks/memory/README.md',
+  'benchmarks/profile/README.md',
   ...PACKAGES.map((name) => `packages/${name}/README.md`),
   ...readdirSync(join(ROOT, 'docs'))
     .filter((name) => name.endsWith('.md'))
@@ -118,6 +119,16 @@ function membersOf(path: string, name: string): string[] {
     return named !== undefined && ts.isIdentifier(named) && !isInternal ? [named.text] : [];
   });
 }
+
+test('decisions are numbered one after the other', (t) => {
+  const text = readFileSync(join(ROOT, 'docs/decisions.md'), 'utf8');
+  const numbers = [...text.matchAll(/^(\d+)\. \*\*/gm)].map(([, number]) => Number(number));
+  t.true(numbers.length > 70);
+  t.deepEqual(
+    numbers,
+    numbers.map((_, i) => i + 1),
+  );
+});
 
 test('packages/kv/README.md has every method and option', (t) => {
   const text = readFileSync(join(ROOT, 'packages/kv/README.md'), 'utf8');
