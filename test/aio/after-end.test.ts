@@ -137,10 +137,19 @@ function queueCalls(file: DirectFile): Calls<Queue> {
     room: (queue) => queue.room > 0,
     depth: (queue) => queue.depth,
     engine: (queue) => typeof queue.engine.name,
+    supports: (queue) => queue.supports(0),
     close: (queue) => queue.close(),
   };
 }
-const queueResults = { statistics: 0, pending: 0, room: true, depth: 128, engine: 'string', close: undefined };
+const queueResults = {
+  statistics: 0,
+  pending: 0,
+  room: true,
+  depth: 128,
+  engine: 'string',
+  supports: true,
+  close: undefined,
+};
 
 for (const [name, at] of Object.entries(places)) {
   test(`${name}: a queue that was closed, and shards`, (t) =>
