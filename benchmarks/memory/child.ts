@@ -120,7 +120,7 @@ class Bench {
     };
   }
 
-  /** Values are not cached, and of the index as much as there is memory for: the least reads that a get can take. */
+  /** Few keys are read twice, so few values are found in memory; of the index is there as much as there is memory for. */
   async #readCold(store: Store, openSeconds: number): Promise<void> {
     const { records, gets, readers } = this.#task;
     // What an opening left to write would be counted as reads.

@@ -82,7 +82,8 @@ test.serial('a small run loads, reads, judges, draws, and leaves nothing behind'
       [5000, 10_000, 15_000, 20_000],
     );
     const cold = lines.find((line) => line.kind === 'cold');
-    t.true(cold !== undefined && cold.readsPerGet >= 1, JSON.stringify(cold));
+    // Some keys are read twice, and their values are in memory then.
+    t.true(cold !== undefined && cold.readsPerGet > 0.9 && cold.readsPerGet < 3, JSON.stringify(cold));
     t.regex(readFileSync(`${report}.html`, 'utf8'), /<svg/);
     t.false(existsSync(stores));
   } finally {
