@@ -65,7 +65,8 @@ async function measure(directory: string): Promise<{ depth: number; store: Measu
 }
 
 async function withStore<T>(directory: string, use: (store: Store) => Promise<T>): Promise<T> {
-  const store = await open(directory);
+  // Values come from the device, as those of the bare queue do.
+  const store = await open(directory, { valueCachePart: 0 });
   try {
     return await use(store);
   } finally {

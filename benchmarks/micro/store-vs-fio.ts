@@ -34,7 +34,7 @@ try {
   await loader.close();
   const results = { fio1: [] as number[], store1: [] as number[], fio128: [] as number[], store128: [] as number[] };
   const read = async (depth: number): Promise<number> => {
-    const store = await open(directory);
+    const store = await open(directory, { valueCachePart: 0 });
     const { readsPerSecond } = await measureStore(store, depth, Number(seconds), RECORDS);
     await store.close();
     return readsPerSecond;
