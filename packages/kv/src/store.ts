@@ -168,7 +168,7 @@ export class Store implements AsyncDisposable {
     const spans = longReads({ queue, file, clock, mostAheadBytes });
     this.#spans = spans;
     this.#points = new PointReads({ index, log, gate, reader, spans, epochs, budget });
-    this.#ranges = new RangeReads({ clock, index, log, gate, reader, spans, maintenance, mostAheadBytes });
+    this.#ranges = new RangeReads({ clock, index, log, reader, spans, maintenance, mostAheadBytes });
     this.#writes = new WriteQueue({
       log,
       index,

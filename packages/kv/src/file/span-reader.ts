@@ -205,17 +205,13 @@ export class SpanReader implements CompletionHandler {
         if (head === null || isStopped()) return;
         if (head.state === 'in flight') await head.ended();
         await this.#visit(head, ranges, order, visitor);
-        const { next }: { next: Span | null } = head;
-        head.pool.give(head);
-        head = next;
+        head = giveBack(head);
       }
     } finally {
       // SPANS-3.
       while (head !== null) {
         if (head.state === 'in flight') await head.ended();
-        const { next }: { next: Span | null } = head;
-        head.pool.give(head);
-        head = next;
+        head = giveBack(head);
       }
       this.#reading--;
       if (this.#reading === 0) this.#quietWaiters.wakeAll();
@@ -259,6 +255,13 @@ export class SpanReader implements CompletionHandler {
       if (budget.isSpent()) await nextTurn();
     }
   }
+}
+
+/** Returns the next span of the same call. */
+function giveBack(span: Span): Span | null {
+  const { next } = span;
+  span.pool.give(span);
+  return next;
 }
 
 /** Has the extent cover the ranges from its end on that belong together. */

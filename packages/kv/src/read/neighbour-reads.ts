@@ -14,7 +14,6 @@
  */
 import type { AlignedBuffer } from '@aiokv/aio';
 import type { Sequence } from '@aiokv/core';
-import type { FailureGate } from '../failure/failure-gate.ts';
 import type { ReadEpochs } from '../file/read-epochs.ts';
 import type { RangeVisitor, Ranges, SpanReader } from '../file/span-reader.ts';
 import type { Fragment } from '../format/extent.ts';
@@ -28,7 +27,6 @@ export interface NeighbourReadsParts {
   readonly reader: RecordReader;
   readonly spans: SpanReader;
   readonly epochs: ReadEpochs;
-  readonly gate: FailureGate;
   readonly index: ValueTaker;
 }
 
@@ -103,9 +101,8 @@ export class NeighbourReads implements Ranges, RangeVisitor, WantedRecord, ReadR
       this.alone(index);
       return;
     }
-    const { reader, gate } = this.#parts;
     const version = sequenceOf(block.view, at);
-    const refusal = gate.log === null ? null : reader.refusalOf(version);
+    const refusal = this.#parts.reader.refusalOf(version);
     const token = this.#tokens[index] as number;
     if (refusal !== null) {
       this.#result.failed(token, refusal);

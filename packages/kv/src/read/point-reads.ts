@@ -205,7 +205,7 @@ export class PointReads {
     this.#gate = gate;
     this.#reader = reader;
     this.#epochs = epochs;
-    this.#nearParts = { index, gate, reader, spans, epochs };
+    this.#nearParts = { index, reader, spans, epochs };
     this.#budget = budget;
   }
 
@@ -253,8 +253,7 @@ export class PointReads {
   getView(key: Bytes): Buffer | undefined {
     const keyBytes = encodeKey(key, this.#key);
     if (!this.#values.find(this.#key, keyBytes)) return this.#readSync(keyBytes);
-    const refusal = this.#refusalOfCached();
-    if (refusal !== null) throw refusal;
+    this.#requireShown();
     const view = this.views.take(this.#values.valueBytes);
     this.#values.copyTo(view);
     return view;
@@ -287,7 +286,7 @@ export class PointReads {
     for (let i = 0; i < keys.length; i++) {
       const keyBytes = encodeKey(keys[i] as Bytes, this.#key);
       if (this.#values.find(this.#key, keyBytes)) {
-        const refusal = this.#refusalOfCached();
+        const refusal = this.#reader.refusalOf(this.#values.version);
         if (refusal === null) result.found(i, this.#values.copy());
         else result.failed(i, refusal);
       } else this.#lookUpNear(this.#index.find(this.#key, keyBytes, this.#entry), near, result, i, this.#key, keyBytes);
@@ -322,15 +321,14 @@ export class PointReads {
    * @throws AiokvError ERR_AIOKV_LATCHED
    */
   #cachedValue(): Buffer {
-    const refusal = this.#refusalOfCached();
-    if (refusal !== null) throw refusal;
+    this.#requireShown();
     return this.#values.copy();
   }
 
-  /** As `RecordReader.refusalFor`, for the value that was just found in the cache. */
-  #refusalOfCached(): Error | null {
-    const failure = this.#gate.log;
-    return failure !== null && this.#values.version > this.#log.flushedThrough ? failure : null;
+  /** Throws if the value that was just found in the cache must not be shown any more. */
+  #requireShown(): void {
+    const refusal = this.#reader.refusalOf(this.#values.version);
+    if (refusal !== null) throw refusal;
   }
 
   /** What may be settled already, after so many operations: as in `#settled`. */

@@ -6,7 +6,6 @@
  */
 import { TurnBudget } from '@aiokv/core';
 import type { Clock } from '@aiokv/core';
-import type { FailureGate } from '../failure/failure-gate.ts';
 import type { SpanReader } from '../file/span-reader.ts';
 import type { Maintenance } from '../maintenance/maintenance.ts';
 import type { KeyIndex } from '../index/key-index.ts';
@@ -22,7 +21,6 @@ interface RangeReadsParts {
   readonly clock: Clock;
   readonly index: KeyIndex;
   readonly log: UnwrittenRecords;
-  readonly gate: FailureGate;
   readonly reader: RecordReader;
   readonly spans: SpanReader;
   readonly maintenance: Maintenance;
@@ -59,13 +57,13 @@ export class RangeReads implements IteratorHost {
   aheadBytes = 0;
 
   constructor(parts: RangeReadsParts) {
-    const { clock, index, log, gate, reader, spans, maintenance, mostAheadBytes } = parts;
+    const { clock, index, log, reader, spans, maintenance, mostAheadBytes } = parts;
     this.#index = index;
     this.#maintenance = maintenance;
     this.#mostAheadBytes = mostAheadBytes;
     this.budget = new TurnBudget(clock, HANDED_OUT_MS);
     this.aheadBudget = new TurnBudget(clock, AHEAD_MS);
-    this.#windowParts = { reader, spans, log, gate };
+    this.#windowParts = { reader, spans, log };
   }
 
   /** Iterators that were not ended. */

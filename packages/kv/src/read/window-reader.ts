@@ -16,7 +16,6 @@
  *     written stays where it is for as long as the iterator holds its snapshot (ITERATOR-4).
  */
 import type { AlignedBuffer } from '@aiokv/aio';
-import type { FailureGate } from '../failure/failure-gate.ts';
 import type { RangeVisitor, Ranges, SpanReader } from '../file/span-reader.ts';
 import { fileOffsetOf, isInFragments, isInline, lengthOf } from '../format/index-entry.ts';
 import type { LeafEntry } from '../format/index-entry.ts';
@@ -33,7 +32,6 @@ export interface WindowReaderParts {
   readonly reader: RecordReader;
   readonly spans: SpanReader;
   readonly log: UnwrittenRecords;
-  readonly gate: FailureGate;
 }
 
 /** Values in fragments of one window that are read at once. */
@@ -97,10 +95,10 @@ export class WindowRead implements RangeVisitor, ReadResult, WantedRecord {
   /** Adds an entry. WINDOW-2. */
   meet(key: Uint8Array, keyBytes: number, entry: LeafEntry, countedBytes: number): void {
     const { window } = this;
-    const { reader, log, gate } = this.#parts;
+    const { reader, log } = this.#parts;
     const index = window.add(key, keyBytes, countedBytes);
     if (isInline(entry)) {
-      const refusal = gate.log === null ? null : reader.refusalFor(entry);
+      const refusal = reader.refusalFor(entry);
       if (refusal === null) window.takeInline(index, entry);
       else window.fail(index, refusal);
       return;
@@ -160,8 +158,7 @@ export class WindowRead implements RangeVisitor, ReadResult, WantedRecord {
   }
 
   #take(index: number, block: Block, at: number): void {
-    const { reader, gate } = this.#parts;
-    const refusal = gate.log === null ? null : reader.refusalOf(sequenceOf(block.view, at));
+    const refusal = this.#parts.reader.refusalOf(sequenceOf(block.view, at));
     if (refusal === null) this.window.takeRecord(index, block, at);
     else this.window.fail(index, refusal);
   }
