@@ -43,7 +43,6 @@ function iteratorOnFakes(): {
   const budget = new TurnBudget(systemClock);
   const host: IteratorHost = {
     budget,
-    aheadBudget: budget,
     beginWindow: () => (windows++ === 0 ? read : empty),
     forget: () => undefined,
     released: () => undefined,

@@ -1,6 +1,6 @@
 /** Walks over ranges, and getMany: how much they read, what they hand out, and that they leave turns to others. */
 import test from 'ava';
-import { KIB, MIB, Random } from '@aiokv/core';
+import { KIB, MIB, Random, nextTurn, systemClock } from '@aiokv/core';
 import { SimulatedDisk } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
 import type { Store, StoreIterator, StoreOptions } from '@aiokv/kv';
@@ -195,6 +195,34 @@ test('a loop over entries that are there leaves turns to others', async (t) => {
     // The longest window has 32,768; a millisecond of them are some thousands.
     t.true(longest > 0 && longest <= 30_000, `${name}: ${longest} entries without a turn`);
   }
+  await store.close();
+});
+
+test('reading ahead, looking at what was read, and handing out take one part of a turn together', async (t) => {
+  const disk = new SimulatedDisk({ seed: SEED });
+  await (await stored(disk, shuffled(20_000))).close();
+  // A clock that goes on whenever somebody looks: with it time is counted in looks.
+  let nowMs = 0;
+  const clock = { nowMs: (): number => (nowMs += 0.1), after: systemClock.after.bind(systemClock) };
+  const store = await openOn(disk, { clock });
+  let isWalking = true;
+  let longestMs = 0;
+  const turns = (async (): Promise<void> => {
+    for (let before = nowMs; isWalking; before = nowMs) {
+      await nextTurn();
+      longestMs = Math.max(longestMs, nowMs - before);
+    }
+  })();
+  let found = 0;
+  const iterator = store.iterator();
+  for (let rows = await iterator.nextMany(100); rows.length > 0; rows = await iterator.nextMany(100))
+    found += rows.length;
+  isWalking = false;
+  await turns;
+  t.is(found, 20_000);
+  t.log(`${longestMs} ms`);
+  // A part for each of them came to 1.9 ms.
+  t.true(longestMs < 1.2, `${longestMs} ms without a timer`);
   await store.close();
 });
 

@@ -46,8 +46,14 @@ import type { CompactOptions, StoreOptions, WriteOptions } from './options.ts';
 import { encodeDeletion } from './read/range.ts';
 import type { KeyRange, RangeOptions } from './read/range.ts';
 import type { SuperblockKeeper } from './file/superblocks.ts';
-import type { TurnBudget } from '@aiokv/core';
+import { TurnBudget } from '@aiokv/core';
 import { WriteQueue } from './write/write-queue.ts';
+
+/**
+ * What walks over ranges takes of a turn, with what it looks at of long reads. It may be taken twice between two timers: once when
+ * reads complete, once behind that. With a part for each of three, timers of 1 ms were 1.8 to 2.5 ms late (p99).
+ */
+const RANGES_MS = 0.5;
 
 /** All in bytes. What lives, what is dead, what is reserved and what is free add up to the slots of the file. */
 export interface SpaceStatistics {
@@ -165,10 +171,11 @@ export class Store implements AsyncDisposable {
     this.#reader = new RecordReader({ index, queue, file, log, gate, epochs, pace, clock, longestBytes });
     const reader = this.#reader;
     const mostAheadBytes = mostReadAheadBytes(options.memoryBytes);
-    const spans = longReads({ queue, file, clock, mostAheadBytes });
+    const rangeBudget = new TurnBudget(clock, RANGES_MS);
+    const spans = longReads({ queue, file, budget: rangeBudget, mostAheadBytes });
     this.#spans = spans;
     this.#points = new PointReads({ index, log, gate, reader, spans, epochs, budget });
-    this.#ranges = new RangeReads({ clock, index, log, reader, spans, maintenance, mostAheadBytes });
+    this.#ranges = new RangeReads({ budget: rangeBudget, index, log, reader, spans, maintenance, mostAheadBytes });
     this.#writes = new WriteQueue({
       log,
       index,

@@ -34,10 +34,8 @@ import type { WindowRead } from './window-reader.ts';
 
 /** What an iterator needs from its owner: see range-reads.ts. */
 export interface IteratorHost {
-  /** For what is handed out. */
+  /** For what is read ahead, and for what is handed out. */
   readonly budget: TurnBudget;
-  /** For what is read ahead. */
-  readonly aheadBudget: TurnBudget;
   /** An empty window. */
   beginWindow(): WindowRead;
   /** The iterator has ended. */
@@ -303,7 +301,7 @@ export class StoreIterator<Row = [key: Buffer, value: Buffer]> implements AsyncI
     while (window.count < most && longBytes < LONG_BYTES_AHEAD) {
       // Twice: the next window is read while this one is handed out.
       if (window.count > 0 && !this.#host.mayReadAhead(Math.max(this.#aheadBytes, 2 * windowBytes))) break;
-      if (this.#host.aheadBudget.isSpent()) await nextTurn();
+      if (this.#host.budget.isSpent()) await nextTurn();
       if (this.#isOver) break;
       const moved = this.#advance();
       if (!(typeof moved === 'boolean' ? moved : await moved)) break;

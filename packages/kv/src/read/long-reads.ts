@@ -2,8 +2,7 @@
  * The one span reader of a store: how many reads of records that lie together it has under way, for iterators and `getMany`.
  * With little memory they are fewer.
  */
-import { TurnBudget } from '@aiokv/core';
-import type { Clock } from '@aiokv/core';
+import type { TurnBudget } from '@aiokv/core';
 import type { DirectFile, Queue } from '@aiokv/aio';
 import { SpanReader } from '../file/span-reader.ts';
 
@@ -17,8 +16,6 @@ const PART_OF_SHORT = 4;
 /** ... and so many at least. */
 const LEAST_LONG_READS = 2;
 const LEAST_SHORT_READS = 8;
-/** Of each turn of the event loop, for looking at what was read. */
-const VISITS_MS = 0.5;
 
 /** Most requests that are under way at once. */
 export const MOST_LONG_REQUESTS = LONG_READS + SHORT_READS;
@@ -26,13 +23,14 @@ export const MOST_LONG_REQUESTS = LONG_READS + SHORT_READS;
 export interface LongReadsOptions {
   readonly queue: Queue;
   readonly file: DirectFile;
-  readonly clock: Clock;
+  /** For looking at what was read. */
+  readonly budget: TurnBudget;
   /** What iterators may read ahead. */
   readonly mostAheadBytes: number;
 }
 
-export function longReads({ queue, file, clock, mostAheadBytes }: LongReadsOptions): SpanReader {
-  return new SpanReader({ queue, file, budget: new TurnBudget(clock, VISITS_MS), ...readsAtOnce(mostAheadBytes) });
+export function longReads({ queue, file, budget, mostAheadBytes }: LongReadsOptions): SpanReader {
+  return new SpanReader({ queue, file, budget, ...readsAtOnce(mostAheadBytes) });
 }
 
 /** Most memory that its buffers take, in bytes. */

@@ -4,8 +4,7 @@
  * AHEAD-1. What all iterators together have read ahead takes no more than they are given, but for one entry of each. One
  *     takes its part of that at most, so that those that nobody goes on with leave something to the others.
  */
-import { TurnBudget } from '@aiokv/core';
-import type { Clock } from '@aiokv/core';
+import type { TurnBudget } from '@aiokv/core';
 import type { SpanReader } from '../file/span-reader.ts';
 import type { Maintenance } from '../maintenance/maintenance.ts';
 import type { KeyIndex } from '../index/key-index.ts';
@@ -18,7 +17,8 @@ import { WindowRead } from './window-reader.ts';
 import type { WindowReaderParts } from './window-reader.ts';
 
 interface RangeReadsParts {
-  readonly clock: Clock;
+  /** For what is read ahead, and for what is handed out. */
+  readonly budget: TurnBudget;
   readonly index: KeyIndex;
   readonly log: UnwrittenRecords;
   readonly reader: RecordReader;
@@ -27,10 +27,6 @@ interface RangeReadsParts {
   /** For what iterators read ahead, in bytes. */
   readonly mostAheadBytes: number;
 }
-
-/** Of each turn of the event loop, for what is read ahead, and for what is handed out. */
-const AHEAD_MS = 0.5;
-const HANDED_OUT_MS = 0.5;
 
 const ENTRIES: RowShape<[key: Buffer, value: Buffer]> = {
   needsValues: true,
@@ -47,7 +43,6 @@ const VALUES: RowShape<Buffer> = {
 
 export class RangeReads implements IteratorHost {
   readonly budget: TurnBudget;
-  readonly aheadBudget: TurnBudget;
   readonly #index: KeyIndex;
   readonly #maintenance: Maintenance;
   readonly #windowParts: WindowReaderParts;
@@ -57,12 +52,11 @@ export class RangeReads implements IteratorHost {
   aheadBytes = 0;
 
   constructor(parts: RangeReadsParts) {
-    const { clock, index, log, reader, spans, maintenance, mostAheadBytes } = parts;
+    const { budget, index, log, reader, spans, maintenance, mostAheadBytes } = parts;
     this.#index = index;
     this.#maintenance = maintenance;
     this.#mostAheadBytes = mostAheadBytes;
-    this.budget = new TurnBudget(clock, HANDED_OUT_MS);
-    this.aheadBudget = new TurnBudget(clock, AHEAD_MS);
+    this.budget = budget;
     this.#windowParts = { reader, spans, log };
   }
 
