@@ -1,15 +1,15 @@
 /**
  * Limits how long one turn of the event loop is busy with the store. Promises that are settled already continue as
  * microtasks and would starve timers and I/O. Code that could go on without waiting asks here first, and waits for the
- * next turn when a millisecond is used up.
+ * next turn when its time is used up.
  */
 import type { Clock } from './clock.ts';
 import { setImmediate } from './timers.ts';
 
-const BUDGET_MS = 1;
 /**
- * Time that one piece of background work takes of a turn. A read waits for up to two turns, and a turn may have several
- * such slices: at half a millisecond, reads beside a cleaning took 2.8 ms (p99) instead of 2.0 ms.
+ * Time that one piece of work takes of a turn: of background work, or of answers from memory. A read waits for up to two turns, and a turn may have several
+ * such slices: at half a millisecond, reads beside a cleaning took 2.8 ms (p99) instead of 2.0 ms. While answers
+ * from memory had a millisecond, eight callers that read again at once left 64 writers 8,600 puts a second instead of 14,500.
  */
 export const SLICE_MS = 0.25;
 /** Reading the clock costs some 40 ns, so it is read once in so many operations. */
@@ -23,7 +23,7 @@ export class TurnBudget {
   #spent = false;
 
   /** @param budgetMs how much of each turn may be used */
-  constructor(clock: Clock, budgetMs = BUDGET_MS) {
+  constructor(clock: Clock, budgetMs = SLICE_MS) {
     this.#clock = clock;
     this.#budgetMs = budgetMs;
   }

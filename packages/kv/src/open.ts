@@ -213,7 +213,7 @@ async function makeStore(opening: Opening, { standing, recovered, recovery }: Fo
   // Before the first checkpoint no slot was given back.
   if (superblocks.current.checkpointRoot !== 0) await slots.distrustFree();
   const epochs = new ReadEpochs();
-  const pace = new ReadPace(options.readLatencyTargetMs);
+  const pace = new ReadPace(clock, options.readLatencyTargetMs);
   const epoch = planted.sameEpoch === true ? 0 : randomBytes(6).readUIntLE(0, 6);
   const shared = { queue, file, flusher, gate, slots, segments, geometry, epoch, clock, planted };
   const { position } = recovered;

@@ -25,7 +25,7 @@
  *
  * maintenance.ts decides when a merge and its checkpoint begin.
  */
-import { SLICE_MS, Fifo, TurnBudget, assert, nextTurn } from '@aiokv/core';
+import { Fifo, TurnBudget, assert, nextTurn } from '@aiokv/core';
 import type { Clock, Sequence } from '@aiokv/core';
 import type { DirectFile, Queue } from '@aiokv/aio';
 import { ENTRY_BYTES, mostImageBytes, mostPartEntries, partBytes, sealPart, writeEntry } from '../format/checkpoint.ts';
@@ -134,7 +134,7 @@ export class Checkpointer implements CheckpointNeeds {
   constructor(options: CheckpointerOptions, standing: Standing, replayedBytes: number) {
     this.#options = options;
     this.#coveredBytes = -replayedBytes;
-    this.#budget = new TurnBudget(options.clock, SLICE_MS);
+    this.#budget = new TurnBudget(options.clock);
     this.#counts = new LiveCounts({ ...options, budget: this.#budget });
     this.#standing = standing;
     this.#slots = new Set(standing.slots);

@@ -23,7 +23,7 @@
  * Of long values the fragments that lie in victims move, with a new table (extent-mover.ts). A victim that has kept
  * something is left alone until more of it is dead. space-plan.ts chooses the victims.
  */
-import { SLICE_MS, TurnBudget, alignUp, nextTurn } from '@aiokv/core';
+import { TurnBudget, alignUp, nextTurn } from '@aiokv/core';
 import type { Clock } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, DirectFile, Queue } from '@aiokv/aio';
@@ -93,7 +93,7 @@ export class Cleaner {
 
   constructor(options: CleanerOptions) {
     this.#options = options;
-    this.#budget = new TurnBudget(options.clock, SLICE_MS);
+    this.#budget = new TurnBudget(options.clock);
     const budget = this.#budget;
     this.#extents = new ExtentMover({ ...options, budget, reader: new SpanReader({ ...options, budget }) });
     this.plan = new SpacePlan(options);
@@ -147,7 +147,7 @@ export class Cleaner {
     const { steps, ofSteps, isStopped } = this.#progress;
     this.#options.index.noteCleaned(Math.min(1, steps / ofSteps));
     isStopped();
-    for (let turns = this.#options.pace.turns; turns > 0; turns--) await nextTurn();
+    await this.#options.pace.rest();
   }
 
   /**

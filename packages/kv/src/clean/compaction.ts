@@ -23,7 +23,7 @@
  * COMPACT-4. Leaves of the index are filled by the run that surveys. Those behind it have fewer of them to write.
  * COMPACT-2. Records that were written after the beginning stay where they are, unless a range meets them.
  */
-import { SLICE_MS, TurnBudget } from '@aiokv/core';
+import { TurnBudget } from '@aiokv/core';
 import type { Clock } from '@aiokv/core';
 import type { DirectFile, Queue } from '@aiokv/aio';
 import type { Planted } from '../failure/planted.ts';
@@ -108,7 +108,7 @@ export class Compaction {
 
   constructor(parts: CompactionParts) {
     this.#parts = parts;
-    this.#budget = new TurnBudget(parts.clock, SLICE_MS);
+    this.#budget = new TurnBudget(parts.clock);
     this.#mover = new KeyOrderMover({ ...parts, budget: this.#budget });
   }
 

@@ -8,12 +8,15 @@
  *   depth      1                    1          2 … 16         long reads of victims in flight
  * ```
  *
- * PACE-1. A cleaning never stops for reads: at the lowest level it still has an eighth of the turns.
+ * PACE-1. A cleaning never stops for reads: at the lowest level it still has an eighth of the time. Eight turns may take much
+ * longer than eight slices, by work that is not the cleaning's.
  *
  * The rule is that of Chiu and Jain, "Analysis of the Increase and Decrease Algorithms for Congestion Avoidance" (1989). What
  * reads wait for most is the event loop, and then the device, so both are paced by one number. While nothing is cleaned no
  * read is timed.
  */
+import { SLICE_MS, nextTurn } from '@aiokv/core';
+import type { Clock } from '@aiokv/core';
 
 const LEAST_LEVEL = 1 / 8;
 const MOST_LEVEL = 16;
@@ -22,16 +25,20 @@ const READS = 100;
 /** ... of which so many may be late. */
 const MOST_LATE = 1;
 const STEP = 1;
+/** Between two slices. */
+const MOST_REST_MS = (1 / LEAST_LEVEL - 1) * SLICE_MS;
 
 export class ReadPace {
   /** Whether a cleaning is under way, so that reads are timed. */
   isWatching = false;
+  readonly #clock: Clock;
   readonly #targetMs: number;
   #level = MOST_LEVEL / 2;
   #reads = 0;
   #late = 0;
 
-  constructor(targetMs: number) {
+  constructor(clock: Clock, targetMs: number) {
+    this.#clock = clock;
     this.#targetMs = targetMs;
   }
 
@@ -56,5 +63,14 @@ export class ReadPace {
   /** Turns of the event loop from one slice of the cleaning to the next. */
   get turns(): number {
     return Math.max(1, Math.round(1 / this.#level));
+  }
+
+  /** Settles when the next slice of the cleaning may begin. */
+  async rest(): Promise<void> {
+    const untilMs = this.#clock.nowMs() + MOST_REST_MS;
+    for (let turns = this.turns; turns > 0; turns--) {
+      await nextTurn();
+      if (this.#clock.nowMs() >= untilMs) return;
+    }
   }
 }
