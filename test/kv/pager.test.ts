@@ -199,6 +199,24 @@ test('what has its image on the device is evicted, and only that (PAGER-1)', (t)
   bench.tree.verify();
 });
 
+test('a page that waits to be read takes less than 200 bytes', (t) => {
+  const count = 50_000;
+  const bench = new Bench();
+  const ids = Array.from({ length: count }, (_, i) => i + 1);
+  bench.memory.restore(ids, new Uint8Array(count).fill(1));
+  for (const pageId of ids) bench.mapping.set({ pageId, fileOffset: 0, imageBytes: 8, units: 1, tag: 0 });
+  const waiter = { pageLoaded: () => undefined, pageFailed: () => undefined };
+  const usedBytes = (): number => {
+    (globalThis.gc as () => void)();
+    return process.memoryUsage().heapUsed;
+  };
+  const before = usedBytes();
+  for (const id of ids) bench.pager.whenLoaded(id, waiter);
+  const bytes = (usedBytes() - before) / count;
+  t.log(`${bytes.toFixed(0)} bytes a page`);
+  t.true(bytes < 200, `${bytes} bytes a page`);
+});
+
 test('what only a snapshot needs is evicted too, and read again as it was', (t) => {
   const bench = new Bench();
   bench.put(0, 2000);

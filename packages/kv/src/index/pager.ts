@@ -76,10 +76,12 @@ const EXCESS_BYTES = 256 * KIB;
 /** `keepWithin` sweeps when nodes have grown by so many bytes since its last sweep. */
 const GROWTH_BYTES = 64 * KIB;
 
-/** A page that is being read, or waits for a free read. */
+/** A page that is being read, or waits for a free read. A hundred thousand may wait, nearly each with one waiter. */
 class Load {
   readonly pageId: number;
-  readonly waiters: PageWaiter[] = [];
+  #first: PageWaiter | null = null;
+  /** In call order. None until a second one comes: an empty list makes room for 17 when it gets its first. */
+  #others: PageWaiter[] | null = null;
   /** What the mapping says of the page when its read begins: the mapping may be replaced meanwhile. */
   fileOffset = 0;
   imageBytes = 0;
@@ -88,6 +90,22 @@ class Load {
 
   constructor(pageId: number) {
     this.pageId = pageId;
+  }
+
+  add(waiter: PageWaiter): void {
+    if (this.#first === null) this.#first = waiter;
+    else if (this.#others === null) this.#others = [waiter];
+    else this.#others.push(waiter);
+  }
+
+  loaded(words: Uint32Array, base: number): void {
+    this.#first?.pageLoaded(words, base);
+    if (this.#others !== null) for (const waiter of this.#others) waiter.pageLoaded(words, base);
+  }
+
+  failed(error: Error): void {
+    this.#first?.pageFailed(error);
+    if (this.#others !== null) for (const waiter of this.#others) waiter.pageFailed(error);
   }
 
   note(mapping: Mapping): void {
@@ -195,11 +213,11 @@ export class Pager implements CompletionHandler {
     assert(memory.units(pageId) !== 0 && !memory.isResident(pageId), 'only an absent page is loaded');
     const load = this.#loads.get(pageId);
     if (load !== undefined) {
-      load.waiters.push(waiter);
+      load.add(waiter);
       return;
     }
     const begun = new Load(pageId);
-    begun.waiters.push(waiter);
+    begun.add(waiter);
     this.#loads.set(pageId, begun);
     this.#begin(begun);
   }
@@ -386,7 +404,7 @@ export class Pager implements CompletionHandler {
     this.#loads.delete(load.pageId);
     const words = memory.words(load.pageId);
     const base = memory.base(load.pageId);
-    for (const waiter of load.waiters) waiter.pageLoaded(words, base);
+    load.loaded(words, base);
     this.makeRoom(load.pageId);
   }
 
@@ -438,7 +456,7 @@ export class Pager implements CompletionHandler {
 
   #fail(load: Load, error: Error): void {
     this.#loads.delete(load.pageId);
-    for (const waiter of load.waiters) waiter.pageFailed(error);
+    load.failed(error);
   }
 
   /** Starts one long read of pages that lie close together. Without one that is free, they are read one by one. */
@@ -512,5 +530,5 @@ function endOfSpan(loads: readonly Load[], first: number): number {
 }
 
 function ended(load: Load): Promise<void> {
-  return new Promise((resolve, reject) => load.waiters.push({ pageLoaded: () => resolve(), pageFailed: reject }));
+  return new Promise((resolve, reject) => load.add({ pageLoaded: () => resolve(), pageFailed: reject }));
 }
