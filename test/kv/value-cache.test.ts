@@ -171,10 +171,10 @@ test('CACHE-3: the cache takes what nodes leave, its share in any case, and give
     }
   };
   fillMany(0, 1000);
-  const most = cache.unitBytes + cache.tableBytes;
+  const most = cache.unitBytes + cache.besideBytes;
   t.true(most <= 100 * UNIT_BYTES && most > 97 * UNIT_BYTES, `${most}`);
   cache.giveBack(10 * UNIT_BYTES);
-  t.is(cache.unitBytes + cache.tableBytes, most - 10 * UNIT_BYTES);
+  t.is(cache.unitBytes + cache.besideBytes, most - 10 * UNIT_BYTES);
   cache.giveBack(MIB);
   t.is(cache.unitBytes, 30 * UNIT_BYTES, 'its share');
   const id = memory.allocate(90);
@@ -211,13 +211,13 @@ test('ADDRESSES-2: records with one hash are told apart, and too many of them ar
     for (let at = table.first(hash); at !== NOWHERE; at = table.next()) found.push(at);
     return found.sort((a, b) => a - b);
   };
-  const few = new AddressTable(1);
+  const few = new AddressTable(new NodeMemory({ nodeBytes: UNIT_BYTES }));
   let taken = 0;
   while (taken < 1000 && few.add(-5, taken)) taken++;
   t.true(taken >= 3 && taken <= 64, `${taken}`);
   t.deepEqual(addressesIn(few, -5), [...Array.from({ length: taken }).keys()]);
   // Others, in the slots behind them too.
-  const many = new AddressTable(1);
+  const many = new AddressTable(new NodeMemory({ nodeBytes: UNIT_BYTES }));
   const random = new Random(SEED);
   const hashes = Array.from({ length: 5000 }, (_, i) => (i < 30 ? -5 : i < 50 ? i - 34 : random.below(2 ** 32) | 0));
   const added = [...hashes.entries()].filter(([address, hash]) => many.add(hash, address));
@@ -226,6 +226,75 @@ test('ADDRESSES-2: records with one hash are told apart, and too many of them ar
   for (const [address, hash] of added) if (address % 2 === 0) many.remove(hash, address);
   t.is(many.size, left.length);
   t.true(left.every(([address, hash]) => addressesIn(many, hash).includes(address)));
+});
+
+test('ADDRESSES-1: the table takes units of the memory as it grows, and gives them back', (t) => {
+  const memory = new NodeMemory({ nodeBytes: UNIT_BYTES });
+  const table = new AddressTable(memory);
+  const random = new Random(SEED);
+  const expected = new Map<number, number>();
+  const addressesIn = (hash: number): number[] => {
+    const found: number[] = [];
+    for (let at = table.first(hash); at !== NOWHERE; at = table.next()) found.push(at);
+    return found;
+  };
+  const checkAll = (): void => {
+    t.is(table.size, expected.size);
+    t.is(memory.bytesUsed, table.units * UNIT_BYTES);
+    for (const [address, hash] of expected) if (!addressesIn(hash).includes(address)) t.fail(`${address} is lost`);
+  };
+  let address = 0;
+  for (const size of [20_000, 500, 8000, 0, 3000, 0]) {
+    while (expected.size < size) {
+      // Some share their hash with another.
+      const hash = (random.below(4) === 0 ? random.below(2000) * 0x9e3779b1 : random.below(2 ** 32)) | 0;
+      if (table.add(hash, address)) expected.set(address, hash);
+      address++;
+    }
+    const names = [...expected.keys()];
+    while (expected.size > size) {
+      const at = random.below(names.length);
+      const name = names[at] as number;
+      names[at] = names[names.length - 1] as number;
+      names.length--;
+      table.remove(expected.get(name) as number, name);
+      expected.delete(name);
+    }
+    checkAll();
+    const slots = (table.units * UNIT_BYTES) / 8;
+    t.true(slots <= 10 * size, `${slots} slots for ${size}`);
+    t.true(table.directoryBytes < 300_000 && (size > 0 || table.directoryBytes === 0), `${table.directoryBytes}`);
+  }
+  t.true(address < 20_000 + 8000 + 3000 + 500, `${address} tried`);
+});
+
+test('ADDRESSES-2: keys that were made to collide cost neither memory nor an error', (t) => {
+  const memory = new NodeMemory({ nodeBytes: 4 * KIB });
+  const table = new AddressTable(memory);
+  const added: (readonly [number, number])[] = [];
+  // One slot of each bucket, whichever it is; then one hash.
+  for (let n = 0; n < 4000; n++) {
+    const hash = (n < 3000 ? n << 9 : 77) | 0;
+    if (table.add(hash, n)) added.push([hash, n]);
+  }
+  t.true(added.length >= 64 && memory.bytesUsed < MIB, `${added.length} of ${memory.bytesUsed} bytes`);
+  for (const [hash, address] of added) table.remove(hash, address);
+  t.is(table.size, 0);
+  t.is(memory.bytesUsed, 0);
+});
+
+test('CACHE-3: what leads to values is part of the memory of the nodes', (t) => {
+  const bench = new Bench(4000 * UNIT_BYTES, 1000 * UNIT_BYTES);
+  const { cache, memory } = bench;
+  for (let n = 0; n < 60_000; n++) {
+    const name = `key${n}`;
+    cache.find(Buffer.from(name), name.length);
+    bench.fill(name, { value: Buffer.alloc(20), sequence: 1 as Sequence }, 1 as Sequence);
+  }
+  t.true(cache.statistics.values > 20_000);
+  t.is(memory.bytesUsed, cache.unitBytes);
+  t.true(cache.besideBytes < cache.unitBytes / 8, `${cache.besideBytes} beside ${cache.unitBytes}`);
+  t.true(cache.unitBytes + cache.besideBytes <= 4001 * UNIT_BYTES);
 });
 
 const TINY: Partial<StoreOptions> = {

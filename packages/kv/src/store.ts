@@ -439,7 +439,7 @@ export class Store implements AsyncDisposable {
         limitBytes: options.memoryBytes,
         memtableBytes: index.memtableBytes,
         pageBytes: index.pageBytes,
-        cacheBytes: index.values.unitBytes + index.values.tableBytes,
+        cacheBytes: index.values.unitBytes + index.values.besideBytes,
         writeBufferBytes: log.bufferBytes,
         readBufferBytes:
           this.#reader.bufferBytes + this.#points.views.bytes + this.#spans.bufferBytes + index.pager.bufferBytes,

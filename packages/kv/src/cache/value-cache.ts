@@ -17,13 +17,13 @@
  *     of its admission (`put`, `remove`, `deleteRange`), and a move of a record does not concern it.
  * CACHE-2. A value is filled in only if its key was not written after the write at which its read was called: what was written
  *     is known from the moment at which it has a sequence, also while the batch that it is part of is not seen yet.
- * CACHE-3. Memory comes from that of the nodes, unit by unit, and is given back to it unit by unit. The cache takes what nodes
- *     leave, and its share in any case. It gives back what is above its share when nodes need it, and all of it if they cannot do without.
+ * CACHE-3. Memory comes from that of the nodes, unit by unit, and is given back to it unit by unit, that of the table of addresses
+ *     too: what stood beside it would come on top of what nodes had once taken. The cache takes what nodes leave, and
+ *     its share in any case. It gives back what is above its share when nodes need it, and all of it if they cannot do without.
  * CACHE-4. What a call does is bounded: by the records that one unit, or one value, takes the place of.
  *
  * Not in the cache: values in fragments, tiny ones (the index has them), long keys, and values longer than a sixteenth of the share.
  */
-import { MIB } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
 import type { Planted } from '../failure/planted.ts';
 import { RECORD_HEADER_BYTES, keyBytesOf, sequenceOf, valueBytesOf } from '../format/record.ts';
@@ -80,9 +80,6 @@ const PART_OF_VALUE = 16;
 const UNITS_LEAST = 8;
 /** CACHE-4. Records that stay although they were the oldest, in a row. */
 const SPARED_MOST = 32;
-/** Bytes of a shard of the table: see ADDRESSES-1. */
-const BYTES_PER_SHARD = MIB;
-const SHARD_BITS_MOST = 12;
 
 export class ValueCache {
   #hits = 0;
@@ -118,8 +115,7 @@ export class ValueCache {
     this.#shareUnits = shareBytes === 0 ? 0 : Math.max(UNITS_LEAST, Math.floor(shareBytes / nodeBytes));
     this.#mostUnits = shareBytes === 0 ? 0 : Math.floor(QUEUE_BYTES_MOST / nodeBytes);
     this.#mostValueBytes = (this.#shareUnits * nodeBytes) / PART_OF_VALUE;
-    const shards = Math.max(2, Math.min(limitBytes, QUEUE_BYTES_MOST) / BYTES_PER_SHARD);
-    this.#table = new AddressTable(Math.min(SHARD_BITS_MOST, Math.ceil(Math.log2(shards))));
+    this.#table = new AddressTable(memory);
     this.#small = new RecordQueue(memory);
     this.#main = new RecordQueue(memory);
     this.#foundIn = this.#small;
@@ -129,14 +125,14 @@ export class ValueCache {
     return { hits: this.#hits, misses: this.#misses, values: this.#table.size };
   }
 
-  /** Bytes of the units that hold records: a part of what the memory of the nodes has in use. */
+  /** Bytes of the units that hold records, and say where they are: a part of what the memory of the nodes has in use. */
   get unitBytes(): number {
     return this.#units * this.#memory.nodeBytes;
   }
 
-  /** Bytes of what leads to them, which come on top. */
-  get tableBytes(): number {
-    return this.#isUsed ? this.#table.bytes + this.#ghosts.bytes : 0;
+  /** Bytes beside that memory: a few for each record. */
+  get besideBytes(): number {
+    return this.#isUsed ? this.#table.directoryBytes + this.#ghosts.bytes : 0;
   }
 
   /** Whether the value of a key is here. If so, `version` and `copy` are about it, within this step. */
@@ -235,6 +231,10 @@ export class ValueCache {
   }
 
   get #units(): number {
+    return this.#queueUnits + this.#table.units;
+  }
+
+  get #queueUnits(): number {
     return this.#small.units + this.#main.units;
   }
 
@@ -322,7 +322,7 @@ export class ValueCache {
     for (let spared = 0; ;) {
       const units = queue.unitsFor(headCells, cells);
       if (units === 0 || this.#mayTake(units)) return true;
-      const isFromSmall = this.#small.units > this.#units / PART_OF_SMALL || this.#main.units === 0;
+      const isFromSmall = this.#small.units > this.#queueUnits / PART_OF_SMALL || this.#main.units === 0;
       const outcome = isFromSmall ? this.#evictSmall(spared) : this.#evictMain(spared);
       if (outcome === NOTHING) return false;
       if (outcome === SPARED) spared++;
@@ -333,7 +333,7 @@ export class ValueCache {
     const own = this.#units + units;
     if (own > this.#mostUnits) return false;
     if (own <= this.#shareUnits) return true;
-    return this.#memory.bytesUsed + units * this.#memory.nodeBytes + this.tableBytes <= this.#limitBytes;
+    return this.#memory.bytesUsed + units * this.#memory.nodeBytes + this.besideBytes <= this.#limitBytes;
   }
 
   /** The oldest of the small queue goes to the main one, or out. */
@@ -391,8 +391,8 @@ export class ValueCache {
   /** Lets the oldest records go until so many units are free, the used ones too. */
   #giveUnits(units: number): void {
     const most = this.#units - units;
-    while (this.#units > most && this.#units > 0) {
-      const isFromSmall = this.#small.units > this.#units / PART_OF_SMALL || this.#main.units === 0;
+    while (this.#units > most && this.#queueUnits > 0) {
+      const isFromSmall = this.#small.units > this.#queueUnits / PART_OF_SMALL || this.#main.units === 0;
       const outcome = isFromSmall ? this.#evictSmall(SPARED_MOST) : this.#evictMain(SPARED_MOST);
       if (outcome === NOTHING) return;
     }

@@ -313,7 +313,7 @@ export class Pager implements CompletionHandler {
   /** What nodes and units of cached values may take now. */
   get #roomBytes(): number {
     const { limitBytes, values } = this.#options;
-    return limitBytes - this.besideBytes - values.tableBytes;
+    return limitBytes - this.besideBytes - values.besideBytes;
   }
 
   /** `makeRoom`, if nodes have grown since the last call. Cheap enough for every write and every value that is cached. */
