@@ -3,10 +3,13 @@
  * MAINT-1 and MAINT-2 are those of packages/kv/src/maintenance/maintenance.ts.
  */
 import test from 'ava';
-import { KIB, MIB, Random } from '@aiokv/core';
+import { KIB, MIB, ManualClock, Random } from '@aiokv/core';
 import { SimulatedDisk } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
 import type { Store, StoreOptions } from '@aiokv/kv';
+import { Checkpointer } from '../../packages/kv/src/checkpoint/checkpointer.ts';
+import type { CheckpointerOptions } from '../../packages/kv/src/checkpoint/checkpointer.ts';
+import type { Standing } from '../../packages/kv/src/checkpoint/standing.ts';
 import { GEOMETRY, readAll } from './crash/history.ts';
 import { outcomes, turns } from './settling.ts';
 import { SlowGrowth } from './slow-growth.ts';
@@ -88,6 +91,45 @@ test('MAINT-4: an opening replays what it may, also where a run took its time be
   t.log(`${mostBytes} bytes`);
   t.true(mostBytes <= checkpointBytes + 0.75 * MIB, `${mostBytes} bytes are replayed`);
   await store.close();
+});
+
+/** A checkpointer whose checkpoint covers nothing of what an opening has replayed. */
+function checkpointerOf(checkpointBytes: number, replayedBytes: number, log: { appendedBytes: number }): Checkpointer {
+  const index = { version: { retain: () => null } };
+  const options = {
+    clock: new ManualClock(),
+    slots: { expectCheckpoints: () => undefined },
+    index,
+    log,
+    checkpointBytes,
+  };
+  const standing = { slots: [] } as unknown as Standing;
+  return new Checkpointer(options as unknown as CheckpointerOptions, standing, replayedBytes);
+}
+
+test('MAINT-4: a run leaves writers what an opening may replay beyond what it has to already, and a quarter at least', (t) => {
+  const log = { appendedBytes: 0 };
+  const checkpointBytes = 64 * MIB;
+  for (const [replayedMiB, appendedMiB, leftMiB] of [
+    [0, 0, 64],
+    [0, 10, 54],
+    [20, 10, 34],
+    [40, 0, 24],
+    // From when it is due on.
+    [0, 48, 16],
+    [30, 30, 16],
+    [1000, 1000, 16],
+  ] as const) {
+    log.appendedBytes = 0;
+    const checkpointer = checkpointerOf(checkpointBytes, replayedMiB * MIB, log);
+    log.appendedBytes = appendedMiB * MIB;
+    t.is(checkpointer.uncoveredBytes, (replayedMiB + appendedMiB) * MIB);
+    t.is(checkpointer.isDue, replayedMiB + appendedMiB >= 48);
+    const begunAt = log.appendedBytes;
+    // What is written during the run changes nothing of it.
+    log.appendedBytes += 7 * MIB;
+    t.is(checkpointer.runBytes(begunAt) / MIB, leftMiB, `${replayedMiB} replayed, ${appendedMiB} appended`);
+  }
 });
 
 /** Keeps a store busy with everything that it does; returns the calls. */
