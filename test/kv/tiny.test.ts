@@ -197,7 +197,8 @@ test('a value in an answer is the memory of its receiver', async (t) => {
       ((await store.iterator().next()).value as [Buffer, Buffer])[1],
     ];
     for (const value of values) {
-      t.is(value?.buffer.byteLength, 5);
+      // What was done to the answers before is not seen in this one.
+      t.is(value?.toString(), 'value');
       value?.fill(0);
     }
     await bench.requireAll();

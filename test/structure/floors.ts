@@ -39,7 +39,7 @@ export const FLOORS: Readonly<Record<string, readonly Floor[]>> = {
     { rooms: ['file/'], why: 'slots, superblocks and growth of the one file' },
     { rooms: ['tree/'], why: 'the ordered tree in memory: pure' },
     { rooms: ['format/'], why: 'bytes on the device: pure' },
-    { rooms: ['memory/'], why: 'divides the memory budget: numbers only' },
+    { rooms: ['memory/'], why: 'divides the memory budget, and hands out memory for values: knows neither' },
     { rooms: ['failure/'], why: 'the one gate that says whether the store has failed' },
   ],
   aio: [

@@ -198,7 +198,7 @@ export class Store implements AsyncDisposable {
   /**
    * The value of a key at the moment of the call.
    *
-   * @returns a copy in memory of its own, which belongs to the caller; undefined if the key does not exist
+   * @returns a copy, which belongs to the caller and never changes; undefined if the key does not exist
    * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO, ERR_AIOKV_CLOSED; ERR_AIOKV_LATCHED for a value that was not
    *   flushed when the store failed; AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT, AiokvRangeError ERR_AIOKV_KEY_TOO_LARGE
    *   for a bad key
@@ -253,12 +253,16 @@ export class Store implements AsyncDisposable {
    *
    * @throws as `get`, if any of the keys fails
    */
-  async getMany(keys: readonly Bytes[]): Promise<(Buffer | undefined)[]> {
-    this.#parts.gate.requireOpen();
-    if (!Array.isArray(keys)) {
-      throw new AiokvTypeError('ERR_AIOKV_INVALID_ARGUMENT', 'getMany takes an array of keys');
+  getMany(keys: readonly Bytes[]): Promise<(Buffer | undefined)[]> {
+    try {
+      this.#parts.gate.requireOpen();
+      if (!Array.isArray(keys)) {
+        throw new AiokvTypeError('ERR_AIOKV_INVALID_ARGUMENT', 'getMany takes an array of keys');
+      }
+      return this.#points.getMany(keys);
+    } catch (error) {
+      return Promise.reject(error);
     }
-    return this.#points.getMany(keys);
   }
 
   /**

@@ -28,6 +28,7 @@ import type { Sequence } from '@aiokv/core';
 import type { Planted } from '../failure/planted.ts';
 import { RECORD_HEADER_BYTES, keyBytesOf, sequenceOf, valueBytesOf } from '../format/record.ts';
 import type { Block } from '../format/words.ts';
+import { memoryForValue } from '../memory/value-memory.ts';
 import type { NodeMemory } from '../tree/index.ts';
 import { AddressTable, NOWHERE } from './address-table.ts';
 import { DeletedSince } from './deleted-since.ts';
@@ -164,9 +165,9 @@ export class ValueCache {
     return this.#foundWords[this.#foundBase + VALUE_BYTES_WORD] as number;
   }
 
-  /** A copy of the value that was found, in memory of its own: see `copyValue`. */
+  /** A copy of the value that was found, for its receiver (VALUES-1). */
   copy(): Buffer {
-    const value = Buffer.allocUnsafeSlow(this.valueBytes);
+    const value = memoryForValue(this.valueBytes);
     this.copyTo(value);
     return value;
   }

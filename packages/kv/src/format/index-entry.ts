@@ -13,6 +13,7 @@
  * entry, its first byte in the lowest bits of the first word, zeros behind it. A deletion is in memtables only.
  */
 import { assert } from '@aiokv/core';
+import { memoryForValue } from '../memory/value-memory.ts';
 import { RECORD_ALIGNMENT, RECORD_HEADER_BYTES } from './record.ts';
 
 /** The first two words that the tree keeps for a key. */
@@ -108,9 +109,9 @@ export function inlineValueBytes({ word1 }: EntryWords): number {
   return (word1 >>> INLINE_BYTES_SHIFT) & INLINE_BYTES_MASK;
 }
 
-/** A copy of the inline value of an entry, in memory of its own. */
+/** A copy of the inline value of an entry, for its receiver (VALUES-1). */
 export function inlineValueOf(entry: LeafEntry): Buffer {
-  const value = Buffer.allocUnsafeSlow(inlineValueBytes(entry));
+  const value = memoryForValue(inlineValueBytes(entry));
   copyInlineTo(entry, value, 0);
   return value;
 }

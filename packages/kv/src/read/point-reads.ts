@@ -28,6 +28,7 @@ import { copyValue, isExtent } from '../format/record.ts';
 import type { KeyIndex, LateAnswer } from '../index/key-index.ts';
 import { Entry, FOUND, MISSING } from '../tree/index.ts';
 import type { AbsentLeaf, Lookup } from '../tree/index.ts';
+import { KeyList } from './key-list.ts';
 import { NeighbourReads } from './neighbour-reads.ts';
 import type { NeighbourReadsParts } from './neighbour-reads.ts';
 import type { RecordReader, UnwrittenRecords } from './record-reader.ts';
@@ -47,16 +48,17 @@ export interface PointReadsParts {
 
 /** `getMany` looks up this many keys in one step. More are looked up in a snapshot, this many in a turn. */
 const LOOKUPS_AT_ONCE = 1024;
-/** Most delayed gets settled in one turn: their callers run on in the same turn. */
+/** Delayed answers are given in one turn as long as fewer operations than this have made them: their callers run on in the same turn. */
 const SETTLED_AT_ONCE = 256;
 
 /** Keys of lookups that wait for their leaves share arrays of so many bytes. */
 const PACKED_BYTES = 8 * KIB;
 
-/** A `get` that needed no device but is answered in a later turn: see `#settled`. */
+/** An answer that needed no device but is given in a later turn: see `#settled`. */
 interface Settled {
-  readonly value: Buffer | undefined;
-  resolve(value: Buffer | undefined): void;
+  readonly answer: unknown;
+  readonly operations: number;
+  resolve(answer: unknown): void;
 }
 
 /**
@@ -279,20 +281,32 @@ export class PointReads {
   }
 
   getMany(keys: readonly Bytes[]): Promise<(Buffer | undefined)[]> {
-    if (keys.length > LOOKUPS_AT_ONCE) return this.#getManySliced(keys);
+    const count = keys.length;
+    if (count > LOOKUPS_AT_ONCE) return this.#getManySliced(keys);
     const { admittedThrough } = this.#index;
-    const result = new ManyResult(keys.length, admittedThrough);
-    const near = new NeighbourReads(this.#nearParts, keys.length, result, admittedThrough);
-    for (let i = 0; i < keys.length; i++) {
-      const keyBytes = encodeKey(keys[i] as Bytes, this.#key);
-      if (this.#values.find(this.#key, keyBytes)) {
-        const refusal = this.#reader.refusalOf(this.#values.version);
-        if (refusal === null) result.found(i, this.#values.copy());
-        else result.failed(i, refusal);
-      } else this.#lookUpNear(this.#index.find(this.#key, keyBytes, this.#entry), near, result, i, this.#key, keyBytes);
+    const [key, entry] = [this.#key, this.#entry];
+    const values = answersOf(count);
+    // As long as memory answers, nothing is made but the values.
+    let result: ManyResult | null = null;
+    let near: NeighbourReads | null = null;
+    for (let i = 0; i < count; i++) {
+      const keyBytes = encodeKey(keys[i] as Bytes, key);
+      if (this.#values.find(key, keyBytes)) values[i] = this.#cachedValue();
+      else {
+        const outcome = this.#index.find(key, keyBytes, entry);
+        if (outcome === FOUND && isInline(entry)) values[i] = this.#reader.inlineValue(entry);
+        else if (outcome !== MISSING) {
+          result ??= new ManyResult(count - i, values, admittedThrough);
+          near ??= new NeighbourReads(this.#nearParts, count - i, result, admittedThrough);
+          this.#lookUpNear(outcome, near, result, i, key, keyBytes);
+          continue;
+        }
+      }
+      result?.missing();
     }
-    void near.start();
-    return this.#inTurn(result.promise, keys.length);
+    if (result === null) return this.#settled(values, count);
+    void near?.start();
+    return this.#inTurn(result.promise, count);
   }
 
   /** As `#lookUp`. What is on the device is read with its neighbours. */
@@ -340,19 +354,20 @@ export class PointReads {
   }
 
   /** Settled promises run on as microtasks and would starve timers and I/O: once the turn is spent, they wait. */
-  #settled(value: Buffer | undefined): Promise<Buffer | undefined> {
-    if (!this.#budget.isSpent()) return Promise.resolve(value);
+  #settled<T extends Buffer | undefined | (Buffer | undefined)[]>(answer: T, operations = 1): Promise<T> {
+    if (!this.#budget.isSpent(operations)) return Promise.resolve(answer);
     return new Promise((resolve) => {
       if (this.#settledLater.isEmpty) setImmediate(this.#settleSome);
-      this.#settledLater.push({ value, resolve });
+      this.#settledLater.push({ answer, operations, resolve });
     });
   }
 
   readonly #settleSome = (): void => {
-    for (let i = 0; i < SETTLED_AT_ONCE; i++) {
+    for (let operations = 0; operations < SETTLED_AT_ONCE;) {
       const settled = this.#settledLater.shift();
       if (settled === undefined) return;
-      settled.resolve(settled.value);
+      operations += settled.operations;
+      settled.resolve(settled.answer);
     }
     if (!this.#settledLater.isEmpty) setImmediate(this.#settleSome);
   };
@@ -375,28 +390,43 @@ export class PointReads {
     }
   }
 
-  /** All reads go down as fast as they can be looked up, and nobody waits for those before. */
+  /**
+   * As `getMany`. All reads go down as fast as they can be looked up, and nobody waits for those before. The cache has the newest
+   * values: one that was written before the call is that of the snapshot, too (CACHE-1).
+   */
   async #getManySliced(keys: readonly Bytes[]): Promise<(Buffer | undefined)[]> {
-    const encoded = keys.map((key) => this.#key.slice(0, encodeKey(key, this.#key)));
+    const list = new KeyList(keys);
+    const [key, entry] = [this.#key, this.#entry];
     const snapshot = this.#index.snapshot();
-    const result = new ManyResult(keys.length, snapshot.sequence);
+    const values = answersOf(list.length);
+    const result = new ManyResult(list.length, values, snapshot.sequence);
     try {
-      for (let first = 0; first < encoded.length; first += LOOKUPS_AT_ONCE) {
+      for (let first = 0; first < list.length; first += LOOKUPS_AT_ONCE) {
         if (first > 0) {
           await nextTurn();
           this.#gate.requireOpen();
         }
-        const end = Math.min(encoded.length, first + LOOKUPS_AT_ONCE);
-        const near = new NeighbourReads(this.#nearParts, end - first, result, snapshot.sequence);
+        const end = Math.min(list.length, first + LOOKUPS_AT_ONCE);
+        let near: NeighbourReads | null = null;
         for (let i = first; i < end; i++) {
-          const key = encoded[i] as Uint8Array;
-          this.#lookUpNear(snapshot.find(key, key.length, this.#entry), near, result, i, key, key.length);
+          const keyBytes = list.copyTo(key, i);
+          if (this.#values.find(key, keyBytes) && this.#values.version <= snapshot.sequence) {
+            values[i] = this.#cachedValue();
+            result.missing();
+          } else {
+            near ??= new NeighbourReads(this.#nearParts, end - i, result, snapshot.sequence);
+            this.#lookUpNear(snapshot.find(key, keyBytes, entry), near, result, i, key, keyBytes);
+          }
         }
-        void near.start();
+        void near?.start();
       }
       return await result.promise;
     } finally {
       snapshot.release();
     }
   }
+}
+
+function answersOf(count: number): (Buffer | undefined)[] {
+  return new Array<Buffer | undefined>(count).fill(undefined);
 }

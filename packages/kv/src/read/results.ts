@@ -60,16 +60,17 @@ abstract class AllAnswers<T> {
   #resolve!: (answers: T) => void;
   #reject!: (error: Error) => void;
 
-  constructor(count: number, answers: T) {
+  /** @param left reads that have not ended */
+  constructor(left: number, answers: T) {
     this.answers = answers;
-    this.#left = count;
+    this.#left = left;
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
     });
     // The caller may await it only after all reads have been started; until then a rejection must not count as unhandled.
     this.promise.catch(() => undefined);
-    if (count === 0) this.#resolve(answers);
+    if (left === 0) this.#resolve(answers);
   }
 
   failed(_token: number, error: Error): void {
@@ -88,8 +89,8 @@ abstract class AllAnswers<T> {
 export class ManyResult extends AllAnswers<(Buffer | undefined)[]> implements LookupResult {
   readonly seenAt: Sequence;
 
-  constructor(count: number, seenAt: Sequence) {
-    super(count, new Array<Buffer | undefined>(count).fill(undefined));
+  constructor(left: number, answers: (Buffer | undefined)[], seenAt: Sequence) {
+    super(left, answers);
     this.seenAt = seenAt;
   }
 
