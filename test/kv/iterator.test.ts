@@ -5,6 +5,7 @@ import type { IndexSnapshot } from '../../packages/kv/src/index/index-snapshot.t
 import { StoreIterator } from '../../packages/kv/src/read/iterator.ts';
 import type { IteratorHost, RowShape } from '../../packages/kv/src/read/iterator.ts';
 import { Window } from '../../packages/kv/src/read/window.ts';
+import { Slabs } from '../../packages/kv/src/read/slabs.ts';
 import type { WindowRead } from '../../packages/kv/src/read/window-reader.ts';
 import { encodeRange } from '../../packages/kv/src/read/range.ts';
 import { turns } from './settling.ts';
@@ -28,9 +29,10 @@ function iteratorOnFakes(): {
     unpin: () => undefined,
   };
   const snapshot = { cursor: () => cursor, release: () => released++ } as unknown as IndexSnapshot;
-  const window = new Window();
+  const window = new Window(new Slabs());
   const read = {
     window,
+    scatter: 1,
     meet: () => window.add(Buffer.from('k'), 1, 0),
     finish: async () => {
       const value = await arrives;
@@ -38,7 +40,7 @@ function iteratorOnFakes(): {
       else window.takeValue(0, value);
     },
   } as unknown as WindowRead;
-  const empty = { window: new Window(), finish: async () => undefined } as unknown as WindowRead;
+  const empty = { window: new Window(new Slabs()), scatter: 1, finish: async () => undefined } as unknown as WindowRead;
   let windows = 0;
   const budget = new TurnBudget(systemClock);
   const host: IteratorHost = {
@@ -46,7 +48,12 @@ function iteratorOnFakes(): {
     beginWindow: () => (windows++ === 0 ? read : empty),
     forget: () => undefined,
     released: () => undefined,
+    beginWideWindow: () => empty,
+    mayLendTo: () => false,
+    lendTo: () => 0,
+    takeBack: () => undefined,
     aheadBytes: 0,
+    lentBytes: 0,
     mayReadAhead: () => true,
   };
   const shape: RowShape<[Buffer, Buffer]> = {

@@ -226,6 +226,113 @@ test('reading ahead, looking at what was read, and handing out take one part of 
   await store.close();
 });
 
+/** Of all records. Windows of a budget of 16 MiB have some 2,000 of these; 20,000 in random order are ten times as much. */
+const WIDE = { count: 20_000, memoryBytes: 16 * MIB };
+
+test('AHEAD-2: a range in random order is read in wide windows, in memory that the nodes lend', async (t) => {
+  const { count, memoryBytes } = WIDE;
+  const disk = new SimulatedDisk({ seed: SEED });
+  const store = await stored(disk, shuffled(count), { memoryBytes });
+  const expected = inOrder(count).map((n): [string, string] => [keyOf(n), valueOf(n)]);
+  let mostBytes = 0;
+  const watched = async (iterator: StoreIterator): Promise<[string, string][]> => {
+    const rows: [string, string][] = [];
+    for (let more = await iterator.nextMany(100); more.length > 0; more = await iterator.nextMany(100)) {
+      mostBytes = Math.max(mostBytes, store.statistics().memory.readAheadBytes);
+      for (const [key, value] of more) rows.push([key.toString(), value.toString()]);
+    }
+    return rows;
+  };
+  for (const reverse of [false, true]) {
+    let rows: [string, string][] = [];
+    const reads = await readsOf(disk, async () => (rows = await watched(store.iterator({ reverse }))));
+    t.deepEqual(rows, reverse ? expected.toReversed() : expected);
+    const bytes = reads.reduce((sum, read) => sum + read, 0);
+    t.log(`${reads.length} reads, ${(bytes / MIB).toFixed(1)} MiB, ${(mostBytes / MIB).toFixed(1)} MiB ahead`);
+    // Of 5 MiB. In windows of half a mebibyte each it was read ten times.
+    t.true(bytes < 25 * MIB, `${bytes} bytes`);
+  }
+  t.true(mostBytes > MIB && mostBytes <= memoryBytes / 2, `${mostBytes} bytes ahead`);
+  t.deepEqual(await walked(store.iterator()), expected);
+  store.verifyIndex();
+  await store.close();
+});
+
+test('AHEAD-2: what was lent comes back when the iterator ends, whenever that is', async (t) => {
+  const { count, memoryBytes } = WIDE;
+  const disk = new SimulatedDisk({ seed: SEED });
+  const store = await stored(disk, shuffled(count), { memoryBytes, valueCachePart: 0 });
+  const nodesBytes = (): number => {
+    const { pageBytes, memtableBytes } = store.statistics().memory;
+    return pageBytes + memtableBytes;
+  };
+  await walked(store.iterator());
+  const before = nodesBytes();
+  const random = new Random(SEED);
+  for (let i = 0; i < 40; i++) {
+    const iterators = [store.iterator(), store.iterator({ reverse: true })];
+    const left = iterators.map(() => random.below(count));
+    const walks = iterators.map(async (iterator, which) => {
+      let at = 0;
+      while (at < (left[which] as number)) {
+        for (const [key] of await iterator.nextMany(1000)) {
+          t.is(key.toString(), keyOf(which === 0 ? at : count - 1 - at));
+          at++;
+        }
+      }
+      // Ended while a window is read, too.
+      const next = iterator.nextMany(1000);
+      await iterator.return();
+      await next;
+    });
+    await Promise.all(walks);
+  }
+  t.is(store.statistics().memory.readAheadBytes, 0);
+  t.is(nodesBytes(), before);
+  await store.close();
+});
+
+test('LENT-1, WINDOW-1: keys and values of any length are right in a wide window, beside writes', async (t) => {
+  const random = new Random(SEED);
+  const disk = new SimulatedDisk({ seed: SEED });
+  const rows = new Map<string, Buffer>();
+  for (let n = 0; n < 4000; n++) {
+    const keyBytes = random.chance(0.05) ? 1 + random.below(4000) : 8 + random.below(60);
+    const key = `${String(random.below(1e9)).padStart(9, '0')}${'k'.repeat(keyBytes)}`.slice(0, Math.max(9, keyBytes));
+    const valueBytes = random.chance(0.03)
+      ? random.below(60_000)
+      : random.chance(0.3)
+        ? random.below(30)
+        : random.below(3000);
+    rows.set(key, Buffer.from(random.fill(new Uint8Array(valueBytes))));
+  }
+  const options = { memoryBytes: 16 * MIB };
+  const filling = await openOn(disk, options);
+  for (const [key, value] of rows) await filling.put(key, value, { durability: 'buffered' });
+  await filling.close();
+  const store = await openOn(disk, options);
+  const expected = [...rows].sort(([a], [b]) => (a < b ? -1 : 1));
+  const iterator = store.iterator();
+  const other = store.values();
+  const kept: [Buffer, Buffer][] = [];
+  let mostBytes = 0;
+  for (let more = await iterator.nextMany(50); more.length > 0; more = await iterator.nextMany(50)) {
+    kept.push(...more);
+    mostBytes = Math.max(mostBytes, store.statistics().memory.readAheadBytes);
+    await store.batch(inOrder(20).map((n) => ({ type: 'put', key: `new${kept.length}-${n}`, value: 'x'.repeat(500) })));
+    await other.nextMany(40);
+  }
+  t.true(mostBytes > (3 * MIB) / 2, `${mostBytes} bytes ahead`);
+  t.is(kept.length, expected.length);
+  for (const [i, [key, value]] of expected.entries()) {
+    t.is((kept[i] as [Buffer, Buffer])[0].toString(), key);
+    t.true((kept[i] as [Buffer, Buffer])[1].equals(value), key);
+  }
+  await other.return();
+  store.verifyIndex();
+  await store.close();
+});
+
 test('SLABS-1, SLABS-2: what nextMany gives shares memory, which is not used again, and which a message copies', async (t) => {
   const disk = new SimulatedDisk({ seed: SEED });
   const store = await stored(disk, inOrder(3000));

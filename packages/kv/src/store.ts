@@ -442,12 +442,12 @@ export class Store implements AsyncDisposable {
       memory: {
         limitBytes: options.memoryBytes,
         memtableBytes: index.memtableBytes,
-        pageBytes: index.pageBytes,
+        pageBytes: index.pageBytes - this.#ranges.lentUnitBytes,
         cacheBytes: index.values.unitBytes + index.values.besideBytes,
         writeBufferBytes: log.bufferBytes,
         readBufferBytes:
           this.#reader.bufferBytes + this.#points.views.bytes + this.#spans.bufferBytes + index.pager.bufferBytes,
-        readAheadBytes: this.#ranges.aheadBytes,
+        readAheadBytes: this.#ranges.readAheadBytes,
       },
       cache: index.values.statistics,
       iterators: this.#ranges.count,

@@ -46,7 +46,9 @@ export interface SpanReaderOptions {
   readonly budget: TurnBudget;
   /** SPANS-1. Default 12. */
   readonly longAtOnce?: number;
-  /** The same for spans that fit into two blocks. Default 12. */
+  /** The same for spans of up to 32 KiB, ... */
+  readonly middleAtOnce?: number;
+  /** ... and for those that fit into two blocks. */
   readonly shortAtOnce?: number;
 }
 
@@ -60,6 +62,9 @@ const BLOCK_BYTES = 4 * KIB;
 /** Of the first and the last sector of a range, the rest is read with it. */
 const EDGE_BYTES = 2 * BLOCK_BYTES;
 const LONG_BYTES = SPAN_BYTES + EDGE_BYTES;
+/** Where few ranges lie together there are many spans of a few blocks, which the device reads as fast as short ones. */
+const MIDDLE_SPAN_BYTES = 32 * KIB;
+const MIDDLE_BYTES = MIDDLE_SPAN_BYTES + EDGE_BYTES;
 const SHORT_BYTES = 2 * BLOCK_BYTES;
 
 type SpanState = 'free' | 'in flight' | 'read' | 'unreadable';
@@ -143,6 +148,7 @@ export class SpanReader implements CompletionHandler {
   readonly #options: SpanReaderOptions;
   readonly #spans: Span[] = [];
   readonly #long: SpanPool;
+  readonly #middle: SpanPool;
   readonly #short: SpanPool;
   /** Calls of `read` that have not ended. */
   #reading = 0;
@@ -152,26 +158,29 @@ export class SpanReader implements CompletionHandler {
   constructor(options: SpanReaderOptions) {
     this.#options = options;
     this.#long = new SpanPool(this.#spans, LONG_BYTES, options.longAtOnce ?? SPANS_AT_ONCE);
+    this.#middle = new SpanPool(this.#spans, MIDDLE_BYTES, options.middleAtOnce ?? SPANS_AT_ONCE);
     this.#short = new SpanPool(this.#spans, SHORT_BYTES, options.shortAtOnce ?? SPANS_AT_ONCE);
   }
 
   /** Most memory that buffers take, in bytes. */
-  static mostBufferBytes(longAtOnce: number, shortAtOnce: number): number {
-    return longAtOnce * LONG_BYTES + shortAtOnce * SHORT_BYTES;
+  static mostBufferBytes(longAtOnce: number, middleAtOnce: number, shortAtOnce: number): number {
+    return longAtOnce * LONG_BYTES + middleAtOnce * MIDDLE_BYTES + shortAtOnce * SHORT_BYTES;
   }
 
   /** Memory of the buffers, in bytes. */
   get bufferBytes(): number {
-    return this.#long.bytes + this.#short.bytes;
+    return this.#long.bytes + this.#middle.bytes + this.#short.bytes;
   }
 
   /**
    * Reads all ranges and tells the visitor. None is longer than 256 KiB.
    *
    * @param isStopped asked between two spans: whether to leave out the rest
+   * @returns what it has cost, in bytes: those that were read, and so many for each read as the longest gap has
    */
-  async read(ranges: Ranges, visitor: RangeVisitor, isStopped: () => boolean): Promise<void> {
+  async read(ranges: Ranges, visitor: RangeVisitor, isStopped: () => boolean): Promise<number> {
     this.#reading++;
+    let costBytes = 0;
     let head: Span | null = null;
     let tail: Span | null = null;
     try {
@@ -187,7 +196,7 @@ export class SpanReader implements CompletionHandler {
             if (this.#options.budget.isSpent()) await nextTurn();
             continue;
           }
-          const pool = extent.endBytes - extent.startBytes <= BLOCK_BYTES ? this.#short : this.#long;
+          const pool = this.#poolFor(extent.endBytes - extent.startBytes);
           let span = pool.take();
           if (span === null) {
             if (head !== null) break;
@@ -196,13 +205,14 @@ export class SpanReader implements CompletionHandler {
           if (head === null) head = span;
           else (tail as Span).next = span;
           tail = span;
-          if (isStopped()) return;
+          if (isStopped()) return costBytes;
           span.first = begun;
           span.end = extent.end;
           begun = extent.end;
+          costBytes += GAP_BYTES + extent.endBytes - extent.startBytes;
           this.#begin(span, extent);
         }
-        if (head === null || isStopped()) return;
+        if (head === null || isStopped()) return costBytes;
         if (head.state === 'in flight') await head.ended();
         await this.#visit(head, ranges, order, visitor);
         head = giveBack(head);
@@ -235,6 +245,11 @@ export class SpanReader implements CompletionHandler {
     span.state = isThere ? 'read' : 'unreadable';
     span.wake?.();
     span.wake = null;
+  }
+
+  #poolFor(bytes: number): SpanPool {
+    if (bytes <= BLOCK_BYTES) return this.#short;
+    return bytes <= MIDDLE_SPAN_BYTES ? this.#middle : this.#long;
   }
 
   #begin(span: Span, { startBytes, endBytes }: Extent): void {

@@ -136,19 +136,17 @@ export function keyEquals(source: Block, offset: number, key: Uint8Array, keyByt
 /** Up to this many bytes a loop is faster than a view and a copy. */
 const LOOP_BYTES = 48;
 
-/** Copies the value of the record, for its receiver (VALUES-1). */
-export function copyValue(source: Block, offset: number): Buffer {
-  const value = memoryForValue(valueBytesOf(source.view, offset));
-  copyValueTo(source, offset, value, 0);
-  return value;
+export function copyBytes(from: Uint8Array, fromAt: number, bytes: number, to: Uint8Array, toAt: number): void {
+  if (bytes <= LOOP_BYTES) for (let i = 0; i < bytes; i++) to[toAt + i] = from[fromAt + i] as number;
+  else to.set(from.subarray(fromAt, fromAt + bytes), toAt);
 }
 
-/** Copies the value of the record to `target`, from `at` on. */
-export function copyValueTo({ bytes, view }: Block, offset: number, target: Uint8Array, at: number): void {
-  const from = offset + RECORD_HEADER_BYTES + keyBytesOf(view, offset);
+/** Copies the value of the record, for its receiver (VALUES-1). */
+export function copyValue({ bytes, view }: Block, offset: number): Buffer {
   const valueBytes = valueBytesOf(view, offset);
-  if (valueBytes <= LOOP_BYTES) for (let i = 0; i < valueBytes; i++) target[at + i] = bytes[from + i] as number;
-  else target.set(bytes.subarray(from, from + valueBytes), at);
+  const value = memoryForValue(valueBytes);
+  copyBytes(bytes, offset + RECORD_HEADER_BYTES + keyBytesOf(view, offset), valueBytes, value, 0);
+  return value;
 }
 
 /** Whether this version knows the kind and the flags of the record. */

@@ -38,12 +38,21 @@ export interface IteratorHost {
   readonly budget: TurnBudget;
   /** An empty window. */
   beginWindow(): WindowRead;
+  /** AHEAD-2. The same, in memory that was lent. @param entries that it will have, about */
+  beginWideWindow(entries: number): WindowRead;
+  /** AHEAD-2. Whether it would not be in vain to ask for memory for a wide window. */
+  mayLendTo(iterator: StoreIterator<unknown>): boolean;
+  /** AHEAD-2. Lends memory until it is taken back, and returns how much; 0: none. */
+  lendTo(iterator: StoreIterator<unknown>): number;
+  takeBack(): void;
   /** The iterator has ended. */
   forget(iterator: StoreIterator<unknown>): void;
   /** It has released its snapshot. */
   released(): void;
   /** Bytes that all iterators have read ahead, or are reading. Each adds and takes away its own. */
   aheadBytes: number;
+  /** The part of it that is in a wide window. */
+  lentBytes: number;
   /** AHEAD-1. @param ownBytes that the iterator has read ahead already */
   mayReadAhead(ownBytes: number): boolean;
 }
@@ -64,6 +73,16 @@ const FIRST_AHEAD_MOST = 256;
 const MOST_AHEAD = 65_536;
 /** Most rows that one call hands out: some 0.3 ms. */
 const ROWS_AT_ONCE = 1024;
+/** AHEAD-2. Records lie far apart if reading them costs so many times their bytes, ... */
+const SCATTERED = 4;
+/** ... and a wide window is worth its memory if it costs this part of that. */
+const WORTH_PART = 0.9;
+/** A wide window that costs no more than this is so wide that it covers all, or the records lie in order now: the next one tells. */
+const ORDERED = 1.5;
+/** A wide window has at most so many times the entries of the window before it, ... */
+const WIDE_GROWTH = 4;
+/** ... and never more than this. */
+const MOST_WIDE = 1_048_576;
 /** Leaves read together when the walk reaches one that is not in memory. */
 const LEAVES_AHEAD = 8;
 /** Values in fragments are read ahead up to about this many bytes, but always one. */
@@ -99,6 +118,14 @@ export class StoreIterator<Row = [key: Buffer, value: Buffer]> implements AsyncI
   #end = 0;
   /** Bytes of the entries from `#head` on, and of those that are being read. */
   #aheadBytes = 0;
+  /** A longer window was not read for want of memory. */
+  #isHeldBack = false;
+  /** AHEAD-2. How many times their bytes the records of the last window have cost that was not wide. */
+  #scatter = 1;
+  #isWideWorth = true;
+  #lastCount = 0;
+  /** AHEAD-2. What was lent for the window that is handed out, or read, last. */
+  #lentBytes = 0;
   /** The read of the window behind this one, or null. Never rejects. */
   #loading: Promise<Window> | null = null;
   readonly #callers = new Fifo<Caller<Row>>();
@@ -198,18 +225,25 @@ export class StoreIterator<Row = [key: Buffer, value: Buffer]> implements AsyncI
   #finish(): void {
     if (this.#isOver) return;
     this.#isOver = true;
+    this.#window?.free();
     this.#window = null;
     this.#head = 0;
     this.#end = 0;
     this.#host.forget(this);
     // ITERATOR-4.
     if (this.#loading === null) this.#release();
-    else void this.#loading.then(() => this.#release());
+    else {
+      void this.#loading.then((window) => {
+        window.free();
+        this.#release();
+      });
+    }
     this.#answerRest();
   }
 
   #release(): void {
     this.#countAhead(-this.#aheadBytes);
+    this.#giveBack();
     this.#snapshot.release();
     this.#host.released();
   }
@@ -227,6 +261,7 @@ export class StoreIterator<Row = [key: Buffer, value: Buffer]> implements AsyncI
     const window = this.#window as Window;
     const index = this.#head++;
     this.#countAhead(-window.countedBytesOf(index));
+    window.passed(index);
     return this.#shape.rowOf(window, index, isShared);
   }
 
@@ -240,6 +275,19 @@ export class StoreIterator<Row = [key: Buffer, value: Buffer]> implements AsyncI
   #countAhead(bytes: number): void {
     this.#aheadBytes += bytes;
     this.#host.aheadBytes += bytes;
+    if (this.#lentBytes > 0) this.#host.lentBytes += bytes;
+  }
+
+  /** AHEAD-2. Requires that nothing is read ahead. */
+  #giveBack(): void {
+    if (this.#lentBytes > 0) this.#host.takeBack();
+    this.#lentBytes = 0;
+  }
+
+  /** AHEAD-2. Whether the next window should be wide. */
+  get #wantsWide(): boolean {
+    const isLong = this.#isHeldBack || this.#lentBytes > 0;
+    return isLong && this.#isWideWorth && this.#scatter > SCATTERED && this.#host.mayLendTo(this);
   }
 
   /** Answers pending callers until none is left, and reads what they need. */
@@ -264,12 +312,14 @@ export class StoreIterator<Row = [key: Buffer, value: Buffer]> implements AsyncI
       }
       const window = await (this.#loading ??= this.#load());
       if (this.#isOver) break;
+      this.#window?.free();
       this.#window = window;
       this.#head = 0;
       this.#end = window.end;
       const isLast = window.count === 0 || window.failure !== null;
-      // AHEAD-1. Otherwise the next entries are read when somebody asks for them.
-      this.#loading = isLast || !this.#host.mayReadAhead(this.#aheadBytes) ? null : this.#load();
+      // AHEAD-1, AHEAD-2. Otherwise the next entries are read when somebody asks for them.
+      const mayReadAhead = this.#lentBytes === 0 && !this.#wantsWide && this.#host.mayReadAhead(this.#aheadBytes);
+      this.#loading = isLast || !mayReadAhead ? null : this.#load();
       if (window.count === 0 && window.failure === null) this.#finish();
     }
     this.#isAnswering = false;
@@ -277,30 +327,43 @@ export class StoreIterator<Row = [key: Buffer, value: Buffer]> implements AsyncI
 
   /** Collects the next entries from the snapshot and reads their values. Never rejects. */
   async #load(): Promise<Window> {
-    const read = this.#host.beginWindow();
+    const isFirst = this.#aheadBytes === 0;
+    const wantsWide = isFirst && this.#wantsWide;
+    if (isFirst) this.#giveBack();
+    if (wantsWide) this.#lentBytes = this.#host.lendTo(this);
+    const isWide = this.#lentBytes > 0;
+    const wide = Math.min(MOST_WIDE, this.#lastCount * WIDE_GROWTH);
+    const read = isWide ? this.#host.beginWideWindow(wide) : this.#host.beginWindow();
     try {
-      await this.#collect(read);
+      await this.#collect(read, isWide ? wide : this.#ahead);
     } catch (error) {
       read.window.failBehind(error as Error);
     } finally {
       this.#cursor.unpin();
     }
     if (!this.#isOver) await read.finish(this.#isStopped);
+    this.#lastCount = read.window.count;
+    if (!isWide || read.scatter < ORDERED) this.#scatter = read.scatter;
+    else if (read.scatter > WORTH_PART * this.#scatter) this.#isWideWorth = false;
     return read.window;
   }
 
   /** Adds the next entries. If it fails, those before the failure have been added. */
-  async #collect(read: WindowRead): Promise<void> {
+  async #collect(read: WindowRead, entries: number): Promise<void> {
     const { window } = read;
-    const most = Math.min(this.#ahead, this.#range.limit - this.#taken);
+    const most = Math.min(entries, this.#range.limit - this.#taken);
     this.#ahead = Math.min(MOST_AHEAD, this.#ahead * 2);
     const { needsValues } = this.#shape;
     const cursor = this.#cursor;
     let longBytes = 0;
     let windowBytes = 0;
+    const lentBytes = this.#lentBytes;
+    // Twice: the next window is read while this one is handed out.
+    const mayReadAhead = (): boolean =>
+      lentBytes > 0 ? windowBytes < lentBytes : this.#host.mayReadAhead(Math.max(this.#aheadBytes, 2 * windowBytes));
     while (window.count < most && longBytes < LONG_BYTES_AHEAD) {
-      // Twice: the next window is read while this one is handed out.
-      if (window.count > 0 && !this.#host.mayReadAhead(Math.max(this.#aheadBytes, 2 * windowBytes))) break;
+      this.#isHeldBack = window.count > 0 && !mayReadAhead();
+      if (this.#isHeldBack) break;
       if (this.#host.budget.isSpent()) await nextTurn();
       if (this.#isOver) break;
       const moved = this.#advance();

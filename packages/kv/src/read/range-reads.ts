@@ -3,7 +3,10 @@
  *
  * AHEAD-1. What all iterators together have read ahead takes no more than they are given, but for one entry of each. One
  *     takes its part of that at most, so that those that nobody goes on with leave something to the others.
+ * AHEAD-2. One at a time may read a wide window, into memory that the nodes lend it: one that goes on with a range whose records lie
+ *     far apart. The wider the window, the more of them are neighbours. It is handed out before the next one is read.
  */
+import { MIB } from '@aiokv/core';
 import type { TurnBudget } from '@aiokv/core';
 import type { SpanReader } from '../file/span-reader.ts';
 import type { Maintenance } from '../maintenance/maintenance.ts';
@@ -13,6 +16,9 @@ import type { IteratorHost, RowShape } from './iterator.ts';
 import { encodeRange } from './range.ts';
 import type { RangeOptions } from './range.ts';
 import type { RecordReader, UnwrittenRecords } from './record-reader.ts';
+import { LentMemory } from './lent-memory.ts';
+import type { Lender } from './lent-memory.ts';
+import { Slabs } from './slabs.ts';
 import { WindowRead } from './window-reader.ts';
 import type { WindowReaderParts } from './window-reader.ts';
 
@@ -27,6 +33,11 @@ interface RangeReadsParts {
   /** For what iterators read ahead, in bytes. */
   readonly mostAheadBytes: number;
 }
+
+/** AHEAD-2. A wide window takes so much, ... */
+const WIDE_BYTES = 64 * MIB;
+/** ... but at most this part of what memtables leave of the nodes' memory. */
+const WIDE_PART = 1 / 2;
 
 const ENTRIES: RowShape<[key: Buffer, value: Buffer]> = {
   needsValues: true,
@@ -46,10 +57,15 @@ export class RangeReads implements IteratorHost {
   readonly #index: KeyIndex;
   readonly #maintenance: Maintenance;
   readonly #windowParts: WindowReaderParts;
+  readonly #lender: Lender;
   readonly #mostAheadBytes: number;
   readonly #open = new Set<StoreIterator<unknown>>();
-  /** Bytes that iterators have read ahead, or are reading. */
+  /** Bytes that iterators have read ahead, or are reading, ... */
   aheadBytes = 0;
+  /** ... and those of them that are in a wide window. */
+  lentBytes = 0;
+  /** AHEAD-2. */
+  #widest: StoreIterator<unknown> | null = null;
 
   constructor(parts: RangeReadsParts) {
     const { budget, index, log, reader, spans, maintenance, mostAheadBytes } = parts;
@@ -57,12 +73,23 @@ export class RangeReads implements IteratorHost {
     this.#maintenance = maintenance;
     this.#mostAheadBytes = mostAheadBytes;
     this.budget = budget;
+    this.#lender = { memory: index.memory, pager: index.pager, lentUnits: 0 };
     this.#windowParts = { reader, spans, log };
   }
 
   /** Iterators that were not ended. */
   get count(): number {
     return this.#open.size;
+  }
+
+  /** Memory of the nodes that is lent, in bytes. */
+  get lentUnitBytes(): number {
+    return this.#lender.lentUnits * this.#lender.memory.nodeBytes;
+  }
+
+  /** Memory of what is read ahead, in bytes. */
+  get readAheadBytes(): number {
+    return this.aheadBytes - this.lentBytes + Math.max(this.lentBytes, this.lentUnitBytes);
   }
 
   /** Throws as `encodeRange`. */
@@ -88,7 +115,28 @@ export class RangeReads implements IteratorHost {
   }
 
   beginWindow(): WindowRead {
-    return new WindowRead(this.#windowParts);
+    return new WindowRead(this.#windowParts, new Slabs());
+  }
+
+  beginWideWindow(entries: number): WindowRead {
+    return new WindowRead(this.#windowParts, new LentMemory(this.#lender), entries);
+  }
+
+  mayLendTo(iterator: StoreIterator<unknown>): boolean {
+    return this.#widest === null || this.#widest === iterator;
+  }
+
+  /** AHEAD-2. */
+  lendTo(iterator: StoreIterator<unknown>): number {
+    const { pager, memtableBytes } = this.#index;
+    const bytes = Math.min(WIDE_BYTES, Math.floor((pager.limitBytes - memtableBytes) * WIDE_PART));
+    if (!this.mayLendTo(iterator) || bytes < this.#mostAheadBytes) return 0;
+    this.#widest = iterator;
+    return bytes;
+  }
+
+  takeBack(): void {
+    this.#widest = null;
   }
 
   /** Ends all iterators with this error: the store is closed. */
@@ -107,6 +155,6 @@ export class RangeReads implements IteratorHost {
 
   /** AHEAD-1. */
   mayReadAhead(ownBytes: number): boolean {
-    return this.aheadBytes < this.#mostAheadBytes && ownBytes < this.#mostAheadBytes / this.#open.size;
+    return this.aheadBytes - this.lentBytes < this.#mostAheadBytes && ownBytes < this.#mostAheadBytes / this.#open.size;
   }
 }

@@ -13,33 +13,33 @@
  */
 import { markAsUntransferable } from 'node:worker_threads';
 import { KIB } from '@aiokv/core';
+import { copyBytes } from '../format/record.ts';
+import type { RowMemory } from './row-memory.ts';
 
 const FIRST_BYTES = KIB;
 const MOST_BYTES = 64 * KIB;
 /** What is longer has memory of its own. */
 const LONGEST_SHARED_BYTES = 8 * KIB;
 
-export class Slabs {
+export class Slabs implements RowMemory {
   readonly #slabs: Buffer[] = [];
   #last = -1;
   #used = 0;
   #lastBytes = 0;
 
-  /** Takes memory. Returns its place, for `at`, `slabOf` and `offsetOf`. */
   take(bytes: number): number {
-    if (bytes > LONGEST_SHARED_BYTES) return this.add(Buffer.allocUnsafeSlow(bytes));
+    if (bytes > LONGEST_SHARED_BYTES) return (this.#slabs.push(Buffer.allocUnsafeSlow(bytes)) - 1) * MOST_BYTES;
     if (this.#last < 0 || bytes > this.#lastBytes - this.#used) this.#next(bytes);
     const place = this.#last * MOST_BYTES + this.#used;
     this.#used += bytes;
     return place;
   }
 
-  /** Adds memory that somebody else has made, and returns its place. */
-  add(memory: Buffer): number {
-    return (this.#slabs.push(memory) - 1) * MOST_BYTES;
+  write(place: number, bytes: number, from: Uint8Array, fromAt: number): void {
+    copyBytes(from, fromAt, bytes, this.bytesOf(place), this.offsetOf(place));
   }
 
-  slabOf(place: number): Buffer {
+  bytesOf(place: number): Buffer {
     return this.#slabs[Math.floor(place / MOST_BYTES)] as Buffer;
   }
 
@@ -47,7 +47,6 @@ export class Slabs {
     return place % MOST_BYTES;
   }
 
-  /** What was taken. @param isShared a view; else in memory of its own */
   at(place: number, bytes: number, isShared: boolean): Buffer {
     const from = place % MOST_BYTES;
     const slab = this.#slabs[Math.floor(place / MOST_BYTES)] as Buffer;
@@ -57,6 +56,11 @@ export class Slabs {
     own.set(view);
     return own;
   }
+
+  /** Slabs go with the window. */
+  freeBefore(): void {}
+
+  free(): void {}
 
   #next(bytes: number): void {
     this.#lastBytes = Math.min(MOST_BYTES, Math.max(FIRST_BYTES, 2 * this.#lastBytes));

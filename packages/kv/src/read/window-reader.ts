@@ -19,13 +19,14 @@ import type { AlignedBuffer } from '@aiokv/aio';
 import type { RangeVisitor, Ranges, SpanReader } from '../file/span-reader.ts';
 import { fileOffsetOf, isInFragments, isInline, lengthOf } from '../format/index-entry.ts';
 import type { LeafEntry } from '../format/index-entry.ts';
-import { isExtent, sequenceOf } from '../format/record.ts';
+import { RECORD_HEADER_BYTES, isExtent, sequenceOf } from '../format/record.ts';
 import type { Fragment } from '../format/extent.ts';
 import type { Block } from '../format/words.ts';
 import { wrongRecord } from './record-check.ts';
 import type { WantedRecord } from './record-check.ts';
 import type { RecordReader, UnwrittenRecords } from './record-reader.ts';
 import type { ReadResult } from './results.ts';
+import type { RowMemory } from './row-memory.ts';
 import { Window } from './window.ts';
 
 export interface WindowReaderParts {
@@ -36,14 +37,22 @@ export interface WindowReaderParts {
 
 /** Values in fragments of one window that are read at once. */
 const LONG_AT_ONCE = 8;
+/** Entries of a short window. */
+const FEW = 16;
 
 /** Records of a window that are on the device. */
 class Places implements Ranges {
   count = 0;
-  offsets = new Float64Array(16);
-  lengths = new Uint32Array(16);
+  offsets: Float64Array;
+  lengths: Uint32Array;
   /** The entry of each. */
-  indices = new Uint32Array(16);
+  indices: Uint32Array;
+
+  constructor(capacity: number) {
+    this.offsets = new Float64Array(capacity);
+    this.lengths = new Uint32Array(capacity);
+    this.indices = new Uint32Array(capacity);
+  }
 
   add(index: number, fileOffset: number, lengthBytes: number): void {
     if (this.count === this.offsets.length) this.#grow();
@@ -66,12 +75,14 @@ class Places implements Ranges {
 
 /** A window whose values are being read. */
 export class WindowRead implements RangeVisitor, ReadResult, WantedRecord {
-  readonly window = new Window();
+  readonly window: Window;
   readonly #parts: WindowReaderParts;
   /** Long reads. */
-  readonly #near = new Places();
+  readonly #near: Places;
   /** What is read alone. */
-  readonly #alone = new Places();
+  readonly #alone = new Places(FEW);
+  #nearBytes = 0;
+  #costBytes = 0;
   #aloneLeft = 0;
   #wake: (() => void) | null = null;
   lengthBytes = 0;
@@ -81,8 +92,10 @@ export class WindowRead implements RangeVisitor, ReadResult, WantedRecord {
   readonly fragment: Fragment | null = null;
   readonly sequence = 0;
 
-  constructor(parts: WindowReaderParts) {
+  constructor(parts: WindowReaderParts, memory: RowMemory, capacity = FEW) {
     this.#parts = parts;
+    this.window = new Window(memory, capacity);
+    this.#near = new Places(capacity);
   }
 
   /** Adds an entry without its value. */
@@ -105,15 +118,23 @@ export class WindowRead implements RangeVisitor, ReadResult, WantedRecord {
     }
     const fileOffset = fileOffsetOf(entry);
     const place = log.unwritten(fileOffset);
+    if (!isInFragments(entry)) window.reserve(index, lengthOf(entry) - RECORD_HEADER_BYTES - keyBytes);
     if (isInFragments(entry) || (place !== null && isExtent(place.block.view, place.offset))) {
       this.#alone.add(index, fileOffset, lengthOf(entry));
-    } else if (place === null) this.#near.add(index, fileOffset, lengthOf(entry));
-    else this.#take(index, place.block, place.offset);
+    } else if (place === null) {
+      this.#near.add(index, fileOffset, lengthOf(entry));
+      this.#nearBytes += lengthOf(entry);
+    } else this.#take(index, place.block, place.offset);
+  }
+
+  /** How many times the bytes of its records the reads have cost (`SpanReader.read`). In order it is hardly more than 1. */
+  get scatter(): number {
+    return this.#nearBytes === 0 ? 1 : this.#costBytes / this.#nearBytes;
   }
 
   /** Settles when all values are there, or the window knows why not. Never rejects. */
   async finish(isStopped: () => boolean): Promise<void> {
-    if (this.#near.count > 0) await this.#parts.spans.read(this.#near, this, isStopped);
+    if (this.#near.count > 0) this.#costBytes = await this.#parts.spans.read(this.#near, this, isStopped);
     const alone = this.#alone;
     for (let at = 0; at < alone.count && !isStopped(); at++) {
       if (this.#aloneLeft === LONG_AT_ONCE) await this.#woken();
@@ -132,8 +153,8 @@ export class WindowRead implements RangeVisitor, ReadResult, WantedRecord {
     const { window } = this;
     const index = this.#near.indices[at] as number;
     this.lengthBytes = this.#near.lengths[at] as number;
-    this.key = window.keySlab(index);
     this.keyAt = window.keyOffset(index);
+    this.key = window.keyIn(index);
     this.keyBytes = window.keyBytesOf(index);
     if (wrongRecord(block, blockAt, this) !== null || isExtent(block.view, blockAt)) this.unreadable(at);
     else this.#take(index, block, blockAt);

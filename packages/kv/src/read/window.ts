@@ -4,34 +4,49 @@
  *
  * ```
  *   entry        0       1       2       3       4
- *   key          ■       ■       ■       ■       ■        packed, when the walk meets it
+ *   key          ■       ■       ■       ■       ■        when the walk meets it, and room for the value behind it
  *   record       place   inline  frame   place   place    of the value: on the device, or in memory
- *   value        ■       ■       ■       -       error    packed, in the order in which they are read
+ *   value        ■       ■       ■       -       error    in the order in which they are read
  *                                                └─ end: what is behind it is not given (ITERATOR-3)
  * ```
  */
 import type { LeafEntry } from '../format/index-entry.ts';
-import { copyInlineTo, inlineValueBytes } from '../format/index-entry.ts';
-import { copyValueTo, valueBytesOf } from '../format/record.ts';
+import { INLINE_BYTES_MAX, copyInlineTo, inlineValueBytes } from '../format/index-entry.ts';
+import { RECORD_HEADER_BYTES } from '../format/record.ts';
 import type { Block } from '../format/words.ts';
-import { Slabs } from './slabs.ts';
+import type { RowMemory } from './row-memory.ts';
 
 const FIRST_ENTRIES = 16;
 /** Memory that an entry takes here beside key and value. */
 export const NOTE_BYTES = 40;
+
+/** An inline value on its way to its place. */
+const INLINE = new Uint8Array(INLINE_BYTES_MAX);
 
 export class Window {
   count = 0;
   /** Entries from here on are not given: one of them cannot be read. */
   #end = Infinity;
   #failure: Error | null = null;
-  readonly #slabs = new Slabs();
-  #keyPlaces = new Float64Array(FIRST_ENTRIES);
-  #keyBytes = new Uint16Array(FIRST_ENTRIES);
-  #valuePlaces = new Float64Array(FIRST_ENTRIES);
-  #valueBytes = new Uint32Array(FIRST_ENTRIES);
+  readonly #memory: RowMemory;
+  #keyPlaces: Float64Array;
+  #keyBytes: Uint16Array;
+  #valuePlaces: Float64Array;
+  #valueBytes: Uint32Array;
   /** What the iterator counts of each. */
-  #countedBytes = new Uint32Array(FIRST_ENTRIES);
+  #countedBytes: Uint32Array;
+  /** Values that were read alone and have memory of their own. */
+  #own: Map<number, Buffer> | null = null;
+
+  /** @param capacity entries that it has room for before it grows */
+  constructor(memory: RowMemory, capacity = FIRST_ENTRIES) {
+    this.#memory = memory;
+    this.#keyPlaces = new Float64Array(capacity);
+    this.#keyBytes = new Uint16Array(capacity);
+    this.#valuePlaces = new Float64Array(capacity);
+    this.#valueBytes = new Uint32Array(capacity);
+    this.#countedBytes = new Uint32Array(capacity);
+  }
 
   /** Entries that can be given. */
   get end(): number {
@@ -47,40 +62,38 @@ export class Window {
   add(key: Uint8Array, keyBytes: number, countedBytes: number): number {
     if (this.count === this.#keyPlaces.length) this.#grow();
     const index = this.count++;
-    const place = this.#slabs.take(keyBytes);
-    const slab = this.#slabs.slabOf(place);
-    const at = this.#slabs.offsetOf(place);
-    for (let i = 0; i < keyBytes; i++) slab[at + i] = key[i] as number;
+    const place = this.#memory.take(keyBytes);
+    this.#memory.write(place, keyBytes, key, 0);
     this.#keyPlaces[index] = place;
     this.#keyBytes[index] = keyBytes;
     this.#countedBytes[index] = countedBytes;
     return index;
   }
 
-  /** The value is that of a record. */
-  takeRecord(index: number, block: Block, at: number): void {
-    const slabs = this.#slabs;
-    const valueBytes = valueBytesOf(block.view, at);
-    const place = slabs.take(valueBytes);
-    copyValueTo(block, at, slabs.slabOf(place), slabs.offsetOf(place));
-    this.#valuePlaces[index] = place;
+  /** Takes room for the value of the last entry: values lie in key order, whatever the order in which they are read. */
+  reserve(index: number, valueBytes: number): void {
+    this.#valuePlaces[index] = this.#memory.take(valueBytes);
     this.#valueBytes[index] = valueBytes;
+  }
+
+  /** The value is that of a record. Room is reserved for it. */
+  takeRecord(index: number, block: Block, at: number): void {
+    const from = at + RECORD_HEADER_BYTES + this.keyBytesOf(index);
+    this.#memory.write(this.#valuePlaces[index] as number, this.#valueBytes[index] as number, block.bytes, from);
   }
 
   /** The value is in the entry. */
   takeInline(index: number, entry: LeafEntry): void {
-    const slabs = this.#slabs;
     const valueBytes = inlineValueBytes(entry);
-    const place = slabs.take(valueBytes);
-    copyInlineTo(entry, slabs.slabOf(place), slabs.offsetOf(place));
-    this.#valuePlaces[index] = place;
-    this.#valueBytes[index] = valueBytes;
+    this.reserve(index, valueBytes);
+    copyInlineTo(entry, INLINE, 0);
+    this.#memory.write(this.#valuePlaces[index] as number, valueBytes, INLINE, 0);
   }
 
   /** The value has memory of its own. */
   takeValue(index: number, value: Buffer): void {
-    this.#valuePlaces[index] = this.#slabs.add(value);
-    this.#valueBytes[index] = value.length;
+    this.#own ??= new Map();
+    this.#own.set(index, value);
   }
 
   /** The entry cannot be given. */
@@ -103,23 +116,35 @@ export class Window {
     return this.#keyBytes[index] as number;
   }
 
-  /** Where the key lies: `keySlab(index)` from here on. */
+  /** Where the key lies: `keyIn(index)` from here on. Valid until the next call. */
   keyOffset(index: number): number {
-    return this.#slabs.offsetOf(this.#keyPlaces[index] as number);
+    return this.#memory.offsetOf(this.#keyPlaces[index] as number, this.keyBytesOf(index));
   }
 
-  keySlab(index: number): Buffer {
-    return this.#slabs.slabOf(this.#keyPlaces[index] as number);
+  keyIn(index: number): Uint8Array {
+    return this.#memory.bytesOf(this.#keyPlaces[index] as number, this.keyBytesOf(index));
   }
 
   /** @param isShared see SLABS-1; else in memory of its own */
   keyOf(index: number, isShared: boolean): Buffer {
-    return this.#slabs.at(this.#keyPlaces[index] as number, this.#keyBytes[index] as number, isShared);
+    return this.#memory.at(this.#keyPlaces[index] as number, this.#keyBytes[index] as number, isShared);
   }
 
   /** As `keyOf`. */
   valueOf(index: number, isShared: boolean): Buffer {
-    return this.#slabs.at(this.#valuePlaces[index] as number, this.#valueBytes[index] as number, isShared);
+    const own = this.#own?.get(index);
+    if (own !== undefined) return own;
+    return this.#memory.at(this.#valuePlaces[index] as number, this.#valueBytes[index] as number, isShared);
+  }
+
+  /** Entries before this one are not looked at any more. */
+  passed(index: number): void {
+    this.#memory.freeBefore(this.#keyPlaces[index] as number);
+  }
+
+  /** Nothing of the window is looked at any more. */
+  free(): void {
+    this.#memory.free();
   }
 
   #grow(): void {
