@@ -3,7 +3,7 @@
  * comes as JSON in its argument; its lines of JSON go to stdout.
  *
  * ```
- *   load   open ─► │ batch, batch, …, flush │ ─► close
+ *   load   open ─► │ batch, batch, …, flush │ ─► close          beside: the same, by another engine
  *                    second, second, step, …
  *   read   │ open ─► checkpoint ─► gets │ ─► │ many gets, many puts in a turn │ ─► close
  *                                              └── with isBurst ──┘
@@ -16,14 +16,17 @@ import { MIB, Random } from '@aiokv/core';
 import { open } from '@aiokv/kv';
 import type { Store } from '@aiokv/kv';
 import { forgetHighestRss, highestRssBytes } from '../common/footprint.ts';
-import { flatNumbers } from '../common/statistics.ts';
 import { LoopMeter } from '../compare/loop-meter.ts';
 import { Records } from '../compare/records.ts';
 import type { Burst, Cold, Line, Loaded, Step } from './lines.ts';
 import type { Phase, Task } from './options.ts';
+import { openRocksdbNative, openStore } from './targets.ts';
+import type { Target } from './targets.ts';
 
 export interface PhaseTask extends Task {
   readonly phase: Phase;
+  /** Where other engines are installed. */
+  readonly packages: string;
 }
 
 const PERIOD_MS = 1000;
@@ -32,11 +35,11 @@ const PUTS_OF_A_TURN = 400_000;
 const SEED = 7;
 
 class Bench {
-  readonly #task: Task;
+  readonly #task: PhaseTask;
   readonly #records: Records;
   #loaded = 0;
 
-  constructor(task: Task) {
+  constructor(task: PhaseTask) {
     this.#task = task;
     this.#records = new Records(task.valueBytes, MIB);
   }
@@ -44,11 +47,15 @@ class Bench {
   async load(): Promise<void> {
     forgetHighestRss();
     emit({ kind: 'base', rssBytes: process.memoryUsage.rss() });
-    const store = await this.#open();
+    const { phase, directory, memoryBytes, storeOptions, durability, packages } = this.#task;
+    const target =
+      phase === 'beside'
+        ? await openRocksdbNative(directory, memoryBytes, packages)
+        : await openStore(directory, { memoryBytes, ...storeOptions }, durability);
     try {
-      await this.#load(store);
+      await this.#load(target);
     } finally {
-      await store.close();
+      await target.close();
     }
   }
 
@@ -73,44 +80,49 @@ class Bench {
     return open(directory, { memoryBytes, ...storeOptions });
   }
 
-  async #load(store: Store): Promise<void> {
-    const { records, batch, writers, durability } = this.#task;
+  async #load(target: Target): Promise<void> {
+    const { records, batch, writers, phase } = this.#task;
     const startMs = performance.now();
-    const step = new Steps(this.#task.step, startMs);
-    const stopTelling = this.#tellSeconds(store, startMs);
+    const cpuBefore = process.cpuUsage();
+    const step = new Steps(this.#task.step, startMs, phase === 'beside');
+    const stopTelling = this.#tellSeconds(target, startMs);
     let next = 0;
     const writer = async (): Promise<void> => {
       while (next < records) {
         const first = next;
         next = Math.min(records, first + batch);
-        await store.batch(this.#records.puts(first, next - first), { durability });
+        await target.write(this.#records.puts(first, next - first));
         this.#loaded += Math.min(records, first + batch) - first;
-        step.reached(this.#loaded, store);
+        step.reached(this.#loaded, target);
       }
     };
     try {
       await Promise.all(Array.from({ length: writers }, writer));
-      await store.flush();
+      await target.flush();
     } finally {
       stopTelling();
     }
     const seconds = (performance.now() - startMs) / 1000;
-    emit({ kind: 'loaded', seconds, perSecond: records / seconds, ...memoryNow() } satisfies Loaded);
+    const { user, system } = process.cpuUsage(cpuBefore);
+    const cpuUs = (user + system) / records;
+    const isBeside = phase === 'beside';
+    emit({ kind: 'loaded', isBeside, seconds, perSecond: records / seconds, cpuUs, ...memoryNow() } satisfies Loaded);
   }
 
   /** @returns a function that ends it */
-  #tellSeconds(store: Store, startMs: number): () => void {
+  #tellSeconds(target: Target, startMs: number): () => void {
     let before = { ms: startMs, loaded: 0, loop: new LoopMeter() };
     const timer = setInterval(() => {
       const ms = performance.now();
       emit({
         kind: 'second',
+        isBeside: this.#task.phase === 'beside',
         atSeconds: (ms - startMs) / 1000,
         records: this.#loaded,
         perSecond: ((this.#loaded - before.loaded) * 1000) / (ms - before.ms),
         ...memoryNow(),
         ...before.loop.stop(),
-        statistics: flatNumbers(store.statistics()),
+        statistics: target.statistics(),
       });
       before = { ms, loaded: this.#loaded, loop: new LoopMeter() };
     }, PERIOD_MS);
@@ -161,27 +173,30 @@ class Bench {
 
 /** Tells the rate each time so many records more have been loaded. */
 class Steps {
+  readonly #isBeside: boolean;
   readonly #size: number;
   #due: number;
   #atMs: number;
   #at = 0;
 
-  constructor(size: number, startMs: number) {
+  constructor(size: number, startMs: number, isBeside: boolean) {
+    this.#isBeside = isBeside;
     this.#size = size;
     this.#due = size;
     this.#atMs = startMs;
   }
 
-  reached(records: number, store: Store): void {
+  reached(records: number, target: Target): void {
     if (records < this.#due) return;
     const ms = performance.now();
     const perSecond = ((records - this.#at) * 1000) / (ms - this.#atMs);
     emit({
       kind: 'step',
+      isBeside: this.#isBeside,
       records,
       perSecond,
       ...memoryNow(),
-      statistics: flatNumbers(store.statistics()),
+      statistics: target.statistics(),
     } satisfies Step);
     this.#due += this.#size;
     this.#at = records;
@@ -200,4 +215,4 @@ function emit(line: Line): void {
 
 const task = JSON.parse(process.argv[2] as string) as PhaseTask;
 const bench = new Bench(task);
-await (task.phase === 'load' ? bench.load() : bench.read());
+await (task.phase === 'read' ? bench.read() : bench.load());

@@ -17,6 +17,8 @@ interface Base {
 
 export interface Second extends Memory, LoopFigures {
   readonly kind: 'second';
+  /** Of the engine that loads the same. */
+  readonly isBeside: boolean;
   readonly atSeconds: number;
   /** So far, and of this second. */
   readonly records: number;
@@ -26,6 +28,7 @@ export interface Second extends Memory, LoopFigures {
 
 export interface Step extends Memory {
   readonly kind: 'step';
+  readonly isBeside: boolean;
   readonly records: number;
   /** Of this step. */
   readonly perSecond: number;
@@ -34,8 +37,11 @@ export interface Step extends Memory {
 
 export interface Loaded extends Memory {
   readonly kind: 'loaded';
+  readonly isBeside: boolean;
   readonly seconds: number;
   readonly perSecond: number;
+  /** Of all threads, for a record. */
+  readonly cpuUs: number;
 }
 
 export interface Cold extends Memory {

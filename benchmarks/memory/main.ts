@@ -4,9 +4,11 @@
  * options and what the figures mean.
  */
 import { appendFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { drawHtml } from '../common/drawing.ts';
 import { runToExit } from '../common/exit.ts';
+import { installEngines, isInstalled } from '../compare/install.ts';
 import { runMeasured } from '../common/measured-process.ts';
 import { formatRequirements, verdictOf } from '../common/requirements.ts';
 import type { PhaseTask } from './child.ts';
@@ -16,15 +18,23 @@ import type { Options } from './options.ts';
 import { columnOf, lineText, requirementsOf, taskText } from './report.ts';
 
 const CHILD = new URL('child.ts', import.meta.url);
+const PACKAGES = dirname(fileURLToPath(new URL('../compare/engines/package.json', import.meta.url)));
 
-async function measure({ task, report }: Options, lines: Line[]): Promise<void> {
+async function measure({ task, report, beside }: Options, lines: Line[]): Promise<void> {
   const file = `${report}.jsonl`;
   writeFileSync(file, `${JSON.stringify({ kind: 'run', task })}\n`);
   const isOurs = mkdirSync(task.directory, { recursive: true }) !== undefined;
   const store = join(task.directory, 'store');
   try {
-    for (const phase of ['load', 'read'] as const) {
-      const phaseTask: PhaseTask = { ...task, directory: store, phase };
+    for (const phase of ['load', 'read', 'beside'] as const) {
+      if (phase === 'beside') {
+        if (beside === null) break;
+        installEngines([beside], console.error);
+        if (!isInstalled(beside)) throw new Error(`${beside} cannot be installed`);
+        rmSync(store, { recursive: true, force: true });
+        console.log(`The same load by ${beside}:`);
+      }
+      const phaseTask: PhaseTask = { ...task, directory: store, phase, packages: PACKAGES };
       await runMeasured(CHILD, phaseTask, task.directory, (text) => {
         appendFileSync(file, `${text}\n`);
         const line = JSON.parse(text) as Line;

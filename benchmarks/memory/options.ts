@@ -4,7 +4,10 @@ import type { Durability } from '@aiokv/kv';
 import { Arguments, DURABILITIES, usageOf } from '../common/arguments.ts';
 import type { Rule } from '../common/arguments.ts';
 
-export type Phase = 'load' | 'read';
+/** `beside`: the load, by another engine. */
+export type Phase = 'load' | 'read' | 'beside';
+
+const PEERS = ['rocksdb-native'] as const;
 
 /** What the processes that are measured do. */
 export interface Task {
@@ -32,6 +35,8 @@ export interface Options {
   /** Without `.html` and `.jsonl`. */
   readonly report: string;
   readonly isChecked: boolean;
+  /** Loads the same, in the same run. */
+  readonly beside: (typeof PEERS)[number] | null;
 }
 
 const RULES = {
@@ -45,6 +50,7 @@ const RULES = {
   gets: { takes: 'number', describe: 'after the load and a new opening, of random keys', default: '200k' },
   readers: { takes: 'number', describe: 'gets under way at once', default: '128' },
   burst: { describe: 'then call 100,000 gets in one turn, and 400,000 puts' },
+  beside: { takes: PEERS.join('|'), describe: 'then has another engine load the same, with the same memory' },
   set: { takes: 'name=value', describe: 'an option of the store; may be given more than once', isList: true },
   report: { takes: 'path', describe: 'where <path>.html and <path>.jsonl go', default: '.tmp-memory-report' },
   directory: { takes: 'path', describe: 'where the store lies meanwhile', default: '.tmp-memory' },
@@ -80,6 +86,7 @@ export function parseOptions(args: readonly string[]): Options | 'help' {
     },
     report: given.text('report'),
     isChecked: given.flag('check'),
+    beside: given.isGiven('beside') ? given.oneOf('beside', PEERS) : null,
   };
 }
 

@@ -3,7 +3,7 @@ import { GIB, MIB } from '@aiokv/core';
 import { count, mebibytes } from '../common/figures.ts';
 import type { Column } from '../common/drawing.ts';
 import type { Requirement } from '../common/requirements.ts';
-import type { Line, Second, Step } from './lines.ts';
+import type { Line, Loaded, Second, Step } from './lines.ts';
 import type { Task } from './options.ts';
 
 /** Of a process beside the memory that its store was given. */
@@ -31,7 +31,7 @@ export function lineText(line: Line): string {
   }
   if (line.kind === 'step') return `${count(line.records)} records: the last at ${count(line.perSecond)}/s, ${memory}`;
   if (line.kind === 'loaded') {
-    return `loaded in ${line.seconds.toFixed(1)} s: ${count(line.perSecond)} records/s, ${memory}`;
+    return `loaded in ${line.seconds.toFixed(1)} s: ${count(line.perSecond)} records/s, ${line.cpuUs.toFixed(2)} us of CPU each, ${memory}`;
   }
   if (line.kind === 'burst') {
     return `${count(line.count)} ${line.what} called in one turn: ${line.seconds.toFixed(2)} s, ${memory}`;
@@ -51,9 +51,13 @@ export function taskText({ records, valueBytes, memoryBytes, batch, writers, dur
 
 export function requirementsOf(task: Task, lines: readonly Line[]): Requirement[] {
   const { memoryBytes, batch, writers, valueBytes } = task;
-  const loaded = lines.find((line) => line.kind === 'loaded');
+  const loads = lines.filter((line): line is Loaded => line.kind === 'loaded');
+  const loaded = loads.find(({ isBeside }) => !isBeside);
+  const beside = loads.find(({ isBeside }) => isBeside);
   const cold = lines.find((line) => line.kind === 'cold');
-  const rates = lines.filter((line): line is Step => line.kind === 'step').map(({ perSecond }) => perSecond);
+  const rates = lines
+    .filter((line): line is Step => line.kind === 'step' && !line.isBeside)
+    .map(({ perSecond }) => perSecond);
   const best = rates.reduce((most, rate) => Math.max(most, rate), 0);
   const rss = (name: string, bytes: number | undefined, waitingCalls: number, callBytes: number): Requirement => ({
     name: `highest RSS, ${name}`,
@@ -70,6 +74,17 @@ export function requirementsOf(task: Task, lines: readonly Line[]): Requirement[
       unit: 'x',
       note: `${count(rates.at(-1) ?? 0)} and ${count(best)} records/s`,
     },
+    ...(loaded !== undefined && beside !== undefined
+      ? [
+          {
+            name: 'rate of the load over that of the other engine',
+            measured: loaded.perSecond / beside.perSecond,
+            wanted: { atLeast: 1 },
+            unit: 'x',
+            note: `${count(loaded.perSecond)} and ${count(beside.perSecond)} records/s`,
+          },
+        ]
+      : []),
     rss('cold gets', cold?.highestRssBytes, task.readers, CALL_BYTES),
     {
       name: 'device reads of a cold get',
@@ -86,7 +101,7 @@ export function requirementsOf(task: Task, lines: readonly Line[]): Requirement[
 }
 
 export function columnOf({ memoryBytes }: Task, lines: readonly Line[], title: string, text: string): Column {
-  const seconds = lines.filter((line): line is Second => line.kind === 'second');
+  const seconds = lines.filter((line): line is Second => line.kind === 'second' && !line.isBeside);
   const curve = (name: string, of: (second: Second) => number): Column['panels'][0]['curves'][0] => ({
     name,
     values: seconds.map(of),

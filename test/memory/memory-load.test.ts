@@ -7,7 +7,7 @@ import test from 'ava';
 import { GIB, MIB } from '@aiokv/core';
 import { UsageError } from '../../benchmarks/common/arguments.ts';
 import { verdictOf } from '../../benchmarks/common/requirements.ts';
-import type { Line } from '../../benchmarks/memory/lines.ts';
+import type { Line, Loaded } from '../../benchmarks/memory/lines.ts';
 import { parseOptions, usage } from '../../benchmarks/memory/options.ts';
 import type { Task } from '../../benchmarks/memory/options.ts';
 import { requirementsOf } from '../../benchmarks/memory/report.ts';
@@ -30,23 +30,27 @@ test('without arguments: 20 million keys in 256 MiB', (t) => {
     message: /takes flushed, written, buffered/,
   });
   t.is(parseOptions(['--help']), 'help');
+  t.throws(() => taskOf('--beside', 'sqlite'), { instanceOf: UsageError, message: /takes rocksdb-native/ });
   t.regex(usage(), /npm run -s memory-load/);
 });
 
 test('the last step is compared with the best, memory with what was given, reads with what memory allows', (t) => {
   const memory = { rssBytes: MIB, highestRssBytes: 376.1 * MIB, heapBytes: 1, externalBytes: 1 };
-  const step = (perSecond: number): Line => ({ kind: 'step', records: 1, perSecond, statistics: {}, ...memory });
+  const step = (perSecond: number, isBeside = false): Line => {
+    return { kind: 'step', isBeside, records: 1, perSecond, statistics: {}, ...memory };
+  };
   const lines: Line[] = [
     step(100_000),
     step(150_000),
     step(105_000),
-    { kind: 'loaded', seconds: 1, perSecond: 1, ...memory },
+    { kind: 'loaded', isBeside: false, seconds: 1, perSecond: 100, cpuUs: 1, ...memory },
     { kind: 'cold', openSeconds: 1, gets: 10, perSecond: 1, readsPerGet: 1.5, pageReadsPerGet: 0.5, ...memory },
     { kind: 'burst', what: 'puts', count: 400_000, seconds: 1, ...memory, highestRssBytes: 600 * MIB },
   ];
   const verdicts = (task: Task): [string, string][] =>
     requirementsOf(task, lines).map((each) => [each.name, verdictOf(each)]);
-  t.deepEqual(verdicts(taskOf()), [
+  const alone = verdicts(taskOf());
+  t.deepEqual(alone, [
     // A batch under way is 0.12 MiB.
     ['highest RSS, load', 'met'],
     ['rate of the last step over the best', 'met'],
@@ -55,6 +59,10 @@ test('the last step is compared with the best, memory with what was given, reads
     ['highest RSS, 400,000 puts of one turn', 'MISSED'],
   ]);
   t.deepEqual(verdicts({ ...taskOf(), memoryBytes: GIB })[3], ['device reads of a cold get', 'MISSED']);
+  lines.push(step(1_000_000, true), { ...(lines[3] as Loaded), isBeside: true, perSecond: 101, highestRssBytes: GIB });
+  const beside = verdicts(taskOf());
+  t.deepEqual(beside.splice(2, 1), [['rate of the load over that of the other engine', 'MISSED']]);
+  t.deepEqual(beside, alone, 'nothing else changes');
   t.deepEqual(verdicts({ ...taskOf(), batch: 1 })[0], ['highest RSS, load', 'MISSED']);
 });
 
