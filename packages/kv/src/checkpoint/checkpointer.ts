@@ -134,7 +134,7 @@ export class Checkpointer implements CheckpointNeeds {
   constructor(options: CheckpointerOptions, standing: Standing, replayedBytes: number) {
     this.#options = options;
     this.#coveredBytes = -replayedBytes;
-    this.#budget = new TurnBudget(options.clock);
+    this.#budget = TurnBudget.ofBackground(options.clock);
     this.#counts = new LiveCounts({ ...options, budget: this.#budget });
     this.#standing = standing;
     this.#slots = new Set(standing.slots);

@@ -93,7 +93,7 @@ export class Cleaner {
 
   constructor(options: CleanerOptions) {
     this.#options = options;
-    this.#budget = new TurnBudget(options.clock);
+    this.#budget = TurnBudget.ofBackground(options.clock);
     const budget = this.#budget;
     this.#extents = new ExtentMover({ ...options, budget, reader: new SpanReader({ ...options, budget }) });
     this.plan = new SpacePlan(options);

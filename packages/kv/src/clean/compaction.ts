@@ -108,7 +108,7 @@ export class Compaction {
 
   constructor(parts: CompactionParts) {
     this.#parts = parts;
-    this.#budget = new TurnBudget(parts.clock);
+    this.#budget = TurnBudget.ofBackground(parts.clock);
     this.#mover = new KeyOrderMover({ ...parts, budget: this.#budget });
   }
 

@@ -32,7 +32,7 @@
  *   a checkpoint       the end of a run that covers it       fail       fail          the same              fail
  * ```
  */
-import { KIB, MIB, SLICE_MS, Fifo, Waiters, assert, nextTurn } from '@aiokv/core';
+import { KIB, MIB, SLICE_MS, Fifo, TurnBudget, Waiters, assert, nextTurn } from '@aiokv/core';
 import type { Clock, Sequence, Waiter } from '@aiokv/core';
 import type { Checkpointer } from '../checkpoint/checkpointer.ts';
 import type { Cleaner } from '../clean/cleaner.ts';
@@ -94,6 +94,7 @@ interface Run {
 
 export class Maintenance {
   readonly #parts: MaintenanceParts;
+  readonly #budget: TurnBudget;
   readonly #roomWaiters = new Waiters();
   /** In sequence order. */
   readonly #checkpointWaiters = new Fifo<CheckpointWaiter>();
@@ -115,6 +116,7 @@ export class Maintenance {
 
   constructor(parts: MaintenanceParts) {
     this.#parts = parts;
+    this.#budget = TurnBudget.ofBackground(parts.clock);
   }
 
   /** Starts the work that the opening has left over. */
@@ -408,13 +410,13 @@ export class Maintenance {
 
   /** Lets work that changes the tree run to its end, and saves leaves behind it. False: `stop` was called. */
   async #inSlices(run: Run, work: Pick<Merge, 'run' | 'whenUnblocked'>): Promise<boolean> {
-    const { index, checkpointer, clock } = this.#parts;
+    const { index, checkpointer } = this.#parts;
+    const isSpent = (): boolean => this.#budget.isSpent(Infinity);
     for (;;) {
       await nextTurn();
       await this.#letWritersPass(run);
       if (this.#isStopped) return false;
-      const untilMs = clock.nowMs() + SLICE_MS;
-      const outcome = work.run(() => clock.nowMs() >= untilMs);
+      const outcome = work.run(isSpent);
       await checkpointer.saveLeaves();
       if (this.#isStopped) return false;
       if (outcome === 'done') return true;
