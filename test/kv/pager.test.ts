@@ -3,6 +3,7 @@ import test from 'ava';
 import type { ExecutionContext } from 'ava';
 import { Random, SystemCallError } from '@aiokv/core';
 import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
+import { AddressCache } from '../../packages/kv/src/cache/address-cache.ts';
 import { ValueCache } from '../../packages/kv/src/cache/value-cache.ts';
 import { sealPage } from '../../packages/kv/src/format/page.ts';
 import type { AbsentLeaf } from '../../packages/kv/src/tree/index.ts';
@@ -107,6 +108,7 @@ class Bench {
       mapping: this.mapping,
       limitBytes,
       values: new ValueCache({ memory: this.memory, limitBytes, shareBytes: 0, planted: {} }),
+      addresses: new AddressCache(limitBytes, 0, {}),
       planted: {},
     });
   }

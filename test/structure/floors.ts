@@ -34,7 +34,7 @@ export const FLOORS: Readonly<Record<string, readonly Floor[]>> = {
     { rooms: ['clean/'], why: 'moves what lives to segments that a checkpoint writer makes' },
     { rooms: ['checkpoint/'], why: 'writes the index, as of a place in the log' },
     { rooms: ['index/'], why: 'where the record of each key is; pages come from files' },
-    { rooms: ['cache/'], why: 'values of keys that were read, in memory of the nodes; knows no index' },
+    { rooms: ['cache/'], why: 'what gets have learned, values and places of records; knows no index' },
     { rooms: ['log/'], why: 'appends records to segments; knows no index' },
     { rooms: ['file/'], why: 'slots, superblocks and growth of the one file' },
     { rooms: ['tree/'], why: 'the ordered tree in memory: pure' },

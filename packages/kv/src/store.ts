@@ -18,6 +18,7 @@ import type { ReadEpochs } from './file/read-epochs.ts';
 import type { ReadPace } from './file/read-pace.ts';
 import type { SpanReader } from './file/span-reader.ts';
 import { Conditions } from './write/conditions.ts';
+import type { AddressStatistics } from './cache/address-cache.ts';
 import type { CacheStatistics } from './cache/value-cache.ts';
 import { closed, compacting, compactionAborted } from './failure/errors.ts';
 import { maxRecordBytes } from './format/extent.ts';
@@ -100,6 +101,8 @@ export interface StoreStatistics {
   readonly memory: MemoryStatistics;
   /** Reads of single keys that found their value in memory, those that did not, and how many values there are. */
   readonly cache: CacheStatistics;
+  /** Gets whose leaf was not in memory: those that went by an address, those that read the leaf, and wrong addresses. */
+  readonly addresses: AddressStatistics;
   /** Index pages read since the opening because they were not in memory. */
   readonly pageReads: number;
   /** Iterators that have not ended. What is replaced or deleted comes back only when those from before it have ended. */
@@ -119,6 +122,8 @@ export interface MemoryStatistics {
   readonly pageBytes: number;
   /** Cached values, and what leads to them. */
   readonly cacheBytes: number;
+  /** Addresses of keys whose leaves are not in memory. */
+  readonly addressBytes: number;
   /** Buffers for writes on their way to the log. */
   readonly writeBufferBytes: number;
   /** Buffers for reads of records and of index pages. */
@@ -444,12 +449,14 @@ export class Store implements AsyncDisposable {
         memtableBytes: index.memtableBytes,
         pageBytes: index.pageBytes - this.#ranges.lentUnitBytes,
         cacheBytes: index.values.unitBytes + index.values.besideBytes,
+        addressBytes: index.addresses.bytes,
         writeBufferBytes: log.bufferBytes,
         readBufferBytes:
           this.#reader.bufferBytes + this.#points.views.bytes + this.#spans.bufferBytes + index.pager.bufferBytes,
         readAheadBytes: this.#ranges.readAheadBytes,
       },
       cache: index.values.statistics,
+      addresses: index.addresses.statistics,
       iterators: this.#ranges.count,
       pageReads: index.pageReads,
       space: checkpointer.space,
@@ -501,6 +508,8 @@ export class Store implements AsyncDisposable {
     } finally {
       // From top to bottom: what has stopped asks nothing of the layers below.
       await maintenance.stop();
+      // A read by an address may go on with a page.
+      await this.#reader.quiet();
       // Before the record reader: a page that arrives may start reads of records.
       await index.quiet();
       await this.#spans.quiet();

@@ -1,8 +1,10 @@
 /**
- * Defects that tests can switch on, to prove that the crash tests find them; and four switches that are no defects. Production
+ * Defects that tests can switch on, to prove that the crash tests find them; and five switches that are no defects. Production
  * code never sets one: `open` passes `NONE_PLANTED`.
  */
 export interface Planted {
+  /** No defect: keys share one tag, so that most addresses that are found are those of other keys. */
+  readonly oneAddressTag?: boolean;
   /** No defect: every run cleans whatever has dead bytes, however little that is. */
   readonly eagerCleaning?: boolean;
   /** No defect: an opening merges what it has replayed, however little that is. */
@@ -41,6 +43,12 @@ export interface Planted {
   readonly swallowedPuts?: boolean;
   /** Caches what a read brings without asking whether its key was written meanwhile. */
   readonly uncheckedFills?: boolean;
+  /** Keeps addresses although their entries change in this way. */
+  readonly keptAddresses?: 'merged' | 'moved' | 'swept';
+  /** Takes addresses from leaves to which the tree does not lead any more. */
+  readonly uncheckedLeaves?: boolean;
+  /** Asks the tree of now, not that of the call, after an address has led to another key. */
+  readonly lateTree?: boolean;
   /** Some records that leave the tree are not uncounted. */
   readonly miscounted?: boolean;
 }

@@ -30,6 +30,7 @@
 import { KIB, assert } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
 import type { DirectFile, Queue } from '@aiokv/aio';
+import { AddressCache } from '../cache/address-cache.ts';
 import { ValueCache } from '../cache/value-cache.ts';
 import { MAX_KEY_BYTES, recordBytes } from '../format/record.ts';
 import type { Block } from '../format/words.ts';
@@ -40,6 +41,8 @@ import { RangeCursor } from './deleted-ranges.ts';
 import { IndexSnapshot, TreeVersion } from './index-snapshot.ts';
 import { inlineBytesOf } from '../format/index-entry.ts';
 import type { EntryWords } from '../format/index-entry.ts';
+import { LeafAddresses, LeafLookup, findInLeaf } from './leaf-lookup.ts';
+import type { LateAnswer } from './leaf-lookup.ts';
 import { LeafPacking } from './leaf-packing.ts';
 import { Mapping } from './mapping.ts';
 import { Memtable, OLDER } from './memtable.ts';
@@ -47,11 +50,10 @@ import type { MemtableLookup } from './memtable.ts';
 import { Merge } from './merge.ts';
 import { NewKeys } from './new-keys.ts';
 import { Pager } from './pager.ts';
-import type { PageWaiter } from './pager.ts';
 import { Relocations } from './relocations.ts';
 import type { MovedPiece } from './relocations.ts';
 import type { ReplayTarget } from './replay-target.ts';
-import { Entry, MISSING, NodeMemory, Probe, Tree, lookInLeaf, pageOf } from '../tree/index.ts';
+import { Entry, MISSING, NodeMemory, Tree, pageOf } from '../tree/index.ts';
 import type { AbsentLeaf, Cursor, Lookup } from '../tree/index.ts';
 
 /** A memtable has room for at least so many nodes. */
@@ -95,41 +97,6 @@ export interface LoadedTree {
   readonly units: number;
 }
 
-/** Receives the answer of a lookup whose leaf had to be read, once. */
-export interface LateAnswer {
-  /** It must not change until the answer. */
-  readonly key: Uint8Array;
-  /** @param entry valid only during the call */
-  foundLate(entry: Entry): void;
-  missingLate(): void;
-  /** The leaf cannot be read. */
-  failedLate(error: Error): void;
-}
-
-/** Scratch for a lookup in one leaf. Valid within one step. */
-const leafProbe = new Probe(MAX_KEY_BYTES);
-const leafEntry = new Entry();
-
-/** A lookup that waits for its leaf. */
-class LeafLookup implements PageWaiter {
-  readonly #answer: LateAnswer;
-
-  constructor(answer: LateAnswer) {
-    this.#answer = answer;
-  }
-
-  pageLoaded(words: Uint32Array, base: number): void {
-    const { key } = this.#answer;
-    leafProbe.load(key, key.length);
-    if (lookInLeaf(words, base, leafProbe, leafEntry)) this.#answer.foundLate(leafEntry);
-    else this.#answer.missingLate();
-  }
-
-  pageFailed(error: Error): void {
-    this.#answer.failedLate(error);
-  }
-}
-
 export class KeyIndex implements ReplayTarget {
   readonly pager: Pager;
   /** For the checkpointer and tests: the merged writes. */
@@ -138,6 +105,9 @@ export class KeyIndex implements ReplayTarget {
   readonly memory: NodeMemory;
   /** The values of keys that were read. CACHE-1: it stands in front of everything here. */
   readonly values: ValueCache;
+  /** Where records are whose leaves are not in memory. It says of the tree what the tree would say. */
+  readonly addresses: AddressCache;
+  readonly #leafAddresses: LeafAddresses;
   readonly #budget: MemoryBudget;
   readonly #segments: SegmentTable;
   readonly #planted: Planted;
@@ -174,7 +144,10 @@ export class KeyIndex implements ReplayTarget {
     const limitBytes = budget.nodesBytes;
     const values = new ValueCache({ memory, limitBytes, shareBytes: budget.valuesBytes, planted });
     this.values = values;
-    this.pager = new Pager({ queue, file, memory, tree, mapping, limitBytes, values, planted });
+    const addresses = new AddressCache(limitBytes, budget.valuesBytes, planted);
+    this.addresses = addresses;
+    this.#leafAddresses = new LeafAddresses(tree, addresses, planted);
+    this.pager = new Pager({ queue, file, memory, tree, mapping, limitBytes, values, addresses, planted });
     this.#version = new TreeVersion(tree.snapshot(), this.pager);
   }
 
@@ -238,9 +211,15 @@ export class KeyIndex implements ReplayTarget {
     return this.#immutable.find(key, keyBytes, into);
   }
 
+  /** What a version of the tree says of the key: INDEX-3. The version must be retained. */
+  findInVersion(version: TreeVersion, key: Uint8Array, keyBytes: number, into: Entry): Lookup {
+    return (this.#planted.lateTree === true ? this.tree : version.tree).get(key, keyBytes, into);
+  }
+
   /** INDEX-5. Continues a lookup that stopped at an absent leaf. */
   findLater(leaf: AbsentLeaf, answer: LateAnswer): void {
-    this.pager.whenLoaded(pageOf(leaf), new LeafLookup(answer));
+    this.#limitAddresses();
+    this.pager.whenLoaded(pageOf(leaf), new LeafLookup(answer, this.#leafAddresses));
   }
 
   /**
@@ -250,8 +229,9 @@ export class KeyIndex implements ReplayTarget {
    */
   findSync(leaf: AbsentLeaf, key: Uint8Array, keyBytes: number, into: Entry): boolean {
     const { words, base } = this.pager.loadSync(pageOf(leaf));
-    leafProbe.load(key, keyBytes);
-    return lookInLeaf(words, base, leafProbe, into);
+    this.#limitAddresses();
+    this.#leafAddresses.take(pageOf(leaf), words, base, key, keyBytes);
+    return findInLeaf(words, base, key, keyBytes, into);
   }
 
   /**
@@ -383,6 +363,7 @@ export class KeyIndex implements ReplayTarget {
 
   /** Caches the value of a record that was read: see `ValueCache.fill`. */
   cacheValue(block: Block, at: number, seenAt: Sequence): void {
+    this.values.addressBytes = this.addresses.bytes;
     this.values.fill(block, at, seenAt);
     this.pager.keepWithin();
   }
@@ -448,7 +429,13 @@ export class KeyIndex implements ReplayTarget {
   /** INDEX-4. Call it after the last entry of a batch was admitted. */
   admitted(through: Sequence): void {
     this.#admittedThrough = through;
+    if (this.addresses.bytes > 0) this.#limitAddresses();
     this.pager.keepWithin();
+  }
+
+  /** ADDRESS-3. */
+  #limitAddresses(): void {
+    this.addresses.keepWithin(this.memtableBytes, this.tree.bytes, this.pager.isWithin);
   }
 
   /** @internal */
@@ -538,7 +525,8 @@ export class KeyIndex implements ReplayTarget {
   startMerge(): Merge {
     assert(this.#immutable !== null && this.#merge === null, 'a frozen memtable is merged once');
     const { tree, pager } = this;
-    this.#merge = new Merge(this.#immutable, this.#relocations, tree, pager, this.#segments, this.#planted);
+    const { addresses } = this;
+    this.#merge = new Merge(this.#immutable, this.#relocations, tree, pager, addresses, this.#segments, this.#planted);
     return this.#merge;
   }
 

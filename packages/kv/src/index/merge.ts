@@ -19,6 +19,7 @@
  * MERGE-3. If everything is deleted, no leaf is read: the tree is emptied, and no record counts any more. Lookups that
  *     wait for a leaf get it first (INDEX-5).
  */
+import type { AddressCache } from '../cache/address-cache.ts';
 import type { Planted } from '../failure/planted.ts';
 import type { SegmentTable } from '../file/segment-table.ts';
 import { isDeletion, isRecord } from '../format/index-entry.ts';
@@ -49,6 +50,7 @@ export class Merge {
   readonly #input: MergeInput;
   readonly #tree: Tree;
   readonly #pager: Pager;
+  readonly #addresses: AddressCache;
   readonly #segments: SegmentTable;
   readonly #planted: Planted;
   readonly #scout: LeafScout;
@@ -73,6 +75,7 @@ export class Merge {
     relocations: Relocations,
     tree: Tree,
     pager: Pager,
+    addresses: AddressCache,
     segments: SegmentTable,
     planted: Planted,
   ) {
@@ -84,13 +87,17 @@ export class Merge {
     this.#hasMore = this.#input.first();
     this.#tree = tree;
     this.#pager = pager;
+    this.#addresses = addresses;
     this.#segments = segments;
     this.#planted = planted;
     this.counts = new RecordCounts(segments, planted);
     this.#scout = new LeafScout(new MergeInput(memtable, relocations), tree, pager);
     const { ranges } = memtable;
     if (planted.earlyForgottenRanges === true) this.#isToEmpty = false;
-    else if (ranges !== null && !this.#isToEmpty) this.#sweep = new RangeSweep(ranges, tree, pager, this.counts);
+    else if (ranges !== null && !this.#isToEmpty) {
+      const gone = planted.keptAddresses === 'swept' ? null : addresses;
+      this.#sweep = new RangeSweep(ranges, tree, pager, this.counts, gone);
+    }
   }
 
   /** The part of the memtable that is merged, from 0 to 1. */
@@ -142,7 +149,11 @@ export class Merge {
     if (relocation !== null) this.#relocate(relocation);
     else {
       const { entry } = this.#input;
-      if (this.#tree.entryHere(this.#old)) this.counts.leave(this.#old);
+      if (this.#tree.entryHere(this.#old)) {
+        this.counts.leave(this.#old);
+        // ADDRESS-1. A deletion does not fit, and is no address.
+        if (this.#planted.keptAddresses !== 'merged') this.#addresses.changed(keyBytes, keyLength, this.#old, entry);
+      }
       if (isDeletion(entry) || this.#isSwallowed(keyBytes, keyLength)) this.#tree.deleteHere();
       else {
         // Without the sequence of a record: the record has it, and no two entries of a key meet in the tree.
@@ -161,11 +172,14 @@ export class Merge {
   }
 
   /** MERGE-4. */
-  #relocate({ old, new: moved, pieces }: RelocationCursor): void {
+  #relocate({ keyBytes, keyLength, old, new: moved, pieces }: RelocationCursor): void {
     const isThere = this.#tree.entryHere(this.#old);
     const isSame = isThere && this.#old.word0 === old.word0 && this.#old.word1 === old.word1;
     if (!isSame && this.#planted.uncomparedMoves !== true) return;
     this.#tree.setHere(moved.word0, moved.word1);
+    if (isThere && this.#planted.keptAddresses !== 'moved') {
+      this.#addresses.changed(keyBytes, keyLength, this.#old, moved);
+    }
     if (isThere) this.counts.move(this.#old, moved, pieces);
     else this.counts.enter(moved);
   }
@@ -179,6 +193,7 @@ export class Merge {
   #empty(): 'blocked' {
     this.#isToEmpty = false;
     this.#tree.clear();
+    this.#addresses.clear();
     this.#segments.uncountAllRecords();
     this.#blocking = 'loads';
     return 'blocked';

@@ -29,6 +29,7 @@
 import { AiokvError, Fifo, KIB, Waiters, alignUp, assert } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
+import type { AddressCache } from '../cache/address-cache.ts';
 import type { ValueCache } from '../cache/value-cache.ts';
 import { corrupt } from '../failure/errors.ts';
 import type { Planted } from '../failure/planted.ts';
@@ -41,7 +42,7 @@ import type { Mapping } from './mapping.ts';
 /** Waits for a page. One of the two is called, once. */
 export interface PageWaiter {
   /** The leaf begins at `words[base]`, and may be read only during the call. */
-  pageLoaded(words: Uint32Array, base: number): void;
+  pageLoaded(words: Uint32Array, base: number, pageId: number): void;
   pageFailed(error: Error): void;
 }
 
@@ -54,6 +55,7 @@ export interface PagerOptions {
   /** Leaves are evicted while nodes and cached values take more than this many bytes. */
   readonly limitBytes: number;
   readonly values: ValueCache;
+  readonly addresses: AddressCache;
   readonly planted: Planted;
 }
 
@@ -99,8 +101,8 @@ class Load {
   }
 
   loaded(words: Uint32Array, base: number): void {
-    this.#first?.pageLoaded(words, base);
-    if (this.#others !== null) for (const waiter of this.#others) waiter.pageLoaded(words, base);
+    this.#first?.pageLoaded(words, base, this.pageId);
+    if (this.#others !== null) for (const waiter of this.#others) waiter.pageLoaded(words, base, this.pageId);
   }
 
   failed(error: Error): void {
@@ -312,8 +314,13 @@ export class Pager implements CompletionHandler {
 
   /** What nodes and units of cached values may take now. */
   get #roomBytes(): number {
-    const { limitBytes, values } = this.#options;
-    return limitBytes - this.besideBytes - values.besideBytes;
+    const { limitBytes, values, addresses } = this.#options;
+    return limitBytes - this.besideBytes - values.besideBytes - addresses.bytes;
+  }
+
+  /** Whether nodes and cached values are within their limit, as far as `keepWithin` sees to it. */
+  get isWithin(): boolean {
+    return this.#options.memory.bytesUsed <= this.#roomBytes + GROWTH_BYTES;
   }
 
   /** `makeRoom`, if nodes have grown since the last call. Cheap enough for every write and every value that is cached. */
@@ -325,10 +332,10 @@ export class Pager implements CompletionHandler {
     this.#sweptBytes = memory.bytesUsed;
   }
 
-  /** CACHE-3. Evicts leaves, except page `except`, until the nodes are within the limit or one sweep is over. */
+  /** CACHE-3, ADDRESS-3. Evicts leaves, except page `except`, until the nodes are within the limit or one sweep is over. */
   makeRoom(except = 0): void {
-    const { memory, values } = this.#options;
-    const limitBytes = this.#roomBytes;
+    const { memory, values, addresses } = this.#options;
+    let limitBytes = this.#roomBytes;
     if (memory.bytesUsed > limitBytes) values.giveBack(memory.bytesUsed - limitBytes);
     for (let looks = SWEEP_IDS; looks > 0 && memory.bytesUsed > limitBytes; looks--) {
       const id = this.#hand < memory.idLimit ? this.#hand : 1;
@@ -338,6 +345,10 @@ export class Pager implements CompletionHandler {
       if ((marks & MARK_STORED) === 0) continue;
       if ((marks & (MARK_USED | MARK_RETIRED)) === MARK_USED) memory.unmark(id, MARK_USED);
       else if (this.#isEvictable(id)) memory.evict(id);
+    }
+    if (memory.bytesUsed > limitBytes + EXCESS_BYTES && addresses.bytes > 0) {
+      addresses.giveBack(memory.bytesUsed - limitBytes);
+      limitBytes = this.#roomBytes;
     }
     if (memory.bytesUsed > limitBytes + EXCESS_BYTES) values.giveUp(memory.bytesUsed - limitBytes);
   }

@@ -12,9 +12,10 @@
  *     has entered since.
  * SWEEP-2. What is pinned ahead is pinned no longer than until its leaf has been passed or has left the tree.
  */
+import type { AddressCache } from '../cache/address-cache.ts';
 import { compareKeys, successorOf } from '../format/keys.ts';
 import { MAX_KEY_BYTES } from '../format/record.ts';
-import { Entry } from '../tree/index.ts';
+import { Entry, Probe } from '../tree/index.ts';
 import type { Tree } from '../tree/index.ts';
 import { RangeCursor } from './deleted-ranges.ts';
 import type { DeletedRanges } from './deleted-ranges.ts';
@@ -35,6 +36,7 @@ export class RangeSweep {
   readonly #tree: Tree;
   readonly #pager: Pager;
   readonly #counts: RecordCounts;
+  readonly #addresses: AddressCache | null;
   /** SWEEP-1. The key to which the sweep has come: the first `#atLength` bytes. */
   readonly #at = new Uint8Array(MAX_KEY_BYTES);
   #atLength = 0;
@@ -45,8 +47,11 @@ export class RangeSweep {
   readonly #held = new Set<number>();
   /** Scratch. */
   readonly #entry = new Entry();
+  readonly #key = new Probe(MAX_KEY_BYTES);
 
-  constructor(ranges: DeletedRanges, tree: Tree, pager: Pager, counts: RecordCounts) {
+  /** @param addresses null: the planted defect */
+  constructor(ranges: DeletedRanges, tree: Tree, pager: Pager, counts: RecordCounts, addresses: AddressCache | null) {
+    this.#addresses = addresses;
     this.#tree = tree;
     this.#pager = pager;
     this.#counts = counts;
@@ -122,6 +127,9 @@ export class RangeSweep {
     for (let i = 0; i < count; i++) {
       tree.entryBehind(i, this.#entry);
       this.#counts.leave(this.#entry);
+      if (this.#addresses === null || this.#addresses.bytes === 0) continue;
+      tree.keyBehind(i, this.#key);
+      this.#addresses.gone(this.#key, this.#entry);
     }
     if (count > 0) tree.deleteRange(this.#at, this.#atLength, end, endLength);
     this.swept++;

@@ -4,7 +4,8 @@
  * ```
  *   key ─► values.find ─► there: a copy
  *             └─► index.find ─┬─► not there, or a tiny value, which the entry holds
- *                             ├─► index.findLater   (the leaf is not in memory: reads it, then as below)
+ *                             ├─► index.findLater   (the leaf is not in memory: reads it, then as below;
+ *                             │                      with an address, the record at once: late-lookup.ts)
  *                             └─► log.unwritten ─┬─► its record is not on the device yet: from memory
  *                                                └─► reader.readDevice   (one read of the record's sectors)
  * ```
@@ -15,8 +16,8 @@
  * A `get` enters the index and the log once each. This file knows neither the layout of records and leaves nor whether
  * the store is closed.
  */
-import { Fifo, KIB, nextTurn, setImmediate } from '@aiokv/core';
-import type { Sequence, TurnBudget } from '@aiokv/core';
+import { Fifo, nextTurn, setImmediate } from '@aiokv/core';
+import type { TurnBudget } from '@aiokv/core';
 import type { ValueCache } from '../cache/value-cache.ts';
 import type { FailureGate } from '../failure/failure-gate.ts';
 import type { ReadEpochs } from '../file/read-epochs.ts';
@@ -25,10 +26,12 @@ import { fileOffsetOf, isInFragments, isInline, lengthOf } from '../format/index
 import { createKeyScratch, encodeKey } from '../format/keys.ts';
 import type { Bytes } from '../format/keys.ts';
 import { copyValue, isExtent } from '../format/record.ts';
-import type { KeyIndex, LateAnswer } from '../index/key-index.ts';
+import type { KeyIndex } from '../index/key-index.ts';
+import type { LateAnswer } from '../index/leaf-lookup.ts';
 import { Entry, FOUND, MISSING } from '../tree/index.ts';
 import type { AbsentLeaf, Lookup } from '../tree/index.ts';
 import { KeyList } from './key-list.ts';
+import { AddressLookup, LateLookup, PackedKeys } from './late-lookup.ts';
 import { NeighbourReads } from './neighbour-reads.ts';
 import type { NeighbourReadsParts } from './neighbour-reads.ts';
 import type { RecordReader, UnwrittenRecords } from './record-reader.ts';
@@ -51,105 +54,11 @@ const LOOKUPS_AT_ONCE = 1024;
 /** Delayed answers are given in one turn as long as fewer operations than this have made them: their callers run on in the same turn. */
 const SETTLED_AT_ONCE = 256;
 
-/** Keys of lookups that wait for their leaves share arrays of so many bytes. */
-const PACKED_BYTES = 8 * KIB;
-
 /** An answer that needed no device but is given in a later turn: see `#settled`. */
 interface Settled {
   readonly answer: unknown;
   readonly operations: number;
   resolve(answer: unknown): void;
-}
-
-/**
- * Keys of lookups that wait, side by side: an array for each would take some 250 bytes, and a hundred thousand may wait. The
- * memory of some goes with the last lookup that refers to it.
- */
-class PackedKeys {
-  /** Where the last key was added. */
-  bytes = new Uint8Array(0);
-  #used = 0;
-
-  /** Returns where in `bytes` the key is. */
-  add(key: Uint8Array, keyBytes: number): number {
-    if (this.bytes.length - this.#used < keyBytes) {
-      this.bytes = new Uint8Array(Math.max(PACKED_BYTES, keyBytes));
-      this.#used = 0;
-    }
-    const at = this.#used;
-    for (let i = 0; i < keyBytes; i++) this.bytes[at + i] = key[i] as number;
-    this.#used += keyBytes;
-    return at;
-  }
-}
-
-/**
- * A lookup that waits for its leaf. Its record is read next. It stays in the epoch of the lookup until that read has
- * ended: the leaf may name a place that newer leaves do not name any more.
- */
-class LateLookup implements LateAnswer, LookupResult {
-  readonly #reader: RecordReader;
-  readonly #epochs: ReadEpochs;
-  readonly #epoch: number;
-  readonly #keys: Uint8Array;
-  readonly #keyAt: number;
-  readonly #keyBytes: number;
-  readonly #result: LookupResult;
-  readonly #token: number;
-
-  constructor(
-    reader: RecordReader,
-    epochs: ReadEpochs,
-    keys: PackedKeys,
-    key: Uint8Array,
-    keyBytes: number,
-    result: LookupResult,
-    token: number,
-  ) {
-    this.#reader = reader;
-    this.#epochs = epochs;
-    this.#epoch = epochs.enter();
-    this.#keyAt = keys.add(key, keyBytes);
-    this.#keys = keys.bytes;
-    this.#keyBytes = keyBytes;
-    this.#result = result;
-    this.#token = token;
-  }
-
-  get seenAt(): Sequence | undefined {
-    return this.#result.seenAt;
-  }
-
-  get key(): Uint8Array {
-    return this.#keys.subarray(this.#keyAt, this.#keyAt + this.#keyBytes);
-  }
-
-  foundLate(entry: Entry): void {
-    this.#reader.readEntry(entry, this.key, this.#keyBytes, this, this.#token);
-  }
-
-  missingLate(): void {
-    this.missing(this.#token);
-  }
-
-  failedLate(error: Error): void {
-    this.failed(this.#token, error);
-  }
-
-  found(token: number, value: Buffer, version: number): void {
-    this.#epochs.leave(this.#epoch);
-    this.#result.found(token, value, version);
-  }
-
-  missing(token: number): void {
-    this.#epochs.leave(this.#epoch);
-    this.#result.missing(token);
-  }
-
-  failed(token: number, error: Error): void {
-    this.#epochs.leave(this.#epoch);
-    this.#result.failed(token, error);
-  }
 }
 
 /** Whether a key exists, by its leaf alone. No record is read, so no place has to stay as it is. */
@@ -266,17 +175,42 @@ export class PointReads {
     const entry = this.#entry;
     const outcome = this.#index.find(this.#key, keyBytes, entry);
     if (outcome === MISSING) return undefined;
-    if (outcome !== FOUND && !this.#index.findSync(outcome, this.#key, keyBytes, entry)) return undefined;
-    if (isInline(entry)) return this.#reader.inlineValue(entry);
+    if (outcome !== FOUND) {
+      const value = this.#readAddressSync(keyBytes);
+      if (value !== null) return value;
+      if (!this.#index.findSync(outcome, this.#key, keyBytes, entry)) return undefined;
+    }
+    return isInline(entry) ? this.#reader.inlineValue(entry) : this.#readEntrySync(keyBytes);
+  }
+
+  #readEntrySync(keyBytes: number): Buffer {
+    const entry = this.#entry;
     const { admittedThrough } = this.#index;
     return this.#reader.readSync(fileOffsetOf(entry), lengthOf(entry), this.#key, keyBytes, admittedThrough);
+  }
+
+  /** Null: there is no address, or the record is another key's or cannot be read. Then the leaf decides. */
+  #readAddressSync(keyBytes: number): Buffer | null {
+    if (!this.#findAddress(this.#key, keyBytes)) return null;
+    try {
+      return this.#readEntrySync(keyBytes);
+    } catch {
+      this.#index.addresses.noteWrong();
+      return null;
+    }
+  }
+
+  /** LATE-3. Whether there is an address to go by. It is in `#entry`. */
+  #findAddress(key: Uint8Array, keyBytes: number): boolean {
+    const entry = this.#entry;
+    return this.#index.addresses.find(key, keyBytes, entry) && this.#log.unwritten(fileOffsetOf(entry)) === null;
   }
 
   getVersioned(key: Bytes): Promise<Versioned | undefined> {
     const keyBytes = encodeKey(key, this.#key);
     const result = new VersionedResult(this.#index.admittedThrough);
     if (this.#values.find(this.#key, keyBytes)) result.found(0, this.#cachedValue(), this.#values.version);
-    else this.#lookUp(this.#index.find(this.#key, keyBytes, this.#entry), result, 0, this.#key, keyBytes);
+    else this.#lookUp(this.#index.find(this.#key, keyBytes, this.#entry), result, 0, this.#key, keyBytes, true);
     return this.#inTurn(result.promise, 1);
   }
 
@@ -298,7 +232,7 @@ export class PointReads {
         else if (outcome !== MISSING) {
           result ??= new ManyResult(count - i, values, admittedThrough);
           near ??= new NeighbourReads(this.#nearParts, count - i, result, admittedThrough);
-          this.#lookUpNear(outcome, near, result, i, key, keyBytes);
+          this.#lookUpNear(outcome, near, result, i, key, keyBytes, true);
           continue;
         }
       }
@@ -317,6 +251,7 @@ export class PointReads {
     token: number,
     key: Uint8Array,
     keyBytes: number,
+    isLive: boolean,
   ): void {
     const entry = this.#entry;
     if (outcome === FOUND && !isInline(entry) && !isInFragments(entry)) {
@@ -326,7 +261,7 @@ export class PointReads {
         return;
       }
     }
-    this.#lookUp(outcome, result, token, key, keyBytes);
+    this.#lookUp(outcome, result, token, key, keyBytes, isLive);
   }
 
   /**
@@ -375,19 +310,30 @@ export class PointReads {
   /** Continues a `get` whose leaf is not in memory. */
   #getLater(leaf: AbsentLeaf, keyBytes: number): Promise<Buffer | undefined> {
     return new Promise((resolve) => {
-      this.#lookUp(leaf, new GetResult(this.#index.admittedThrough, resolve), 0, this.#key, keyBytes);
+      this.#lookUp(leaf, new GetResult(this.#index.admittedThrough, resolve), 0, this.#key, keyBytes, true);
     });
   }
 
-  /** Continues after a lookup; a found entry is in `#entry`. Copies the key if it is needed later. */
-  #lookUp(outcome: Lookup, result: LookupResult, token: number, key: Uint8Array, keyBytes: number): void {
-    if (outcome === FOUND) {
-      this.#reader.readEntry(this.#entry, key, keyBytes, result, token);
-    } else if (outcome === MISSING) result.missing(token);
-    else {
-      const late = new LateLookup(this.#reader, this.#epochs, this.#waitingKeys, key, keyBytes, result, token);
-      this.#index.findLater(outcome, late);
-    }
+  /**
+   * Continues after a lookup; a found entry is in `#entry`. Copies the key if it is needed later.
+   *
+   * @param isLive the lookup was in the index as it is in this step (ADDRESS-1)
+   */
+  #lookUp(
+    outcome: Lookup,
+    result: LookupResult,
+    token: number,
+    key: Uint8Array,
+    keyBytes: number,
+    isLive: boolean,
+  ): void {
+    const [index, reader, epochs, keys] = [this.#index, this.#reader, this.#epochs, this.#waitingKeys];
+    if (outcome === FOUND) reader.readEntry(this.#entry, key, keyBytes, result, token);
+    else if (outcome === MISSING) result.missing(token);
+    else if (isLive && this.#findAddress(key, keyBytes)) {
+      const guess = new AddressLookup(index, reader, epochs, keys, key, keyBytes, result, token);
+      reader.readDevice(fileOffsetOf(this.#entry), lengthOf(this.#entry), key, keyBytes, guess, token);
+    } else index.findLater(outcome, new LateLookup(reader, epochs, keys, key, keyBytes, result, token));
   }
 
   /**
@@ -415,7 +361,7 @@ export class PointReads {
             result.missing();
           } else {
             near ??= new NeighbourReads(this.#nearParts, end - i, result, snapshot.sequence);
-            this.#lookUpNear(snapshot.find(key, keyBytes, entry), near, result, i, key, keyBytes);
+            this.#lookUpNear(snapshot.find(key, keyBytes, entry), near, result, i, key, keyBytes, false);
           }
         }
         void near?.start();

@@ -294,7 +294,8 @@ export class RecordReader implements CompletionHandler, ReadTaker {
     const isThere = slot.isThere(transferred);
     const wrong = isThere ? wrongRecord(current, at, slot) : null;
     const isGood = isThere && wrong === null;
-    if (!isGood && slot.mayRetry(this.#file, transferred)) {
+    const isFinal = isGood || (isThere && result?.isGuess === true);
+    if (!isFinal && slot.mayRetry(this.#file, transferred)) {
       slot.submit(this.#queue, this.#file, this, index);
       return;
     }

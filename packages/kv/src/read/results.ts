@@ -9,6 +9,8 @@ export interface ReadResult {
   readonly needsValue?: boolean;
   /** The last write that the read has seen: its value may be cached unless the key was written after it. None: it may not be. */
   readonly seenAt?: Sequence | undefined;
+  /** True: the record may be another one, so one that is wrong is not read again (READ-1). */
+  readonly isGuess?: boolean;
   /**
    * @param value a copy that belongs to the receiver
    * @param version sequence number of the record

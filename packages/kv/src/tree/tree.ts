@@ -37,7 +37,7 @@ import { Cursor } from './cursor.ts';
 import { NO_WORDS } from './entry.ts';
 import type { Entry } from './entry.ts';
 import { Insertion } from './insertion.ts';
-import { floor, lookup } from './lookup.ts';
+import { floor, leafOf, lookup } from './lookup.ts';
 import type { Lookup } from './lookup.ts';
 import * as node from './node.ts';
 import { MARK_FRESH } from './nodes.ts';
@@ -121,6 +121,13 @@ export class Tree {
   get(key: Uint8Array, keyLength: number, into: Entry): Lookup {
     this.#key.load(key, keyLength);
     return lookup(this.memory, this.#path.root, this.#key, into);
+  }
+
+  /** The leaf that can hold the key, in memory or not; 0 in an empty tree. */
+  leafOf(key: Uint8Array, keyLength: number): number {
+    if (this.#path.root === 0) return 0;
+    this.#key.load(key, keyLength);
+    return leafOf(this.memory, this.#path.root, this.#key);
   }
 
   /** Copies the entry of the last key that is not after this one to `into`. Returns whether there is one. */
@@ -285,6 +292,12 @@ export class Tree {
   entryBehind(offset: number, into: Entry): void {
     const id = this.#path.nodes[0] as number;
     node.loadEntry(this.memory.words(id), this.memory.base(id), this.#position + offset, into);
+  }
+
+  /** Copies the key of that entry to `into`. */
+  keyBehind(offset: number, into: Probe): void {
+    const id = this.#path.nodes[0] as number;
+    node.loadKey(this.memory.words(id), this.memory.base(id), this.#position + offset, into);
   }
 
   get #position(): number {
