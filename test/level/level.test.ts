@@ -261,6 +261,56 @@ test('seek: iterators without one go back once, in the state in which they began
   }
 });
 
+test('nextv and all take many entries of the store at once, also behind a seek', async (t) => {
+  const store = await open('store', { platform: new SimulatedDisk(), memoryBytes: 16 << 20 });
+  const counts = { next: 0, nextMany: 0 };
+  const counting = <T extends object>(walk: T): T =>
+    new Proxy(walk, {
+      get(target, name: keyof typeof counts | 'return' | 'seek') {
+        if (name in counts) counts[name as keyof typeof counts]++;
+        const member = target[name as keyof T] as unknown;
+        return typeof member === 'function' ? (member.bind(target) as unknown) : member;
+      },
+    });
+  const watched = new Proxy(store, {
+    get(target, name: keyof Store) {
+      const member = target[name] as unknown;
+      if (typeof member !== 'function') return member;
+      return (...args: unknown[]): unknown => {
+        const answer: unknown = member.apply(target, args);
+        return name === 'iterator' || name === 'keys' ? counting(answer as object) : answer;
+      };
+    },
+  });
+  const db = new AioLevel(() => watched);
+  const expected = Array.from({ length: 2500 }, (_, i): [string, string] => [
+    String(i).padStart(4, '0'),
+    `value ${i}`.repeat(i % 50),
+  ]);
+  await db.batch(expected.map(([key, value]) => ({ type: 'put', key, value })));
+  for (const [read, values] of [
+    [() => db.iterator().all(), expected],
+    [() => db.iterator({ reverse: true, limit: 1700 }).all(), expected.toReversed().slice(0, 1700)],
+    [() => db.keys().all(), expected.map(([key]) => key)],
+    [() => db.values().all(), expected.map(([, value]) => value)],
+  ] as const) {
+    counts.next = 0;
+    t.deepEqual(await read(), values as never);
+    t.is(counts.next, 0);
+    t.true(counts.nextMany < 100);
+    counts.nextMany = 0;
+  }
+  const iterator = db.iterator();
+  t.deepEqual(await iterator.nextv(3), expected.slice(0, 3));
+  iterator.seek('1000');
+  t.deepEqual(await iterator.nextv(1200), expected.slice(1000, 2200));
+  iterator.seek('0001');
+  t.deepEqual(await iterator.nextv(2), expected.slice(1, 3));
+  t.is(await iterator.next().then((entry) => entry?.[0]), '0003');
+  await iterator.close();
+  await db.close();
+});
+
 test('a signal ends a read under way, and leaves no listener', async (t) => {
   let answer = (): void => undefined;
   class Slow extends MemoryStore {

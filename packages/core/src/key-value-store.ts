@@ -51,6 +51,8 @@ export type KeyValueOperation<Version = AnyVersion> = KeyValueConditions<Version
 export interface KeyValueIterator<T> {
   next(): Promise<IteratorResult<T>>;
   return(): Promise<unknown>;
+  /** The next entries: at least one, at most `count`; none is the end. They may share memory, which is not used again. */
+  nextMany?(count: number): Promise<T[]>;
   /**
    * The walk goes on at this key or the next one in its direction and range, in the same state. Not while a `next` is
    * pending. Undoes its natural end, but not that of `limit`.

@@ -9,6 +9,7 @@ import { AbortError } from './errors.ts';
 import { isInRange, storeRangeOf } from './range.ts';
 import type { LevelRange } from './range.ts';
 import { walkOver } from './walk-choice.ts';
+import { nextEntries } from './walk.ts';
 import type { Entry, Walk } from './walk.ts';
 
 export interface IteratorRequest extends LevelRange {
@@ -41,11 +42,12 @@ export class LevelIterator<K, V> extends AbstractIterator<AbstractLevel<Buffer, 
 
   /** @internal As `_next`, without its promise for each entry. */
   async _nextv(size: number): Promise<Entry[]> {
-    const entries: Entry[] = [];
+    let entries: Entry[] = [];
     while (entries.length < size && !this.#isOutside) {
-      const { done, value } = await this.#walk.next();
-      if (done === true) break;
-      entries.push(value);
+      const more = await nextEntries(this.#walk, size - entries.length);
+      if (more.length === 0) break;
+      if (entries.length === 0) entries = more;
+      else for (const entry of more) entries.push(entry);
     }
     if (this.#signal?.aborted === true) throw new AbortError(this.#signal.reason);
     return entries;

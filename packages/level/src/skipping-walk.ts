@@ -14,6 +14,7 @@
  */
 import type { KeyValueIterator, KeyValueIteratorOptions } from '@aiokv/core';
 import { LevelError } from './errors.ts';
+import { nextEntries } from './walk.ts';
 import type { Entry, Walk } from './walk.ts';
 
 export class SkippingWalk implements Walk {
@@ -41,6 +42,17 @@ export class SkippingWalk implements Walk {
 
   next(): Promise<IteratorResult<Entry>> {
     return this.#target === null ? this.#step() : this.#nextFrom(this.#target);
+  }
+
+  async nextMany(count: number): Promise<Entry[]> {
+    if (this.#target !== null) {
+      const { done, value } = await this.next();
+      return done === true ? [] : [value];
+    }
+    const entries = await nextEntries(this.#current, count);
+    const last = entries.at(-1);
+    if (last !== undefined) this.#lastKey = last[0];
+    return entries;
   }
 
   seek(key: Buffer): void {

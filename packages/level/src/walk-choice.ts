@@ -34,10 +34,14 @@ function canSeek(walk: KeyValueIterator<Entry>): walk is Walk {
 class KeyEntries implements KeyValueIterator<Entry> {
   readonly #keys: KeyValueIterator<Buffer>;
   readonly seek?: (key: Buffer) => void;
+  readonly nextMany?: (count: number) => Promise<Entry[]>;
 
   constructor(keys: KeyValueIterator<Buffer>) {
     this.#keys = keys;
     if (keys.seek !== undefined) this.seek = (key) => keys.seek?.(key);
+    if (keys.nextMany !== undefined) {
+      this.nextMany = async (count) => ((await keys.nextMany?.(count)) ?? []).map((key) => [key, undefined]);
+    }
   }
 
   async next(): Promise<IteratorResult<Entry>> {
