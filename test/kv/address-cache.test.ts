@@ -14,11 +14,13 @@ import { seedOf } from '../helpers/seed.ts';
 
 const SEED = seedOf('AIOKV_ADDRESS_SEED');
 
+const memoryOf = (nodeBytes: number): NodeMemory => new NodeMemory({ nodeBytes });
+
 for (const oneAddressTag of [false, true]) {
   const which = oneAddressTag ? 'of one tag' : 'of many tags';
   test(`ADDRESS-1: what is found is the entry of a key as it is now: keys ${which}`, (t) => {
     const random = new Random(SEED);
-    const addresses = new AddressCache(256 * KIB, 0, { oneAddressTag });
+    const addresses = new AddressCache(memoryOf(512), 256 * KIB, 0, { oneAddressTag });
     const now = new Map<string, EntryWords>();
     const probe = new Probe();
     const found = { word0: 0, word1: 0 };
@@ -65,7 +67,7 @@ for (const oneAddressTag of [false, true]) {
 
 test('addresses of all keys fit into little more than eight bytes each', (t) => {
   const keys = 100_000;
-  const addresses = new AddressCache(KIB * KIB, 0, {});
+  const addresses = new AddressCache(memoryOf(4 * KIB), KIB * KIB, 0, {});
   const probe = new Probe();
   for (let i = 0; i < keys; i++) {
     const key = Buffer.from(`user${String(i * 7919).padStart(20, '0')}`);
@@ -84,7 +86,8 @@ test('addresses of all keys fit into little more than eight bytes each', (t) => 
 });
 
 test('ADDRESS-3: one segment is taken each time that nodes are within their limit, and none if all leaves fit', (t) => {
-  const addresses = new AddressCache(16 * KIB * KIB, 0, {});
+  const memory = memoryOf(4 * KIB);
+  const addresses = new AddressCache(memory, 16 * KIB * KIB, 0, {});
   const probe = new Probe();
   const fillAll = (): void => {
     for (let i = 0; i < 50_000; i++) {
@@ -101,11 +104,13 @@ test('ADDRESS-3: one segment is taken each time that nodes are within their limi
     fillAll();
     grown.push(addresses.bytes - before);
   }
-  t.deepEqual(grown, [0, 128 * KIB, 0, 128 * KIB]);
+  t.deepEqual(grown, [0, 4 * KIB, 0, 4 * KIB]);
   addresses.giveBack(1);
-  t.is(addresses.bytes, 128 * KIB);
+  t.is(addresses.bytes, 4 * KIB);
+  t.is(memory.bytesUsed, 4 * KIB);
   addresses.keepWithin(0, 8 * KIB * KIB, true);
   t.is(addresses.bytes, 0);
+  t.is(memory.bytesUsed, 0);
   t.false(addresses.isOpenTo(500_000));
 });
 
@@ -259,7 +264,7 @@ for (const uncheckedLeaves of [false, true]) {
   const what = uncheckedLeaves ? 'would fill in' : 'fills in';
   test(`ADDRESS-2: a leaf to which the tree does not lead ${what} ${uncheckedLeaves ? 'old entries' : 'nothing'}`, (t) => {
     const tree = new Tree(new NodeMemory());
-    const addresses = new AddressCache(64 * KIB, 0, {});
+    const addresses = new AddressCache(memoryOf(4 * KIB), 64 * KIB, 0, {});
     const leaves = new LeafAddresses(tree, addresses, { uncheckedLeaves });
     const key = Buffer.from('key');
     const found = { word0: 0, word1: 0 };

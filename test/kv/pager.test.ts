@@ -108,7 +108,7 @@ class Bench {
       mapping: this.mapping,
       limitBytes,
       values: new ValueCache({ memory: this.memory, limitBytes, shareBytes: 0, planted: {} }),
-      addresses: new AddressCache(limitBytes, 0, {}),
+      addresses: new AddressCache(this.memory, limitBytes, 0, {}),
       planted: {},
     });
   }

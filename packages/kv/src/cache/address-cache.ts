@@ -17,18 +17,18 @@
  *     were moved, and for what lies in deleted ranges.
  * ADDRESS-2. What is filled in comes from a leaf to which the tree leads in the same step. A leaf of an older version, or one that
  *     was cut off while it was read, fills in nothing (index/leaf-lookup.ts).
- * ADDRESS-3. Memory is taken and given back in whole segments. One is taken when nodes are within their limit, and no other before
- *     they are so again. Memtables and inner nodes come first, and leaves keep a part; when nodes need more, segments go.
+ * ADDRESS-3. A segment is a unit of the nodes' memory. One is taken when nodes are within their limit, and no other before they are
+ *     so again. Memtables and inner nodes come first, and leaves keep a part; when nodes need more, segments go.
  *
  * It does not know the memtables: who asks has asked them. Not here: values in fragments, tiny ones, records from 8 KiB on, and what
  * lies behind 2 TiB of a file. All of them are found by their leaves.
  */
-import { KIB } from '@aiokv/core';
 import type { Planted } from '../failure/planted.ts';
 import { isInFragments, isRecord } from '../format/index-entry.ts';
 import type { EntryWords } from '../format/index-entry.ts';
 import { MAX_KEY_BYTES } from '../format/record.ts';
 import { Probe } from '../tree/index.ts';
+import type { NodeMemory } from '../tree/index.ts';
 import { AddressHash } from './address-hash.ts';
 
 export interface AddressStatistics {
@@ -49,10 +49,8 @@ interface MutableWords {
 const BUCKET_SLOTS = 8;
 const BUCKET_WORDS = 2 * BUCKET_SLOTS;
 const SLOT_BYTES = 8;
-/** A segment is one part in so many of the memory for nodes, within these. */
-const SEGMENTS_LEAST = 64;
-const SEGMENT_BYTES_LEAST = 256;
-const SEGMENT_BYTES_MOST = 128 * KIB;
+/** No segment. */
+const NONE = -1;
 /** Slots for each key of the tree. */
 const SLOTS_PER_KEY = 1.05;
 /** The table is made anew if it should have so many times more or less segments. Its addresses are lost then. */
@@ -75,6 +73,7 @@ const ENTRY_LENGTH_MASK = 2 ** ENTRY_LENGTH_BITS - 1;
 const TWO_32 = 0x1_0000_0000;
 
 export class AddressCache {
+  readonly #memory: NodeMemory;
   readonly #limitBytes: number;
   readonly #shareOfValues: number;
   readonly #segmentBytes: number;
@@ -82,7 +81,8 @@ export class AddressCache {
   readonly #planted: Planted;
   readonly #hash = new AddressHash();
   readonly #probe = new Probe(MAX_KEY_BYTES);
-  #segments: (Uint32Array | null)[] = [];
+  /** The frame of each segment, or `NONE`. */
+  #segments = new Int32Array(0);
   /** Segments in memory. */
   #held = 0;
   /** ADDRESS-3. Most segments in memory, and whether one may be taken now. */
@@ -91,8 +91,9 @@ export class AddressCache {
   #hits = 0;
   #misses = 0;
   #wrong = 0;
-  /** The buckets of the key that was aimed at: where they are in their segment. */
-  #segment: Uint32Array | null = null;
+  /** The buckets of the key that was aimed at: where they are in the arena of their segment. */
+  #segment: Uint32Array = new Uint32Array(0);
+  #base = 0;
   #first = 0;
   #second = 0;
 
@@ -100,12 +101,12 @@ export class AddressCache {
    * @param limitBytes nodes, cached values and addresses together
    * @param valuesBytes what cached values have in any case
    */
-  constructor(limitBytes: number, valuesBytes: number, planted: Planted) {
+  constructor(memory: NodeMemory, limitBytes: number, valuesBytes: number, planted: Planted) {
+    this.#memory = memory;
     this.#limitBytes = limitBytes;
     this.#shareOfValues = valuesBytes;
     this.#planted = planted;
-    const part = 2 ** Math.floor(Math.log2(limitBytes / SEGMENTS_LEAST));
-    this.#segmentBytes = Math.max(SEGMENT_BYTES_LEAST, Math.min(SEGMENT_BYTES_MOST, part));
+    this.#segmentBytes = memory.nodeBytes;
     this.#bucketMask = this.#segmentBytes / 4 / BUCKET_WORDS - 1;
   }
 
@@ -125,7 +126,7 @@ export class AddressCache {
       return false;
     }
     this.#hits++;
-    const segment = this.#segment as Uint32Array;
+    const segment = this.#segment;
     const word = segment[at + 1] as number;
     into.word0 = segment[at] as number;
     into.word1 = (((word >>> LENGTH_BITS) & HIGH_MASK) << ENTRY_LENGTH_BITS) | (word & LENGTH_MASK);
@@ -156,8 +157,8 @@ export class AddressCache {
 
   /** ADDRESS-1. All entries leave the tree. */
   clear(): void {
-    this.#segments = [];
-    this.#held = 0;
+    this.#drop(this.#held);
+    this.#segments = new Int32Array(0);
   }
 
   /** ADDRESS-2. Prepares for entries of a tree of so many keys. False: it has no use for them. */
@@ -168,7 +169,7 @@ export class AddressCache {
     const { length } = this.#segments;
     if (wanted > RESIZE_FACTOR * length || needed < length / RESIZE_FACTOR) {
       this.clear();
-      this.#segments = new Array<Uint32Array | null>(wanted).fill(null);
+      this.#segments = new Int32Array(wanted).fill(NONE);
     }
     return true;
   }
@@ -184,11 +185,12 @@ export class AddressCache {
     if (!this.#place()) {
       if (!isAsked || !this.#mayTake || this.#held >= this.#most) return;
       this.#mayTake = false;
-      this.#segments[this.#number] = new Uint32Array(this.#segmentBytes / 4);
+      this.#segments[this.#number] = this.#memory.takeUnit();
       this.#held++;
       this.#place();
+      this.#segment.fill(0, this.#base, this.#base + this.#segmentBytes / 4);
     }
-    const segment = this.#segment as Uint32Array;
+    const segment = this.#segment;
     let at = this.#locate();
     if (at < 0) at = this.#freeSlot(segment);
     if (at < 0 && isAsked) at = this.#lastSlot();
@@ -218,8 +220,10 @@ export class AddressCache {
   #drop(segments: number): void {
     let left = segments;
     for (let i = this.#segments.length - 1; i >= 0 && left > 0; i--) {
-      if (this.#segments[i] === null) continue;
-      this.#segments[i] = null;
+      const frame = this.#segments[i] as number;
+      if (frame === NONE) continue;
+      this.#memory.freeUnit(frame);
+      this.#segments[i] = NONE;
       left--;
     }
     this.#held -= segments - left;
@@ -240,10 +244,13 @@ export class AddressCache {
   /** As `#aim`, for the hash. */
   #place(): boolean {
     const { high, low } = this.#hash;
-    this.#segment = this.#segments[this.#number] ?? null;
-    this.#first = (low & this.#bucketMask) * BUCKET_WORDS;
-    this.#second = (high & this.#bucketMask) * BUCKET_WORDS;
-    return this.#segment !== null;
+    const frame = this.#segments[this.#number] ?? NONE;
+    if (frame === NONE) return false;
+    this.#segment = this.#memory.arenaOf(frame);
+    this.#base = this.#memory.unitIn(frame) * this.#memory.unitWords;
+    this.#first = this.#base + (low & this.#bucketMask) * BUCKET_WORDS;
+    this.#second = this.#base + (high & this.#bucketMask) * BUCKET_WORDS;
+    return true;
   }
 
   get #tag(): number {
@@ -252,7 +259,7 @@ export class AddressCache {
 
   /** The slot with the tag of the key, or -1. */
   #locate(): number {
-    const segment = this.#segment as Uint32Array;
+    const segment = this.#segment;
     const tag = this.#tag;
     for (let at = this.#first; at < this.#first + BUCKET_WORDS; at += 2) {
       if (isOf(segment[at + 1] as number, tag)) return at;
@@ -268,7 +275,7 @@ export class AddressCache {
    * key with its tag may have stood in front of it.
    */
   #change(old: EntryWords, now: EntryWords | null): void {
-    const segment = this.#segment as Uint32Array;
+    const segment = this.#segment;
     const word1 = (this.#tag | packed(old)) >>> 0;
     for (let bucket = this.#first, both = 0; both < 2; both++, bucket = this.#second) {
       for (let at = bucket; at < bucket + BUCKET_WORDS; at += 2) {

@@ -83,8 +83,6 @@ const UNITS_LEAST = 8;
 const SPARED_MOST = 32;
 
 export class ValueCache {
-  /** Memory of the address cache: values have so much less. */
-  addressBytes = 0;
   #hits = 0;
   #misses = 0;
   readonly #memory: NodeMemory;
@@ -336,8 +334,7 @@ export class ValueCache {
     const own = this.#units + units;
     if (own > this.#mostUnits) return false;
     if (own <= this.#shareUnits) return true;
-    const most = this.#limitBytes - this.addressBytes;
-    return this.#memory.bytesUsed + units * this.#memory.nodeBytes + this.besideBytes <= most;
+    return this.#memory.bytesUsed + units * this.#memory.nodeBytes + this.besideBytes <= this.#limitBytes;
   }
 
   /** The oldest of the small queue goes to the main one, or out. */

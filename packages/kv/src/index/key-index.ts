@@ -144,7 +144,7 @@ export class KeyIndex implements ReplayTarget {
     const limitBytes = budget.nodesBytes;
     const values = new ValueCache({ memory, limitBytes, shareBytes: budget.valuesBytes, planted });
     this.values = values;
-    const addresses = new AddressCache(limitBytes, budget.valuesBytes, planted);
+    const addresses = new AddressCache(memory, limitBytes, budget.valuesBytes, planted);
     this.addresses = addresses;
     this.#leafAddresses = new LeafAddresses(tree, addresses, planted);
     this.pager = new Pager({ queue, file, memory, tree, mapping, limitBytes, values, addresses, planted });
@@ -174,7 +174,7 @@ export class KeyIndex implements ReplayTarget {
 
   /** Memory that the nodes take, in bytes. */
   get memoryBytes(): number {
-    return this.memory.bytesUsed - this.values.unitBytes;
+    return this.memory.bytesUsed - this.values.unitBytes - this.addresses.bytes;
   }
 
   /** Bytes of the nodes of the memtable and of the immutable memtable. */
@@ -363,7 +363,6 @@ export class KeyIndex implements ReplayTarget {
 
   /** Caches the value of a record that was read: see `ValueCache.fill`. */
   cacheValue(block: Block, at: number, seenAt: Sequence): void {
-    this.values.addressBytes = this.addresses.bytes;
     this.values.fill(block, at, seenAt);
     this.pager.keepWithin();
   }

@@ -312,10 +312,10 @@ export class Pager implements CompletionHandler {
     return { words: memory.words(pageId), base: memory.base(pageId) };
   }
 
-  /** What nodes and units of cached values may take now. */
+  /** What nodes, cached values and addresses may take now. */
   get #roomBytes(): number {
-    const { limitBytes, values, addresses } = this.#options;
-    return limitBytes - this.besideBytes - values.besideBytes - addresses.bytes;
+    const { limitBytes, values } = this.#options;
+    return limitBytes - this.besideBytes - values.besideBytes;
   }
 
   /** Whether nodes and cached values are within their limit, as far as `keepWithin` sees to it. */
@@ -335,7 +335,7 @@ export class Pager implements CompletionHandler {
   /** CACHE-3, ADDRESS-3. Evicts leaves, except page `except`, until the nodes are within the limit or one sweep is over. */
   makeRoom(except = 0): void {
     const { memory, values, addresses } = this.#options;
-    let limitBytes = this.#roomBytes;
+    const limitBytes = this.#roomBytes;
     if (memory.bytesUsed > limitBytes) values.giveBack(memory.bytesUsed - limitBytes);
     for (let looks = SWEEP_IDS; looks > 0 && memory.bytesUsed > limitBytes; looks--) {
       const id = this.#hand < memory.idLimit ? this.#hand : 1;
@@ -346,10 +346,7 @@ export class Pager implements CompletionHandler {
       if ((marks & (MARK_USED | MARK_RETIRED)) === MARK_USED) memory.unmark(id, MARK_USED);
       else if (this.#isEvictable(id)) memory.evict(id);
     }
-    if (memory.bytesUsed > limitBytes + EXCESS_BYTES && addresses.bytes > 0) {
-      addresses.giveBack(memory.bytesUsed - limitBytes);
-      limitBytes = this.#roomBytes;
-    }
+    if (memory.bytesUsed > limitBytes + EXCESS_BYTES) addresses.giveBack(memory.bytesUsed - limitBytes);
     if (memory.bytesUsed > limitBytes + EXCESS_BYTES) values.giveUp(memory.bytesUsed - limitBytes);
   }
 
