@@ -2,6 +2,8 @@
  * The hash of a key by which its address is found: two words of 32 bits that are independent of one another. With one, some of a
  * hundred million keys would share theirs too often.
  */
+import { mixedWell } from './key-words.ts';
+
 export class AddressHash {
   high = 0;
   low = 0;
@@ -18,14 +20,7 @@ export class AddressHash {
       low = Math.imul(low ^ word, 0x85ebca6b);
       low ^= low >>> 13;
     }
-    this.high = finish(high);
-    this.low = finish(low ^ high);
+    this.high = mixedWell(high) >>> 0;
+    this.low = mixedWell(low ^ high) >>> 0;
   }
-}
-
-/** The last steps of MurmurHash3 (Appleby). */
-function finish(hash: number): number {
-  let mixed = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-  mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35);
-  return (mixed ^ (mixed >>> 16)) >>> 0;
 }

@@ -41,7 +41,7 @@ export class KeyWords {
       hash = mix(hash, last);
     }
     this.length = length;
-    this.hash = finish(hash);
+    this.hash = mixedWell(hash);
     return true;
   }
 }
@@ -54,7 +54,8 @@ function mix(hash: number, word: number): number {
   return (Math.imul((both << 13) | (both >>> 19), 5) + 0xe6546b64) | 0;
 }
 
-function finish(hash: number): number {
+/** The last of them: every bit of the hash depends on all others. */
+export function mixedWell(hash: number): number {
   let mixed = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
   mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35);
   return mixed ^ (mixed >>> 16);

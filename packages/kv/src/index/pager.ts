@@ -52,7 +52,7 @@ export interface PagerOptions {
   readonly memory: NodeMemory;
   readonly tree: Tree;
   readonly mapping: Mapping;
-  /** Leaves are evicted while nodes and cached values take more than this many bytes. */
+  /** Leaves are evicted while nodes, cached values and addresses take more than this many bytes. */
   readonly limitBytes: number;
   readonly values: ValueCache;
   readonly addresses: AddressCache;
@@ -318,7 +318,7 @@ export class Pager implements CompletionHandler {
     return limitBytes - this.besideBytes - values.besideBytes;
   }
 
-  /** Whether nodes and cached values are within their limit, as far as `keepWithin` sees to it. */
+  /** Whether these are within their limit, as far as `keepWithin` sees to it. */
   get isWithin(): boolean {
     return this.#options.memory.bytesUsed <= this.#roomBytes + GROWTH_BYTES;
   }

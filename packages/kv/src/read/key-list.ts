@@ -1,43 +1,49 @@
-/** Encoded keys, copied side by side: a long `getMany` needs them in later turns (KEYS-1). */
-import { createKeyScratch, encodeKey } from '../format/keys.ts';
-import type { Bytes } from '../format/keys.ts';
+/** Encoded keys, copied side by side: reads of many need them in later turns (KEYS-1). */
 
 /** Room for keys of this many bytes at first. */
 const USUAL_KEY_BYTES = 32;
 
 export class KeyList {
-  readonly length: number;
+  length = 0;
+  /** The keys, one behind the other. */
+  bytes: Uint8Array;
   /** Where each begins; the last begins behind the last key. */
   readonly #starts: Float64Array;
-  #bytes: Uint8Array;
 
-  /** @throws as `encodeKey` */
-  constructor(keys: readonly Bytes[]) {
-    this.length = keys.length;
-    this.#starts = new Float64Array(keys.length + 1);
-    this.#bytes = new Uint8Array(keys.length * USUAL_KEY_BYTES);
-    const scratch = createKeyScratch();
-    let end = 0;
-    for (let index = 0; index < keys.length; index++) {
-      const keyBytes = encodeKey(keys[index] as Bytes, scratch);
-      if (end + keyBytes > this.#bytes.length) this.#grow(end + keyBytes);
-      for (let i = 0; i < keyBytes; i++) this.#bytes[end + i] = scratch[i] as number;
-      end += keyBytes;
-      this.#starts[index + 1] = end;
-    }
+  /** @param most keys */
+  constructor(most: number) {
+    this.bytes = new Uint8Array(most * USUAL_KEY_BYTES);
+    this.#starts = new Float64Array(most + 1);
+  }
+
+  /** Copies the first `keyBytes` of `key`. */
+  add(key: Uint8Array, keyBytes: number): void {
+    const from = this.startOf(this.length);
+    if (from + keyBytes > this.bytes.length) this.#grow(from + keyBytes);
+    for (let i = 0; i < keyBytes; i++) this.bytes[from + i] = key[i] as number;
+    this.length++;
+    this.#starts[this.length] = from + keyBytes;
+  }
+
+  startOf(index: number): number {
+    return this.#starts[index] as number;
+  }
+
+  keyBytesOf(index: number): number {
+    return this.startOf(index + 1) - this.startOf(index);
   }
 
   /** Copies a key to the start of `scratch`. Returns its length. */
   copyTo(scratch: Uint8Array, index: number): number {
-    const from = this.#starts[index] as number;
-    const keyBytes = (this.#starts[index + 1] as number) - from;
-    for (let i = 0; i < keyBytes; i++) scratch[i] = this.#bytes[from + i] as number;
+    const from = this.startOf(index);
+    const keyBytes = this.keyBytesOf(index);
+    for (let i = 0; i < keyBytes; i++) scratch[i] = this.bytes[from + i] as number;
     return keyBytes;
   }
 
   #grow(bytes: number): void {
     const longer = new Uint8Array(2 * bytes);
-    longer.set(this.#bytes);
-    this.#bytes = longer;
+    longer.set(this.bytes);
+    this.bytes = longer;
   }
 }

@@ -49,13 +49,20 @@ export class PackedKeys {
   }
 }
 
+/** What all lookups of a store share. */
+export interface LateLookupParts {
+  readonly index: KeyIndex;
+  readonly reader: RecordReader;
+  readonly epochs: ReadEpochs;
+  readonly keys: PackedKeys;
+}
+
 /**
  * A lookup that waits for its leaf. Its record is read next. It stays in the epoch of the lookup until that read has
  * ended: the leaf may name a place that newer leaves do not name any more.
  */
 export class LateLookup implements LateAnswer, LookupResult {
-  readonly #reader: RecordReader;
-  readonly #epochs: ReadEpochs;
+  protected readonly parts: LateLookupParts;
   readonly #epoch: number;
   readonly #keys: Uint8Array;
   readonly #keyAt: number;
@@ -63,20 +70,12 @@ export class LateLookup implements LateAnswer, LookupResult {
   readonly #result: LookupResult;
   readonly #token: number;
 
-  constructor(
-    reader: RecordReader,
-    epochs: ReadEpochs,
-    keys: PackedKeys,
-    key: Uint8Array,
-    keyBytes: number,
-    result: LookupResult,
-    token: number,
-  ) {
-    this.#reader = reader;
-    this.#epochs = epochs;
-    this.#epoch = epochs.enter();
-    this.#keyAt = keys.add(key, keyBytes);
-    this.#keys = keys.bytes;
+  /** Copies the key. */
+  constructor(parts: LateLookupParts, key: Uint8Array, keyBytes: number, result: LookupResult, token: number) {
+    this.parts = parts;
+    this.#epoch = parts.epochs.enter();
+    this.#keyAt = parts.keys.add(key, keyBytes);
+    this.#keys = parts.keys.bytes;
     this.#keyBytes = keyBytes;
     this.#result = result;
     this.#token = token;
@@ -91,7 +90,7 @@ export class LateLookup implements LateAnswer, LookupResult {
   }
 
   foundLate(entry: Entry): void {
-    this.#reader.readEntry(entry, this.key, this.#keyBytes, this, this.#token);
+    this.parts.reader.readEntry(entry, this.key, this.#keyBytes, this, this.#token);
   }
 
   missingLate(): void {
@@ -103,17 +102,17 @@ export class LateLookup implements LateAnswer, LookupResult {
   }
 
   found(token: number, value: Buffer, version: number): void {
-    this.#epochs.leave(this.#epoch);
+    this.parts.epochs.leave(this.#epoch);
     this.#result.found(token, value, version);
   }
 
   missing(token: number): void {
-    this.#epochs.leave(this.#epoch);
+    this.parts.epochs.leave(this.#epoch);
     this.#result.missing(token);
   }
 
   failed(token: number, error: Error): void {
-    this.#epochs.leave(this.#epoch);
+    this.parts.epochs.leave(this.#epoch);
     this.#result.failed(token, error);
   }
 }
@@ -123,26 +122,13 @@ const entry = new Entry();
 
 /** A lookup that goes by an address. It ends as one that waits for its leaf, unless the address was right. */
 export class AddressLookup extends LateLookup {
-  readonly #reader: RecordReader;
-  readonly #index: KeyIndex;
   readonly #version: TreeVersion;
   /** Whether its record may be another key's. */
   isGuess = true;
 
-  constructor(
-    index: KeyIndex,
-    reader: RecordReader,
-    epochs: ReadEpochs,
-    keys: PackedKeys,
-    key: Uint8Array,
-    keyBytes: number,
-    result: LookupResult,
-    token: number,
-  ) {
-    super(reader, epochs, keys, key, keyBytes, result, token);
-    this.#reader = reader;
-    this.#index = index;
-    this.#version = index.version.retain();
+  constructor(parts: LateLookupParts, key: Uint8Array, keyBytes: number, result: LookupResult, token: number) {
+    super(parts, key, keyBytes, result, token);
+    this.#version = parts.index.version.retain();
   }
 
   override found(token: number, value: Buffer, version: number): void {
@@ -164,10 +150,11 @@ export class AddressLookup extends LateLookup {
     }
     this.isGuess = false;
     const { key } = this;
-    this.#index.addresses.noteWrong();
-    const outcome = this.#index.findInVersion(this.#version, key, key.length, entry);
-    if (outcome === FOUND) this.#reader.readEntry(entry, key, key.length, this, token);
+    const { index, reader } = this.parts;
+    index.addresses.noteWrong();
+    const outcome = index.findInVersion(this.#version, key, key.length, entry);
+    if (outcome === FOUND) reader.readEntry(entry, key, key.length, this, token);
     else if (outcome === MISSING) this.missing(token);
-    else this.#index.findLater(outcome, this);
+    else index.findLater(outcome, this);
   }
 }

@@ -18,6 +18,7 @@ import type { ReadEpochs } from '../file/read-epochs.ts';
 import type { RangeVisitor, Ranges, SpanReader } from '../file/span-reader.ts';
 import type { Fragment } from '../format/extent.ts';
 import { copyValue, isExtent, sequenceOf } from '../format/record.ts';
+import { KeyList } from './key-list.ts';
 import { wrongRecord } from './record-check.ts';
 import type { WantedRecord } from './record-check.ts';
 import type { RecordReader, ValueTaker } from './record-reader.ts';
@@ -30,9 +31,6 @@ export interface NeighbourReadsParts {
   readonly index: ValueTaker;
 }
 
-/** Room for the keys of this many bytes at first. */
-const USUAL_KEY_BYTES = 32;
-
 export class NeighbourReads implements Ranges, RangeVisitor, WantedRecord, ReadResult {
   count = 0;
   readonly offsets: Float64Array;
@@ -41,8 +39,7 @@ export class NeighbourReads implements Ranges, RangeVisitor, WantedRecord, ReadR
   readonly #result: ReadResult;
   readonly seenAt: Sequence;
   readonly #tokens: Uint32Array;
-  readonly #keyEnds: Uint32Array;
-  #keys: Uint8Array;
+  readonly #keys: KeyList;
   /** NEAR-1. */
   #epoch = 0;
   /** Reads of records alone that have not ended, and one for all others. */
@@ -64,12 +61,11 @@ export class NeighbourReads implements Ranges, RangeVisitor, WantedRecord, ReadR
     this.offsets = new Float64Array(most);
     this.lengths = new Uint32Array(most);
     this.#tokens = new Uint32Array(most);
-    this.#keyEnds = new Uint32Array(most);
-    this.#keys = new Uint8Array(most * USUAL_KEY_BYTES);
+    this.#keys = new KeyList(most);
   }
 
   get key(): Uint8Array {
-    return this.#keys;
+    return this.#keys.bytes;
   }
 
   /** Adds a record that is on the device. Copies the key. */
@@ -78,10 +74,7 @@ export class NeighbourReads implements Ranges, RangeVisitor, WantedRecord, ReadR
     this.offsets[at] = fileOffset;
     this.lengths[at] = lengthBytes;
     this.#tokens[at] = token;
-    const from = at === 0 ? 0 : (this.#keyEnds[at - 1] as number);
-    if (from + keyBytes > this.#keys.length) this.#grow(from + keyBytes);
-    for (let i = 0; i < keyBytes; i++) this.#keys[from + i] = key[i] as number;
-    this.#keyEnds[at] = from + keyBytes;
+    this.#keys.add(key, keyBytes);
   }
 
   /** Reads all, and tells the result of each. Call it in the step of the lookups. Never rejects. */
@@ -121,7 +114,7 @@ export class NeighbourReads implements Ranges, RangeVisitor, WantedRecord, ReadR
   alone(index: number): void {
     this.#aim(index);
     const { lengthBytes, keyAt, keyBytes } = this;
-    const key = this.#keys.subarray(keyAt, keyAt + keyBytes);
+    const key = this.key.subarray(keyAt, keyAt + keyBytes);
     this.#left++;
     this.#parts.reader.read(this.offsets[index] as number, lengthBytes, key, keyBytes, this, index);
   }
@@ -144,14 +137,8 @@ export class NeighbourReads implements Ranges, RangeVisitor, WantedRecord, ReadR
 
   #aim(index: number): void {
     this.lengthBytes = this.lengths[index] as number;
-    this.keyAt = index === 0 ? 0 : (this.#keyEnds[index - 1] as number);
-    this.keyBytes = (this.#keyEnds[index] as number) - this.keyAt;
-  }
-
-  #grow(bytes: number): void {
-    const keys = new Uint8Array(2 * bytes);
-    keys.set(this.#keys);
-    this.#keys = keys;
+    this.keyAt = this.#keys.startOf(index);
+    this.keyBytes = this.#keys.keyBytesOf(index);
   }
 }
 

@@ -32,6 +32,7 @@ import { Entry, FOUND, MISSING } from '../tree/index.ts';
 import type { AbsentLeaf, Lookup } from '../tree/index.ts';
 import { KeyList } from './key-list.ts';
 import { AddressLookup, LateLookup, PackedKeys } from './late-lookup.ts';
+import type { LateLookupParts } from './late-lookup.ts';
 import { NeighbourReads } from './neighbour-reads.ts';
 import type { NeighbourReadsParts } from './neighbour-reads.ts';
 import type { RecordReader, UnwrittenRecords } from './record-reader.ts';
@@ -100,14 +101,13 @@ export class PointReads {
   readonly #log: UnwrittenRecords;
   readonly #gate: FailureGate;
   readonly #reader: RecordReader;
-  readonly #epochs: ReadEpochs;
   readonly #nearParts: NeighbourReadsParts;
   readonly #budget: TurnBudget;
   /** Scratch for the key of the current call and its entry. Valid within one step. */
   readonly #key = createKeyScratch();
   readonly #entry = new Entry();
   readonly #settledLater = new Fifo<Settled>();
-  readonly #waitingKeys = new PackedKeys();
+  readonly #lateParts: LateLookupParts;
 
   constructor({ index, log, gate, reader, spans, epochs, budget }: PointReadsParts) {
     this.#index = index;
@@ -115,8 +115,8 @@ export class PointReads {
     this.#log = log;
     this.#gate = gate;
     this.#reader = reader;
-    this.#epochs = epochs;
     this.#nearParts = { index, reader, spans, epochs };
+    this.#lateParts = { index, reader, epochs, keys: new PackedKeys() };
     this.#budget = budget;
   }
 
@@ -327,13 +327,13 @@ export class PointReads {
     keyBytes: number,
     isLive: boolean,
   ): void {
-    const [index, reader, epochs, keys] = [this.#index, this.#reader, this.#epochs, this.#waitingKeys];
+    const { index, reader } = this.#lateParts;
     if (outcome === FOUND) reader.readEntry(this.#entry, key, keyBytes, result, token);
     else if (outcome === MISSING) result.missing(token);
     else if (isLive && this.#findAddress(key, keyBytes)) {
-      const guess = new AddressLookup(index, reader, epochs, keys, key, keyBytes, result, token);
+      const guess = new AddressLookup(this.#lateParts, key, keyBytes, result, token);
       reader.readDevice(fileOffsetOf(this.#entry), lengthOf(this.#entry), key, keyBytes, guess, token);
-    } else index.findLater(outcome, new LateLookup(reader, epochs, keys, key, keyBytes, result, token));
+    } else index.findLater(outcome, new LateLookup(this.#lateParts, key, keyBytes, result, token));
   }
 
   /**
@@ -341,8 +341,9 @@ export class PointReads {
    * values: one that was written before the call is that of the snapshot, too (CACHE-1).
    */
   async #getManySliced(keys: readonly Bytes[]): Promise<(Buffer | undefined)[]> {
-    const list = new KeyList(keys);
     const [key, entry] = [this.#key, this.#entry];
+    const list = new KeyList(keys.length);
+    for (const one of keys) list.add(key, encodeKey(one, key));
     const snapshot = this.#index.snapshot();
     const values = answersOf(list.length);
     const result = new ManyResult(list.length, values, snapshot.sequence);

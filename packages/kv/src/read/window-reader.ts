@@ -27,7 +27,7 @@ import type { WantedRecord } from './record-check.ts';
 import type { RecordReader, UnwrittenRecords } from './record-reader.ts';
 import type { ReadResult } from './results.ts';
 import type { RowMemory } from './row-memory.ts';
-import { Window } from './window.ts';
+import { FIRST_ENTRIES, Window } from './window.ts';
 
 export interface WindowReaderParts {
   readonly reader: RecordReader;
@@ -37,8 +37,6 @@ export interface WindowReaderParts {
 
 /** Values in fragments of one window that are read at once. */
 const LONG_AT_ONCE = 8;
-/** Entries of a short window. */
-const FEW = 16;
 
 /** Records of a window that are on the device. */
 class Places implements Ranges {
@@ -80,7 +78,7 @@ export class WindowRead implements RangeVisitor, ReadResult, WantedRecord {
   /** Long reads. */
   readonly #near: Places;
   /** What is read alone. */
-  readonly #alone = new Places(FEW);
+  readonly #alone = new Places(FIRST_ENTRIES);
   #nearBytes = 0;
   #costBytes = 0;
   #aloneLeft = 0;
@@ -92,7 +90,7 @@ export class WindowRead implements RangeVisitor, ReadResult, WantedRecord {
   readonly fragment: Fragment | null = null;
   readonly sequence = 0;
 
-  constructor(parts: WindowReaderParts, memory: RowMemory, capacity = FEW) {
+  constructor(parts: WindowReaderParts, memory: RowMemory, capacity = FIRST_ENTRIES) {
     this.#parts = parts;
     this.window = new Window(memory, capacity);
     this.#near = new Places(capacity);

@@ -16,7 +16,8 @@ import { RECORD_HEADER_BYTES } from '../format/record.ts';
 import type { Block } from '../format/words.ts';
 import type { RowMemory } from './row-memory.ts';
 
-const FIRST_ENTRIES = 16;
+/** Entries that a window has room for at first. */
+export const FIRST_ENTRIES = 16;
 /** Memory that an entry takes here beside key and value. */
 export const NOTE_BYTES = 40;
 
