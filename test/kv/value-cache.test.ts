@@ -9,7 +9,7 @@ import type { Sequence } from '@aiokv/core';
 import { SimulatedDisk } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
 import type { BatchOperation, Store, StoreOptions } from '@aiokv/kv';
-import { AddressTable, NOWHERE } from '../../packages/kv/src/cache/address-table.ts';
+import { ValueTable, NOWHERE } from '../../packages/kv/src/cache/value-table.ts';
 import { ValueCache } from '../../packages/kv/src/cache/value-cache.ts';
 import type { Planted } from '../../packages/kv/src/failure/planted.ts';
 import { RecordKind, encodeRecord, paddedRecordBytes } from '../../packages/kv/src/format/record.ts';
@@ -205,19 +205,19 @@ test('what is asked for again stays when many others are asked for once', (t) =>
   t.true(hits > 0.9 * 20_000, `${hits} of 20000`);
 });
 
-test('ADDRESSES-2: records with one hash are told apart, and too many of them are not taken', (t) => {
-  const addressesIn = (table: AddressTable, hash: number): number[] => {
+test('VTABLE-2: records with one hash are told apart, and too many of them are not taken', (t) => {
+  const addressesIn = (table: ValueTable, hash: number): number[] => {
     const found: number[] = [];
     for (let at = table.first(hash); at !== NOWHERE; at = table.next()) found.push(at);
     return found.sort((a, b) => a - b);
   };
-  const few = new AddressTable(new NodeMemory({ nodeBytes: UNIT_BYTES }));
+  const few = new ValueTable(new NodeMemory({ nodeBytes: UNIT_BYTES }));
   let taken = 0;
   while (taken < 1000 && few.add(-5, taken)) taken++;
   t.true(taken >= 3 && taken <= 64, `${taken}`);
   t.deepEqual(addressesIn(few, -5), [...Array.from({ length: taken }).keys()]);
   // Others, in the slots behind them too.
-  const many = new AddressTable(new NodeMemory({ nodeBytes: UNIT_BYTES }));
+  const many = new ValueTable(new NodeMemory({ nodeBytes: UNIT_BYTES }));
   const random = new Random(SEED);
   const hashes = Array.from({ length: 5000 }, (_, i) => (i < 30 ? -5 : i < 50 ? i - 34 : random.below(2 ** 32) | 0));
   const added = [...hashes.entries()].filter(([address, hash]) => many.add(hash, address));
@@ -228,9 +228,9 @@ test('ADDRESSES-2: records with one hash are told apart, and too many of them ar
   t.true(left.every(([address, hash]) => addressesIn(many, hash).includes(address)));
 });
 
-test('ADDRESSES-1: the table takes units of the memory as it grows, and gives them back', (t) => {
+test('VTABLE-1: the table takes units of the memory as it grows, and gives them back', (t) => {
   const memory = new NodeMemory({ nodeBytes: UNIT_BYTES });
-  const table = new AddressTable(memory);
+  const table = new ValueTable(memory);
   const random = new Random(SEED);
   const expected = new Map<number, number>();
   const addressesIn = (hash: number): number[] => {
@@ -268,9 +268,9 @@ test('ADDRESSES-1: the table takes units of the memory as it grows, and gives th
   t.true(address < 20_000 + 8000 + 3000 + 500, `${address} tried`);
 });
 
-test('ADDRESSES-2: keys that were made to collide cost neither memory nor an error', (t) => {
+test('VTABLE-2: keys that were made to collide cost neither memory nor an error', (t) => {
   const memory = new NodeMemory({ nodeBytes: 4 * KIB });
-  const table = new AddressTable(memory);
+  const table = new ValueTable(memory);
   const added: (readonly [number, number])[] = [];
   // One slot of each bucket, whichever it is; then one hash.
   for (let n = 0; n < 4000; n++) {

@@ -1,6 +1,6 @@
 /**
  * A key as cached values are looked up by: little-endian words, with zeros behind the key, and their hash. Loaded again and
- * again; it keeps no reference to the bytes of a caller. No attacker gains by keys of one hash: see ADDRESSES-2.
+ * again; it keeps no reference to the bytes of a caller. No attacker gains by keys of one hash: see VTABLE-2.
  */
 
 /** Longer keys are not cached: header and key of a record must lie in one unit of memory. */

@@ -30,7 +30,7 @@ import { RECORD_HEADER_BYTES, keyBytesOf, sequenceOf, valueBytesOf } from '../fo
 import type { Block } from '../format/words.ts';
 import { memoryForValue } from '../memory/value-memory.ts';
 import type { NodeMemory } from '../tree/index.ts';
-import { AddressTable, NOWHERE } from './address-table.ts';
+import { ValueTable, NOWHERE } from './value-table.ts';
 import { DeletedSince } from './deleted-since.ts';
 import { Ghosts } from './ghosts.ts';
 import { KeyWords } from './key-words.ts';
@@ -93,7 +93,7 @@ export class ValueCache {
   readonly #isPlanted: boolean;
   readonly #small: RecordQueue;
   readonly #main: RecordQueue;
-  readonly #table: AddressTable;
+  readonly #table: ValueTable;
   readonly #ghosts = new Ghosts();
   readonly #writes = new RecentWrites();
   readonly #deleted = new DeletedSince();
@@ -116,7 +116,7 @@ export class ValueCache {
     this.#shareUnits = shareBytes === 0 ? 0 : Math.max(UNITS_LEAST, Math.floor(shareBytes / nodeBytes));
     this.#mostUnits = shareBytes === 0 ? 0 : Math.floor(QUEUE_BYTES_MOST / nodeBytes);
     this.#mostValueBytes = (this.#shareUnits * nodeBytes) / PART_OF_VALUE;
-    this.#table = new AddressTable(memory);
+    this.#table = new ValueTable(memory);
     this.#small = new RecordQueue(memory);
     this.#main = new RecordQueue(memory);
     this.#foundIn = this.#small;

@@ -11,9 +11,9 @@
  *                 hash │ address │ hash │ address │ ...   on to the next slot while it is taken
  * ```
  *
- * ADDRESSES-1. A bucket is a unit of memory. It is split when it is nearly full, and joined with its neighbour when both are
+ * VTABLE-1. A bucket is a unit of memory. It is split when it is nearly full, and joined with its neighbour when both are
  *     nearly empty: so the table takes memory and gives it back as the queues do, and no step moves more than a bucket.
- * ADDRESSES-2. A lookup passes few slots, and the directory has few entries for each bucket. What would need more is not added:
+ * VTABLE-2. A lookup passes few slots, and the directory has few entries for each bucket. What would need more is not added:
  *     only keys that were made to collide do.
  */
 import { assert } from '@aiokv/core';
@@ -24,16 +24,16 @@ export const NOWHERE = -1;
 
 /** In memory, for `NOWHERE`. */
 const EMPTY = 0xffff_ffff;
-/** ADDRESSES-2. Ten are rare in a bucket that is half full. */
+/** VTABLE-2. Ten are rare in a bucket that is half full. */
 const PROBES_MOST = 64;
-/** ADDRESSES-2. */
+/** VTABLE-2. */
 const ENTRIES_PER_BUCKET_MOST = 16;
 const DEPTH_MOST = 24;
-/** ADDRESSES-1. Parts of the slots of a bucket. */
+/** VTABLE-1. Parts of the slots of a bucket. */
 const FULL_PART = 5 / 8;
 const JOINED_PART = 1 / 4;
 
-export class AddressTable {
+export class ValueTable {
   readonly #memory: NodeMemory;
   readonly #slotMask: number;
   readonly #slotBits: number;
@@ -89,7 +89,7 @@ export class AddressTable {
     return this.#here();
   }
 
-  /** Adds an address. Returns false if there is no room for it (ADDRESSES-2). */
+  /** Adds an address. Returns false if there is no room for it (VTABLE-2). */
   add(hash: number, address: number): boolean {
     if (this.#buckets === 0) this.#begin();
     while ((this.#counts[this.#firstEntryOf(hash)] as number) >= this.#mostInBucket) {
@@ -230,7 +230,7 @@ export class AddressTable {
     return 1 << (this.#depth - (this.#depths[entry] as number));
   }
 
-  /** ADDRESSES-1. Makes two buckets of that of a hash. Returns false if the directory has too many entries (ADDRESSES-2). */
+  /** VTABLE-1. Makes two buckets of that of a hash. Returns false if the directory has too many entries (VTABLE-2). */
   #split(hash: number): boolean {
     if (this.#depths[this.#entryOf(hash)] === this.#depth && !this.#widen()) return false;
     const low = this.#firstEntryOf(hash);
@@ -282,7 +282,7 @@ export class AddressTable {
     return true;
   }
 
-  /** ADDRESSES-1. Makes one bucket of that at `entry` and its neighbour, if they have little. */
+  /** VTABLE-1. Makes one bucket of that at `entry` and its neighbour, if they have little. */
   #join(entry: number): void {
     const depth = this.#depths[entry] as number;
     if (depth === 0) return;
