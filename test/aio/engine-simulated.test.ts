@@ -68,6 +68,33 @@ test('a completed write is read back at once and survives a power cut only when 
   await queue.close();
 });
 
+test('images hold the same when they have the same files with the same bytes', async (t) => {
+  const { disk, file, queue, random } = await boot(2);
+  const cut = (mode: 'none' | 'all'): SimulatedDisk => disk.powerCut(mode, random);
+  const before = cut('none');
+  t.true(before.holdsSame(cut('all')));
+  await queue.write(file, filled(BLOCK, 1), { offset: 3 * BLOCK });
+  t.true(before.holdsSame(cut('none')));
+  const written = cut('all');
+  t.false(before.holdsSame(written));
+  t.false(disk.holdsSame(written), 'what is not flushed may be lost yet');
+  await queue.fdatasync(file);
+  const flushed = cut('none');
+  t.true(written.holdsSame(flushed));
+  t.true(disk.holdsSame(written));
+  await queue.write(file, filled(BLOCK, 0), { offset: 3 * BLOCK });
+  t.true(cut('all').holdsSame(before), 'zeros that were written, and those that were never');
+  flushed.writeRaw(PATH, 64 * BLOCK - 1, Uint8Array.of(1));
+  t.false(written.holdsSame(flushed));
+  await file.preallocate(64 * BLOCK, BLOCK);
+  t.false(cut('all').holdsSame(before), 'one is longer');
+  const more = cut('none');
+  more.placeRaw('/more', filled(BLOCK, 1).bytes);
+  t.false(before.holdsSame(more));
+  t.false(more.holdsSame(before));
+  await queue.close();
+});
+
 test('an image boots, is independent of its origin, and can be cut again', async (t) => {
   const { disk, file, queue, random } = await boot(2);
   await queue.write(file, filled(BLOCK, 1), { offset: 0 });

@@ -32,6 +32,7 @@ async function exploreAloud(images: number, planted: Planted, mostAttempts: numb
     const most = Math.min(IMAGES_PER_LINE, images - all.images);
     const found = await explore(SEED + all.seeds, most, planted, mostAttempts);
     all.images += found.images;
+    all.distinctImages += found.distinctImages;
     all.recoveryImages += found.recoveryImages;
     all.histories += found.histories;
     all.cleanedHistories += found.cleanedHistories;
@@ -55,11 +56,13 @@ async function look(images: number, planted: Planted = {}, mostAttempts = 60): P
 
 testOf('')('a power cut at any I/O loses nothing that was acknowledged as flushed', async (t) => {
   t.timeout(540_000 + 10 * IMAGES);
-  const { images, recoveryImages, histories, cleanedHistories, movedRecords, movedPieces, violation } =
-    await look(IMAGES);
+  const found = await look(IMAGES);
+  const { images, distinctImages, recoveryImages, histories } = found;
+  const { cleanedHistories, movedRecords, movedPieces, violation } = found;
   if (violation !== null) t.log(violation);
   t.is(violation, null);
-  t.log(`${images} images of ${histories} histories from seed ${SEED}, ${recoveryImages} of cuts in recoveries`);
+  t.log(`${images} images of ${histories} histories from seed ${SEED}, ${distinctImages} of them distinct`);
+  t.log(`${recoveryImages} images of cuts in recoveries`);
   t.log(
     `cleanings of ${cleanedHistories} histories have moved ${movedRecords} records, and ${movedPieces} fragments were moved`,
   );

@@ -3,8 +3,8 @@
  *
  * A history runs on a simulated disk. Whenever a request is submitted or completes, images are taken of
  * what the medium could hold if the power failed just then: with none, all, a random part or a torn part
- * of what was not flushed. Every image is opened and compared with what the ledger allows. Some images
- * live on: another history runs on them, and is cut in turn.
+ * of what was not flushed. Every image is compared with what the ledger allows, and opened unless one before it had the
+ * same bytes. Some images live on: another history runs on them, and is cut in turn.
  *
  * ```
  *   history ─┬─ cut ─► image ─► opened, compared with the ledger
@@ -25,6 +25,8 @@ import { openPlanted } from '../../../packages/kv/src/open.ts';
 import type { Planted } from '../../../packages/kv/src/failure/planted.ts';
 import { GEOMETRY, HistoryMaker, Ledger, call, contentsOf, describeStep, readAll } from './history.ts';
 import type { Step } from './history.ts';
+import { Images } from './images.ts';
+import type { Image } from './images.ts';
 import { DIRECTORY } from './life.ts';
 import { MortalProcess } from './mortal.ts';
 import { shrink } from './shrink.ts';
@@ -50,6 +52,8 @@ export type Sizes = Partial<Pick<StoreOptions, 'pageBytes' | 'segmentBytes'>>;
 
 export interface Exploration {
   images: number;
+  /** Images that hold the bytes of none before them in their history; of those the others are opened, too. */
+  distinctImages: number;
   /** Images of cuts in the opening after a kill. */
   recoveryImages: number;
   histories: number;
@@ -66,6 +70,7 @@ export interface Exploration {
 
 export const beginExploration = (): Exploration => ({
   images: 0,
+  distinctImages: 0,
   recoveryImages: 0,
   histories: 0,
   cleanedHistories: 0,
@@ -84,11 +89,10 @@ export interface CrashCase {
   readonly kept: readonly number[] | null;
 }
 
-interface Image {
+/** A disk that a history goes on from, and what it holds. */
+interface Survivor {
   readonly disk: SimulatedDisk;
-  readonly what: string;
-  readonly from: number;
-  readonly to: number;
+  readonly contents: Map<string, string>;
 }
 
 interface Histories {
@@ -205,17 +209,13 @@ class Exploring {
   }
 
   /** Runs a history on a disk and checks its images; returns one of them for another to go on from. */
-  async run(
-    disk: SimulatedDisk,
-    start: ReadonlyMap<string, string>,
-    steps: readonly Step[],
-  ): Promise<{ disk: SimulatedDisk; contents: Map<string, string> } | null> {
+  async run(disk: SimulatedDisk, start: ReadonlyMap<string, string>, steps: readonly Step[]): Promise<Survivor | null> {
     const random = this.#random;
     this.#result.histories++;
     let movedBefore = this.#moved;
     let piecesBefore = this.#movedPieces;
     const ledger = new Ledger(start);
-    const images: Image[] = [];
+    const images = new Images();
     const mortal = new MortalProcess(disk);
     const clock = new ManualClock();
     let store = await this.#openOn(mortal, clock);
@@ -223,7 +223,7 @@ class Exploring {
       for (const mode of MODES) {
         const image = disk.powerCut(mode, random);
         const what = `cut at I/O ${index} (${kind}), ${mode} of the unflushed`;
-        images.push({ disk: image, what, from: ledger.flushedThrough, to: ledger.called });
+        images.take(image, what, ledger.flushedThrough, ledger.called);
       }
     };
     disk.onOperation = cut;
@@ -262,7 +262,7 @@ class Exploring {
     }
     delete disk.onOperation;
     disk.stop();
-    return this.violation === null ? this.#checkAll(images, ledger) : null;
+    return this.violation === null ? this.#checkAll(images.all, ledger) : null;
   }
 
   /** Opens the store after a kill, with cuts at every I/O of that. */
@@ -270,73 +270,87 @@ class Exploring {
     const random = this.#random;
     const from = ledger.flushedThrough;
     const to = ledger.called;
-    const images: Image[] = [];
+    const images = new Images();
     disk.onOperation = (index, kind) => {
       const mode = MODES[random.below(MODES.length)] as (typeof MODES)[number];
       const what = `killed, then cut at I/O ${index} (${kind}) of the opening, ${mode} of the unflushed`;
-      images.push({ disk: disk.powerCut(mode, random), what, from, to });
+      images.take(disk.powerCut(mode, random), what, from, to);
     };
-    const process = { disk, what: 'killed, opened again', from: ledger.writtenThrough, to };
-    const found = await this.#check(process, ledger, () => {
-      const what = 'killed, opened again, then cut, none of the unflushed';
-      images.push({ disk: disk.powerCut('none', random), what, from, to });
+    const what = 'killed, opened again';
+    const contents = await this.#read(disk, what, () => {
+      images.take(disk.powerCut('none', random), `${what}, then cut, none of the unflushed`, from, to);
     });
-    if (found === null) return;
-    for (const image of images) {
+    if (contents === null) return;
+    const found = contentsOf(contents);
+    if (!this.#allows({ what, from: ledger.writtenThrough, to }, found, ledger)) return;
+    for (const image of images.all) {
       this.#result.recoveryImages++;
-      const again = await this.#check(image, ledger);
-      // What was served must not be taken back by a second failure.
-      if (image === images.at(-1) && again !== null && contentsOf(again) !== contentsOf(found)) {
-        this.violation = `${image.what}: holds other things than were served before`;
-      }
+      await this.#check(image, ledger);
       if (this.violation !== null) return;
     }
+    const last = images.all.at(-1);
+    // What was served must not be taken back by a second failure.
+    if (last?.found !== found) this.violation = `${last?.what}: holds other things than were served before`;
   }
 
-  /** Opens every image; returns one of them for a history to go on from. */
-  async #checkAll(
-    images: readonly Image[],
-    ledger: Ledger,
-  ): Promise<{ disk: SimulatedDisk; contents: Map<string, string> } | null> {
-    let survivor: { disk: SimulatedDisk; contents: Map<string, string> } | null = null;
-    const chosen = this.#random.below(images.length);
-    for (const [at, image] of images.entries()) {
+  /** Checks every image; returns one of them for a history to go on from. */
+  async #checkAll(images: readonly Image[], ledger: Ledger): Promise<Survivor | null> {
+    let survivor: Survivor | null = null;
+    const chosen = images[this.#random.below(images.length)];
+    for (const image of images) {
       this.#result.images++;
-      const contents = await this.#check(image, ledger);
-      if (contents === null) return null;
-      if (at === chosen) survivor = { disk: image.disk, contents };
+      if (image.first === null) this.#result.distinctImages++;
+      const contents = await this.#check(image, ledger, image === chosen);
+      if (this.violation !== null) return null;
+      if (image === chosen && contents !== null) survivor = { disk: image.disk, contents };
     }
     return survivor;
   }
 
-  /** What an image holds, or null when that is not what it must. */
-  async #check(
-    { disk, what, from, to }: Image,
-    ledger: Ledger,
-    onRead?: () => void,
-  ): Promise<Map<string, string> | null> {
-    let contents: Map<string, string>;
+  /**
+   * Says in `violation` what is wrong with an image.
+   *
+   * @param isSurvivor whether it is opened whatever is known of its bytes
+   * @returns what it holds, if it was opened
+   */
+  async #check(image: Image, ledger: Ledger, isSurvivor = false): Promise<Map<string, string> | null> {
+    let contents: Map<string, string> | null = null;
+    if (image.first === null || isSurvivor) {
+      contents = await this.#read(image.disk, image.what);
+      if (contents === null) return null;
+      image.found = contentsOf(contents);
+    } else image.found = image.first.found;
+    this.#allows(image, image.found ?? '', ledger);
+    return contents;
+  }
+
+  /** Opens the store on a disk, reads and verifies it; null if that failed. */
+  async #read(disk: SimulatedDisk, what: string, onRead?: () => void): Promise<Map<string, string> | null> {
     try {
       const store = await this.#openOn(disk);
       delete disk.onOperation;
-      contents = await readAll(store);
+      const contents = await readAll(store);
       // It waits for a run that the opening has begun, whose trees are not the index's.
       await store.verifySegments();
       store.verifyIndex();
       onRead?.();
       await store.close();
+      return contents;
     } catch (error) {
       this.violation = `${what}: opening or reading failed: ${String(error)}`;
       return null;
     }
-    const found = contentsOf(contents);
-    if (ledger.find(found, from, to) >= 0) return contents;
+  }
+
+  /** Whether the ledger allows what was found; says in `violation` if it does not. */
+  #allows({ what, from, to }: Pick<Image, 'what' | 'from' | 'to'>, found: string, ledger: Ledger): boolean {
+    if (ledger.find(found, from, to) >= 0) return true;
     const elsewhere = ledger.find(found, 0, ledger.called);
     this.violation =
       elsewhere >= 0
         ? `${what}: holds the first ${elsewhere} groups, but ${from} were acknowledged as flushed and ${to} called`
         : `${what}: holds what no prefix of the history leaves behind: ${found.slice(0, 300)}`;
-    return null;
+    return false;
   }
 }
 

@@ -79,6 +79,12 @@ export class Medium {
     return this.#unflushed;
   }
 
+  /** Whether both have the same bytes on the medium, and no cut can bring about others. */
+  holdsSame(other: Medium): boolean {
+    const isSettled = this.#unflushed.length === 0 && other.#unflushed.length === 0;
+    return isSettled && this.#durable.equals(other.#durable);
+  }
+
   read(offset: number, target: Uint8Array): number {
     return this.#visible.read(offset, target);
   }

@@ -6,6 +6,7 @@
  * It knows nothing of durability, alignment or requests: see simulated-medium.ts.
  */
 const PAGE_BYTES = 4096;
+const ZEROS = new Uint8Array(PAGE_BYTES);
 
 export class Pages {
   /** A missing page reads as zeros. */
@@ -33,6 +34,17 @@ export class Pages {
     copy.#shared = true;
     this.#shared = true;
     return copy;
+  }
+
+  /** Whether both have the same bytes, and as many. Pages that they share cost nothing. */
+  equals(other: Pages): boolean {
+    if (this.#sizeBytes !== other.#sizeBytes) return false;
+    if (this.#pages === other.#pages) return true;
+    for (let index = Math.max(this.#pages.length, other.#pages.length) - 1; index >= 0; index--) {
+      const [page, theirs] = [this.#pages[index], other.#pages[index]];
+      if (page !== theirs && Buffer.compare(page ?? ZEROS, theirs ?? ZEROS) !== 0) return false;
+    }
+    return true;
   }
 
   /** Copies what the file has at `offset` into `target`; returns how many bytes it had. */

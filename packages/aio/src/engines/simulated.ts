@@ -158,6 +158,19 @@ export class SimulatedDisk implements Platform {
     return image;
   }
 
+  /**
+   * Whether another disk, too, has just these files with just these bytes, and all of it is on the medium. What is done
+   * with the one tells then of the other. Of images that share their pages it is cheap to ask.
+   *
+   * @internal
+   */
+  holdsSame(other: SimulatedDisk): boolean {
+    if (this.#files.size !== other.#files.size || this.#directories.size !== other.#directories.size) return false;
+    for (const directory of this.#directories) if (!other.#directories.has(directory)) return false;
+    for (const [path, medium] of this.#files) if (other.#files.get(path)?.holdsSame(medium) !== true) return false;
+    return true;
+  }
+
   /** A copy of what a reader of the file sees now. */
   bytesOf(path: string): Uint8Array {
     const medium = this.#require('read', path);
