@@ -289,8 +289,10 @@ export class SlotScan {
     const next = slots[Symbol.iterator]();
     let hasFailed = false;
     const reader = async (): Promise<void> => {
-      const block = allocateAligned(lengthBytes);
+      let block: AlignedBuffer | null = null;
       for (let step = next.next(); step.done !== true && !hasFailed; step = next.next()) {
+        // Of a store with fewer slots than there are readers, most readers need none.
+        block ??= allocateAligned(lengthBytes);
         try {
           const range = { offset: Slots.offsetOf(geometry, step.value) + offset, bufferOffset: 0, length: lengthBytes };
           visit(step.value, block, await readOrCause(queue, file, block, range));
