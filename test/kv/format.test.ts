@@ -26,6 +26,7 @@ import {
   readTable,
   tableBytes,
 } from '../../packages/kv/src/format/extent.ts';
+import { HOT_BLOCK_BYTES, HotBlockReader, HotBlockWriter } from '../../packages/kv/src/format/hot-keys.ts';
 import { pageFault, sealPage } from '../../packages/kv/src/format/page.ts';
 import {
   fileOffsetOf,
@@ -539,4 +540,25 @@ test('checkpoint root of version 0.1', (t) => {
   t.is(rootLength(target, 16), length);
   t.deepEqual(readRoot(target, 16), { ...root, tableParts: null });
   refusesChanges(t, target);
+});
+
+test('a block of hot keys', (t) => {
+  const target = block(HOT_BLOCK_BYTES);
+  const writer = new HotBlockWriter(target);
+  t.true(writer.add(Buffer.from('hottest'), 7, 1000));
+  t.true(writer.add(Buffer.from('hot'), 3, 70_000));
+  writer.seal(uuid);
+  const used = target.bytes.subarray(0, 48 + 6 + 7 + 6 + 3);
+  t.is(golden('hot-keys', used), dump(used));
+  const reader = new HotBlockReader(target);
+  reader.begin(uuid);
+  const keys: [string, number][] = [];
+  while (reader.next()) {
+    const { bytes, keyAt, keyBytes, valueBytes } = reader;
+    keys.push([Buffer.from(bytes.subarray(keyAt, keyAt + keyBytes)).toString(), valueBytes]);
+  }
+  t.deepEqual(keys, [
+    ['hottest', 1000],
+    ['hot', 70_000],
+  ]);
 });

@@ -27,6 +27,7 @@ export const FLOORS: Readonly<Record<string, readonly Floor[]>> = {
     { rooms: ['open.ts'], why: 'puts a store together, so it knows every part' },
     { rooms: ['store.ts'], why: 'control flow of the public calls' },
     { rooms: ['options.ts'], why: 'what callers may set, in terms of the parts below' },
+    { rooms: ['warm/'], why: 'reads back what was hot, as reads do, and asks nobody else' },
     { rooms: ['write/'], why: 'conditions read what is there before they write' },
     { rooms: ['read/'], why: 'finds a record through the index, then reads it' },
     { rooms: ['maintenance/'], why: 'asks index, log and file when work is due; nobody asks it' },

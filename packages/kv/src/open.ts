@@ -153,7 +153,9 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
     progress: new ProgressReporter(options.onProgress, clock),
   };
   try {
-    return await makeStore(opening, await recover(opening));
+    const store = await makeStore(opening, await recover(opening));
+    store.start();
+    return store;
   } catch (error) {
     opening.index.close();
     await opening.index.quiet();
@@ -254,5 +256,6 @@ async function makeStore(opening: Opening, { standing, recovered, recovery }: Fo
   maintenance.start();
   const parts = { options, geometry, file, queue, log, index, budget, superblocks, checkpointer, maintenance, gate };
   const compaction = { ...shared, log, superblocks, index, survivorBytes };
-  return new Store({ ...parts, epochs, pace, compaction });
+  const place = { platform: options.platform, dataPath: file.path, uuid };
+  return new Store({ ...parts, epochs, pace, planted, place, compaction });
 }

@@ -87,6 +87,11 @@ export interface StoreOptions {
    */
   valueCachePart: number;
   /**
+   * Whether a store starts warm; default true. Which keys were hot is noted when it is closed, in a small file beside the data, and
+   * their values are read back after the opening, in the background. False: they are not, and a note that is there is removed.
+   */
+  warmRestart: boolean;
+  /**
    * Called during an opening with its progress: when a phase begins and ends, and at most five times a second between.
    * If it throws, `open` fails with that error and the store stays as it was. Default null: no calls.
    */
@@ -143,6 +148,7 @@ const storeShape: OptionShape<StoreOptions> = {
   readLatencyTargetMs: integer(1, 1000, 2),
   memoryBytes: integer(MEMORY_BYTES_LEAST, MEMORY_BYTES_MOST, LATER),
   valueCachePart: instance('a number from 0 to 0.75', 0.25, isPart),
+  warmRestart: boolean(true),
   onProgress: instance<StoreOptions['onProgress']>('a function', null, isFunctionOrNull),
   platform: instance<Platform | null>('a platform', null, (value) => typeof value === 'object'),
   clock: instance('a clock', systemClock, (value) => typeof value === 'object' && value !== null),

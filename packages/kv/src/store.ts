@@ -14,6 +14,8 @@
 import { AiokvTypeError, MIB, refuseUnknown } from '@aiokv/core';
 import type { DirectFile, Queue, QueueStatistics } from '@aiokv/aio';
 import type { FailureGate } from './failure/failure-gate.ts';
+import type { Planted } from './failure/planted.ts';
+import type { HotFilePlace } from './file/hot-file.ts';
 import type { ReadEpochs } from './file/read-epochs.ts';
 import type { ReadPace } from './file/read-pace.ts';
 import type { SpanReader } from './file/span-reader.ts';
@@ -48,6 +50,8 @@ import { encodeDeletion } from './read/range.ts';
 import type { KeyRange, RangeOptions } from './read/range.ts';
 import type { SuperblockKeeper } from './file/superblocks.ts';
 import { TurnBudget } from '@aiokv/core';
+import { WarmRestart } from './warm/warm-restart.ts';
+import type { WarmStatistics } from './warm/warm-up.ts';
 import { WriteQueue } from './write/write-queue.ts';
 
 /**
@@ -101,6 +105,8 @@ export interface StoreStatistics {
   readonly memory: MemoryStatistics;
   /** Reads of single keys that found their value in memory, those that did not, and how many values there are. */
   readonly cache: CacheStatistics;
+  /** What was hot when the store was closed before, and how much of it was read back: `warmRestart`. */
+  readonly warm: WarmStatistics;
   /** Gets whose leaf was not in memory: those that went by an address, those that read the leaf, and wrong addresses. */
   readonly addresses: AddressStatistics;
   /** Index pages read since the opening because they were not in memory. */
@@ -146,6 +152,9 @@ export interface StoreParts {
   readonly gate: FailureGate;
   readonly epochs: ReadEpochs;
   readonly pace: ReadPace;
+  readonly planted: Planted;
+  /** Where it is noted what was hot. */
+  readonly place: HotFilePlace;
   /** What a compaction is made of. */
   readonly compaction: CompactionParts;
 }
@@ -164,6 +173,7 @@ export class Store implements AsyncDisposable {
   readonly #points: PointReads;
   readonly #ranges: RangeReads;
   readonly #writes: WriteQueue;
+  readonly #warm: WarmRestart;
   readonly #key = createKeyScratch();
   #closing: Promise<void> | null = null;
 
@@ -171,11 +181,11 @@ export class Store implements AsyncDisposable {
   constructor(parts: StoreParts) {
     this.#parts = parts;
     const { geometry, options, queue, file, log, index, maintenance, gate, epochs, budget, pace } = parts;
-    const { clock } = options;
+    const { clock, memoryBytes } = options;
     const longestBytes = maxRecordBytes(geometry);
     this.#reader = new RecordReader({ index, queue, file, log, gate, epochs, pace, clock, longestBytes });
     const reader = this.#reader;
-    const mostAheadBytes = mostReadAheadBytes(options.memoryBytes);
+    const mostAheadBytes = mostReadAheadBytes(memoryBytes);
     const rangeBudget = new TurnBudget(clock, RANGES_MS);
     const spans = longReads({ queue, file, budget: rangeBudget, mostAheadBytes });
     this.#spans = spans;
@@ -198,6 +208,14 @@ export class Store implements AsyncDisposable {
       },
       budget,
     });
+    const background = TurnBudget.ofBackground(clock);
+    const isOn = options.warmRestart;
+    this.#warm = new WarmRestart({ ...parts, reader, spans, budget: background, clock, memoryBytes, isOn });
+  }
+
+  /** @internal Begins what a store does by itself. */
+  start(): void {
+    this.#warm.start();
   }
 
   /**
@@ -456,6 +474,7 @@ export class Store implements AsyncDisposable {
         readAheadBytes: this.#ranges.readAheadBytes,
       },
       cache: index.values.statistics,
+      warm: this.#warm.statistics,
       addresses: index.addresses.statistics,
       iterators: this.#ranges.count,
       pageReads: index.pageReads,
@@ -499,6 +518,7 @@ export class Store implements AsyncDisposable {
     const { log, queue, file, index, maintenance, gate } = this.#parts;
     gate.close();
     this.#ranges.close(closed());
+    const isWarm = this.#warm.stop();
     try {
       await this.#writes.settled();
       if (gate.log === null) {
@@ -508,6 +528,7 @@ export class Store implements AsyncDisposable {
     } finally {
       // From top to bottom: what has stopped asks nothing of the layers below.
       await maintenance.stop();
+      await isWarm;
       // A read by an address may go on with a page.
       await this.#reader.quiet();
       // Before the record reader: a page that arrives may start reads of records.
@@ -515,6 +536,8 @@ export class Store implements AsyncDisposable {
       await this.#spans.quiet();
       await this.#reader.quiet();
       await log.close();
+      // Nothing changes any more, and the lock of the data file is still held (HOT-2).
+      if (gate.log === null) await this.#warm.end();
       try {
         await queue.close();
       } finally {

@@ -47,6 +47,7 @@ const STORE_OPTIONS: Readonly<Record<keyof StoreOptions, true>> = {
   spaceAmplificationMax: true,
   readLatencyTargetMs: true,
   valueCachePart: true,
+  warmRestart: true,
   memoryBytes: true,
   onProgress: true,
   platform: true,

@@ -21,6 +21,8 @@
  *     too: what stood beside it would come on top of what nodes had once taken. The cache takes what nodes leave, and
  *     its share in any case. It gives back what is above its share when nodes need it, and all of it if they cannot do without.
  * CACHE-4. What a call does is bounded: by the records that one unit, or one value, takes the place of.
+ * CACHE-5. What a warm restart fills in goes to the main queue, where it was before, and no other value gives way to it: reads
+ *     know better what is hot now.
  *
  * Not in the cache: values in fragments, tiny ones (the index has them), long keys, and values longer than a sixteenth of the share.
  */
@@ -107,6 +109,8 @@ export class ValueCache {
   #foundAt = 0;
   #foundWords: Uint32Array = new Uint32Array(0);
   #foundBase = 0;
+  /** Scratch of `listHot`. */
+  readonly #listed: number[] = [];
 
   constructor({ memory, limitBytes, shareBytes, planted }: ValueCacheOptions) {
     this.#memory = memory;
@@ -154,6 +158,59 @@ export class ValueCache {
     return true;
   }
 
+  /** Whether the value of a key is here, for one that does not ask for it: nothing is counted. */
+  has(key: Uint8Array, keyBytes: number): boolean {
+    if (!this.#key.load(key, 0, keyBytes)) return false;
+    const address = this.#locate();
+    return address !== NOWHERE && !this.#isHidden(address, key, 0);
+  }
+
+  /** From now on writes are noted, so that what reads bring may be cached. */
+  use(): void {
+    this.#isUsed = this.#mostUnits > 0;
+  }
+
+  /** Memory that values may take without another one giving way, in bytes. */
+  get roomBytes(): number {
+    const ownBytes = (this.#shareUnits - this.#units) * this.#memory.nodeBytes;
+    const leftBytes = this.#limitBytes - this.#memory.bytesUsed - this.besideBytes;
+    return this.#mostUnits === 0 ? 0 : Math.max(0, ownBytes, leftBytes);
+  }
+
+  /**
+   * Adds the addresses of some values that were asked for more than once to those of their heat, from 1 to 7. Nothing may change
+   * until all were told.
+   *
+   * @param from 0 at first, then what was returned
+   * @returns where to go on; -1: that was all
+   */
+  listHot(from: number, byHeat: readonly number[][]): number {
+    this.#listed.length = 0;
+    const next = this.#table.bucketAt(from, this.#listed);
+    for (const address of this.#listed) {
+      const queue = this.#queueOf(address);
+      const uses = usesOf(queue.words(address >>> 1)[queue.base(address >>> 1) + MARK_WORD] as number);
+      const heat = 2 * uses + (address & IN_MAIN);
+      if (heat > 0) (byHeat[heat] as number[]).push(address);
+    }
+    return next;
+  }
+
+  /** Copies the key at an address that was listed to the start of `into`. Returns its length. */
+  copyKey(address: number, into: Uint8Array): number {
+    const queue = this.#queueOf(address);
+    const at = address >>> 1;
+    const keyBytes = (queue.words(at)[queue.base(at) + MARK_WORD] as number) & KEY_BYTES_MASK;
+    queue.read(at, HEADER_WORDS * 4, into, keyBytes);
+    return keyBytes;
+  }
+
+  /** The length of the value at an address that was listed. */
+  valueBytesAt(address: number): number {
+    const queue = this.#queueOf(address);
+    return queue.words(address >>> 1)[queue.base(address >>> 1) + VALUE_BYTES_WORD] as number;
+  }
+
   /** The sequence of the write of the value that was found. */
   get version(): number {
     const at = this.#foundBase + SEQUENCE_WORD;
@@ -179,19 +236,40 @@ export class ValueCache {
 
   /** CACHE-2. Takes a record that was read, as it is on the device. @param seenAt the last write that the read has seen */
   fill(block: Block, at: number, seenAt: Sequence): void {
+    if (!this.#mayFill(block, at, seenAt)) return;
     const { bytes, view } = block;
+    const valueAt = at + RECORD_HEADER_BYTES + keyBytesOf(view, at);
     const valueBytes = valueBytesOf(view, at);
-    const keyAt = at + RECORD_HEADER_BYTES;
+    this.#insert(bytes, valueAt, valueBytes, sequenceOf(view, at), this.#ghosts.take(this.#key.hash));
+  }
+
+  /**
+   * CACHE-5. As `fill`, of a key that was hot before the store was opened.
+   *
+   * @returns false if there is no room for it
+   */
+  fillHot(block: Block, at: number, seenAt: Sequence): boolean {
+    if (!this.#mayFill(block, at, seenAt)) return true;
+    const { bytes, view } = block;
     const keyBytes = keyBytesOf(view, at);
-    if (valueBytes > this.#mostValueBytes || !this.#key.load(bytes, keyAt, keyBytes)) return;
+    const valueBytes = valueBytesOf(view, at);
+    const [headCells, cells] = [headCellsOf(keyBytes), cellsFor(keyBytes, valueBytes)];
+    const units = this.#main.unitsFor(headCells, cells);
+    if (units > 0 && !this.#mayTake(units)) return false;
+    this.#insert(bytes, at + RECORD_HEADER_BYTES + keyBytes, valueBytes, sequenceOf(view, at), true);
+    return true;
+  }
+
+  /** CACHE-2. Loads the key. Whether the record has its newest value, and this is not here yet. */
+  #mayFill({ bytes, view }: Block, at: number, seenAt: Sequence): boolean {
+    const keyAt = at + RECORD_HEADER_BYTES;
+    if (valueBytesOf(view, at) > this.#mostValueBytes) return false;
+    if (!this.#isUsed || !this.#key.load(bytes, keyAt, keyBytesOf(view, at))) return false;
     const isNewest = seenAt >= this.#unnotedThrough && this.#writes.areOlder(this.#key.hash, seenAt);
-    if (!this.#isUsed || !(isNewest || this.#isPlanted)) return;
+    if (!isNewest && !this.#isPlanted) return false;
     const address = this.#locate();
-    if (address !== NOWHERE) {
-      // Two reads of the key were under way at once.
-      if (!this.#isHidden(address, bytes, keyAt)) return;
-    }
-    this.#insert(bytes, keyAt + keyBytes, valueBytes, sequenceOf(view, at), this.#ghosts.take(this.#key.hash));
+    // It is here if two reads of the key were under way at once.
+    return address === NOWHERE || this.#isHidden(address, bytes, keyAt);
   }
 
   /** CACHE-1. The key has this value from now on. */
@@ -302,8 +380,8 @@ export class ValueCache {
     const { hash, length, count, words: keyWords } = this.#key;
     const queue = toMain ? this.#main : this.#small;
     const head = headerBytes(length);
-    const headCells = Math.ceil(head / CELL_BYTES);
-    const cells = Math.ceil((head + valueBytes) / CELL_BYTES);
+    const headCells = headCellsOf(length);
+    const cells = cellsFor(length, valueBytes);
     if (!this.#makeRoom(queue, headCells, cells)) return;
     const at = queue.append(headCells, cells);
     const [words, base] = [queue.words(at), queue.base(at)];
@@ -382,7 +460,7 @@ export class ValueCache {
   #move(from: RecordQueue, address: number, cells: number, mark: number): void {
     const at = address >>> 1;
     const [words, base] = [from.words(at), from.base(at)];
-    const headCells = Math.ceil(headerBytes(mark & KEY_BYTES_MASK) / CELL_BYTES);
+    const headCells = headCellsOf(mark & KEY_BYTES_MASK);
     const target = this.#main.append(headCells, cells);
     this.#main.take(target, from, at, cells);
     this.#main.words(target)[this.#main.base(target) + MARK_WORD] = mark;
@@ -411,9 +489,18 @@ function headerBytes(keyBytes: number): number {
   return HEADER_WORDS * 4 + ((keyBytes + 3) & ~3);
 }
 
+/** Cells of what is in front of the value. */
+function headCellsOf(keyBytes: number): number {
+  return Math.ceil(headerBytes(keyBytes) / CELL_BYTES);
+}
+
+/** Cells of a record. */
+function cellsFor(keyBytes: number, valueBytes: number): number {
+  return Math.ceil((headerBytes(keyBytes) + valueBytes) / CELL_BYTES);
+}
+
 function cellsOf(words: Uint32Array, base: number): number {
-  const keyBytes = (words[base + MARK_WORD] as number) & KEY_BYTES_MASK;
-  return Math.ceil((headerBytes(keyBytes) + (words[base + VALUE_BYTES_WORD] as number)) / CELL_BYTES);
+  return cellsFor((words[base + MARK_WORD] as number) & KEY_BYTES_MASK, words[base + VALUE_BYTES_WORD] as number);
 }
 
 function usesOf(mark: number): number {

@@ -129,6 +129,25 @@ export class ValueTable {
     else if (left < this.#mostToJoin) this.#join(entry);
   }
 
+  /**
+   * Adds the addresses of one bucket to `into`. Nothing may change until all were told.
+   *
+   * @param entry 0 at first, then what was returned
+   * @returns where the next bucket is; -1: that was the last
+   */
+  bucketAt(entry: number, into: number[]): number {
+    if (this.#buckets === 0) return -1;
+    const frame = this.#frames[entry] as number;
+    const words = this.#memory.arenaOf(frame);
+    const base = this.#baseOf(frame);
+    for (let slot = 0; slot <= this.#slotMask; slot++) {
+      const address = (words[base + 2 * slot + 1] as number) | 0;
+      if (address !== NOWHERE) into.push(address);
+    }
+    const next = entry + this.#entriesOf(entry);
+    return next < this.#frames.length ? next : -1;
+  }
+
   #seek(hash: number, address: number): void {
     let found = this.first(hash);
     while (found !== address && found !== NOWHERE) found = this.next();

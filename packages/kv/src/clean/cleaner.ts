@@ -118,7 +118,7 @@ export class Cleaner {
     const long = new Tree(index.memory);
     const records = victims.reduce((sum, slot) => sum + segments.liveRecordsOf(slot), 0);
     this.#progress = { steps: 0, ofSteps: STEPS_OF_RECORD * records, isStopped };
-    pace.isWatching = true;
+    pace.watch();
     let first = 0;
     try {
       for (const [i, slot] of victims.entries()) {
@@ -138,7 +138,7 @@ export class Cleaner {
       survivors.clear();
       long.clear();
       index.noteCleaned(1);
-      pace.isWatching = false;
+      pace.unwatch();
     }
   }
 

@@ -1,5 +1,5 @@
 /**
- * Defects that tests can switch on, to prove that the crash tests find them; and five switches that are no defects. Production
+ * Defects that tests can switch on, to prove that the crash tests find them; and six switches that are no defects. Production
  * code never sets one: `open` passes `NONE_PLANTED`.
  */
 export interface Planted {
@@ -9,6 +9,8 @@ export interface Planted {
   readonly eagerCleaning?: boolean;
   /** No defect: an opening merges what it has replayed, however little that is. */
   readonly eagerMerges?: boolean;
+  /** No defect: notes what was hot in the file of hot keys, however little that is. */
+  readonly eagerNotes?: boolean;
   /** No defect: told how many records a cleaning has moved. */
   readonly onMoved?: (records: number) => void;
   /** No defect: told how many fragments of a long value have moved. */

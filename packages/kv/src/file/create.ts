@@ -37,6 +37,7 @@ import type { Geometry, Superblock } from '../format/superblock.ts';
 import { attempt, hasCode } from '../failure/system-failure.ts';
 import { FailureGate } from '../failure/failure-gate.ts';
 import { Flusher } from './flusher.ts';
+import { HOT_FILE, HOT_FILE_TEMPORARY } from './hot-file.ts';
 import { HEADER_BYTES, saveSuperblock } from './superblocks.ts';
 
 const DATA_FILE = 'data.aiokv';
@@ -53,6 +54,9 @@ const HARMLESS = new Set([
   'Thumbs.db',
   'desktop.ini',
   '.snapshot',
+  // Of a store whose data file was removed: says which keys were hot.
+  HOT_FILE,
+  HOT_FILE_TEMPORARY,
 ]);
 /** `.nfs`: removed files that are still open, on NFS. `._`: resource forks of macOS. */
 const HARMLESS_PREFIXES = ['.nfs', '._'];
@@ -132,6 +136,9 @@ async function openExisting(
 
 /** CREATE-5. */
 async function removeLeftovers(platform: Platform, directory: string, names: readonly string[]): Promise<void> {
+  if (names.includes(HOT_FILE_TEMPORARY)) {
+    await platform.remove(join(directory, HOT_FILE_TEMPORARY)).catch(() => undefined);
+  }
   const leftovers = names.filter((name) => TEMPORARY.test(name));
   if (leftovers.length === 0) return;
   await attempt(`${directory} cannot be flushed`, () => platform.syncDirectory(directory));

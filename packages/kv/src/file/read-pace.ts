@@ -1,5 +1,5 @@
 /**
- * How hard a cleaning works beside reads. It goes by how long reads of records take while it is under way: a little
+ * How hard a cleaning, or a warm restart, works beside reads. It goes by how long reads of records take while it is under way: a little
  * harder after each hundred that are in time, half as hard when some are late. So much for one knob, `readLatencyTargetMs`.
  *
  * ```
@@ -12,7 +12,7 @@
  * longer than eight slices, by work that is not the cleaning's.
  *
  * The rule is that of Chiu and Jain, "Analysis of the Increase and Decrease Algorithms for Congestion Avoidance" (1989). What
- * reads wait for most is the event loop, and then the device, so both are paced by one number. While nothing is cleaned no
+ * reads wait for most is the event loop, and then the device, so both are paced by one number. While nothing is paced no
  * read is timed.
  */
 import { SLICE_MS, nextTurn } from '@aiokv/core';
@@ -29,8 +29,8 @@ const STEP = 1;
 const MOST_REST_MS = (1 / LEAST_LEVEL - 1) * SLICE_MS;
 
 export class ReadPace {
-  /** Whether a cleaning is under way, so that reads are timed. */
-  isWatching = false;
+  /** Pieces of work that are paced. */
+  #watching = 0;
   readonly #clock: Clock;
   readonly #targetMs: number;
   #level = MOST_LEVEL / 2;
@@ -40,6 +40,20 @@ export class ReadPace {
   constructor(clock: Clock, targetMs: number) {
     this.#clock = clock;
     this.#targetMs = targetMs;
+  }
+
+  /** Whether something is paced, so that reads are timed. */
+  get isWatching(): boolean {
+    return this.#watching > 0;
+  }
+
+  /** Work begins that is paced. */
+  watch(): void {
+    this.#watching++;
+  }
+
+  unwatch(): void {
+    this.#watching--;
   }
 
   /** A read of a record has taken so long. */
