@@ -16,7 +16,7 @@ import { seedOf } from '../helpers/seed.ts';
 const SEED = seedOf('AIOKV_CURSOR_SEED');
 /** Word 1 of a deletion. */
 const DELETED = 0x8000_0000;
-const noPager = { unpin: () => undefined } as unknown as Pager;
+const noPager = {} as unknown as Pager;
 
 const keyOf = (number: number): Buffer => Buffer.from(String(number).padStart(4, '0'));
 const KEYS = 600;
@@ -93,9 +93,12 @@ class StrictPager {
   readonly #images = new Map<number, Uint32Array>();
   readonly #pins = new Map<number, number>();
   loads = 0;
+  readonly mostLoads: number;
+  mostAtOnce = 0;
 
-  constructor(memory: NodeMemory, isKept: (id: number) => boolean) {
+  constructor(memory: NodeMemory, isKept: (id: number) => boolean, mostLoads = MOST_LOADS) {
     this.#memory = memory;
+    this.mostLoads = mostLoads;
     for (let id = 1; id < memory.idLimit; id++) {
       if (memory.units(id) === 0 || isKept(id)) continue;
       const base = memory.base(id);
@@ -104,21 +107,36 @@ class StrictPager {
     }
   }
 
-  pin([id]: [number]): Promise<void> {
-    this.#pins.set(id, (this.#pins.get(id) ?? 0) + 1);
-    if (this.#memory.isResident(id)) return Promise.resolve();
-    if (++this.loads > MOST_LOADS) throw new Error('the walk does not end');
-    this.#memory.admit(id);
-    this.#memory.words(id).set(this.#images.get(id) as Uint32Array, this.#memory.base(id));
+  /** Of pages that are held. */
+  get pins(): number {
+    return [...this.#pins.values()].reduce((sum, pins) => sum + pins, 0);
+  }
+
+  get pinsLeft(): number {
+    return Infinity;
+  }
+
+  pin(ids: readonly number[]): Promise<void> {
+    this.holdAhead(ids);
     return Promise.resolve();
   }
 
-  unpin(ids: readonly number[]): void {
+  holdAhead(ids: readonly number[]): void {
+    this.mostAtOnce = Math.max(this.mostAtOnce, ids.length);
     for (const id of ids) {
-      const pins = (this.#pins.get(id) as number) - 1;
-      this.#pins.set(id, pins);
-      if (pins === 0) this.#memory.evict(id);
+      this.#pins.set(id, (this.#pins.get(id) ?? 0) + 1);
+      if (this.#memory.isResident(id)) continue;
+      if (++this.loads > this.mostLoads) throw new Error('the walk does not end');
+      this.#memory.admit(id);
+      this.#memory.words(id).set(this.#images.get(id) as Uint32Array, this.#memory.base(id));
     }
+  }
+
+  letGo(id: number): void {
+    const pins = (this.#pins.get(id) as number) - 1;
+    if (pins < 0) throw new Error('a page is let go that is not held');
+    this.#pins.set(id, pins);
+    if (pins === 0) this.#memory.evict(id);
   }
 }
 
@@ -220,10 +238,10 @@ test('WALK-2: a move over many deleted keys stops now and then', async (t) => {
   const memory = new NodeMemory({ nodeBytes: 4096 });
   const deletions = new Tree(memory);
   const keys = new Tree(memory);
-  for (let number = 0; number < 20_000; number++) {
+  for (let number = 0; number < 100_000; number++) {
     const key = Buffer.from(String(number).padStart(6, '0'));
     keys.set(key, key.length, 1, 1);
-    if (number < 19_999) deletions.set(key, key.length, 0, DELETED);
+    if (number < 99_999) deletions.set(key, key.length, 0, DELETED);
   }
   const layers = [
     { keys: deletions.snapshot(), ranges: null },
@@ -239,7 +257,109 @@ test('WALK-2: a move over many deleted keys stops now and then', async (t) => {
     t.true(cursor.isBlocked);
   }
   t.true(stops >= 9 && stops <= 20, `${stops} stops`);
-  t.is(Buffer.from(cursor.key.subarray(0, cursor.keyLength)).toString(), '019999');
+  t.is(Buffer.from(cursor.key.subarray(0, cursor.keyLength)).toString(), '099999');
+});
+
+/** Keys of many lengths with long common prefixes, so that leaves differ in theirs. */
+function keyOfRun(number: number): Buffer {
+  const tail = number % 5 === 0 ? 'x'.repeat(number % 11) : number % 7 === 0 ? '\0' : '';
+  return Buffer.from(`user${'0'.repeat((number >> 6) % 3)}${String(number).padStart(4, '0')}${tail}`);
+}
+
+test('RUN-1: a run of deleted keys ends where a reader sees a key, while memtables change', async (t) => {
+  for (let seed = SEED; seed < SEED + 60; seed++) {
+    const random = new Random(seed);
+    const memory = new NodeMemory({ nodeBytes: 512 });
+    const tree = new Tree(memory);
+    const seen = new Map<string, number>();
+    let sequence = 0;
+    for (let number = 0; number < KEYS; number++) {
+      if (random.chance(0.2)) continue;
+      const key = keyOfRun(number);
+      tree.set(key, key.length, ++sequence, 1);
+      seen.set(key.toString('latin1'), sequence);
+    }
+    const readers: MemtableReader[] = [];
+    const memtables: Memtable[] = [];
+    const write = (memtable: Memtable, number: number, isDeleted: boolean): void => {
+      const key = keyOfRun(number);
+      sequence++;
+      if (isDeleted) memtable.delete(key, key.length, sequence);
+      else memtable.putRecord(key, key.length, sequence * 8, 100, sequence);
+    };
+    /** Most keys from here to there are deleted. */
+    const deleteRun = (memtable: Memtable, isNoted: boolean): void => {
+      const [from, to] = [random.below(KEYS), random.below(KEYS)];
+      for (let number = from; number < to; number++) {
+        if (random.chance(0.1)) continue;
+        const isDeleted = random.chance(0.97);
+        write(memtable, number, isDeleted);
+        if (!isNoted) continue;
+        const name = keyOfRun(number).toString('latin1');
+        if (isDeleted) seen.delete(name);
+        else seen.set(name, sequence);
+      }
+    };
+    for (let count = 1 + random.below(3); count > 0; count--) {
+      const memtable = new Memtable(memory, sequence as Sequence);
+      for (let runs = 1 + random.below(4); runs > 0; runs--) deleteRun(memtable, true);
+      memtables.unshift(memtable);
+      readers.unshift(new MemtableReader(memtable, sequence as Sequence));
+    }
+    deleteRun(memtables[0] as Memtable, false);
+    const layers: IndexLayer[] = readers.map((reader) => ({ keys: reader, ranges: null }));
+    layers.push({ keys: tree.snapshot(), ranges: null });
+    const names = [...seen.keys()].sort();
+    for (const reverse of [false, true]) {
+      const found: string[] = [];
+      const cursor = new IndexCursor(layers, reverse, noPager);
+      for (let isThere = cursor.start(null); isThere; isThere = cursor.next()) {
+        found.push(Buffer.from(cursor.key.subarray(0, cursor.keyLength)).toString('latin1'));
+        if (random.chance(0.05)) deleteRun(memtables[0] as Memtable, false);
+      }
+      t.deepEqual(found, reverse ? names.toReversed() : names, `AIOKV_CURSOR_SEED=${seed}`);
+    }
+    for (const reader of readers) reader.release();
+  }
+});
+
+test('LEAVES-2: a walk that finds nothing reads twice as many leaves with each read, and holds none in the end', async (t) => {
+  const memory = new NodeMemory({ nodeBytes: 512 });
+  const [tree, deletions] = [new Tree(memory), new Tree(memory)];
+  for (let number = 0; number < 20_000; number++) {
+    const key = Buffer.from(String(number).padStart(6, '0'));
+    tree.set(key, key.length, 1, 1);
+    if (number < 19_000) deletions.set(key, key.length, 0, DELETED);
+  }
+  const isInTree = new Set<number>();
+  const snapshot = tree.snapshot();
+  for (let number = 0; number < 20_000; number++) {
+    const key = Buffer.from(String(number).padStart(6, '0'));
+    isInTree.add(tree.leafOf(key, key.length));
+  }
+  const pager = new StrictPager(memory, (id) => !isInTree.has(id), Infinity);
+  const layers = [
+    { keys: deletions.snapshot(), ranges: null },
+    { keys: snapshot, ranges: null },
+  ];
+  for (const reverse of [false, true]) {
+    const cursor = new IndexCursor(layers, reverse, pager as unknown as Pager);
+    pager.loads = 0;
+    pager.mostAtOnce = 0;
+    let reads = 0;
+    for (let isThere = cursor.start(reverse ? Buffer.from('019000') : null); !isThere && cursor.isBlocked;) {
+      reads++;
+      await cursor.unblock(2);
+      t.true(pager.pins <= 66, `${pager.pins} pages held`);
+      isThere = cursor.resume();
+    }
+    t.is(cursor.isBlocked, false);
+    t.true(pager.mostAtOnce > 8, `${pager.mostAtOnce} at once`);
+    // No leaf is read twice.
+    t.true(pager.loads <= isInTree.size, `${pager.loads} reads of ${isInTree.size} leaves in ${reads} steps`);
+    cursor.unpin();
+    t.is(pager.pins, 0);
+  }
 });
 
 test('WALK-2: a move over many keys that are newer than the reader stops now and then', async (t) => {

@@ -14,7 +14,7 @@
 import type { Sequence } from '@aiokv/core';
 import { isDeletion } from '../format/index-entry.ts';
 import { Entry, FOUND, MISSING } from '../tree/index.ts';
-import type { Cursor, SeekMode, TreeSnapshot } from '../tree/index.ts';
+import type { Cursor, LeafPlace, SeekMode, TreeSnapshot } from '../tree/index.ts';
 import { RangeCursor } from './deleted-ranges.ts';
 import { OLDER } from './memtable.ts';
 import type { Memtable, MemtableLookup } from './memtable.ts';
@@ -40,6 +40,11 @@ export class MemtableReader {
     this.#memtable = memtable;
     this.#at = sequence - memtable.after;
     this.ranges = memtable.ranges?.snapshot() ?? null;
+  }
+
+  /** The sequence to which it reads. */
+  get through(): number {
+    return this.#memtable.after + this.#at;
   }
 
   /** As `Memtable.find`. */
@@ -84,6 +89,8 @@ export class MemtableCursor {
   isUnseen = false;
   /** All nodes of a memtable are in memory. */
   readonly blockedOn = 0;
+  /** Entries up to this sequence are seen. */
+  readonly through: number;
   readonly #reader: MemtableReader;
   readonly #memtable: Memtable;
   readonly #cursor: Cursor;
@@ -94,6 +101,7 @@ export class MemtableCursor {
   constructor(reader: MemtableReader, memtable: Memtable) {
     this.#reader = reader;
     this.#memtable = memtable;
+    this.through = reader.through;
     this.#cursor = memtable.cursor();
     this.#ranges = reader.ranges === null ? null : new RangeCursor(reader.ranges);
   }
@@ -138,6 +146,16 @@ export class MemtableCursor {
     this.#revision = this.#memtable.revision;
     this.#cursor.seek(key, keyLength, mode);
     return this.#settle(mode === '>=' || mode === '>');
+  }
+
+  /** As of a `Cursor`. False, too, after a change of the memtable (READER-1). */
+  placeInto(place: LeafPlace): boolean {
+    return this.#revision === this.#memtable.revision && this.#cursor.placeInto(place);
+  }
+
+  goOn(place: LeafPlace, forward: boolean): boolean {
+    this.#cursor.goOn(place);
+    return this.#settle(forward);
   }
 
   #move(forward: boolean): boolean {

@@ -69,6 +69,8 @@ const LONG_READ_BYTES = 128 * KIB;
 const LONG_READ_PAGES = 32;
 /** ... and what may lie between two pages of it: reading so much costs less than another read. */
 const GAP_BYTES = 8 * KIB;
+/** The part of the nodes' memory that walks may pin to read far ahead. */
+const PINNED_PART = 16;
 /** What is wrong with an image that is whole and holds no leaf. */
 const NO_LEAF = 'contents';
 /** Most ids that one sweep visits. */
@@ -197,6 +199,12 @@ export class Pager implements CompletionHandler {
 
   get limitBytes(): number {
     return this.#options.limitBytes;
+  }
+
+  /** How many more pages may be pinned by walks that read far ahead. */
+  get pinsLeft(): number {
+    const { limitBytes, memory } = this.#options;
+    return Math.max(0, Math.floor(limitBytes / memory.nodeBytes / PINNED_PART) - this.#pins.size);
   }
 
   /** PAGER-5. Settles when the loads now under way have ended, successfully or not. */

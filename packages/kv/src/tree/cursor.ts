@@ -12,6 +12,7 @@
  */
 import { assert } from '@aiokv/core';
 import { Entry } from './entry.ts';
+import type { LeafPlace } from './leaf-place.ts';
 import * as node from './node.ts';
 import { KEY_BYTES_MAX, Probe } from './probe.ts';
 import { MARK_USED } from './nodes.ts';
@@ -106,6 +107,20 @@ export class Cursor {
     return this.#valid && this.#moveTo((this.#index[0] as number) - 1);
   }
 
+  /** Fills in where the cursor is. Returns false if it is at no key, or the leaf has left memory. */
+  placeInto(place: LeafPlace): boolean {
+    const leaf = this.#path[0] as number;
+    const { memory } = this.#snapshot;
+    if (!this.#valid || !memory.isResident(leaf)) return false;
+    place.set(memory.words(leaf), memory.base(leaf), this.#index[0] as number);
+    return true;
+  }
+
+  /** Goes where a place has come to that was filled in by `placeInto`; from outside of the leaf on to the next one. */
+  goOn({ index }: LeafPlace): boolean {
+    return this.#moveTo(index);
+  }
+
   /** Goes to the first or last key that `mode` allows. Returns false if there is none, or if the move is blocked. */
   seek(key: Uint8Array, keyLength: number, mode: SeekMode): boolean {
     if (!this.#enter()) return false;
@@ -165,8 +180,8 @@ export class Cursor {
    *
    * @param isNeeded whether a leaf is, that begins or ends at this fence: see `fence`
    */
-  absentAhead(forward: boolean, most: number, isNeeded: (fence: Uint8Array) => boolean): number[] {
-    const leaves = [this.blockedOn];
+  absentAhead(forward: boolean, most: number, isNeeded: (fence: Uint8Array) => boolean): [number, ...number[]] {
+    const leaves: [number, ...number[]] = [this.blockedOn];
     const { memory } = this.#snapshot;
     const parent = this.#path[1] as number;
     const words = memory.words(parent);
