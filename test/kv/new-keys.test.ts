@@ -26,8 +26,21 @@ test('a part is said of enough lookups only', (t) => {
   const keys = new NewKeys();
   for (let n = 0; n < 15; n++) keys.note(true);
   t.is(keys.part, 0);
+  t.is(keys.mostPart, 1, 'any of them may be new');
   keys.note(false);
   t.is(keys.part, 15 / 16);
+  t.is(keys.mostPart, 15 / 16);
+});
+
+test('what is not known may be new', (t) => {
+  const keys = new NewKeys();
+  for (let n = 0; n < 16; n++) keys.note(null);
+  t.deepEqual([keys.part, keys.mostPart], [0, 1]);
+  keys.freeze();
+  for (let n = 0; n < 32; n++) keys.note(n < 8);
+  t.deepEqual([keys.part, keys.mostPart], [8 / 48, 24 / 48]);
+  keys.forgetFrozen();
+  t.deepEqual([keys.part, keys.mostPart], [8 / 32, 8 / 32]);
 });
 
 /** All in memory: nothing is read. */

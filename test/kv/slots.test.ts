@@ -8,7 +8,7 @@ import { ReadySlots } from '../../packages/kv/src/file/ready-slots.ts';
 import { Slots } from '../../packages/kv/src/file/slots.ts';
 import type { CheckpointNeeds, SlotUse } from '../../packages/kv/src/file/slots.ts';
 import { mostImageBytes } from '../../packages/kv/src/format/checkpoint.ts';
-import { mostIndexBytes, mostMappedBytes } from '../../packages/kv/src/checkpoint/standing.ts';
+import { likelyIndexBytes, mostIndexBytes, mostMappedBytes } from '../../packages/kv/src/checkpoint/standing.ts';
 import { mostIndexSlots, mostParts, partsOf, rootBytes } from '../../packages/kv/src/format/checkpoint-root.ts';
 import { MOST_FILE_BYTES } from '../../packages/kv/src/format/index-entry.ts';
 import type { Geometry } from '../../packages/kv/src/format/superblock.ts';
@@ -62,7 +62,8 @@ class FakeFile {
 
   slots(slotCount: number, needs: Partial<CheckpointNeeds> = {}): Slots {
     const slots = new Slots(this as unknown as DirectFile, GEOMETRY, slotCount, new Set());
-    slots.expectCheckpoints({ indexBytes: 0, nextBytes: 0, lastingBytes: 0, ...needs });
+    const likelyBytes = needs.nextBytes ?? 0;
+    slots.expectCheckpoints({ indexBytes: 0, nextBytes: 0, likelyBytes, replacedBytes: Infinity, ...needs });
     return slots;
   }
 }
@@ -83,7 +84,7 @@ const RESERVES: readonly (readonly [slotCount: number, needs: Partial<Checkpoint
   // What a checkpoint needs, one to three for a cleaning, and two for deletions.
   [16, { nextBytes: 2 * SLOT_PAGES }, [10, 12, 14, 16]],
   [100, { nextBytes: 10 * SLOT_PAGES }, [85, 87, 90, 100]],
-  [100, { nextBytes: 10 * SLOT_PAGES, lastingBytes: 5 * SLOT_PAGES }, [80, 87, 90, 100]],
+  [100, { nextBytes: 10 * SLOT_PAGES, replacedBytes: 5 * SLOT_PAGES }, [80, 87, 90, 100]],
   // Half of all at most, of which the last is for deletions.
   [20, { nextBytes: 30 * SLOT_PAGES }, [10, 11, 11, 20]],
 ];
@@ -97,6 +98,17 @@ for (const [slotCount, needs, available] of RESERVES) {
     );
   });
 }
+
+test('SLOTS-1: while the file can grow, what a checkpoint likely needs is enough', async (t) => {
+  const file = new FakeFile();
+  const slots = file.slots(40, { nextBytes: 12 * SLOT_PAGES, likelyBytes: 4 * SLOT_PAGES });
+  t.is(slots.availableFor('put'), 40 - 4 - 5);
+  t.is(slots.availableFor('put', true), 40 - 4, 'while victims are cleaned');
+  file.answer = () => ENOSPC;
+  await t.throwsAsync(slots.prepare(37, 'put'), { code: 'ERR_AIOKV_NO_SPACE' });
+  t.is(slots.availableFor('put'), 40 - 12 - 5, 'the most that it may need');
+  t.is(slots.availableFor('put', true), 40 - 12 - 5);
+});
 
 test('SLOTS-1, SLOTS-2: each use ends where its reserve begins, when the file cannot grow', async (t) => {
   const file = new FakeFile();
@@ -367,7 +379,7 @@ test('SLOTS-6: after an opening free slots get their blocks again, as many as ar
 test('SLOTS-4: near the most that a root can lead to puts end, deletions and checkpoints go on', async (t) => {
   const file = new FakeFile();
   const most = mostIndexSlots(GEOMETRY);
-  const needs = { indexBytes: 0.85 * most * SLOT_PAGES, nextBytes: 0, lastingBytes: 0 };
+  const needs = { indexBytes: 0.85 * most * SLOT_PAGES, nextBytes: 0, likelyBytes: 0, replacedBytes: 0 };
   const slots = file.slots(1000);
   slots.expectCheckpoints(needs);
   await slots.prepare(1, 'put');
@@ -398,7 +410,7 @@ test('SLOTS-4: segments of the log take their share of the root', async (t) => {
   const used = { has: () => true } as unknown as ReadonlySet<number>;
   const slotsWith = (share: number, indexSlots: number): Slots => {
     const slots = new Slots(new FakeFile() as unknown as DirectFile, GEOMETRY, Math.floor(share * most), used);
-    slots.expectCheckpoints({ indexBytes: indexSlots * SLOT_PAGES, nextBytes: 0, lastingBytes: 0 });
+    slots.expectCheckpoints({ indexBytes: indexSlots * SLOT_PAGES, nextBytes: 0, likelyBytes: 0, replacedBytes: 0 });
     return slots;
   };
   await slotsWith(0.89, 0).prepare(1, 'put');
@@ -458,6 +470,8 @@ test('short pages count as 1 KiB for the root, and may grow by an eighth of a pa
   t.is(mostIndexBytes(standing, 0, 4096), 316_024);
   t.is(mostIndexBytes(standing, 200, 4096), 316_224 + 10 * 512, 'ten entries change ten pages');
   t.is(mostIndexBytes(standing, 1_000_000, 4096), 1_316_024 + 1000 * 512, 'no more pages than there are');
+  t.is(likelyIndexBytes(standing, 0), 337_500 + 16_024);
+  t.is(likelyIndexBytes(standing, 1_000_000), 1_337_500 + 16_024);
 });
 
 test('the table of docs/format.md says what the code does', (t) => {

@@ -52,7 +52,7 @@ import type { RecordCounts } from '../index/record-counts.ts';
 import { LiveCounts } from './live-counts.ts';
 import { PageWriter } from './page-writer.ts';
 import { SegmentWriter } from './segment-writer.ts';
-import { mostIndexBytes, mostMappedBytes } from './standing.ts';
+import { likelyIndexBytes, mostIndexBytes, mostMappedBytes } from './standing.ts';
 import type { Standing } from './standing.ts';
 
 export interface CheckpointerOptions {
@@ -154,20 +154,31 @@ export class Checkpointer implements CheckpointNeeds {
 
   /** @internal */
   get nextBytes(): number {
-    const written = (this.#draft?.writer.slots.length ?? 0) * this.#options.geometry.segmentBytes;
-    return Math.max(0, this.#writableBytes - written);
+    return Math.max(0, this.#writableBytes - this.#draftBytes);
   }
 
   /** @internal */
-  get lastingBytes(): number {
-    return Math.max(0, this.nextBytes - this.#standing.slots.size * this.#options.geometry.segmentBytes);
+  get likelyBytes(): number {
+    const { segments, index } = this.#options;
+    const likelyBytes = likelyIndexBytes(this.#standing, index.addedBytes) + tablePartBytes(segments.size);
+    return Math.max(0, Math.min(likelyBytes, this.#writableBytes) - this.#draftBytes);
   }
 
-  /** For the reserve of slots: what a checkpoint may write, an upper bound. */
+  /** @internal */
+  get replacedBytes(): number {
+    return this.#standing.slots.size * this.#options.geometry.segmentBytes;
+  }
+
+  /** What a checkpoint may write, an upper bound. */
   get #writableBytes(): number {
     const { segments, index, geometry } = this.#options;
     const mostBytes = mostIndexBytes(this.#standing, index.memtableBytes, geometry.pageBytes);
     return mostBytes + tablePartBytes(segments.size);
+  }
+
+  /** The part of it that the one under way has written. */
+  get #draftBytes(): number {
+    return (this.#draft?.writer.slots.length ?? 0) * this.#options.geometry.segmentBytes;
   }
 
   /** Bytes of records that an opening would have to replay. */

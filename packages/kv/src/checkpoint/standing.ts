@@ -25,7 +25,15 @@ export function mostIndexBytes(standing: Standing, memtableBytes: number, pageBy
   return imagesBytes + memtableBytes + changed * GROWN_PART * pageBytes + mappingBytes;
 }
 
-/** The same, if each page had at least the 1 KiB that `partsOf` takes for it: the root leads to no more pages than that. */
+/**
+ * The same, if so much of memtables is of new keys: an estimate. Entries that replace others leave a page about as long as it
+ * was.
+ */
+export function likelyIndexBytes({ imagesBytes, mappingBytes }: Standing, addedBytes: number): number {
+  return (1 + GROWN_PART) * imagesBytes + addedBytes + mappingBytes;
+}
+
+/** An upper bound, if each page had at least the 1 KiB that `partsOf` takes for it: the root leads to no more pages than that. */
 export function mostMappedBytes({ pages }: Standing, memtableBytes: number): number {
   return pages * KIB + memtableBytes;
 }

@@ -13,8 +13,9 @@
  *
  * SLOTS-1. While only the reserve is left, there is no room for a put, not even in a segment that a deletion has
  *     started. The reserve is the largest of 4 slots, 2 % of all slots, and three to five more than a checkpoint needs. It is at
- *     most half of all slots, so that a small store on a small device can be written to at all. While victims are cleaned,
- *     and the file can still grow, it is what a checkpoint needs: it fills again when the victims are free.
+ *     most half of all slots, so that a small store on a small device can be written to at all. While the file can still
+ *     grow, what a checkpoint likely needs is enough, and while victims are cleaned that is the whole reserve: it fills
+ *     again when the victims are free.
  * SLOTS-2. A compaction leaves the reserve, too: it may end without having made room. A deletion may take slots of the
  *     reserve, but leaves those that a cleaning and a checkpoint need, as far as the
  *     reserve has them. A cleaning leaves those of the checkpoint, which may take any slot.
@@ -45,14 +46,16 @@ import { WrittenBlocks } from './written-blocks.ts';
 /** What a slot is needed for; see SLOTS-1 and SLOTS-2. */
 export type SlotUse = 'put' | 'compact' | 'delete' | 'clean' | 'checkpoint';
 
-/** The space that checkpoints may need, as upper bounds. */
+/** The space that checkpoints may need, as upper bounds unless it says otherwise. */
 export interface CheckpointNeeds {
   /** Bytes of all pages of the index, each counted as 1 KiB or more: see `partsOf`. */
   readonly indexBytes: number;
   /** Bytes of pages that the next checkpoint, or the rest of the current one, may write. */
   readonly nextBytes: number;
-  /** The part of `nextBytes` that does not replace older pages, whose slots would become free. */
-  readonly lastingBytes: number;
+  /** The same, as an estimate, no higher. */
+  readonly likelyBytes: number;
+  /** Bytes of the slots that it makes free, because it replaces all pages in them. */
+  readonly replacedBytes: number;
 }
 
 /** How large the file should be at most, and whether victims of a cleaning are about to be free. */
@@ -111,7 +114,7 @@ export class Slots {
   #space: SpaceNeeds = { ceilingBytes: Infinity, isCleaning: false };
   #clock: Clock = systemClock;
   readonly #ceilingWaiters = new Waiters();
-  #checkpoints: CheckpointNeeds = { indexBytes: 0, nextBytes: 0, lastingBytes: 0 };
+  #checkpoints: CheckpointNeeds = { indexBytes: 0, nextBytes: 0, likelyBytes: 0, replacedBytes: 0 };
 
   /** @param usedSlots slots that are in use, in a file of `slotCount` slots */
   constructor(file: DirectFile, geometry: Geometry, slotCount: number, usedSlots: ReadonlySet<number>) {
@@ -240,14 +243,16 @@ export class Slots {
   /** SLOTS-1, SLOTS-2. Slots of a file with `slotCount` slots that this use must leave. */
   #keptFrom(use: SlotUse, slotCount: number, isCleaning = this.#space.isCleaning): number {
     if (use === 'checkpoint') return 0;
-    const { nextBytes, lastingBytes } = this.#checkpoints;
-    const next = Math.max(1, this.indexSlotsOf(nextBytes));
-    if (use === 'put' && isCleaning && !this.isStuck) return next + this.indexSlotsOf(lastingBytes);
+    const { nextBytes, likelyBytes, replacedBytes } = this.#checkpoints;
+    const checkpointBytes = this.isStuck ? nextBytes : likelyBytes;
+    const next = Math.max(1, this.indexSlotsOf(checkpointBytes));
+    const lasting = this.indexSlotsOf(Math.max(0, checkpointBytes - replacedBytes));
+    if (use === 'put' && isCleaning && !this.isStuck) return next + lasting;
     const cleaning = Math.min(CLEANING_SLOTS, Math.max(1, Math.floor(slotCount / CLEANING_PART)));
     const wanted = Math.max(
       LEAST_RESERVE,
       Math.ceil(slotCount * RESERVED_PART),
-      next + this.indexSlotsOf(lastingBytes) + DELETION_SLOTS + cleaning,
+      next + lasting + DELETION_SLOTS + cleaning,
     );
     const reserve = Math.min(wanted, Math.floor(slotCount / 2));
     // Even a small reserve keeps its last slot for deletions, because they free space.

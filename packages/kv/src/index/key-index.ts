@@ -53,7 +53,7 @@ import { Pager } from './pager.ts';
 import { Relocations } from './relocations.ts';
 import type { MovedPiece } from './relocations.ts';
 import type { ReplayTarget } from './replay-target.ts';
-import { Entry, MISSING, NodeMemory, Tree, pageOf } from '../tree/index.ts';
+import { Entry, FOUND, MISSING, NodeMemory, Tree, pageOf } from '../tree/index.ts';
 import type { AbsentLeaf, Cursor, Lookup } from '../tree/index.ts';
 
 /** A memtable has room for at least so many nodes. */
@@ -287,6 +287,11 @@ export class KeyIndex implements ReplayTarget {
     return this.#newKeys.part;
   }
 
+  /** By how much a merge of what waits for it makes pages longer, an estimate, in bytes of memtables. */
+  get addedBytes(): number {
+    return this.#newKeys.mostPart * (this.memtableBytes - this.#relocations.bytes);
+  }
+
   /** How much of what they may write during a run writers may have written by now, from 0 to 1; 1 without a run. */
   get writersPart(): number {
     return this.#immutable === null ? 1 : HEAD_START_PART + (1 - HEAD_START_PART) * this.#progress;
@@ -328,8 +333,10 @@ export class KeyIndex implements ReplayTarget {
     value: Uint8Array,
     into = this.#memtable,
   ): void {
-    if (this.#newKeys.isSample(keyBytes + value.length))
-      this.#newKeys.note(this.find(key, keyBytes, this.#scratch) === MISSING);
+    if (this.#newKeys.isSample(keyBytes + value.length)) {
+      const found = this.find(key, keyBytes, this.#scratch);
+      this.#newKeys.note(found === FOUND || found === MISSING ? found === MISSING : null);
+    }
     const tinyBytes = inlineBytesOf(keyBytes, lengthWord);
     if (tinyBytes < 0) into.putRecord(key, keyBytes, fileOffset, lengthWord, sequence);
     else into.putInline(key, keyBytes, value, 0, tinyBytes, sequence);
