@@ -57,6 +57,8 @@ const FREED_PART = 0.6;
  */
 const NEW_PART = 0.08;
 const PAGES_FACTOR = 3;
+/** A run that is larger by so much needs more room: for its survivors, and for what is written until it ends. */
+const LARGER_FACTOR = 2;
 /** So much of the segments of the log do new records take. Survivors leave their last segment half empty. */
 const PADDED_FACTOR = 1.1;
 /** PLAN-1. Survivors may always fill so many segments. */
@@ -82,14 +84,16 @@ export class SpacePlan implements SpaceNeeds {
 
   /**
    * @internal What is not merged yet has room, and takes further room as far as it lives. Pages that a run replaces come on
-   * top.
+   * top, and so does the room for runs that are larger for the sake of their pages.
    */
   get ceilingBytes(): number {
     const { checkpointer, index, spaceAmplificationMax } = this.#parts;
     const newBytes = Math.max(checkpointer.uncoveredBytes, this.#usualBytes);
     const addedBytes = index.newKeysPart * checkpointer.uncoveredBytes;
     const forNewBytes = NEW_BYTES_FACTOR * newBytes + (spaceAmplificationMax - 1) * addedBytes;
-    return spaceAmplificationMax * this.#liveBytes + forNewBytes + checkpointer.imagesBytes;
+    const largerBytes = this.#usualBytes - NEW_PART * this.#liveBytes;
+    const forPagesBytes = checkpointer.imagesBytes + LARGER_FACTOR * largerBytes;
+    return spaceAmplificationMax * this.#liveBytes + forNewBytes + forPagesBytes;
   }
 
   /** @internal Whether a run with victims is under way. */
