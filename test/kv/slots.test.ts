@@ -470,8 +470,8 @@ test('short pages count as 1 KiB for the root, and may grow by an eighth of a pa
   t.is(mostIndexBytes(standing, 0, 4096), 316_024);
   t.is(mostIndexBytes(standing, 200, 4096), 316_224 + 10 * 512, 'ten entries change ten pages');
   t.is(mostIndexBytes(standing, 1_000_000, 4096), 1_316_024 + 1000 * 512, 'no more pages than there are');
-  t.is(likelyIndexBytes(standing, 0), 337_500 + 16_024);
-  t.is(likelyIndexBytes(standing, 1_000_000), 1_337_500 + 16_024);
+  t.is(likelyIndexBytes(standing, 1_000_000, 4096, 1), 1_316_024 + 1000 * 512);
+  t.is(likelyIndexBytes(standing, 1_000_000, 4096, 0), 441_024 + 1000 * 512, 'entries that replace others take little');
 });
 
 test('the table of docs/format.md says what the code does', (t) => {

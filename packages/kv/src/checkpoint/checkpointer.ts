@@ -159,9 +159,10 @@ export class Checkpointer implements CheckpointNeeds {
 
   /** @internal */
   get likelyBytes(): number {
-    const { segments, index } = this.#options;
-    const likelyBytes = likelyIndexBytes(this.#standing, index.addedBytes) + tablePartBytes(segments.size);
-    return Math.max(0, Math.min(likelyBytes, this.#writableBytes) - this.#draftBytes);
+    const { segments, index, geometry } = this.#options;
+    const { memtableBytes, mostNewKeysPart } = index;
+    const indexBytes = likelyIndexBytes(this.#standing, memtableBytes, geometry.pageBytes, mostNewKeysPart);
+    return Math.max(0, indexBytes + tablePartBytes(segments.size) - this.#draftBytes);
   }
 
   /** @internal */

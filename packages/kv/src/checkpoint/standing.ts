@@ -18,6 +18,9 @@ const GROWN_PART = 1 / 8;
 /** An entry takes at least so much of a memtable. */
 const LEAST_ENTRY_BYTES = 20;
 
+/** Entries that replace others make pages longer by this part of what they take of a memtable. */
+const REPLACED_PART = 1 / 8;
+
 /** Bytes of the images of all pages, and of their mapping, after a merge of so much of memtables: an upper bound. */
 export function mostIndexBytes(standing: Standing, memtableBytes: number, pageBytes: number): number {
   const { pages, imagesBytes, mappingBytes } = standing;
@@ -25,12 +28,15 @@ export function mostIndexBytes(standing: Standing, memtableBytes: number, pageBy
   return imagesBytes + memtableBytes + changed * GROWN_PART * pageBytes + mappingBytes;
 }
 
-/**
- * The same, if so much of memtables is of new keys: an estimate. Entries that replace others leave a page about as long as it
- * was.
- */
-export function likelyIndexBytes({ imagesBytes, mappingBytes }: Standing, addedBytes: number): number {
-  return (1 + GROWN_PART) * imagesBytes + addedBytes + mappingBytes;
+/** The same, as an estimate, if only this part of the memtables is of new keys. */
+export function likelyIndexBytes(
+  standing: Standing,
+  memtableBytes: number,
+  pageBytes: number,
+  newKeysPart: number,
+): number {
+  const lessBytes = (1 - REPLACED_PART) * (1 - newKeysPart) * memtableBytes;
+  return mostIndexBytes(standing, memtableBytes, pageBytes) - lessBytes;
 }
 
 /** An upper bound, if each page had at least the 1 KiB that `partsOf` takes for it: the root leads to no more pages than that. */

@@ -244,7 +244,7 @@ export class Slots {
   #keptFrom(use: SlotUse, slotCount: number, isCleaning = this.#space.isCleaning): number {
     if (use === 'checkpoint') return 0;
     const { nextBytes, likelyBytes, replacedBytes } = this.#checkpoints;
-    const checkpointBytes = this.isStuck ? nextBytes : likelyBytes;
+    const checkpointBytes = this.isStuck && use === 'put' ? nextBytes : likelyBytes;
     const next = Math.max(1, this.indexSlotsOf(checkpointBytes));
     const lasting = this.indexSlotsOf(Math.max(0, checkpointBytes - replacedBytes));
     if (use === 'put' && isCleaning && !this.isStuck) return next + lasting;

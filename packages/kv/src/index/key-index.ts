@@ -287,9 +287,9 @@ export class KeyIndex implements ReplayTarget {
     return this.#newKeys.part;
   }
 
-  /** By how much a merge of what waits for it makes pages longer, an estimate, in bytes of memtables. */
-  get addedBytes(): number {
-    return this.#newKeys.mostPart * (this.memtableBytes - this.#relocations.bytes);
+  /** As `newKeysPart`, if all keys were new of which it is not known. */
+  get mostNewKeysPart(): number {
+    return this.#newKeys.mostPart;
   }
 
   /** How much of what they may write during a run writers may have written by now, from 0 to 1; 1 without a run. */
