@@ -7,8 +7,10 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { ROOT, setup } from './setup.mjs';
+import { stripAll } from './strip-types/stripped.mjs';
 
 setup();
+await stripAll();
 const files = readdirSync(join(ROOT, 'test'), { recursive: true })
   .filter((name) => name.endsWith('.test.ts') && !name.startsWith('timed/'))
   .map((name) => join(ROOT, 'test', name))

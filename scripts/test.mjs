@@ -5,12 +5,14 @@
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { ROOT } from './setup.mjs';
+import { stripAll } from './strip-types/stripped.mjs';
 
 /** The counts at the end of what ava prints, in their order. */
 const COUNTS = ['tests', 'pass', 'skip', 'fail'];
 
 /** @returns {Promise<number>} the exit code */
 export async function runSuite(args) {
+  await stripAll();
   if (args.some((arg, i) => isNamed(arg, args[i - 1]))) return ava(args, 'all');
   const isTap = args.some((arg) => arg === '--tap' || arg === '-t');
   const tap = isTap ? new Tap() : null;
