@@ -2,7 +2,9 @@
  * Stores that are not what was written: every byte flipped, the file cut off, sectors garbled, parts of it exchanged. The
  * answer is right, or an error with a code, in bounded time and memory.
  *
- * AIOKV_GARBAGE=all flips filler, too, and each byte in several ways.
+ * Of the bytes that are flipped one at a time, nearly all are in sectors that are read when the store is opened and all of it
+ * is read: without the others everything happens as it does with them. AIOKV_GARBAGE=all flips those and filler, too, and
+ * each byte in several ways.
  */
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
@@ -22,6 +24,7 @@ const { segmentBytes } = GEOMETRY;
 /** Runs of bytes in which nothing but one value occurs are filler. */
 const RUN_BYTES = 16;
 const FILLER_CHANCE = 0.002;
+const UNREAD_CHANCE = 1 / 16;
 
 /** What may be found when so many bytes from `from` on are not what was written. */
 function allowedBy({ contents, last }: Specimen, from: number, length: number): Contents[] {
@@ -42,11 +45,24 @@ function report(t: ExecutionContext, tally: Tally): void {
   t.log(`${tally.cases} cases: ${tally.refused} with an error, ${tally.right} right`);
 }
 
-function* meaningfulBytes(bytes: Uint8Array, random: Random): Generator<number> {
+/** The numbers of the sectors that are read when a store is judged. Nothing but the bytes decides which. */
+async function sectorsRead(sound: SimulatedDisk, { contents }: Specimen): Promise<ReadonlySet<number>> {
+  const disk = sound.powerCut('all', new Random(1));
+  const sectors = new Set<number>();
+  disk.onOperation = (_, phase, { kind, offset, lengthBytes }) => {
+    if (kind !== 'read' || phase !== 'submitted') return;
+    for (let at = offset; at < offset + lengthBytes; at += SECTOR) sectors.add(at / SECTOR);
+  };
+  await judgeDisk(disk, [contents], begin());
+  return sectors;
+}
+
+function* meaningfulBytes(bytes: Uint8Array, read: ReadonlySet<number>, random: Random): Generator<number> {
   for (let run = 0; run < bytes.length; run += RUN_BYTES) {
     const first = bytes[run];
     const isFiller = bytes.subarray(run, run + RUN_BYTES).every((byte) => byte === first);
-    for (let at = run; at < run + RUN_BYTES; at++) if (ALL || !isFiller || random.chance(FILLER_CHANCE)) yield at;
+    const chance = (isFiller ? FILLER_CHANCE : 1) * (read.has(Math.floor(run / SECTOR)) ? 1 : UNREAD_CHANCE);
+    for (let at = run; at < run + RUN_BYTES; at++) if (ALL || random.chance(chance)) yield at;
   }
 }
 
@@ -62,7 +78,9 @@ for (const isClosed of [true, false]) {
     const tally = begin();
     t.is(await judge(specimen.bytes, [specimen.contents], tally, { writes: true }), null);
     t.is(tally.refused, 0);
-    for (const at of meaningfulBytes(specimen.bytes, random)) {
+    const read = await sectorsRead(sound, specimen);
+    t.true(read.size > 200);
+    for (const at of meaningfulBytes(specimen.bytes, read, random)) {
       for (const mask of ALL ? [1 << random.below(8), 0xff, specimen.bytes[at] as number] : [1 << random.below(8)]) {
         if (mask === 0) continue;
         const damaged = sound.powerCut('all', random);
