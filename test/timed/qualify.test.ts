@@ -10,7 +10,7 @@ import { AiokvError, MIB } from '@aiokv/core';
 import { linuxPlatform, qualifyFile, requireForeignInterface } from '@aiokv/aio';
 import type { DirectFile, Platform, Qualification, QualificationFigures, RequestFigures, Verdict } from '@aiokv/aio';
 import { NOWAIT_KINDS, REQUEST_KINDS, judge, qualifyOn } from '../../packages/aio/src/qualify.ts';
-import { isLoadable } from './loadable.ts';
+import { isLoadable } from '../aio/loadable.ts';
 
 const CLI = fileURLToPath(new URL('../../packages/aio/src/qualify-cli.ts', import.meta.url));
 
