@@ -11,6 +11,8 @@ export const WORKLOADS = [
   'scan',
   'commit',
   'churn',
+  'churn-hot-gets',
+  'churn-busy',
   'load-batches',
   'load-writers',
 ] as const;

@@ -11,6 +11,7 @@
  */
 import { writeFileSync } from 'node:fs';
 import { Session } from 'node:inspector/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { open } from '@aiokv/kv';
 
 const KEY_BYTES = 24;
@@ -21,6 +22,11 @@ const WRITERS = 128;
 const SCAN_RECORDS = 1000;
 const MANY = 128;
 const HOT_KEYS = 1000;
+const HOT_READERS = 8;
+/** So much of each turn is taken by work of the process's own. */
+const BUSY_MS = 10;
+/** Puts that a busy process calls before it leaves the turn. */
+const BUSY_PUTS = 64;
 /** Cold reads have memory for the index, and for few values. */
 const COLD_BYTES = 32 * 2 ** 20;
 const INDEX_BYTES_OF_KEY = 100;
@@ -89,17 +95,33 @@ const workloads = {
       }
     }),
 
-  /** Replaces random records of those that are there, so that their space is cleaned. */
-  churn: () =>
+  churn: () => reading((store, meter, random) => replacing(store, meter, () => random(records))),
+
+  /** Readers who never wait for the device must leave their turns to the cleaning. */
+  'churn-hot-gets': () =>
     reading(async (store, meter, random) => {
-      const writer = async () => {
+      const reader = async () => {
         while (meter.goesOn()) {
-          const n = random(records);
-          await store.put(keyOf(n), valueOf(n), { durability: 'buffered' });
-          meter.count(1);
+          const value = await store.get(keyOf(random(HOT_KEYS)));
+          if (value?.length !== valueBytes) throw new Error('a value is missing or cut short');
         }
       };
-      await Promise.all(Array.from({ length: WRITERS }, writer));
+      const next = () => HOT_KEYS + random(records - HOT_KEYS);
+      await Promise.all([replacing(store, meter, next), ...Array.from({ length: HOT_READERS }, reader)]);
+    }),
+
+  /** So must a process that has work of its own in every turn. */
+  'churn-busy': () =>
+    reading(async (store, meter, random) => {
+      let isOver = false;
+      const work = () => {
+        if (isOver) return;
+        burn(BUSY_MS * 1e6);
+        setImmediate(work);
+      };
+      setImmediate(work);
+      await replacing(store, meter, () => random(records), BUSY_PUTS);
+      isOver = true;
     }),
 
   'load-batches': () =>
@@ -122,6 +144,24 @@ const workloads = {
       await Promise.all(Array.from({ length: WRITERS }, writer));
     }),
 };
+
+/**
+ * Replaces records of those that are there, so that their space is cleaned.
+ *
+ * @param putsOfATurn after so many the event loop goes on
+ */
+async function replacing(store, meter, next, putsOfATurn = Infinity) {
+  let puts = 0;
+  const writer = async () => {
+    while (meter.goesOn()) {
+      const n = next();
+      await store.put(keyOf(n), valueOf(n), { durability: 'buffered' });
+      meter.count(1);
+      if (++puts % putsOfATurn === 0) await nextTurn();
+    }
+  };
+  await Promise.all(Array.from({ length: WRITERS }, writer));
+}
 
 async function getting(store, meter, next) {
   const reader = async () => {
