@@ -545,8 +545,12 @@ test('checkpoint root of version 0.1', (t) => {
 test('a block of hot keys', (t) => {
   const target = block(HOT_BLOCK_BYTES);
   const writer = new HotBlockWriter(target);
-  t.true(writer.add(Buffer.from('hottest'), 7, 1000));
-  t.true(writer.add(Buffer.from('hot'), 3, 70_000));
+  const words = new Uint32Array(3);
+  const bytes = new Uint8Array(words.buffer);
+  bytes.set(Buffer.from('hottesthot'));
+  t.true(writer.add({ words, base: 0, keyBytes: 7, valueBytes: 1000 }));
+  bytes.copyWithin(4, 7);
+  t.true(writer.add({ words, base: 1, keyBytes: 3, valueBytes: 70_000 }));
   writer.seal(uuid);
   const used = target.bytes.subarray(0, 48 + 6 + 7 + 6 + 3);
   t.is(golden('hot-keys', used), dump(used));

@@ -11,6 +11,7 @@ import { SimulatedDisk } from '@aiokv/aio';
 import type { Store, StoreOptions } from '@aiokv/kv';
 import { ValueCache } from '../../packages/kv/src/cache/value-cache.ts';
 import type { Planted } from '../../packages/kv/src/failure/planted.ts';
+import type { HotKey } from '../../packages/kv/src/format/hot-keys.ts';
 import { HOT_BLOCK_BYTES, HotBlockReader, HotBlockWriter } from '../../packages/kv/src/format/hot-keys.ts';
 import { RecordKind, encodeRecord, paddedRecordBytes } from '../../packages/kv/src/format/record.ts';
 import type { Block } from '../../packages/kv/src/format/words.ts';
@@ -179,7 +180,7 @@ test('a block of the note goes over none but its keys, whatever its lengths say'
     const written: string[] = [];
     for (;;) {
       const key = 'k'.repeat(random.below(300));
-      if (!writer.add(Buffer.from(key), key.length, written.length)) break;
+      if (!writer.add(wordsOf(key, written.length))) break;
       written.push(key);
     }
     writer.seal(uuid);
@@ -194,7 +195,7 @@ test('a block of the note goes over none but its keys, whatever its lengths say'
     t.false(reader.next(), 'another store');
   }
   // Whole, and its lengths are nonsense.
-  writer.add(new Uint8Array(4000), 4000, 1);
+  writer.add(wordsOf('k'.repeat(4000), 1));
   writer.seal(uuid);
   reader.begin(uuid);
   block.view.setUint16(48, 0xffff, true);
@@ -369,6 +370,12 @@ test('a warm restart that fills in without asking is found', async (t) => {
   }
   t.is(found, 1);
 });
+
+function wordsOf(key: string, valueBytes: number): HotKey {
+  const words = new Uint32Array(Math.ceil(key.length / 4));
+  new Uint8Array(words.buffer).set(Buffer.from(key));
+  return { words, base: 0, keyBytes: key.length, valueBytes };
+}
 
 function blockOf(bytes: number): Block {
   const memory = new ArrayBuffer(bytes);

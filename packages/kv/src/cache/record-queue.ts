@@ -119,12 +119,12 @@ export class RecordQueue {
     return this.#frames[(address >>> this.#cellBits) & (this.#frames.length - 1)] as number;
   }
 
-  /** Copies bytes of a record, from byte `at` of it on. */
-  read(address: number, at: number, into: Uint8Array, length: number): void {
+  /** Copies bytes of a record, from byte `at` of it on, to `into`, from `intoAt` on. */
+  read(address: number, at: number, into: Uint8Array, intoAt: number, length: number): void {
     for (let done = 0; done < length;) {
       const place = this.#place(address, at + done);
       const part = length - done < place.left ? length - done : place.left;
-      into.set(place.bytes.subarray(place.at, place.at + part), done);
+      into.set(place.bytes.subarray(place.at, place.at + part), intoAt + done);
       done += part;
     }
   }

@@ -48,10 +48,18 @@ export interface ValueCacheOptions {
   readonly planted: Planted;
 }
 
+/** A cached key: little-endian words from `base` on. */
+export interface ListedKey {
+  words: Uint32Array;
+  base: number;
+  keyBytes: number;
+  valueBytes: number;
+}
+
 export interface CacheStatistics {
-  /** Reads of single keys that were answered from the cache, ... */
+  /** Values of single keys and of short ranges that were asked for and are in the cache, ... */
   readonly hits: number;
-  /** ... and those that were not. */
+  /** ... and those that are not. */
   readonly misses: number;
   /** Values in the cache. */
   readonly values: number;
@@ -196,19 +204,16 @@ export class ValueCache {
     return next;
   }
 
-  /** Copies the key at an address that was listed to the start of `into`. Returns its length. */
-  copyKey(address: number, into: Uint8Array): number {
+  /** Loads the key at an address that was listed, and the length of its value. Valid until the next call of anything here. */
+  loadListed(address: number, into: ListedKey): void {
     const queue = this.#queueOf(address);
     const at = address >>> 1;
-    const keyBytes = (queue.words(at)[queue.base(at) + MARK_WORD] as number) & KEY_BYTES_MASK;
-    queue.read(at, HEADER_WORDS * 4, into, keyBytes);
-    return keyBytes;
-  }
-
-  /** The length of the value at an address that was listed. */
-  valueBytesAt(address: number): number {
-    const queue = this.#queueOf(address);
-    return queue.words(address >>> 1)[queue.base(address >>> 1) + VALUE_BYTES_WORD] as number;
+    const [words, base] = [queue.words(at), queue.base(at)];
+    into.keyBytes = (words[base + MARK_WORD] as number) & KEY_BYTES_MASK;
+    into.valueBytes = words[base + VALUE_BYTES_WORD] as number;
+    // FIFO-1.
+    into.words = words;
+    into.base = base + HEADER_WORDS;
   }
 
   /** The sequence of the write of the value that was found. */
@@ -229,9 +234,9 @@ export class ValueCache {
     return value;
   }
 
-  /** Copies the value that was found to the start of `target`. */
-  copyTo(target: Uint8Array): void {
-    this.#foundIn.read(this.#foundAt, headerBytes(this.#key.length), target, this.valueBytes);
+  /** Copies the value that was found to `target`, from byte `at` of it on. */
+  copyTo(target: Uint8Array, at = 0): void {
+    this.#foundIn.read(this.#foundAt, headerBytes(this.#key.length), target, at, this.valueBytes);
   }
 
   /** CACHE-2. Takes a record that was read, as it is on the device. @param seenAt the last write that the read has seen */

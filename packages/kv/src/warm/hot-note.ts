@@ -12,10 +12,9 @@
  */
 import { MIB, nextTurn } from '@aiokv/core';
 import type { Clock, TurnBudget } from '@aiokv/core';
-import type { ValueCache } from '../cache/value-cache.ts';
+import type { ListedKey, ValueCache } from '../cache/value-cache.ts';
 import { HotFileWriter } from '../file/hot-file.ts';
 import type { HotFilePlace } from '../file/hot-file.ts';
-import { MAX_KEY_BYTES } from '../format/record.ts';
 
 export interface HotNoteParts {
   readonly place: HotFilePlace;
@@ -35,9 +34,11 @@ const FILE_BYTES_MOST = 8 * MIB;
 /** Values that are looked at. */
 const VALUES_MOST = 524_288;
 /** After so long no more are looked at, and no more are written. */
-const LISTING_MS = 40;
-const WRITING_MS = 80;
+const LISTING_MS = 60;
+const WRITING_MS = 90;
 const HOTTEST = 7;
+/** Of the table, a bucket has some hundred values: the clock is read behind each. */
+const OPERATIONS_PER_BUCKET = 16;
 
 /** The longest file of hot keys, in bytes. */
 export function mostHotBytes(memoryBytes: number): number {
@@ -48,7 +49,7 @@ export function mostHotBytes(memoryBytes: number): number {
 export async function noteHotKeys(parts: HotNoteParts): Promise<void> {
   const { place, leastKeys, mostBytes } = parts;
   const byHeat = await list(parts);
-  if (byHeat.reduce((sum, addresses) => sum + addresses.length, 0) < leastKeys) return;
+  if (countOf(byHeat) < leastKeys) return;
   try {
     const writer = await HotFileWriter.begin(place, mostBytes);
     try {
@@ -65,28 +66,28 @@ export async function noteHotKeys(parts: HotNoteParts): Promise<void> {
 async function list({ values, clock, budget }: HotNoteParts): Promise<readonly number[][]> {
   const byHeat = Array.from({ length: HOTTEST + 1 }, (): number[] => []);
   const untilMs = clock.nowMs() + LISTING_MS;
-  let left = Math.min(VALUES_MOST, values.statistics.values);
-  for (let from = 0; from >= 0 && left > 0 && clock.nowMs() < untilMs;) {
-    const before = left;
+  for (let from = 0; from >= 0 && countOf(byHeat) < VALUES_MOST && clock.nowMs() < untilMs;) {
     from = values.listHot(from, byHeat);
-    left = VALUES_MOST - byHeat.reduce((sum, addresses) => sum + addresses.length, 0);
-    if (budget.isSpent(before - left + 1)) await nextTurn();
+    if (budget.isSpent(OPERATIONS_PER_BUCKET)) await nextTurn();
   }
   return byHeat;
+}
+
+function countOf(byHeat: readonly number[][]): number {
+  return byHeat.reduce((sum, addresses) => sum + addresses.length, 0);
 }
 
 /** The hottest first, as many as there is room and time for. */
 async function write(writer: HotFileWriter, byHeat: readonly number[][], parts: HotNoteParts): Promise<void> {
   const { values, clock, budget } = parts;
-  const key = new Uint8Array(MAX_KEY_BYTES);
+  const key: ListedKey = { words: new Uint32Array(0), base: 0, keyBytes: 0, valueBytes: 0 };
   const untilMs = clock.nowMs() + WRITING_MS;
   for (let heat = HOTTEST; heat > 0; heat--) {
     for (const address of byHeat[heat] as number[]) {
-      const keyBytes = values.copyKey(address, key);
-      const valueBytes = values.valueBytesAt(address);
-      if (!writer.add(key, keyBytes, valueBytes)) {
+      values.loadListed(address, key);
+      if (!writer.add(key)) {
         if (!(await writer.write()) || clock.nowMs() > untilMs) return;
-        writer.add(key, keyBytes, valueBytes);
+        writer.add(key);
       }
       if (budget.isSpent()) await nextTurn();
     }

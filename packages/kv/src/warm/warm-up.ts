@@ -43,8 +43,10 @@ export interface WarmStatistics {
 const ROOM_PART = 7 / 8;
 /** What a value takes in the cache beside its bytes and those of its key, about. */
 const VALUE_NOTE_BYTES = 40;
-/** Keys that are looked up at once, for each step of the pace. */
-const KEYS_PER_DEPTH = 4;
+/** Keys that are looked up at once, for each step of the pace, and within these bounds. */
+const KEYS_PER_DEPTH = 8;
+const LEAST_KEYS = 16;
+const MOST_KEYS = 64;
 
 export class WarmUp {
   readonly #parts: WarmUpParts;
@@ -117,7 +119,8 @@ export class WarmUp {
     const cursor = this.#tree.cursor();
     cursor.first();
     while (cursor.valid && !this.#isOver()) {
-      const reads = new HotReads(this.#parts, pace.depth * KEYS_PER_DEPTH);
+      const most = Math.min(MOST_KEYS, Math.max(LEAST_KEYS, pace.depth * KEYS_PER_DEPTH));
+      const reads = new HotReads(this.#parts, most);
       for (; cursor.valid && !reads.isFull; cursor.next()) reads.add(cursor.keyBytes, cursor.keyLength);
       await reads.finish(this.#isOver);
       index.pager.keepWithin();
