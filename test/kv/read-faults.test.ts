@@ -214,7 +214,8 @@ for (const thing of Object.keys(things)) {
   test(`an iterator gives all entries before a ${thing} that cannot be read, then its error, then its end (ITERATOR-3)`, async (t) => {
     const { disk, store, key, span, other } = await prepare(thing);
     const all: string[] = [];
-    for await (const [one] of store.iterator()) all.push(one.toString());
+    // Not their values: these would be in memory then.
+    for await (const one of store.keys()) all.push(one.toString());
     disk.inject({ at: isOver(span), kind: 'EIO', sticky: true });
     const given: string[] = [];
     const iterator = store.iterator();

@@ -103,7 +103,7 @@ export interface StoreStatistics {
   readonly flushedThrough: number;
   /** What `memoryBytes` is spent on. */
   readonly memory: MemoryStatistics;
-  /** Reads of single keys that found their value in memory, those that did not, and how many values there are. */
+  /** Reads of values, but for long ranges, that found theirs in memory, those that did not, and how many values there are. */
   readonly cache: CacheStatistics;
   /** What was hot when the store was closed before, and how much of it was read back: `warmRestart`. */
   readonly warm: WarmStatistics;

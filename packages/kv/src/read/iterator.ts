@@ -21,7 +21,7 @@
  * A window has typed arrays, and no object for an entry before it is handed out.
  */
 import { AiokvTypeError, Fifo, MIB, nextTurn } from '@aiokv/core';
-import type { TurnBudget } from '@aiokv/core';
+import type { Sequence, TurnBudget } from '@aiokv/core';
 import { valueBytesOfTable } from '../format/extent.ts';
 import { INLINE_BYTES_MAX, isInFragments, isInline, lengthOf } from '../format/index-entry.ts';
 import { compareKeys } from '../format/keys.ts';
@@ -36,8 +36,8 @@ import type { WindowRead } from './window-reader.ts';
 export interface IteratorHost {
   /** For what is read ahead, and for what is handed out. */
   readonly budget: TurnBudget;
-  /** An empty window. */
-  beginWindow(): WindowRead;
+  /** An empty window. @param seenAt see `WindowRead` */
+  beginWindow(seenAt: Sequence | undefined): WindowRead;
   /** AHEAD-2. The same, in memory that was lent. @param entries that it will have, about */
   beginWideWindow(entries: number): WindowRead;
   /** AHEAD-2. Whether it would not be in vain to ask for memory for a wide window. */
@@ -69,6 +69,8 @@ export interface RowShape<Row> {
 const FIRST_AHEAD = 16;
 /** ... unless it is known that more will be taken: up to so many then. */
 const FIRST_AHEAD_MOST = 256;
+/** Ranges of so many entries are asked of the cache, and fill it (WINDOW-3). Longer ones would cost what others have in it. */
+const CACHED_ENTRIES = 256;
 /** Entries of the longest window. */
 const MOST_AHEAD = 65_536;
 /** Most rows that one call hands out: some 0.3 ms. */
@@ -290,6 +292,13 @@ export class StoreIterator<Row = [key: Buffer, value: Buffer]> implements AsyncI
     return isLong && this.#isWideWorth && this.#scatter > SCATTERED && this.#host.mayLendTo(this);
   }
 
+  /** WINDOW-3. Of a range without a limit, the first entries may be all. */
+  get #seenAt(): Sequence | undefined {
+    const { limit } = this.#range;
+    const isShort = limit === Infinity ? this.#taken + this.#ahead < CACHED_ENTRIES : limit <= CACHED_ENTRIES;
+    return isShort ? this.#snapshot.sequence : undefined;
+  }
+
   /** Answers pending callers until none is left, and reads what they need. */
   async #answer(): Promise<void> {
     this.#isAnswering = true;
@@ -333,7 +342,7 @@ export class StoreIterator<Row = [key: Buffer, value: Buffer]> implements AsyncI
     if (wantsWide) this.#lentBytes = this.#host.lendTo(this);
     const isWide = this.#lentBytes > 0;
     const wide = Math.min(MOST_WIDE, this.#lastCount * WIDE_GROWTH);
-    const read = isWide ? this.#host.beginWideWindow(wide) : this.#host.beginWindow();
+    const read = isWide ? this.#host.beginWideWindow(wide) : this.#host.beginWindow(this.#seenAt);
     try {
       await this.#collect(read, isWide ? wide : this.#ahead);
     } catch (error) {

@@ -7,7 +7,7 @@
  *     far apart. The wider the window, the more of them are neighbours. It is handed out before the next one is read.
  */
 import { MIB } from '@aiokv/core';
-import type { TurnBudget } from '@aiokv/core';
+import type { Sequence, TurnBudget } from '@aiokv/core';
 import type { SpanReader } from '../file/span-reader.ts';
 import type { Maintenance } from '../maintenance/maintenance.ts';
 import type { KeyIndex } from '../index/key-index.ts';
@@ -74,7 +74,7 @@ export class RangeReads implements IteratorHost {
     this.#mostAheadBytes = mostAheadBytes;
     this.budget = budget;
     this.#lender = { memory: index.memory, pager: index.pager, lentUnits: 0 };
-    this.#windowParts = { reader, spans, log };
+    this.#windowParts = { reader, spans, log, index };
   }
 
   /** Iterators that were not ended. */
@@ -114,12 +114,12 @@ export class RangeReads implements IteratorHost {
     return iterator;
   }
 
-  beginWindow(): WindowRead {
-    return new WindowRead(this.#windowParts, new Slabs());
+  beginWindow(seenAt: Sequence | undefined): WindowRead {
+    return new WindowRead(this.#windowParts, new Slabs(), seenAt);
   }
 
   beginWideWindow(entries: number): WindowRead {
-    return new WindowRead(this.#windowParts, new LentMemory(this.#lender), entries);
+    return new WindowRead(this.#windowParts, new LentMemory(this.#lender), undefined, entries);
   }
 
   mayLendTo(iterator: StoreIterator<unknown>): boolean {

@@ -3,6 +3,7 @@
  *
  * ```
  *   entry ─► meet ─┬─► inline: the value is there
+ *                  ├─► cached, in a short range: copied (WINDOW-3)
  *                  ├─► log.unwritten: copied from the frame
  *                  ├─► in fragments ──────────────────────────────┐
  *                  └─► span: checked in the long read, copied     │
@@ -14,8 +15,12 @@
  *     read alone: so it is tried again, and its error is its own.
  * WINDOW-2. Whether a record is in memory is asked in the step that copies it, or that notes it for the device: what is
  *     written stays where it is for as long as the iterator holds its snapshot (ITERATOR-4).
+ * WINDOW-3. In a short range a cached value is taken if its write is not newer than the snapshot: then it is that of the snapshot, for
+ *     the cache has the newest (CACHE-1). What is read goes to the cache, by the rule of all that reads bring (CACHE-2).
  */
 import type { AlignedBuffer } from '@aiokv/aio';
+import type { Sequence } from '@aiokv/core';
+import type { ValueCache } from '../cache/value-cache.ts';
 import type { RangeVisitor, Ranges, SpanReader } from '../file/span-reader.ts';
 import { fileOffsetOf, isInFragments, isInline, lengthOf } from '../format/index-entry.ts';
 import type { LeafEntry } from '../format/index-entry.ts';
@@ -24,7 +29,7 @@ import type { Fragment } from '../format/extent.ts';
 import type { Block } from '../format/words.ts';
 import { wrongRecord } from './record-check.ts';
 import type { WantedRecord } from './record-check.ts';
-import type { RecordReader, UnwrittenRecords } from './record-reader.ts';
+import type { RecordReader, UnwrittenRecords, ValueTaker } from './record-reader.ts';
 import type { ReadResult } from './results.ts';
 import type { RowMemory } from './row-memory.ts';
 import { FIRST_ENTRIES, Window } from './window.ts';
@@ -33,6 +38,7 @@ export interface WindowReaderParts {
   readonly reader: RecordReader;
   readonly spans: SpanReader;
   readonly log: UnwrittenRecords;
+  readonly index: ValueTaker & { readonly values: ValueCache };
 }
 
 /** Values in fragments of one window that are read at once. */
@@ -90,8 +96,12 @@ export class WindowRead implements RangeVisitor, ReadResult, WantedRecord {
   readonly fragment: Fragment | null = null;
   readonly sequence = 0;
 
-  constructor(parts: WindowReaderParts, memory: RowMemory, capacity = FIRST_ENTRIES) {
+  /** WINDOW-3. The last write that the snapshot has seen, in a short range; else undefined. */
+  readonly seenAt: Sequence | undefined;
+
+  constructor(parts: WindowReaderParts, memory: RowMemory, seenAt: Sequence | undefined, capacity = FIRST_ENTRIES) {
     this.#parts = parts;
+    this.seenAt = seenAt;
     this.window = new Window(memory, capacity);
     this.#near = new Places(capacity);
   }
@@ -114,6 +124,7 @@ export class WindowRead implements RangeVisitor, ReadResult, WantedRecord {
       else window.fail(index, refusal);
       return;
     }
+    if (this.seenAt !== undefined && this.#takeCached(index, key, keyBytes, this.seenAt)) return;
     const fileOffset = fileOffsetOf(entry);
     const place = log.unwritten(fileOffset);
     if (!isInFragments(entry)) window.reserve(index, lengthOf(entry) - RECORD_HEADER_BYTES - keyBytes);
@@ -178,8 +189,22 @@ export class WindowRead implements RangeVisitor, ReadResult, WantedRecord {
 
   #take(index: number, block: Block, at: number): void {
     const refusal = this.#parts.reader.refusalOf(sequenceOf(block.view, at));
-    if (refusal === null) this.window.takeRecord(index, block, at);
+    if (refusal !== null) {
+      this.window.fail(index, refusal);
+      return;
+    }
+    this.window.takeRecord(index, block, at);
+    if (this.seenAt !== undefined) this.#parts.index.cacheValue(block, at, this.seenAt);
+  }
+
+  /** WINDOW-3. Returns whether the entry has its value, or its failure. */
+  #takeCached(index: number, key: Uint8Array, keyBytes: number, seenAt: Sequence): boolean {
+    const { values } = this.#parts.index;
+    if (!values.find(key, keyBytes) || values.version > seenAt) return false;
+    const refusal = this.#parts.reader.refusalOf(values.version);
+    if (refusal === null) this.window.takeCached(index, values);
     else this.window.fail(index, refusal);
+    return true;
   }
 
   #ended(): void {

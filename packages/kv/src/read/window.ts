@@ -10,6 +10,7 @@
  *                                                └─ end: what is behind it is not given (ITERATOR-3)
  * ```
  */
+import type { ValueCache } from '../cache/value-cache.ts';
 import type { LeafEntry } from '../format/index-entry.ts';
 import { INLINE_BYTES_MAX, copyInlineTo, inlineValueBytes } from '../format/index-entry.ts';
 import { RECORD_HEADER_BYTES } from '../format/record.ts';
@@ -81,6 +82,14 @@ export class Window {
   takeRecord(index: number, block: Block, at: number): void {
     const from = at + RECORD_HEADER_BYTES + this.keyBytesOf(index);
     this.#memory.write(this.#valuePlaces[index] as number, this.#valueBytes[index] as number, block.bytes, from);
+  }
+
+  /** The value is the one that was found in the cache. Not in lent memory, where it may lie in two pieces. */
+  takeCached(index: number, values: ValueCache): void {
+    const { valueBytes } = values;
+    this.reserve(index, valueBytes);
+    const place = this.#valuePlaces[index] as number;
+    values.copyTo(this.#memory.bytesOf(place, valueBytes), this.#memory.offsetOf(place, valueBytes));
   }
 
   /** The value is in the entry. */
