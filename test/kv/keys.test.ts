@@ -62,7 +62,7 @@ test('keys and has see what iterators and gets see, and read no record', async (
     }
     const after = store.statistics();
     const reads = after.queue.accepted - before.queue.accepted;
-    t.is(reads, after.pageReads - before.pageReads, `${name}: every read is of a leaf`);
+    t.true(reads <= after.pageReads - before.pageReads, `${name}: every read is of leaves, of one at least`);
     t.is(reads > 0, options.memoryBytes !== undefined, name);
     const range = { gt: keyOf(1990), lte: keyOf(3010), reverse: true, limit: 9 };
     const rows: string[] = [];

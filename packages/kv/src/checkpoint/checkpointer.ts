@@ -52,6 +52,8 @@ import type { RecordCounts } from '../index/record-counts.ts';
 import { LiveCounts } from './live-counts.ts';
 import { PageWriter } from './page-writer.ts';
 import { SegmentWriter } from './segment-writer.ts';
+import { spaceFigures, writtenFigures } from './space-figures.ts';
+import type { SpaceFigures, WrittenFigures } from './space-figures.ts';
 import { likelyIndexBytes, mostIndexBytes, mostMappedBytes } from './standing.ts';
 import type { Standing } from './standing.ts';
 
@@ -73,9 +75,6 @@ export interface CheckpointerOptions {
   readonly checkpointBytes: number;
   readonly planted: Planted;
 }
-
-/** See `SpaceStatistics`. */
-type Space = Record<'fileBytes' | 'liveBytes' | 'deadBytes' | 'heldBytes' | 'reservedBytes' | 'freeBytes', number>;
 
 /** A run begins at this part of what an opening may replay. The rest is for what is written until it has ended. */
 const DUE_PART = 3 / 4;
@@ -182,34 +181,26 @@ export class Checkpointer implements CheckpointNeeds {
     return (this.#draft?.writer.slots.length ?? 0) * this.#options.geometry.segmentBytes;
   }
 
+  /** Bytes of records since the opening, with what it has replayed. */
+  get recordBytes(): number {
+    return this.#options.log.appendedBytes;
+  }
+
   /** Bytes of records that an opening would have to replay. */
   get uncoveredBytes(): number {
     return this.#options.log.appendedBytes - this.#coveredBytes;
   }
 
   /** See `SpaceStatistics`. */
-  get space(): Space {
-    const { slots, segments, geometry } = this.#options;
-    const { liveBytes } = segments;
-    const fileBytes = slots.count * geometry.segmentBytes;
-    const unusedBytes = slots.freeCount * geometry.segmentBytes;
-    const freeBytes = Math.max(0, slots.availableFor('put')) * geometry.segmentBytes;
-    const deadBytes = fileBytes - unusedBytes - liveBytes;
-    let held = 0;
-    for (const parked of this.#parked) held += parked.slots.length;
-    const heldBytes = held * geometry.segmentBytes;
-    return { fileBytes, liveBytes, deadBytes, heldBytes, reservedBytes: unusedBytes - freeBytes, freeBytes };
+  get space(): SpaceFigures {
+    let heldSlots = 0;
+    for (const parked of this.#parked) heldSlots += parked.slots.length;
+    return spaceFigures(this.#options, heldSlots);
   }
 
   /** See `WrittenStatistics`. */
-  get written(): { recordBytes: number; logBytes: number; movedBytes: number; indexBytes: number } {
-    const { log, segments } = this.#options;
-    return {
-      recordBytes: log.appendedBytes,
-      logBytes: segments.writtenBytesOfKind(SegmentKind.log),
-      movedBytes: segments.writtenBytesOfKind(SegmentKind.cleaned),
-      indexBytes: segments.writtenBytesOfKind(SegmentKind.index),
-    };
+  get written(): WrittenFigures {
+    return writtenFigures(this.#options.segments, this.recordBytes);
   }
 
   /** Whether a write of this kind finds a slot. */

@@ -36,7 +36,7 @@ export interface SpacePlanParts {
   readonly segments: SegmentTable;
   readonly geometry: Geometry;
   readonly superblocks: SuperblockKeeper;
-  readonly checkpointer: Pick<Checkpointer, 'uncoveredBytes' | 'imagesBytes'>;
+  readonly checkpointer: Pick<Checkpointer, 'recordBytes' | 'uncoveredBytes' | 'imagesBytes'>;
   readonly index: Pick<KeyIndex, 'newKeysPart'>;
   readonly planted: Planted;
   /** Most bytes of the file over what lives: see `StoreOptions`. */
@@ -57,9 +57,12 @@ const FREED_PART = 0.6;
  */
 const NEW_PART = 0.08;
 const PAGES_FACTOR = 3;
-/** A run that is larger by so much needs more room: for its survivors, and for what is written until it ends. */
+/** A run that is larger by so much needs more room: for its survivors, and for what it leaves to the next one. */
 const LARGER_FACTOR = 2;
-/** So much of the segments of the log do new records take. Survivors leave their last segment half empty. */
+/**
+ * So much of the segments of the log do new records take at least; more where small frames are flushed, each of which ends a
+ * block. Survivors leave their last segment half empty.
+ */
 const PADDED_FACTOR = 1.1;
 /** PLAN-1. Survivors may always fill so many segments. */
 const FEW_GROWN = 4;
@@ -77,6 +80,11 @@ export class SpacePlan implements SpaceNeeds {
   #isCleaning = false;
   #lastSurvivorBytes = 0;
   #lastFreedBytes = 0;
+  /** Between the last two choices. */
+  #paddedFactor = PADDED_FACTOR;
+  /** At the last choice: bytes of records, and what of the log they have filled. */
+  #recordBytes = 0;
+  #filledBytes = 0;
 
   constructor(parts: SpacePlanParts) {
     this.#parts = parts;
@@ -91,8 +99,7 @@ export class SpacePlan implements SpaceNeeds {
     const newBytes = Math.max(checkpointer.uncoveredBytes, this.#usualBytes);
     const addedBytes = index.newKeysPart * checkpointer.uncoveredBytes;
     const forNewBytes = NEW_BYTES_FACTOR * newBytes + (spaceAmplificationMax - 1) * addedBytes;
-    const largerBytes = this.#usualBytes - NEW_PART * this.#liveBytes;
-    const forPagesBytes = checkpointer.imagesBytes + LARGER_FACTOR * largerBytes;
+    const forPagesBytes = checkpointer.imagesBytes + LARGER_FACTOR * this.#largerBytes;
     return spaceAmplificationMax * this.#liveBytes + forNewBytes + forPagesBytes;
   }
 
@@ -117,7 +124,7 @@ export class SpacePlan implements SpaceNeeds {
     if (newBytes >= this.#usualBytes) return true;
     // While there is room to free as much again.
     if (this.#lastFreedBytes === 0) return false;
-    const wantedBytes = PADDED_FACTOR * newBytes + geometry.segmentBytes / 2;
+    const wantedBytes = this.#paddedFactor * newBytes + geometry.segmentBytes / 2;
     return !this.#hasRoomFor((wantedBytes * this.#lastSurvivorBytes) / this.#lastFreedBytes, wantedBytes);
   }
 
@@ -138,6 +145,7 @@ export class SpacePlan implements SpaceNeeds {
     const { segmentBytes } = geometry;
     const { logStart } = superblocks.current;
     const isEager = planted.eagerCleaning === true;
+    this.#measurePadding();
     let excessBytes = isEager ? Infinity : this.#excessBytesWith(0);
     this.#lastFreedBytes = 0;
     this.#writersBytes = Infinity;
@@ -207,6 +215,17 @@ export class SpacePlan implements SpaceNeeds {
     return slots * (1 - WASTED_PART) * this.#segmentBytes;
   }
 
+  #measurePadding(): void {
+    const { checkpointer, segments, geometry } = this.#parts;
+    const recordBytes = checkpointer.recordBytes - this.#recordBytes;
+    const filledBytes = segments.filledBytesOfKind(SegmentKind.log) - this.#filledBytes;
+    // Of a few blocks it says nothing.
+    if (recordBytes < geometry.segmentBytes) return;
+    this.#paddedFactor = Math.max(PADDED_FACTOR, filledBytes / recordBytes);
+    this.#recordBytes += recordBytes;
+    this.#filledBytes += filledBytes;
+  }
+
   /** Bytes that survivors take in their segments. */
   #packed(liveBytes: number, records: number): number {
     const longBytes = (2 * liveBytes) / Math.max(1, records);
@@ -234,6 +253,11 @@ export class SpacePlan implements SpaceNeeds {
     return Math.max(NEW_PART * this.#liveBytes, PAGES_FACTOR * this.#parts.checkpointer.imagesBytes);
   }
 
+  /** By so much a run is larger for the sake of its pages. */
+  get #largerBytes(): number {
+    return this.#usualBytes - NEW_PART * this.#liveBytes;
+  }
+
   get #usedBytes(): number {
     return this.#parts.segments.size * this.#parts.geometry.segmentBytes;
   }
@@ -248,7 +272,7 @@ export class SpacePlan implements SpaceNeeds {
 
   /** Bytes of segments above what they should take if so much that is not merged yet lives. */
   #excessBytesWith(addedBytes: number): number {
-    return this.#usedBytes - this.#levelBytes(WANTED_PART, addedBytes);
+    return this.#usedBytes - this.#levelBytes(WANTED_PART, addedBytes) - this.#largerBytes;
   }
 
   get #mostLivePart(): number {

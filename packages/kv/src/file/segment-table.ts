@@ -37,6 +37,7 @@ export class SegmentTable {
   readonly #usedBytesOfKind = new Float64Array(LAST_KIND + 1);
   /** Since the opening. */
   readonly #writtenBytesOfKind = new Float64Array(LAST_KIND + 1);
+  readonly #filledBytesOfKind = new Float64Array(LAST_KIND + 1);
 
   constructor({ segmentBytes, headerBytes }: Pick<Geometry, 'segmentBytes' | 'headerBytes'>) {
     this.#segmentBytes = segmentBytes;
@@ -82,6 +83,11 @@ export class SegmentTable {
   /** Bytes of frames, records or pages that were written to segments of this kind, with their padding and zeros behind. */
   writtenBytesOfKind(kind: number): number {
     return this.#writtenBytesOfKind[kind] as number;
+  }
+
+  /** The part of it that cannot be written again. */
+  filledBytesOfKind(kind: number): number {
+    return this.#filledBytesOfKind[kind] as number;
   }
 
   has(slot: number): boolean {
@@ -153,7 +159,9 @@ export class SegmentTable {
    */
   wrote(slot: number, usedBytes: number, firstSequence: number, lastSequence: number, zeroBytes = 0): void {
     assert(this.has(slot), 'a segment in use is written');
-    (this.#writtenBytesOfKind[this.#kinds[slot] as number] as number) += usedBytes + zeroBytes;
+    const kind = this.#kinds[slot] as number;
+    (this.#writtenBytesOfKind[kind] as number) += usedBytes + zeroBytes;
+    (this.#filledBytesOfKind[kind] as number) += usedBytes;
     this.found(slot, usedBytes, firstSequence, lastSequence);
   }
 
