@@ -542,7 +542,7 @@ export class KeyIndex implements ReplayTarget {
     return new LeafPacking(this.tree, this.pager);
   }
 
-  /** The tree holds all entries of the immutable memtable. It is the last version from now on. */
+  /** The tree holds all entries of the immutable memtable. It is the last version from now on. Its root is in memory. */
   endMerge(): void {
     assert(this.#merge?.progress === 1, 'a merge ends when all entries are merged');
     this.#merge.end();

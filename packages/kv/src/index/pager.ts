@@ -271,6 +271,18 @@ export class Pager implements CompletionHandler {
     }
   }
 
+  /**
+   * PAGER-2. Brings the root of the tree into memory: where leaves were removed, the only one that is left may be absent.
+   *
+   * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO
+   */
+  async loadRoot(): Promise<void> {
+    const { root } = this.#options.tree;
+    if (root === 0 || !this.#isAbsent(root)) return;
+    await this.pin([root]);
+    this.unpin([root]);
+  }
+
   /** Keeps a page that is in memory there until `unpin`. */
   hold(pageId: number): void {
     assert(this.#options.memory.isResident(pageId), 'a page is held that is in memory');

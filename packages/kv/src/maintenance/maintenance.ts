@@ -388,6 +388,8 @@ export class Maintenance {
       if (!(await this.#inSlices(run, merge))) return;
       if (compaction?.isPacking === true) run.packing ??= index.startPacking();
       if (run.packing !== null && !(await this.#inSlices(run, run.packing))) return;
+      await this.#unlessUnreadable(run, index.pager.loadRoot());
+      if (this.#isStopped) return;
       index.endMerge();
       run.isMerged = true;
       this.#roomWaiters.wakeAll();
