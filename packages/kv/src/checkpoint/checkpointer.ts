@@ -172,8 +172,7 @@ export class Checkpointer implements CheckpointNeeds {
   /** What a checkpoint may write, an upper bound. */
   get #writableBytes(): number {
     const { segments, index, geometry } = this.#options;
-    const mostBytes = mostIndexBytes(this.#standing, index.memtableBytes, geometry.pageBytes);
-    return mostBytes + tablePartBytes(segments.size);
+    return mostIndexBytes(this.#standing, index.memtableBytes, geometry.pageBytes) + tablePartBytes(segments.size);
   }
 
   /** The part of it that the one under way has written. */
@@ -261,10 +260,11 @@ export class Checkpointer implements CheckpointNeeds {
     return sequence === this.#options.superblocks.current.checkpointSequence;
   }
 
-  /** Ends a checkpoint without a page. */
-  drop(): void {
+  /** Ends a checkpoint without a page. @param logBytes as for `commit` */
+  drop(logBytes: number): void {
     assert(this.#draft?.writer.slots.length === 0, 'an empty checkpoint has taken no space');
     this.#draft = null;
+    this.#coveredBytes = logBytes;
   }
 
   /**

@@ -398,7 +398,7 @@ export class Maintenance {
     // Nothing is new: before the first write, there is not even a log to lead to.
     const isThrough = run.sequence === 0 || (checkpointer.isThrough(run.sequence) && !isTidy && run.packing === null);
     const isDropped = merge.isEmpty && isThrough;
-    if (isDropped) checkpointer.drop();
+    if (isDropped) checkpointer.drop(run.logBytes);
     else await checkpointer.commit(merge.counts, run.logBytes, isTidy);
     this.#parts.cleaner.plan.endRun();
     compaction?.stepEnded();

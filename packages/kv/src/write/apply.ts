@@ -239,6 +239,8 @@ export async function admitInSlices(parts: AdmissionParts, batch: WriteBatch, ro
     log.release(false);
     await whenReadyForLast(parts, records, room);
     records.append();
+    // A run that begins with this batch covers its bytes.
+    log.release(true);
     if (stage === undefined) {
       records.enterHeld();
       maintenance.admitted(log.appendedThrough);
