@@ -101,13 +101,16 @@ for (const [slotCount, needs, available] of RESERVES) {
 
 test('SLOTS-1: while the file can grow, what a checkpoint likely needs is enough', async (t) => {
   const file = new FakeFile();
-  const slots = file.slots(40, { nextBytes: 12 * SLOT_PAGES, likelyBytes: 4 * SLOT_PAGES });
-  t.is(slots.availableFor('put'), 40 - 4 - 5);
-  t.is(slots.availableFor('put', true), 40 - 4, 'while victims are cleaned');
+  const needs = { nextBytes: 12 * SLOT_PAGES, likelyBytes: 4 * SLOT_PAGES };
+  const slots = file.slots(64, needs);
+  t.is(slots.availableFor('put'), 64 - 4 - 5);
+  t.is(slots.availableFor('put', true), 64 - 4, 'while victims are cleaned');
   file.answer = () => ENOSPC;
-  await t.throwsAsync(slots.prepare(37, 'put'), { code: 'ERR_AIOKV_NO_SPACE' });
-  t.is(slots.availableFor('put'), 40 - 12 - 5, 'the most that it may need');
-  t.is(slots.availableFor('put', true), 40 - 12 - 5);
+  await t.throwsAsync(slots.prepare(61, 'put'), { code: 'ERR_AIOKV_NO_SPACE' });
+  t.is(slots.availableFor('put'), 64 - 12 - 5, 'the most that it may need');
+  t.is(slots.availableFor('put', true), 64 - 12 - 5);
+  t.is(slots.availableFor('delete'), 64 - 4 - 3);
+  t.is(new FakeFile().slots(63, needs).availableFor('put'), 63 - 12 - 5, 'of few slots that most always');
 });
 
 test('SLOTS-1, SLOTS-2: each use ends where its reserve begins, when the file cannot grow', async (t) => {

@@ -14,7 +14,7 @@
  * SLOTS-1. While only the reserve is left, there is no room for a put, not even in a segment that a deletion has
  *     started. The reserve is the largest of 4 slots, 2 % of all slots, and three to five more than a checkpoint needs. It is at
  *     most half of all slots, so that a small store on a small device can be written to at all. While the file can still
- *     grow, what a checkpoint likely needs is enough, and while victims are cleaned that is the whole reserve: it fills
+ *     grow, and has 64 slots, what a checkpoint likely needs is enough; while victims are cleaned that is the whole reserve: it fills
  *     again when the victims are free.
  * SLOTS-2. A compaction leaves the reserve, too: it may end without having made room. A deletion may take slots of the
  *     reserve, but leaves those that a cleaning and a checkpoint need, as far as the
@@ -80,6 +80,8 @@ const FEW_FREE = 4;
 /** So many are given back at a time by a busy store whose file is above its ceiling. */
 const MOST_PUNCHED = 4;
 const LEAST_RESERVE = 4;
+/** Of fewer slots, the reserve has what a checkpoint may need at most: an estimate that is a slot too low would count. */
+const MANY_SLOTS = 64;
 const RESERVED_PART = 0.02;
 /** Slots of the reserve for deletions. */
 const DELETION_SLOTS = 2;
@@ -244,7 +246,8 @@ export class Slots {
   #keptFrom(use: SlotUse, slotCount: number, isCleaning = this.#space.isCleaning): number {
     if (use === 'checkpoint') return 0;
     const { nextBytes, likelyBytes, replacedBytes } = this.#checkpoints;
-    const checkpointBytes = this.isStuck && use === 'put' ? nextBytes : likelyBytes;
+    const isBound = slotCount < MANY_SLOTS || (this.isStuck && use === 'put');
+    const checkpointBytes = isBound ? nextBytes : likelyBytes;
     const next = Math.max(1, this.indexSlotsOf(checkpointBytes));
     const lasting = this.indexSlotsOf(Math.max(0, checkpointBytes - replacedBytes));
     if (use === 'put' && isCleaning && !this.isStuck) return next + lasting;
