@@ -109,6 +109,7 @@ test('SLOTS-1: while the file can grow, what a checkpoint likely needs is enough
   await t.throwsAsync(slots.prepare(61, 'put'), { code: 'ERR_AIOKV_NO_SPACE' });
   t.is(slots.availableFor('put'), 64 - 12 - 5, 'the most that it may need');
   t.is(slots.availableFor('put', true), 64 - 12 - 5);
+  t.is(slots.availableFor('compact'), 64 - 12 - 5);
   t.is(slots.availableFor('delete'), 64 - 4 - 3);
   t.is(new FakeFile().slots(63, needs).availableFor('put'), 63 - 12 - 5, 'of few slots that most always');
 });

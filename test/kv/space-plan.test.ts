@@ -2,10 +2,11 @@
  * The plan of a cleaning (packages/kv/src/clean/space-plan.ts, PLAN-1 and PLAN-2), over a table of segments that is
  * overwritten at random: no device, no index. Records are 1 KiB, segments 1 MiB.
  */
+import { constants } from 'node:os';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import test from 'ava';
 import type { ExecutionContext } from 'ava';
-import { KIB, ManualClock, MIB, Random, TurnBudget } from '@aiokv/core';
+import { KIB, ManualClock, MIB, Random, SystemCallError, TurnBudget } from '@aiokv/core';
 import type { DirectFile } from '@aiokv/aio';
 import { BestFirst } from '../../packages/kv/src/clean/best-first.ts';
 import { SpacePlan } from '../../packages/kv/src/clean/space-plan.ts';
@@ -17,6 +18,7 @@ import type { Geometry } from '../../packages/kv/src/format/superblock.ts';
 import { seedOf } from '../helpers/seed.ts';
 
 const geometry: Geometry = { segmentBytes: MIB, pageBytes: 4096, writeAlignment: 4096, headerBytes: 256 * KIB };
+const { ENOSPC } = constants.errno;
 const IN_SEGMENT = 1000;
 const RECORD = KIB;
 
@@ -36,6 +38,8 @@ class Plan {
   readonly #padded: number;
   readonly #checkpointer = { recordBytes: 0, uncoveredBytes: 0, imagesBytes: 0 };
   readonly index = { newKeysPart: 0 };
+  /** Whether the file cannot grow. */
+  isFull = false;
   moved = 0;
   written = 0;
   mostSlots = 0;
@@ -45,7 +49,9 @@ class Plan {
     this.#padded = padded;
     this.#checkpointer.imagesBytes = imagesBytes;
     this.#place = new Array<number>(records).fill(-1);
-    const file = { path: '/plan', preallocate: () => Promise.resolve(), punchHole: () => Promise.resolve() };
+    const preallocate = (): Promise<void> =>
+      this.isFull ? Promise.reject(new SystemCallError('fallocate', ENOSPC)) : Promise.resolve();
+    const file = { path: '/plan', preallocate, punchHole: () => Promise.resolve() };
     this.slots = new Slots(file as unknown as DirectFile, geometry, 0, new Set());
     this.plan = new SpacePlan({
       slots: this.slots,
@@ -199,6 +205,21 @@ test('where small frames are flushed, each of which ends a block, runs begin soo
   const [plain, padded] = [await recordsOfRun(1), await recordsOfRun(2)];
   t.log(`${plain} and ${padded} records a run`);
   t.true(padded < 0.95 * plain, `${plain} ${padded}`);
+});
+
+test('room for runs that are larger for the sake of their pages is cleaned, too, when the device is full', async (t) => {
+  const one = new Plan(60_000, 1.5, 1, 11 * MIB);
+  for (let n = 0; n < 60_000; n++) await one.put(n);
+  await one.run();
+  // Garbage in every segment.
+  for (let n = 0; n < 60_000; n++) if (n % 12 < 7) await one.put(n);
+  await one.run();
+  const victims = (): Promise<number[]> =>
+    one.plan.choose(one.written, null, () => false, new TurnBudget(new ManualClock()));
+  t.deepEqual(await victims(), []);
+  one.isFull = true;
+  await t.throwsAsync(one.slots.prepare(1000, 'put'), { code: 'ERR_AIOKV_NO_SPACE' });
+  t.true((await victims()).length > 0);
 });
 
 test('slots come out in the order of their worth', (t) => {

@@ -253,9 +253,9 @@ export class SpacePlan implements SpaceNeeds {
     return Math.max(NEW_PART * this.#liveBytes, PAGES_FACTOR * this.#parts.checkpointer.imagesBytes);
   }
 
-  /** By so much a run is larger for the sake of its pages. */
+  /** By so much a run is larger for the sake of its pages; not on a full device, where all room counts. */
   get #largerBytes(): number {
-    return this.#usualBytes - NEW_PART * this.#liveBytes;
+    return this.#parts.slots.isStuck ? 0 : this.#usualBytes - NEW_PART * this.#liveBytes;
   }
 
   get #usedBytes(): number {

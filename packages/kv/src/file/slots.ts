@@ -246,7 +246,8 @@ export class Slots {
   #keptFrom(use: SlotUse, slotCount: number, isCleaning = this.#space.isCleaning): number {
     if (use === 'checkpoint') return 0;
     const { nextBytes, likelyBytes, replacedBytes } = this.#checkpoints;
-    const isBound = slotCount < MANY_SLOTS || (this.isStuck && use === 'put');
+    const leavesReserve = use === 'put' || use === 'compact';
+    const isBound = slotCount < MANY_SLOTS || (this.isStuck && leavesReserve);
     const checkpointBytes = isBound ? nextBytes : likelyBytes;
     const next = Math.max(1, this.indexSlotsOf(checkpointBytes));
     const lasting = this.indexSlotsOf(Math.max(0, checkpointBytes - replacedBytes));
@@ -260,7 +261,7 @@ export class Slots {
     const reserve = Math.min(wanted, Math.floor(slotCount / 2));
     // Even a small reserve keeps its last slot for deletions, because they free space.
     const kept = use === 'clean' ? next : next + cleaning;
-    return use === 'put' || use === 'compact' ? reserve : Math.max(0, Math.min(kept, reserve - 1));
+    return leavesReserve ? reserve : Math.max(0, Math.min(kept, reserve - 1));
   }
 
   /** SLOTS-4. */
