@@ -28,6 +28,7 @@
  */
 import type { Sequence } from '@aiokv/core';
 import type { Planted } from '../failure/planted.ts';
+import type { HotKey } from '../format/hot-keys.ts';
 import { RECORD_HEADER_BYTES, keyBytesOf, sequenceOf, valueBytesOf } from '../format/record.ts';
 import type { Block } from '../format/words.ts';
 import { memoryForValue } from '../memory/value-memory.ts';
@@ -46,14 +47,6 @@ export interface ValueCacheOptions {
   /** CACHE-3. 0: nothing is cached. */
   readonly shareBytes: number;
   readonly planted: Planted;
-}
-
-/** A cached key: little-endian words from `base` on. */
-export interface ListedKey {
-  words: Uint32Array;
-  base: number;
-  keyBytes: number;
-  valueBytes: number;
 }
 
 export interface CacheStatistics {
@@ -205,7 +198,7 @@ export class ValueCache {
   }
 
   /** Loads the key at an address that was listed, and the length of its value. Valid until the next call of anything here. */
-  loadListed(address: number, into: ListedKey): void {
+  loadListed(address: number, into: HotKey): void {
     const queue = this.#queueOf(address);
     const at = address >>> 1;
     const [words, base] = [queue.words(at), queue.base(at)];

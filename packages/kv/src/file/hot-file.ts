@@ -7,9 +7,9 @@
  *
  * HOT-1. Nothing depends on it. A file that is lost, old, damaged, of another store or no such file at all means that a store
  *     starts with fewer values in memory. So no failure here is reported.
- * It goes through the page cache: a direct write that makes a file longer takes some 10 ms on ext4, and there may be 128 of them.
- *
  * HOT-2. Only who has the lock of the data file touches it.
+ *
+ * It goes through the page cache: a direct write that makes a file longer takes some 10 ms on ext4, and there may be 128 of them.
  */
 import { dirname, join } from 'node:path';
 import { allocateAligned, Opcode } from '@aiokv/aio';
@@ -101,7 +101,7 @@ export class HotFileWriter {
   }
 
   /** Adds a key. Returns false if the block is full: write it first. */
-  add(key: HotKey): boolean {
+  add(key: Readonly<HotKey>): boolean {
     return this.#writer.add(key);
   }
 

@@ -29,10 +29,10 @@ const ENTRY_BYTES = 6;
 
 /** A key as it is cached: little-endian words from `base` on; and the length of its value. */
 export interface HotKey {
-  readonly words: Uint32Array;
-  readonly base: number;
-  readonly keyBytes: number;
-  readonly valueBytes: number;
+  words: Uint32Array;
+  base: number;
+  keyBytes: number;
+  valueBytes: number;
 }
 
 /** Fills a block with keys, the hottest first. Made once, used again. */
@@ -51,7 +51,7 @@ export class HotBlockWriter {
   }
 
   /** Adds a key and the length of its value: some 100 ns. Returns false, and adds nothing, if the block has no room for it. */
-  add({ words, base, keyBytes, valueBytes }: HotKey): boolean {
+  add({ words, base, keyBytes, valueBytes }: Readonly<HotKey>): boolean {
     const at = this.#end;
     const keyAt = at + ENTRY_BYTES;
     if (keyAt + keyBytes > HOT_BLOCK_BYTES) return false;

@@ -12,9 +12,10 @@
  */
 import { MIB, nextTurn } from '@aiokv/core';
 import type { Clock, TurnBudget } from '@aiokv/core';
-import type { ListedKey, ValueCache } from '../cache/value-cache.ts';
+import type { ValueCache } from '../cache/value-cache.ts';
 import { HotFileWriter } from '../file/hot-file.ts';
 import type { HotFilePlace } from '../file/hot-file.ts';
+import type { HotKey } from '../format/hot-keys.ts';
 
 export interface HotNoteParts {
   readonly place: HotFilePlace;
@@ -80,7 +81,7 @@ function countOf(byHeat: readonly number[][]): number {
 /** The hottest first, as many as there is room and time for. */
 async function write(writer: HotFileWriter, byHeat: readonly number[][], parts: HotNoteParts): Promise<void> {
   const { values, clock, budget } = parts;
-  const key: ListedKey = { words: new Uint32Array(0), base: 0, keyBytes: 0, valueBytes: 0 };
+  const key: HotKey = { words: new Uint32Array(0), base: 0, keyBytes: 0, valueBytes: 0 };
   const untilMs = clock.nowMs() + WRITING_MS;
   for (let heat = HOTTEST; heat > 0; heat--) {
     for (const address of byHeat[heat] as number[]) {
