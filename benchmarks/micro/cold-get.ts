@@ -12,29 +12,12 @@ import { join, resolve } from 'node:path';
 import { MIB, Random } from '@aiokv/core';
 import { open } from '@aiokv/kv';
 import type { Store } from '@aiokv/kv';
+import { fillStore, keyOf } from './filled-store.ts';
 
 const [records = '2000000', memoryMiB = '39', seconds = '20', parent = '.'] = process.argv.slice(2);
 const [recordCount, measuredSeconds] = [Number(records), Number(seconds)];
 const AT_ONCE = 128;
-const LOADED_AT_ONCE = 2000;
 const SHOWN_MS = 2000;
-
-function keyOf(n: number): string {
-  return `user${String(Math.imul(n, 0x9e3779b1) >>> 0).padStart(20, '0')}`;
-}
-
-async function load(directory: string): Promise<void> {
-  const store = await open(directory, { memoryBytes: 256 * MIB });
-  const value = Buffer.alloc(1000, 'v');
-  for (let first = 0; first < recordCount; first += LOADED_AT_ONCE) {
-    const end = Math.min(recordCount, first + LOADED_AT_ONCE);
-    const puts: Promise<unknown>[] = [];
-    for (let n = first; n < end; n++) puts.push(store.put(keyOf(n), value, { durability: 'buffered' }));
-    await Promise.all(puts);
-  }
-  await store.checkpoint();
-  await store.close();
-}
 
 async function read(store: Store): Promise<void> {
   const random = new Random(1);
@@ -68,7 +51,7 @@ async function read(store: Store): Promise<void> {
 
 const root = await mkdtemp(join(resolve(parent), '.tmp-cold-get-'));
 try {
-  await load(join(root, 'store'));
+  await fillStore(join(root, 'store'), recordCount, 256 * MIB);
   const store = await open(join(root, 'store'), { memoryBytes: Number(memoryMiB) * MIB });
   await read(store);
   await store.close();

@@ -14,32 +14,15 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { MIB, Random } from '@aiokv/core';
 import { open } from '@aiokv/kv';
 import type { Store } from '@aiokv/kv';
+import { fillStore, keyOf } from './filled-store.ts';
 
 const [records = '2000000', hotKeys = '100000', perSecond = '10000', memoryMiB = '256', parent = '.'] =
   process.argv.slice(2);
 const [recordCount, hotCount, rate] = [Number(records), Number(hotKeys), Number(perSecond)];
 const memoryBytes = Number(memoryMiB) * MIB;
-const LOADED_AT_ONCE = 2000;
 const WINDOW_MS = 250;
 const SECONDS_MOST = 60;
 const WANTED = 0.9;
-
-function keyOf(n: number): string {
-  return `user${String(Math.imul(n, 0x9e3779b1) >>> 0).padStart(20, '0')}`;
-}
-
-async function load(directory: string): Promise<void> {
-  const store = await open(directory, { memoryBytes });
-  const value = Buffer.alloc(1000, 'v');
-  for (let first = 0; first < recordCount; first += LOADED_AT_ONCE) {
-    const end = Math.min(recordCount, first + LOADED_AT_ONCE);
-    const puts: Promise<unknown>[] = [];
-    for (let n = first; n < end; n++) puts.push(store.put(keyOf(n), value, { durability: 'buffered' }));
-    await Promise.all(puts);
-  }
-  await store.checkpoint();
-  await store.close();
-}
 
 async function heat(directory: string): Promise<void> {
   const store = await open(directory, { memoryBytes });
@@ -91,7 +74,7 @@ async function read(store: Store, opened: number): Promise<void> {
 const root = await mkdtemp(join(resolve(parent), '.tmp-warm-restart-'));
 try {
   const directory = join(root, 'store');
-  await load(directory);
+  await fillStore(directory, recordCount, memoryBytes);
   await heat(directory);
   const [note, kept] = [join(directory, 'data.aiokv.hot'), join(root, 'kept')];
   await copyFile(note, kept);
