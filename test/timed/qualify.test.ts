@@ -188,7 +188,7 @@ test('verdict and advice follow from the figures', (t) => {
 
 test.serial('it works in a worker, and in one that is ended meanwhile', async (t) => {
   const directory = directoryOf(t);
-  // A worker does not inherit tsx, which is why it registers it by itself.
+  // A worker inherits no loader, which is why it registers tsx by itself.
   const code = `
     const { parentPort, workerData } = require('node:worker_threads');
     import('tsx/esm/api').then(({ register }) => register()).then(() => import(workerData.module)).then(({ qualifyFile }) => {
