@@ -455,6 +455,78 @@ for (const ffi of FFIS) {
       engine.setActive(false);
       await engine.close();
     }));
+
+  test(`${ffi}: an aiocb that a thread waits for is not submitted again before it is back (GLIBC-3)`, (t) =>
+    withBench(ffi, async ({ file }) => {
+      let comeBack: () => void = () => undefined;
+      const named: bigint[] = [];
+      const submitted: bigint[] = [];
+      const note = (list: bigint[], address: number, count: number): void => {
+        const { buffer, byteOffset } = real.viewOf(address, count * 8) as Uint8Array<ArrayBuffer>;
+        for (const one of new BigUint64Array(buffer, byteOffset, count)) list.push(one);
+      };
+      const real = requireForeignInterface(ffi);
+      const interface_ = altered(ffi, (library) => ({
+        bind(symbol, arity) {
+          const native = library.bind(symbol, arity);
+          if (symbol === 'aio_fsync') return (flag, aiocb = 0) => (submitted.push(BigInt(aiocb)), native(flag, aiocb));
+          if (symbol !== 'lio_listio') return native;
+          return (mode, address = 0, count = 0, event) => {
+            note(submitted, address, count);
+            return native(mode, address, count, event);
+          };
+        },
+        bindAsync: (symbol, arity) =>
+          symbol === 'aio_suspend'
+            ? (address = 0, count = 0) =>
+                new Promise((done) => {
+                  note(named, address, count);
+                  comeBack = () => done(0);
+                })
+            : library.bindAsync(symbol, arity),
+      }));
+      const engine = new PosixEngine({ ffi: interface_, slots: 1, depth: 1, reason: 'a test' });
+      const run = (): bigint[] => {
+        submitted.length = 0;
+        t.is(engine.submit(Uint32Array.of(0), 0, 1), 1);
+        return submitted.slice();
+      };
+      const end = (): void => {
+        engine.wait(20_000);
+        t.is(engine.reap(new Completions(1)), 1);
+      };
+      const one = [allocateAligned(BLOCK)];
+      const again: Record<string, () => void> = {
+        read: () => engine.prepare(0, Opcode.read, file.handle, one[0] as AlignedBuffer, 0, BLOCK, 0),
+        readv: () => engine.prepareVector(0, Opcode.readv, file.handle, one, 0),
+        flush: () => engine.prepare(0, Opcode.fsync, file.handle, null, 0, 0, 0),
+      };
+      for (const isVector of [false, true]) {
+        // A read of an empty pipe is in flight for as long as the test likes.
+        const ends = new Int32Array(2);
+        t.is(raw.libcOf(real).pipe2(real.addressOf(ends.buffer), 0), 0);
+        const [readEnd, writeEnd] = ends as unknown as [number, number];
+        engine.setActive(true);
+        named.length = 0;
+        if (isVector) engine.prepareVector(0, Opcode.readv, readEnd, one, 0);
+        else engine.prepare(0, Opcode.read, readEnd, one[0] as AlignedBuffer, 0, BLOCK, 0);
+        t.deepEqual(run(), named, 'the thread waits for what was submitted');
+        t.is(named.length, 1);
+        writeSync(writeEnd, 'x');
+        end();
+        closeSync(readEnd);
+        closeSync(writeEnd);
+        for (const prepare of [again['read'], again['readv'], again['flush'], again['read'], again['readv']]) {
+          prepare?.();
+          t.false(run().includes(named[0] as bigint));
+          end();
+        }
+        engine.setActive(false);
+        comeBack();
+        await nextTurn();
+      }
+      await engine.close();
+    }));
 }
 
 test('a worker is refused, and told what to use', async (t) => {

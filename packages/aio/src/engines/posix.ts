@@ -21,6 +21,9 @@
  * GLIBC-1. What a thread may write to or read from (aiocbs, lists, buffers) is held by the engine, and the engine by this
  *     module, as long as something is in flight; an aiocb besides as long as an `aio_suspend` is out that names it.
  * GLIBC-2. Only `collect` reports that a request is done, and once.
+ * GLIBC-3. An aiocb is not submitted again as long as an `aio_suspend` is out that names it. A thread that was woken, and
+ *     finds it in progress once more, takes itself off the list of those who wait for the earlier request. That list leads
+ *     to stacks of threads that are gone (glibc's rt/aio_suspend.c, 2.36).
  */
 import { AiokvError, SystemCallError, assert, nextTurn, nowMs, setImmediate } from '@aiokv/core';
 import { constants } from 'node:os';
@@ -66,10 +69,14 @@ export class PosixEngine implements Engine {
   readonly #ffi: ForeignInterface;
   readonly #calls: PosixAio;
   readonly #depth: number;
-  /** One for each slot. */
+  /** Two for each slot, since a suspension may name one of them (GLIBC-3). */
   readonly #aiocbs: AiocbArray;
+  /** Which of the two a slot uses. */
+  readonly #places: Uint32Array;
   /** Those of the vector of a slot; made when a slot first has one, and used again. */
   readonly #pieces: (AiocbArray | null)[];
+  /** Whether the suspension that is out names the aiocb that the slot uses, or one of its pieces. */
+  readonly #isNamed: Uint8Array;
   /** Pieces that were replaced while an `aio_suspend` was out. */
   readonly #retired: AiocbArray[] = [];
   readonly #opcodes: Uint8Array;
@@ -104,7 +111,9 @@ export class PosixEngine implements Engine {
     this.#ffi = ffi;
     this.#calls = posixAio(ffi);
     this.#depth = depth;
-    this.#aiocbs = new AiocbArray(ffi, slots);
+    this.#aiocbs = new AiocbArray(ffi, slots * 2);
+    this.#places = Uint32Array.from({ length: slots }, (_, slot) => slot * 2);
+    this.#isNamed = new Uint8Array(slots);
     this.#pieces = new Array<AiocbArray | null>(slots).fill(null);
     this.#opcodes = new Uint8Array(slots);
     this.#memory = new Array<Memory>(slots).fill(null);
@@ -129,10 +138,11 @@ export class PosixEngine implements Engine {
   ): void {
     this.#opcodes[slot] = opcode;
     this.#memory[slot] = buffer;
-    if (buffer === null) this.#aiocbs.prepareFlush(slot, handle);
+    const place = this.#placeFor(slot);
+    if (buffer === null) this.#aiocbs.prepareFlush(place, handle);
     else {
       const what = opcode === Opcode.read ? LioOpcode.read : LioOpcode.write;
-      this.#aiocbs.prepare(slot, what, handle, buffer.address + bufferOffset, lengthBytes, fileOffset);
+      this.#aiocbs.prepare(place, what, handle, buffer.address + bufferOffset, lengthBytes, fileOffset);
     }
   }
 
@@ -147,7 +157,7 @@ export class PosixEngine implements Engine {
     this.#memory[slot] = buffers;
     this.#piecesDone[slot] = this.#sums[slot] = this.#isCut[slot] = 0;
     // The descriptor of a vector is found where that of any other request is.
-    this.#aiocbs.prepareFlush(slot, handle);
+    this.#aiocbs.prepareFlush(this.#placeFor(slot), handle);
     const pieces = this.#piecesFor(slot, buffers.length);
     const what = opcode === Opcode.readv ? LioOpcode.read : LioOpcode.write;
     let offset = fileOffset;
@@ -193,7 +203,8 @@ export class PosixEngine implements Engine {
       this.#collect();
       const leftMs = untilMs - nowMs();
       if (this.#ready.count >= min || this.#flyingCount === 0 || leftMs <= 0) return;
-      this.#listPending(list);
+      // Nothing is submitted before this call is back (GLIBC-3).
+      this.#listPending(list, null);
       if (list.count === 0) continue;
       list.setTimeout(list.isFull ? Math.min(leftMs, SUSPEND_MS) : leftMs);
       const result = this.#calls.aioSuspend(list.address, list.count, list.timeoutAddress);
@@ -233,7 +244,7 @@ export class PosixEngine implements Engine {
   /** The negative error number with which the kernel would refuse the request outright, or 0. */
   #refusal(slot: number, ahead: number): number {
     if (this.#flyingCount + this.#ready.count + ahead >= this.#depth) return -EAGAIN;
-    if (this.#aiocbs.descriptorOf(slot) < 0) return -EBADF;
+    if (this.#aiocbs.descriptorOf(this.#placeOf(slot)) < 0) return -EBADF;
     const memory = this.#memory[slot] as Memory;
     return isVector(memory) && memory.length > LIST_CAPACITY ? -EINVAL : 0;
   }
@@ -253,7 +264,7 @@ export class PosixEngine implements Engine {
       if (memory !== null) this.#list(slot, memory);
       else {
         const flag = this.#opcodes[slot] === Opcode.fsync ? SyncFlag.sync : SyncFlag.dsync;
-        const result = this.#calls.aioFsync(flag, this.#aiocbs.addressOf(slot));
+        const result = this.#calls.aioFsync(flag, this.#aiocbs.addressOf(this.#placeOf(slot)));
         if (result < 0) return at - from || result;
         this.#noteSent(slot);
         listed = at + 1;
@@ -263,7 +274,7 @@ export class PosixEngine implements Engine {
   }
 
   #list(slot: number, memory: AlignedBuffer | readonly AlignedBuffer[]): void {
-    if (!isVector(memory)) this.#batch.add(this.#aiocbs.addressOf(slot));
+    if (!isVector(memory)) this.#batch.add(this.#aiocbs.addressOf(this.#placeOf(slot)));
     else {
       const pieces = this.#pieces[slot] as AiocbArray;
       for (let i = 0; i < memory.length; i++) this.#batch.add(pieces.addressOf(i));
@@ -311,7 +322,7 @@ export class PosixEngine implements Engine {
 
   #forEachAiocb(slot: number, see: (aiocbs: AiocbArray, index: number) => void): void {
     const memory = this.#memory[slot] as Memory;
-    if (!isVector(memory)) see(this.#aiocbs, slot);
+    if (!isVector(memory)) see(this.#aiocbs, this.#placeOf(slot));
     else for (let i = 0; i < memory.length; i++) see(this.#pieces[slot] as AiocbArray, i);
   }
 
@@ -341,7 +352,7 @@ export class PosixEngine implements Engine {
   /** The result of a slot, or PENDING. */
   #outcome(slot: number): number {
     const memory = this.#memory[slot] as Memory;
-    if (!isVector(memory)) return this.#outcomeOf(this.#aiocbs, slot);
+    if (!isVector(memory)) return this.#outcomeOf(this.#aiocbs, this.#placeOf(slot));
     for (let i = this.#piecesDone[slot] as number; i < memory.length; i++) {
       const outcome = this.#outcomeOf(this.#pieces[slot] as AiocbArray, i);
       if (outcome === PENDING) return PENDING;
@@ -363,14 +374,16 @@ export class PosixEngine implements Engine {
   }
 
   /** Lists requests to wait for, the oldest first: of a vector the last piece, which is done last. */
-  #listPending(list: AiocbList): void {
+  #listPending(list: AiocbList, named: Uint8Array | null): void {
     list.clear();
     for (let i = 0; i < this.#flyingCount && !list.isFull; i++) {
       const slot = this.#flying[i] as number;
       const memory = this.#memory[slot] as Memory;
       const aiocbs = isVector(memory) ? (this.#pieces[slot] as AiocbArray) : this.#aiocbs;
-      const index = isVector(memory) ? memory.length - 1 : slot;
-      if (aiocbs.seemsInProgress(index)) list.add(aiocbs.addressOf(index));
+      const index = isVector(memory) ? memory.length - 1 : this.#placeOf(slot);
+      if (!aiocbs.seemsInProgress(index)) continue;
+      list.add(aiocbs.addressOf(index));
+      if (named !== null) named[slot] = 1;
     }
   }
 
@@ -399,12 +412,29 @@ export class PosixEngine implements Engine {
 
   async #beginSuspension(): Promise<void> {
     const list = this.#suspendList;
-    this.#listPending(list);
+    this.#listPending(list, this.#isNamed);
     list.setTimeout(SUSPEND_MS);
     if (list.count === 0) await nextTurn();
     else await this.#calls.aioSuspendAsync(list.address, list.count, list.timeoutAddress);
     this.#retired.length = 0;
+    this.#isNamed.fill(0);
     this.#suspension = null;
+  }
+
+  #placeOf(slot: number): number {
+    return this.#places[slot] as number;
+  }
+
+  /** The place of an aiocb that no suspension names, for the next request of the slot (GLIBC-3). */
+  #placeFor(slot: number): number {
+    if (this.#isNamed[slot] === 1) {
+      this.#isNamed[slot] = 0;
+      this.#places[slot] = this.#placeOf(slot) ^ 1;
+      const pieces = this.#pieces[slot] ?? null;
+      if (pieces !== null) this.#retired.push(pieces);
+      this.#pieces[slot] = null;
+    }
+    return this.#placeOf(slot);
   }
 
   #piecesFor(slot: number, count: number): AiocbArray {

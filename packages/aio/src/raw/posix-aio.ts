@@ -11,7 +11,8 @@
  * The kernel is not involved: threads of glibc call `pread`, `pwrite` and `fsync`, and write the outcome into the aiocb.
  * So an aiocb, like its data buffer, must stay in place and must not be prepared again until `aioError` returns something
  * other than EINPROGRESS. Only that call is reliable: it takes glibc's lock, and glibc's threads are done with the aiocb
- * when they release it.
+ * when they release it. Nor may it be submitted again before an `aioSuspend` that names it is back on another thread:
+ * glibc crashes then, now and then (engines/posix.ts, GLIBC-3).
  *
  * Usable alone: `posixAio`, an `AiocbArray`, an `AiocbList`. Not in a worker: the threads belong to the process, and would
  * write to memory that was freed when the worker ended.
