@@ -11,7 +11,7 @@ import { dirname, join } from 'node:path';
 import { build as bundle } from 'esbuild';
 import { ROOT } from './setup.mjs';
 
-export const PACKAGES = ['core', 'aio', 'kv', 'level'];
+export const PACKAGES = ['core', 'aio', 'kv', 'level', 'cli'];
 
 /** What compilers before 5.7 do not know, said in a way that means the same to those after. */
 const PORTABLE = [

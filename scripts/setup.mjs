@@ -53,3 +53,6 @@ function hasFfiNapi() {
     "import('./packages/aio/node_modules/ffi-napi/lib/ffi.js').then(() => process.exit(0), () => process.exit(1))";
   return spawnSync(process.execPath, ['-e', probe], { cwd: ROOT, stdio: 'ignore' }).status === 0;
 }
+
+// Before a check: a lockfile that a pull has changed is installed first.
+if (process.argv[1] === import.meta.filename) setup();

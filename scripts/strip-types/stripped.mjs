@@ -11,7 +11,7 @@ const FOLDERS = [
   'test/',
   'benchmarks/',
   'examples/',
-  ...['core', 'aio', 'kv', 'level'].map((name) => `packages/${name}/src/`),
+  ...['core', 'aio', 'kv', 'level', 'cli'].map((name) => `packages/${name}/src/`),
 ];
 
 /** Makes what is not there yet. A process that makes a single file has the compiler to load, so the suite does it once for all. */

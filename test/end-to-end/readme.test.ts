@@ -6,7 +6,7 @@ import test from 'ava';
 import ts from 'typescript';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const PACKAGES = ['core', 'aio', 'kv', 'level'];
+const PACKAGES = ['core', 'aio', 'kv', 'level', 'cli'];
 
 const documents = [
   'README.md',

@@ -20,6 +20,7 @@ const BELOW: Readonly<Record<string, readonly string[]>> = {
   aio: ['@aiokv/core'],
   kv: ['@aiokv/aio', '@aiokv/core'],
   level: ['@aiokv/kv', '@aiokv/core'],
+  cli: ['@aiokv/kv', '@aiokv/aio', '@aiokv/core'],
 };
 
 interface Source {

@@ -11,6 +11,17 @@ export interface Floor {
 }
 
 export const FLOORS: Readonly<Record<string, readonly Floor[]>> = {
+  cli: [
+    { rooms: ['index.ts', 'bin.ts'], why: 'the public names, and the command' },
+    { rooms: ['run.ts'], why: 'from arguments to an exit code' },
+    { rooms: ['program.ts'], why: 'the tree of commands' },
+    { rooms: ['commands/'], why: 'one or a few commands each; they do not know one another' },
+    { rooms: ['flags.ts', 'walk.ts'], why: 'what several commands share' },
+    { rooms: ['session.ts'], why: 'what all commands of a run share, their store too' },
+    { rooms: ['text/'], why: 'between bytes and what is shown' },
+    { rooms: ['io/'], why: 'streams of the process, or of a test' },
+    { rooms: ['errors.ts', 'version.ts'], why: 'what is said when something fails' },
+  ],
   level: [
     { rooms: ['index.ts'], why: 'the public names; re-exports only' },
     { rooms: ['aio-level.ts'], why: 'what abstract-level calls, each one call of the store' },
@@ -89,7 +100,7 @@ export function floorOf(path: string): number | undefined {
 }
 
 /** Of packages: those further left stand higher. */
-const PACKAGES_FROM_THE_TOP = ['level', 'kv', 'aio', 'core'] as const;
+const PACKAGES_FROM_THE_TOP = ['cli', 'level', 'kv', 'aio', 'core'] as const;
 
 /** Whether one file stands higher than another, which may be of another package. */
 export function isAbove(upper: string, lower: string): boolean {

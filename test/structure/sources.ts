@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const PACKAGES = ['core', 'aio', 'kv', 'level'] as const;
+const PACKAGES = ['core', 'aio', 'kv', 'level', 'cli'] as const;
 
 export interface Source {
   /** From the root, with slashes. */

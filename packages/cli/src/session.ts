@@ -1,0 +1,111 @@
+/**
+ * What all commands share in one run: the environment, where they print, and how they come by a store. A command opens its store
+ * and closes it; in the `repl` one store stays open for all of them.
+ *
+ * ```
+ *   withStore ─► kept? ─ yes ─► work
+ *                 └─ no ─► open ─► work ─► close, whatever happened
+ * ```
+ *
+ * SESSION-1. A store that was opened is closed before the run ends. An error of the work is not hidden by one of the close.
+ */
+import { resolve } from 'node:path';
+import { open } from '@aiokv/kv';
+import type { Durability, Store, StoreOptions } from '@aiokv/kv';
+import { Interrupted } from './errors.ts';
+import type { ExitCode } from './errors.ts';
+import type { Environment } from './io/environment.ts';
+import { Output } from './io/output.ts';
+import { Progress } from './text/progress.ts';
+import { styleFor } from './text/style.ts';
+import type { Style } from './text/style.ts';
+
+export interface OpenFlags {
+  readonly create: boolean;
+  readonly memoryBytes?: number | undefined;
+  readonly durability?: Durability | undefined;
+}
+
+export class Session {
+  readonly environment: Environment;
+  readonly output: Output;
+  /** For messages and progress. */
+  readonly messages: Output;
+  readonly style: Style;
+  /** What the run ends with, unless it fails. */
+  exitCode: ExitCode = 0;
+  #kept: Store | null = null;
+
+  constructor(environment: Environment) {
+    this.environment = environment;
+    this.output = new Output(environment.stdout);
+    this.messages = new Output(environment.stderr);
+    this.style = styleFor(this.output.isTerminal, environment.variables);
+  }
+
+  progress(label: string): Progress {
+    return new Progress(this.messages, this.environment.clock, label);
+  }
+
+  /** @throws Interrupted when a signal has asked for the end */
+  checkSignal(): void {
+    const { signal } = this.environment;
+    if (signal.aborted) throw signal.reason instanceof Error ? signal.reason : new Interrupted();
+  }
+
+  /** A line on stderr. */
+  say(line: string): void {
+    this.messages.writeNow(`${line}\n`);
+  }
+
+  async withStore<T>(directory: string, flags: OpenFlags, work: (store: Store) => Promise<T>): Promise<T> {
+    this.checkSignal();
+    if (this.#kept !== null) return work(this.#kept);
+    const store = await this.#open(resolve(directory), flags);
+    let result: T;
+    try {
+      result = await work(store);
+    } catch (error) {
+      // SESSION-1.
+      await store.close().catch(() => undefined);
+      throw error;
+    }
+    await store.close();
+    return result;
+  }
+
+  /** `withStore`, whose store is that of every `withStore` within. */
+  async keepStore<T>(directory: string, flags: OpenFlags, work: (store: Store) => Promise<T>): Promise<T> {
+    return this.withStore(directory, flags, async (store) => {
+      this.#kept = store;
+      try {
+        return await work(store);
+      } finally {
+        this.#kept = null;
+      }
+    });
+  }
+
+  release(): void {
+    this.output.release();
+    this.messages.release();
+  }
+
+  async #open(directory: string, { create, memoryBytes, durability }: OpenFlags): Promise<Store> {
+    const progress = this.progress('opening');
+    const options: Partial<StoreOptions> = {
+      createIfMissing: create,
+      onProgress: ({ doneBytes, totalBytes }) => {
+        this.checkSignal();
+        progress.tell({ done: doneBytes, total: totalBytes, unit: 'bytes' });
+      },
+    };
+    if (memoryBytes !== undefined) options.memoryBytes = memoryBytes;
+    if (durability !== undefined) options.durability = durability;
+    try {
+      return await open(directory, options);
+    } finally {
+      progress.end();
+    }
+  }
+}
