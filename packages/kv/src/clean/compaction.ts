@@ -17,7 +17,8 @@
  * twice as large. Index entries are the merge: a walk over them meets the records of all runs in order.
  *
  * COMPACT-1. A step moves as many records as the file may grow by, or as free slots take. What dies comes back when the
- *     run has ended.
+ *     run has ended. A step that sorts writes nearly all leaves of the index, whatever it moves, so that a small file may
+ *     grow by more than its part: by what a store has that is too small to be cleaned.
  * COMPACT-3. Fragments of long values move in the second pass, with their keys. Those stay where they are that nearly fill
  *     what is used of their segment.
  * COMPACT-4. Leaves of the index are filled by the run that surveys. Those behind it have fewer of them to write.
@@ -60,6 +61,8 @@ type Phase = 'begin' | 'survey' | 'sort' | 'order' | 'settle' | 'last' | 'done';
 /** COMPACT-1. The file grows by at most this part in one step, or by so many segments. */
 const GROWN_PART = 1 / 16;
 const FEW_GROWN = 2;
+/** ... and by so many, if they are needed, for records that are not sorted. */
+const SORT_GROWN = 16;
 /** Of free slots, this part is filled by records; the rest is what chunks leave. */
 const FILLED_PART = 7 / 8;
 /** A segment is sorted if its records are further apart than this part of all, ... */
@@ -193,11 +196,12 @@ export class Compaction {
    * COMPACT-1. Makes room for records, and returns for how many bytes of them.
    *
    * @param most slots, even if more are free
+   * @param wanted slots
    */
-  async #makeRoom(most = Infinity): Promise<number> {
+  async #makeRoom(most = Infinity, wanted = this.#fewSlots): Promise<number> {
     const { slots, geometry } = this.#parts;
     try {
-      await slots.prepare(this.#fewSlots, 'compact');
+      await slots.prepare(wanted, 'compact');
     } catch (error) {
       // With less room less is moved.
       this.#noRoom = error;
@@ -233,9 +237,12 @@ export class Compaction {
 
   /** Sorts as many scattered segments as the step may. */
   async #sort(sequence: number, isOver: () => boolean): Promise<void> {
-    const { segments, survivorBytes, index } = this.#parts;
+    const { segments, survivorBytes, index, geometry } = this.#parts;
     const writer = this.#writer(sequence);
-    let leftBytes = await this.#makeRoom();
+    const scatteredBytes = this.#scattered.reduce((sum, { slot }) => sum + segments.liveBytesOf(slot), 0);
+    const neededSlots = Math.ceil(scatteredBytes / (FILLED_PART * geometry.segmentBytes));
+    const wantedSlots = Math.max(this.#fewSlots, Math.min(SORT_GROWN, neededSlots));
+    let leftBytes = await this.#makeRoom(Infinity, wantedSlots);
     let at = 0;
     let movedBytes = 0;
     while (at < this.#scattered.length && leftBytes > 0 && index.hasRoomForMoved && !isOver()) {

@@ -13,6 +13,7 @@ import type { TurnBudget } from '@aiokv/core';
 
 const DIGIT_BITS = 11;
 const DIGITS = 2 ** DIGIT_BITS;
+const DIGIT_MASK = DIGITS - 1;
 /** Places between two questions about the time. */
 const PLACES_PER_QUESTION = 4096;
 /** Up to so many places are sorted by insertion. */
@@ -51,7 +52,8 @@ export async function sortByBlock(
   let to = new Uint32Array(count);
   const starts = new Uint32Array(DIGITS);
   for (let unit = blockBytes; unit <= last; unit *= DIGITS) {
-    const digitOf = (i: number): number => Math.floor((places[i] as number) / unit) % DIGITS;
+    // A number modulo a power of two is faster by its lowest bits.
+    const digitOf = (i: number): number => (Math.floor((places[i] as number) / unit) >>> 0) & DIGIT_MASK;
     starts.fill(0);
     for (let i = 0; i < count; i++) {
       (starts[digitOf(i)] as number)++;

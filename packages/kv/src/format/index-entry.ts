@@ -146,5 +146,5 @@ export function lowWordOf(fileOffset: number): number {
 export function highWordOf(fileOffset: number, lengthWord: number): number {
   const high = Math.floor(fileOffset / (RECORD_ALIGNMENT * TWO_32));
   assert(high <= HIGH_MASK, 'an index entry holds 47 bits of offset');
-  return high * 2 ** LENGTH_BITS + lengthWord;
+  return ((high << LENGTH_BITS) | lengthWord) >>> 0;
 }

@@ -45,10 +45,12 @@ export class Relocations {
   readonly runs: Position[] = [];
   /** @internal Of relocations with pieces, by their number: that is the place of the relocation. */
   readonly pieces = new Map<number, readonly MovedPiece[]>();
-  readonly #last = new Uint8Array(MAX_KEY_BYTES);
-  /** Of the last chunk. */
-  #bytes = new Uint8Array(0);
+  /** The last key: its chunk as bytes, where it begins, and its length. */
+  #lastIn = new Uint8Array(0);
+  #lastAt = 0;
   #lastLength = -1;
+  /** The last chunk, as bytes. */
+  #bytes = new Uint8Array(0);
 
   /** Memory that they take, but for what is free of the last chunk. */
   get bytes(): number {
@@ -85,9 +87,11 @@ export class Relocations {
     chunk[start + 3] = lowWordOf(fileOffset);
     chunk[start + 4] = highWordOf(fileOffset, lengthWordOf(lengthOf(old), isInFragments(old)));
     const to = (start + HEAD_WORDS) * 4;
-    for (let i = 0; i < keyBytes; i++) this.#bytes[to + i] = source[at + i] as number;
+    const bytes = this.#bytes;
+    for (let i = 0; i < keyBytes; i++) bytes[to + i] = source[at + i] as number;
     if (!this.#isAbove(source, at, keyBytes)) this.runs.push({ chunk: index, at: start });
-    for (let i = 0; i < keyBytes; i++) this.#last[i] = source[at + i] as number;
+    this.#lastIn = bytes;
+    this.#lastAt = to;
     this.#lastLength = keyBytes;
     if (pieces !== null) this.pieces.set(index * CHUNK_WORDS + start, pieces);
     this.used[index] = start + words;
@@ -96,10 +100,11 @@ export class Relocations {
 
   /** Whether the key is above the last one. */
   #isAbove(source: Uint8Array, at: number, keyBytes: number): boolean {
-    const last = this.#last;
+    const last = this.#lastIn;
+    const lastAt = this.#lastAt;
     const length = Math.min(this.#lastLength, keyBytes);
     for (let i = 0; i < length; i++) {
-      const difference = (source[at + i] as number) - (last[i] as number);
+      const difference = (source[at + i] as number) - (last[lastAt + i] as number);
       if (difference !== 0) return difference > 0;
     }
     return this.#lastLength >= 0 && keyBytes > this.#lastLength;
@@ -175,7 +180,8 @@ export class RelocationCursor {
     this.new.word0 = chunk[at + 3] as number;
     this.new.word1 = chunk[at + 4] as number;
     const keyWords = (this.keyLength + 3) >>> 2;
-    for (let word = 0; word < keyWords; word++) this.#keyWords[word] = chunk[at + HEAD_WORDS + word] as number;
+    const key = this.#keyWords;
+    for (let word = 0; word < keyWords; word++) key[word] = chunk[at + HEAD_WORDS + word] as number;
     this.#words = HEAD_WORDS + keyWords;
     return true;
   }
