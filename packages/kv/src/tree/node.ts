@@ -476,6 +476,41 @@ export function place(w: Uint32Array, base: number, index: number, n: number, ke
 }
 
 /**
+ * As `place`, when all entries of a leaf are added in one go: what they have in common is handed in, and the header says nothing of
+ * them before `endPlacing`.
+ *
+ * @param heads see `headsAt`
+ * @param end where the entry before it begins in the heap, or the heap ends
+ * @returns where the payload is to be written, which is the end for the next entry
+ */
+export function placeNext(
+  w: Uint32Array,
+  base: number,
+  heads: number,
+  index: number,
+  n: number,
+  end: number,
+  prefix: number,
+  key: Probe,
+  extra: number,
+): number {
+  const { words, length } = key;
+  const whole = prefix >>> 2;
+  let at = end;
+  for (let word = ((length + 3) >>> 2) - 1; word > whole; word--) w[--at] = words[word] as number;
+  at -= LEAF_PAYLOAD_WORDS + extra;
+  w[heads + index] = headOf(words, prefix);
+  w[heads + n + index] = (at - base) | (length << LENGTH_SHIFT) | (extra << EXTRA_SHIFT);
+  return at;
+}
+
+/** Ends the addition of all `n` entries, the last of which begins at `end`. */
+export function endPlacing(w: Uint32Array, base: number, n: number, end: number): void {
+  w[base + COUNT] = (w[base + COUNT] as number) | n;
+  w[base + HEAP] = end - base;
+}
+
+/**
  * As `place`, for an entry of another node on the same level, whose prefix ends in the same word: what it has in the heap is
  * the same in both.
  */

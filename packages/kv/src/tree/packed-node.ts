@@ -255,6 +255,8 @@ function takeLeaf(w: Uint32Array, base: number, n: number, prefix: number, capac
   }
   if (allExtra >>> 0 > EXTRA_WORDS_MAX) return false;
   if (!takeLengths(w, base, n, prefix)) return false;
+  const heads = node.headsAt(w, base);
+  let at = base + capacityWords;
   for (let index = 0; index < n; index++) {
     if (!takeKey(index, prefix)) return false;
     if (index > 0) {
@@ -263,10 +265,11 @@ function takeLeaf(w: Uint32Array, base: number, n: number, prefix: number, capac
       const lower = valueAfter(word1 & LOWER_MASK, lowers[index] as number);
       word1 = (upper << UPPER_SHIFT) | (lower & LOWER_MASK);
     }
-    const at = node.place(w, base, index, n, key, extras[index] as number);
+    at = node.placeNext(w, base, heads, index, n, at, prefix, key, (extras[index] as number) | 0);
     w[at] = word0;
     w[at + 1] = word1;
   }
+  node.endPlacing(w, base, n, at);
   if (allExtra === 0) return true;
   for (let index = 0; index < n; index++) {
     const at = node.payloadAt(w, base, index) + node.payloadWords(0);
