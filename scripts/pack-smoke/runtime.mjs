@@ -6,6 +6,7 @@ const PROGRAMS = {
   'import of level': 'level.mjs',
   'require of level': 'level.cjs',
 };
+const COMMAND = 'aiokv put';
 const NODES = ['node-20', 'node-22', 'node-24', 'node-26'];
 
 export function runtimeRows(tap, tools, project) {
@@ -14,7 +15,7 @@ export function runtimeRows(tap, tools, project) {
   for (const name of NODES) {
     const { path, reason } = tools.find(name, 'node', 'bin', 'node');
     if (reason === undefined) rowsOf(tap, project, name, path);
-    else for (const program of Object.keys(PROGRAMS)) tap.skip(`${name}, ${program}`, reason);
+    else for (const what of [...Object.keys(PROGRAMS), COMMAND]) tap.skip(`${name}, ${what}`, reason);
   }
   testRunnerRow(tap, project);
   limitRows(tap, project);
@@ -24,6 +25,8 @@ function rowsOf(tap, project, name, node) {
   for (const [what, program] of Object.entries(PROGRAMS)) {
     tap.check(`${name}, ${what}`, node, [program, project.data()], { cwd: project.directory, judge: roundTrip });
   }
+  const command = ['node_modules/@aiokv/cli/dist/bin.js', 'put', project.data(), 'key', 'value', '--create'];
+  tap.check(`${name}, ${COMMAND}`, node, command, { cwd: project.directory });
 }
 
 function testRunnerRow(tap, project) {

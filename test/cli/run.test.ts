@@ -18,7 +18,9 @@ const BIN = [
   fromRoot('packages/cli/src/bin.ts'),
 ];
 
-const COMMANDS = ['stat', 'get', 'has', 'scan', 'keys', 'count', 'put', 'del'];
+const COMMANDS = 'stat get has scan keys count put del dump load import export verify compact bench qualify repl'.split(
+  ' ',
+);
 
 test('help lists the commands, and each teaches by examples', async (t) => {
   const { code, stdout } = await aiokv(['--help']);
@@ -180,3 +182,25 @@ skipWhere(hasScript ? null : 'there is no script of util-linux')(
     t.is(lines[1], `\u001b[36mb${' '.repeat(23)}\u001b[39m  \\u001b[31m`);
   },
 );
+
+skipWhere(hasScript ? null : 'there is no script of util-linux')('repl: in a pseudo-terminal', async (t) => {
+  const directory = await storeOf(t, { a: '1' });
+  const command = [process.execPath, ...BIN, 'repl', directory].map((part) => `'${part}'`).join(' ');
+  const child = spawn('script', ['-qec', command, '/dev/null'], {
+    env: { ...process.env, NO_COLOR: '1', TERM: 'dumb' },
+  });
+  let stdout = '';
+  let prompts = 0;
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    stdout += text;
+    // Each line is typed when it is asked for.
+    for (; prompts < stdout.split('aiokv> ').length - 1; prompts++) {
+      child.stdin.write(['put b "two words"\r', 'get c\r', 'scan\r', 'exit\r'][prompts] ?? '');
+    }
+  });
+  const [status] = (await once(child, 'close')) as [number];
+  t.is(status, 0, 'what failed was seen');
+  t.regex(stdout, /aiokv: no such key: c/);
+  t.regex(stdout, /^a {25}1\r$/m);
+  t.regex(stdout, /^b {25}two words\r$/m);
+});

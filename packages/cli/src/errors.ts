@@ -88,7 +88,8 @@ const EXIT_OF_STORE: Partial<Record<ErrorCode, ExitCode>> = {
 /** In the words of somebody at a shell. */
 const REMEDIES: Partial<Record<ErrorCode, string>> = {
   ERR_AIOKV_CONDITION_FAILED: 'the key is there already; leave --if-absent out to replace its value',
-  ERR_AIOKV_CORRUPT: '`aiokv verify` lists what is damaged; restore it from a backup or a dump',
+  ERR_AIOKV_CORRUPT:
+    'restore a backup or load a dump; where the store can be opened, `aiokv verify` lists what is damaged',
   ERR_AIOKV_FFI_UNAVAILABLE: 'install koffi beside aiokv: npm install koffi',
   ERR_AIOKV_FORMAT_NEWER: 'update aiokv: a newer version wrote this store',
   ERR_AIOKV_IO: 'look at the device: the kernel log says what it reported',

@@ -1,8 +1,15 @@
 /** The tree of commands, for commander. It knows names and flags; what a command does is in `commands/`. */
 import { Command } from 'commander';
+import { addCompletion } from './commands/completion.ts';
+import { addDumpCommands } from './commands/dump.ts';
+import { addMaintenanceCommands } from './commands/maintain.ts';
+import { addMeasureCommands } from './commands/measure.ts';
 import { addReadCommands } from './commands/read.ts';
 import { addStat } from './commands/stat.ts';
+import { addTransferCommands } from './commands/transfer.ts';
 import { addWriteCommands } from './commands/write.ts';
+import { addRepl } from './repl.ts';
+import type { RunLine } from './repl.ts';
 import type { Session } from './session.ts';
 import { VERSION } from './version.ts';
 
@@ -15,7 +22,8 @@ damaged, 5 failed otherwise, 130 and 143 ended by a signal.
 
   $ aiokv COMMAND --help   flags and examples of a command`;
 
-export function programFor(session: Session): Command {
+/** @param runLine runs a line of the `repl` */
+export function programFor(session: Session, runLine: RunLine): Command {
   const program = new Command('aiokv')
     .description('Looks into stores of @aiokv/kv, and changes them.')
     .usage('COMMAND DIRECTORY [ARGUMENTS] [FLAGS]')
@@ -33,5 +41,11 @@ export function programFor(session: Session): Command {
   addStat(program, session);
   addReadCommands(program, session);
   addWriteCommands(program, session);
+  addDumpCommands(program, session);
+  addTransferCommands(program, session);
+  addMaintenanceCommands(program, session);
+  addMeasureCommands(program, session);
+  addRepl(program, session, { runLine, names: () => program.commands.map((command) => command.name()) });
+  addCompletion(program, session);
   return program;
 }

@@ -31,7 +31,7 @@ export async function run(args: readonly string[], given: Partial<Environment> =
 }
 
 async function parse(session: Session, args: readonly string[]): Promise<void> {
-  const program = programFor(session);
+  const program = programFor(session, (words) => runLine(session, words));
   try {
     await program.parseAsync(args, { from: 'user' });
   } catch (error) {
@@ -40,6 +40,17 @@ async function parse(session: Session, args: readonly string[]): Promise<void> {
     if (error.exitCode === 0) return;
     if (error.code === 'commander.help') session.exitCode = EXIT.usage;
     else throw usageError(error.message.replace(/^error: /, ''), remedyOf(program, args));
+  }
+}
+
+/** A line of the `repl`: what fails is told, and the next line goes on. */
+async function runLine(session: Session, words: () => readonly string[]): Promise<void> {
+  try {
+    await parse(session, words());
+    await session.output.flush();
+  } catch (error) {
+    if (error instanceof OutputClosed || error instanceof Interrupted) throw error;
+    session.exitCode = await tell(session, error, false);
   }
 }
 

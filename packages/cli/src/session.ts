@@ -12,9 +12,9 @@
 import { resolve } from 'node:path';
 import { open } from '@aiokv/kv';
 import type { Durability, Store, StoreOptions } from '@aiokv/kv';
-import { Interrupted } from './errors.ts';
+import { Interrupted, usageError } from './errors.ts';
 import type { ExitCode } from './errors.ts';
-import type { Environment } from './io/environment.ts';
+import type { Environment, Source } from './io/environment.ts';
 import { Output } from './io/output.ts';
 import { Progress } from './text/progress.ts';
 import { styleFor } from './text/style.ts';
@@ -41,6 +41,12 @@ export class Session {
     this.output = new Output(environment.stdout);
     this.messages = new Output(environment.stderr);
     this.style = styleFor(this.output.isTerminal, environment.variables);
+  }
+
+  /** @throws CliError in the `repl`, whose lines come from there */
+  stdinFor(what: string): Source {
+    if (this.#kept !== null) throw usageError(`${what} is missing`, 'give it as an argument');
+    return this.environment.stdin;
   }
 
   progress(label: string): Progress {

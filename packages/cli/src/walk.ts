@@ -1,5 +1,5 @@
 /** Walks of the commands over a range: many entries at once, ended by a signal, and with an end in any case. */
-import type { RangeOptions, Store, StoreIterator } from '@aiokv/kv';
+import type { KeyRange, RangeOptions, Store, StoreIterator } from '@aiokv/kv';
 import type { Session } from './session.ts';
 
 const ENTRIES_AT_ONCE = 256;
@@ -21,6 +21,17 @@ export async function walkKeys(
   each: (key: Buffer) => Promise<void> | null,
 ): Promise<void> {
   await walk(session, store.keys(range), each);
+}
+
+/** The first key of a range, or undefined. */
+export async function firstKey(store: Store, range: Partial<KeyRange>): Promise<Buffer | undefined> {
+  const keys = store.keys({ ...range, limit: 1 });
+  try {
+    const [key] = await keys.nextMany(1);
+    return key;
+  } finally {
+    await keys.return();
+  }
 }
 
 async function walk<Row>(

@@ -63,7 +63,7 @@ async function valueOf(
   isMessagePack: boolean,
 ): Promise<Uint8Array> {
   const isFromStdin = text === undefined || text === '-';
-  const bytes = isFromStdin ? await readAll(session.environment.stdin, MOST_VALUE_BYTES, 'the value') : null;
+  const bytes = isFromStdin ? await readAll(session.stdinFor('the value'), MOST_VALUE_BYTES, 'the value') : null;
   if (isMessagePack) {
     const json = bytes === null ? (text as string) : bytes.toString();
     try {

@@ -46,3 +46,11 @@ export function jsonOfBytes(bytes: Buffer, encoding: Encoding): unknown {
   if (encoding === 'utf8' || isUtf8(bytes)) return bytes.toString();
   return { $hex: bytes.toString('hex') };
 }
+
+/** The bytes of `{ "$hex": … }`, or null for everything else. */
+export function bytesOfHexObject(value: unknown): Buffer | null {
+  if (typeof value !== 'object' || value === null) return null;
+  const { $hex: digits, ...rest } = value as { $hex?: unknown };
+  if (typeof digits !== 'string' || Object.keys(rest).length > 0) return null;
+  return /^(?:[0-9a-f]{2})*$/i.test(digits) ? Buffer.from(digits, 'hex') : null;
+}
