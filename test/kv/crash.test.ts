@@ -43,6 +43,7 @@ async function exploreAloud(
     all.cleanedHistories += found.cleanedHistories;
     all.movedRecords += found.movedRecords;
     all.movedPieces += found.movedPieces;
+    all.orderedRecords += found.orderedRecords;
     all.seeds += found.seeds;
     all.violation = found.violation;
     if (images > IMAGES_PER_LINE) console.error(`${all.images} images of seeds ${SEED} to ${SEED + all.seeds - 1}`);
@@ -68,7 +69,7 @@ testOf('')('a power cut at any I/O loses nothing that was acknowledged as flushe
   t.timeout(540_000 + 10 * IMAGES);
   const found = await look(IMAGES);
   const { images, distinctImages, recoveryImages, histories } = found;
-  const { cleanedHistories, movedRecords, movedPieces, violation } = found;
+  const { cleanedHistories, movedRecords, movedPieces, orderedRecords, violation } = found;
   if (violation !== null) t.log(violation);
   t.is(violation, null);
   t.log(`${images} images of ${histories} histories from seed ${SEED}, ${distinctImages} of them distinct`);
@@ -76,6 +77,7 @@ testOf('')('a power cut at any I/O loses nothing that was acknowledged as flushe
   t.log(
     `cleanings of ${cleanedHistories} histories have moved ${movedRecords} records, and ${movedPieces} fragments were moved`,
   );
+  t.log(`scans have had ${orderedRecords} records moved`);
   if (STEPS !== undefined) return;
   t.true(images >= IMAGES);
   // A few histories say little.
@@ -83,6 +85,7 @@ testOf('')('a power cut at any I/O loses nothing that was acknowledged as flushe
   t.true(recoveryImages > images / 200);
   t.true(cleanedHistories >= histories / 2);
   t.true(movedPieces > 0);
+  t.true(orderedRecords > histories);
 });
 
 testOf('earlyAcknowledgement')('an acknowledgement before the flush is found', async (t) => {

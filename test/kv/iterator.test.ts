@@ -46,6 +46,7 @@ function iteratorOnFakes(): {
   const host: IteratorHost = {
     budget,
     beginWindow: () => (windows++ === 0 ? read : empty),
+    scanned: () => undefined,
     forget: () => undefined,
     released: () => undefined,
     beginWideWindow: () => empty,

@@ -169,7 +169,8 @@ async function runCommands(seed: number, commands: readonly Command[]): Promise<
   const disk = new SimulatedDisk({ seed });
   const model = new Map<string, string>();
   const random = new Random(seed);
-  const planted = { eagerCleaning: random.chance(0.8), onMoved: noteMoved };
+  const eagerCleaning = random.chance(0.8);
+  const planted = { eagerCleaning, eagerOrder: random.chance(0.5), onMoved: noteMoved, onOrdered: noteOrdered };
   const reopen = (): Promise<Store> => openPlanted('/store', { ...GEOMETRY, platform: disk }, planted);
   let store = await reopen();
   if (random.chance(0.5)) await fillSegments(store, model, random);
@@ -265,11 +266,18 @@ function noteMoved(records: number): void {
   moved += records;
 }
 
+/** Records that were moved because a scan had met them. */
+let ordered = 0;
+function noteOrdered(records: number): void {
+  ordered += records;
+}
+
 test('the store behaves like a sorted map', async (t) => {
   t.timeout(540_000);
   t.log(`${RUNS} runs, AIOKV_MODEL_SEED=${SEED}`);
   const property = fc.asyncProperty(fc.nat(), fc.array(command, { minLength: 1, maxLength: 25 }), runCommands);
   await t.notThrowsAsync(fc.assert(property, { numRuns: RUNS, seed: SEED, includeErrorInReport: true }));
-  t.log(`cleanings have moved ${moved} records`);
+  t.log(`cleanings have moved ${moved} records, and scans have had ${ordered} moved`);
   t.true(moved >= RUNS / 10);
+  t.true(ordered >= RUNS / 10);
 });

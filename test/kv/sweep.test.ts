@@ -46,6 +46,18 @@ test('whatever a device does at any I/O, no answer is wrong and nothing that is 
   );
 });
 
+test('nor is it where records are moved whenever an iterator has met them', async (t) => {
+  t.timeout(7_200_000);
+  let ordered = 0;
+  const planted = { eagerOrder: true, onOrdered: (records: number) => void (ordered += records) };
+  const plan = { seed: SEED, histories: HISTORIES / 4, casesPerHistory: CASES === 'all' ? Infinity : Number(CASES) };
+  const { cases, casesInAll, violations } = await sweep({ ...plan, mostViolations: 3, planted });
+  for (const violation of violations) t.log(violation);
+  t.deepEqual(violations, []);
+  t.log(`${cases} of ${casesInAll} cases from seed ${SEED}, with ${ordered} records moved`);
+  t.true(ordered > cases);
+});
+
 test('an acknowledgement before the flush is found, and shrunk', async (t) => {
   t.timeout(540_000);
   const plan = { seed: SEED, histories: HISTORIES, casesPerHistory: 5, mostViolations: 1 };

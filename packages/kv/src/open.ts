@@ -39,6 +39,7 @@ import type { Standing } from './checkpoint/standing.ts';
 import { Cleaner } from './clean/cleaner.ts';
 import { SegmentWriter } from './checkpoint/segment-writer.ts';
 import { IndexLoader } from './recovery/index-loader.ts';
+import { ScanOrder } from './clean/scan-order.ts';
 import { Maintenance } from './maintenance/maintenance.ts';
 import { ProgressReporter } from './recovery/progress.ts';
 import { Recovery } from './recovery/recovery.ts';
@@ -242,7 +243,9 @@ async function makeStore(opening: Opening, { standing, recovered, recovery }: Fo
     spaceAmplificationMax,
     pace,
   });
-  const maintenance = new Maintenance({ index, log, checkpointer, slots, segments, cleaner, gate, clock });
+  const moves = { ...shared, log, superblocks, index, survivorBytes };
+  const order = new ScanOrder({ ...moves, plan: cleaner.plan, isOn: options.orderForScans });
+  const maintenance = new Maintenance({ index, log, checkpointer, slots, segments, cleaner, order, gate, clock });
   if (recovered.leftOutBytes > 0) {
     try {
       await recovery.replayRest((leftBytes) => maintenance.makeRoomForReplay(leftBytes));
@@ -255,7 +258,6 @@ async function makeStore(opening: Opening, { standing, recovered, recovery }: Fo
   }
   maintenance.start();
   const parts = { options, geometry, file, queue, log, index, budget, superblocks, checkpointer, maintenance, gate };
-  const compaction = { ...shared, log, superblocks, index, survivorBytes };
   const place = { platform: options.platform, dataPath: file.path, uuid };
-  return new Store({ ...parts, epochs, pace, planted, place, compaction });
+  return new Store({ ...parts, epochs, pace, planted, place, compaction: moves });
 }

@@ -92,6 +92,11 @@ export interface StoreOptions {
    */
   warmRestart: boolean;
   /**
+   * Whether records are moved into the order of their keys where scans find them scattered, in the background; default true. It
+   * reads and writes at most half as much as these scans have read in vain. False: only cleaning and `compact` put them in order.
+   */
+  orderForScans: boolean;
+  /**
    * Called during an opening with its progress: when a phase begins and ends, and at most five times a second between.
    * If it throws, `open` fails with that error and the store stays as it was. Default null: no calls.
    */
@@ -149,6 +154,7 @@ const storeShape: OptionShape<StoreOptions> = {
   memoryBytes: integer(MEMORY_BYTES_LEAST, MEMORY_BYTES_MOST, LATER),
   valueCachePart: instance('a number from 0 to 0.75', 0.25, isPart),
   warmRestart: boolean(true),
+  orderForScans: boolean(true),
   onProgress: instance<StoreOptions['onProgress']>('a function', null, isFunctionOrNull),
   platform: instance<Platform | null>('a platform', null, (value) => typeof value === 'object'),
   clock: instance('a clock', systemClock, (value) => typeof value === 'object' && value !== null),

@@ -42,6 +42,7 @@ import { RecordReader } from './read/record-reader.ts';
 import type { Checkpointer } from './checkpoint/checkpointer.ts';
 import { Compaction } from './clean/compaction.ts';
 import type { CompactionParts } from './clean/compaction.ts';
+import type { OrderStatistics } from './clean/scan-order.ts';
 import type { Maintenance } from './maintenance/maintenance.ts';
 import type { Versioned } from './read/results.ts';
 import { DURABILITIES, WRITE_OPTION_NAMES, resolveCompactOptions } from './options.ts';
@@ -115,6 +116,8 @@ export interface StoreStatistics {
   readonly iterators: number;
   readonly space: SpaceStatistics;
   readonly written: WrittenStatistics;
+  /** What was moved because scans had found it scattered, since the opening: `orderForScans`. */
+  readonly order: OrderStatistics;
   readonly queue: QueueStatistics;
 }
 
@@ -457,7 +460,7 @@ export class Store implements AsyncDisposable {
   }
 
   statistics(): StoreStatistics {
-    const { log, index, options, queue, superblocks, checkpointer } = this.#parts;
+    const { log, index, options, queue, superblocks, checkpointer, maintenance } = this.#parts;
     return {
       checkpointSequence: superblocks.current.checkpointSequence,
       sequence: index.admittedThrough,
@@ -480,6 +483,7 @@ export class Store implements AsyncDisposable {
       pageReads: index.pageReads,
       space: checkpointer.space,
       written: checkpointer.written,
+      order: maintenance.orderStatistics,
       queue: queue.statistics(),
     };
   }

@@ -48,6 +48,7 @@ const STORE_OPTIONS: Readonly<Record<keyof StoreOptions, true>> = {
   readLatencyTargetMs: true,
   valueCachePart: true,
   warmRestart: true,
+  orderForScans: true,
   memoryBytes: true,
   onProgress: true,
   platform: true,

@@ -36,6 +36,8 @@ export { GEOMETRY } from './history.ts';
 const MODES = ['none', 'all', 'subset', 'torn'] as const;
 /** Of the histories, so many are cleaned at every run. Small as they are, the others never are. */
 const CLEANING_CHANCE = 0.9;
+/** Of the histories, one in so many has scans, and what they meet is moved in the next run. */
+const ORDERED_EVERY = 3;
 /** Of the histories, so many are opened with hardly any memory for what is replayed. */
 const MERGING_CHANCE = 0.15;
 /** Of the histories, so many end with a kill and a recovery that is cut. */
@@ -62,6 +64,8 @@ export interface Exploration {
   movedRecords: number;
   /** Fragments of long values that were moved, also by compactions. */
   movedPieces: number;
+  /** Records that were moved because a scan had met them. */
+  orderedRecords: number;
   /** Each begins a history, and the one that lives on from it. */
   seeds: number;
   /** The first violation, shrunk: what was found, the steps, and how to see it again. */
@@ -76,6 +80,7 @@ export const beginExploration = (): Exploration => ({
   cleanedHistories: 0,
   movedRecords: 0,
   movedPieces: 0,
+  orderedRecords: 0,
   seeds: 0,
   violation: null,
 });
@@ -133,7 +138,9 @@ export async function exploreCase(
   const first = all.first.filter((_, i) => isKept(i));
   const second = all.second.filter((_, i) => isKept(all.first.length + i));
   const random = new Random(seed ^ (cuts << 16) ^ 0xc07);
-  const one = new Exploring(planted, random, result, sizes);
+  // It draws nothing: the other histories stay what they are.
+  const hasScans = planted.eagerOrder ?? seed % ORDERED_EVERY === 0;
+  const one = new Exploring({ ...planted, eagerOrder: hasScans }, random, result, sizes);
   try {
     const survivor = await one.run(new SimulatedDisk({ seed }), new Map(), first);
     if (survivor !== null && one.violation === null) await one.run(survivor.disk, survivor.contents, second);
@@ -199,7 +206,10 @@ class Exploring {
     const onMovedPieces = (pieces: number): void => {
       this.#movedPieces += pieces;
     };
-    this.#planted = { eagerCleaning, eagerMerges, onMoved, onMovedPieces, ...planted };
+    const onOrdered = (records: number): void => {
+      this.#result.orderedRecords += records;
+    };
+    this.#planted = { eagerCleaning, eagerMerges, onMoved, onMovedPieces, onOrdered, ...planted };
     this.#random = random;
     this.#result = result;
   }
@@ -230,6 +240,8 @@ class Exploring {
     const pending: Promise<void>[] = [];
     for (const step of steps) {
       clock.advance(STEP_MS);
+      // Behind a prelude it finds records to be moved. The run that it begins goes on beside the next step.
+      if (this.#planted.eagerOrder === true && step.type !== 'prelude') await passing(clock, readAll(store));
       if (step.type === 'reopen') {
         await passing(clock, Promise.all(pending));
         await store.close();

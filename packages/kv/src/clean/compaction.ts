@@ -78,7 +78,16 @@ const SETTLINGS = 16;
 const FULL_PART = 7 / 8;
 /** ... and if that is this part of the segment: the next fragment may not have found room. */
 const USED_PART = 1 / 2;
-const NOTHING: Moved = { next: null, bytes: 0, metBytes: 0, noRoom: null };
+const NOTHING: Pick<Moved, 'bytes' | 'noRoom'> = { bytes: 0, noRoom: null };
+const ALL: Omit<Wanted, 'isLongWanted'> = {
+  from: null,
+  to: null,
+  slots: null,
+  mostBytes: Infinity,
+  mostMetBytes: Infinity,
+  mayExceed: true,
+  inOrder: 'stays',
+};
 
 export class Compaction {
   readonly #parts: CompactionParts;
@@ -257,7 +266,7 @@ export class Compaction {
         wanted[slot] = 1;
         batchBytes += liveBytes;
       }
-      const batch = { from: null, slots: wanted, isLongWanted: null, mostBytes: Infinity, mayExceed: true };
+      const batch = { ...ALL, slots: wanted, isLongWanted: null };
       const outcome = await this.#move(batch, writer, isOver);
       if (isOver()) return;
       movedBytes += outcome.bytes;
@@ -289,7 +298,7 @@ export class Compaction {
       if (isFull) fillUps--;
       const mostBytes = isFull ? writer.leftBytes : Math.min(survivorBytes, leftBytes);
       const isLongWanted = (slot: number): boolean => !this.#isFull(slot);
-      const range = { from: this.#next, slots: null, isLongWanted, mostBytes, mayExceed: !isFull };
+      const range = { ...ALL, from: this.#next, isLongWanted, mostBytes, mayExceed: !isFull };
       const outcome = await this.#move(range, writer, isOver);
       if (isOver()) return;
       hasMoved ||= outcome.bytes > 0;
@@ -340,7 +349,7 @@ export class Compaction {
       wantedBytes += liveBytes;
     }
     const isLongWanted = (slot: number): boolean => wanted[slot] === 1;
-    const batch = { from: null, slots: wanted, isLongWanted, mostBytes: Infinity, mayExceed: true };
+    const batch = { ...ALL, slots: wanted, isLongWanted };
     const { noRoom, bytes } = wantedBytes === 0 ? NOTHING : await this.#move(batch, this.#writer(sequence), isOver);
     const isEnough = isAll || noRoom !== null || bytes === 0 || --this.#settlings === 0;
     if (!isEnough || isOver()) return;

@@ -12,6 +12,8 @@
  *     of this run changes the tree, so the entry of any other still leads to the old place by then (MERGE-4).
  * ORDER-2. New places are entered when all of a batch can be read there (CLEAN-3). A batch that finds no room is not
  *     moved at all, or as far as there was room.
+ * ORDER-3. For scans (scan-order.ts) a range is moved piece by piece: a piece that one or two reads would find together stays
+ *     where it is. So a range that is half in order costs half, and one that is in order a walk over its entries.
  *
  * A moved record is the same bytes (CLEAN-4). What is not moved keeps its segment (CLEAN-5). Long values follow the
  * records of their batch (extent-mover.ts).
@@ -27,12 +29,14 @@ import { fileOffsetOf, isInFragments, isRecord, lengthOf } from '../format/index
 import type { EntryWords } from '../format/index-entry.ts';
 import { RECORD_ALIGNMENT } from '../format/record.ts';
 import type { Geometry } from '../format/superblock.ts';
+import { compareKeys } from '../format/keys.ts';
 import type { Planted } from '../failure/planted.ts';
 import type { KeyIndex } from '../index/key-index.ts';
 import { walkTree } from '../index/tree-walk.ts';
 import type { LogWriter } from '../log/writer.ts';
 import { ExtentMover } from './extent-mover.ts';
 import { RecordCopies } from './record-copies.ts';
+import type { CopiesMark } from './record-copies.ts';
 
 export interface KeyOrderMoverOptions {
   readonly queue: Queue;
@@ -49,14 +53,20 @@ export interface KeyOrderMoverOptions {
 export interface Wanted {
   /** The first key; null: that of the index. */
   readonly from: Uint8Array | null;
+  /** The last key; null: that of the index. */
+  readonly to: Uint8Array | null;
   /** 1 for slots whose records are wanted; null: all. */
   readonly slots: Uint8Array | null;
   /** Which slots are to be left by what is in them of long values; null: these stay where they are. */
   readonly isLongWanted: ((slot: number) => boolean) | null;
   /** The batch ends when copies take so much memory, or when its long values have so many bytes. */
   readonly mostBytes: number;
+  /** Or when it has met so many bytes of records, moved or not. */
+  readonly mostMetBytes: number;
   /** Whether a single long value may be more than that. */
   readonly mayExceed: boolean;
+  /** What becomes of pieces that lie in order (ORDER-3), and of small batches that do. */
+  readonly inOrder: 'stays' | 'moves';
 }
 
 export interface Moved {
@@ -64,8 +74,12 @@ export interface Moved {
   readonly next: Uint8Array | null;
   /** Bytes of records with their padding. */
   readonly bytes: number;
+  /** Records, without long values. */
+  readonly records: number;
   /** Records that the walk met, moved or not, in bytes. */
   readonly metBytes: number;
+  /** What it has cost to read them (`SpanReader.read`). */
+  readonly costBytes: number;
   /** Why some found no room; null if all did. */
   readonly noRoom: unknown;
 }
@@ -84,6 +98,45 @@ const BREAK_BYTES_PART = 1 / 2;
 const GAPS_PART = 1 / 16;
 /** Behind records from this length on chunks have room that such a record does not fit into. */
 const LONG_RECORD_BYTES = 16 * 1024;
+
+/** ORDER-3. A piece takes so many bytes, or is the rest of its range. */
+const PIECE_BYTES = 128 * 1024;
+/** Two records with more between them are two reads (file/span-reader.ts). */
+const NEAR_BYTES = 8 * 1024;
+/** A piece is in order with so many reads, and one more for so many bytes of it. */
+const READS_LEAST = 2;
+const READ_BYTES = 64 * 1024;
+
+/** ORDER-3. Takes those copies back that need not be made. */
+class Pieces {
+  readonly #copies: RecordCopies;
+  #begin: CopiesMark;
+  #reads = 0;
+  #bytes = 0;
+  #end = -Infinity;
+
+  constructor(copies: RecordCopies) {
+    this.#copies = copies;
+    this.#begin = copies.mark;
+  }
+
+  met(offset: number, lengthBytes: number): void {
+    if (offset < this.#end || offset - this.#end > NEAR_BYTES) this.#reads++;
+    this.#end = offset + alignUp(lengthBytes, RECORD_ALIGNMENT);
+    this.#bytes += lengthBytes;
+    if (this.#bytes >= PIECE_BYTES) this.end();
+  }
+
+  /** The piece ends behind the last record. */
+  end(): void {
+    const isInOrder = this.#reads <= READS_LEAST + this.#bytes / READ_BYTES;
+    if (isInOrder) this.#copies.goBackTo(this.#begin);
+    this.#begin = this.#copies.mark;
+    this.#reads = 0;
+    this.#bytes = 0;
+    this.#end = -Infinity;
+  }
+}
 
 /** Says whether the records that a walk meets lie in order already. */
 class Order {
@@ -134,33 +187,38 @@ export class KeyOrderMover {
     copies.clear();
     const order = new Order();
     const { next, metBytes } = await this.#collect(wanted, order, isStopped);
-    const none = { next, bytes: 0, metBytes, noRoom: null };
-    const isInOrder = copies.count === 0 || (wanted.slots === null && order.isGood(segmentBytes));
-    if (!isInOrder) await this.#reader.read(copies, copies, isStopped);
+    const isInOrder = copies.count === 0 || (wanted.slots === null && wanted.to === null && order.isGood(segmentBytes));
+    const costBytes = isInOrder ? 0 : await this.#reader.read(copies, copies, isStopped);
+    const none = { next, bytes: 0, records: 0, metBytes, costBytes, noRoom: null };
     if (isStopped()) return none;
     try {
-      const { bytes, noRoom } = isInOrder ? none : await this.#write(writer, isStopped);
-      if (noRoom !== null || isStopped()) return { next, bytes, metBytes, noRoom };
+      const moved = { ...none, ...(isInOrder ? {} : await this.#write(writer, isStopped)) };
+      if (moved.noRoom !== null || isStopped()) return moved;
       const long = await this.#moveLong(wanted, writer, isStopped);
-      return { next, bytes: bytes + long.bytes, metBytes, noRoom: long.noRoom };
+      return { ...moved, bytes: moved.bytes + long.bytes, noRoom: long.noRoom };
     } catch (error) {
       throw writer.failure === null ? error : this.#options.log.fail(error);
     }
   }
 
   async #collect(
-    { from, slots, isLongWanted, mostBytes, mayExceed }: Wanted,
+    { from, to, slots, isLongWanted, mostBytes, mostMetBytes, mayExceed, inOrder }: Wanted,
     order: Order,
     isStopped: () => boolean,
   ): Promise<{ next: Uint8Array | null; metBytes: number }> {
     const { index, segments, geometry, budget } = this.#options;
     const copies = this.#copies;
+    const pieces = to === null || inOrder === 'moves' ? null : new Pieces(copies);
     this.#long = [];
     let longBytes = 0;
     let metBytes = 0;
     const next = await walkTree(index, from, budget, (cursor) => {
-      if (Math.max(copies.bytes, longBytes) >= mostBytes || isStopped()) return false;
+      if (Math.max(copies.bytes, longBytes) >= mostBytes || metBytes >= mostMetBytes || isStopped()) return false;
       const { entry } = cursor;
+      if (to !== null) {
+        cursor.loadKey();
+        if (compareKeys(cursor.keyBytes, cursor.keyLength, to, to.length) > 0) return false;
+      }
       if (!isRecord(entry)) return true;
       const offset = fileOffsetOf(entry);
       const slot = segments.slotOf(offset);
@@ -185,8 +243,10 @@ export class KeyOrderMover {
       if (index.isReplaced(cursor.keyBytes, cursor.keyLength)) return true;
       copies.add(entry, cursor.keyBytes, cursor.keyLength);
       order.meet(offset, lengthBytes, slot);
+      pieces?.met(offset, lengthBytes);
       return true;
     });
+    pieces?.end();
     return { next, metBytes };
   }
 
@@ -194,10 +254,11 @@ export class KeyOrderMover {
   async #write(
     writer: SegmentWriter,
     isStopped: () => boolean,
-  ): Promise<{ readonly bytes: number; readonly noRoom: unknown }> {
+  ): Promise<{ readonly bytes: number; readonly records: number; readonly noRoom: unknown }> {
     const { index, budget } = this.#options;
     const copies = this.#copies;
     let bytes = 0;
+    let records = 0;
     let noRoom: unknown = null;
     let end = 0;
     for (; end < copies.count && !isStopped(); end++) {
@@ -217,9 +278,10 @@ export class KeyOrderMover {
     for (let i = 0; i < end; i++) {
       if (!copies.isThere(i)) continue;
       copies.enter(i, index);
+      records++;
       if (budget.isSpent()) await nextTurn();
     }
-    return { bytes, noRoom };
+    return { bytes, records, noRoom };
   }
 
   /** Moves what is wanted of the long values of the batch. */

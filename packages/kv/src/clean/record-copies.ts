@@ -36,6 +36,14 @@ const KEY_MASK = 0xffff;
 const NOTE_WORDS = 4;
 const FIRST_COUNT = 1024;
 
+export interface CopiesMark {
+  readonly count: number;
+  readonly usedChunks: number;
+  readonly usedBytes: number;
+}
+
+const START: CopiesMark = { count: 0, usedChunks: 0, usedBytes: CHUNK_BYTES };
+
 export class RecordCopies implements Ranges, RangeVisitor {
   count = 0;
   /** Where the records are in the file, and their bytes without padding. */
@@ -46,8 +54,8 @@ export class RecordCopies implements Ranges, RangeVisitor {
   #notes = new Uint32Array(NOTE_WORDS * FIRST_COUNT);
   readonly #chunks: Uint8Array[] = [];
   readonly #old = { word0: 0, word1: 0 };
-  #usedChunks = 0;
-  #usedBytes = CHUNK_BYTES;
+  #usedChunks = START.usedChunks;
+  #usedBytes = START.usedBytes;
 
   /** Memory that copies and notes take, in bytes. */
   get bytes(): number {
@@ -130,9 +138,19 @@ export class RecordCopies implements Ranges, RangeVisitor {
 
   /** Forgets all records. Keeps the memory. */
   clear(): void {
-    this.count = 0;
-    this.#usedChunks = 0;
-    this.#usedBytes = CHUNK_BYTES;
+    this.goBackTo(START);
+  }
+
+  /** How far they are: see `goBackTo`. */
+  get mark(): CopiesMark {
+    return { count: this.count, usedChunks: this.#usedChunks, usedBytes: this.#usedBytes };
+  }
+
+  /** Forgets the records that were added since. */
+  goBackTo({ count, usedChunks, usedBytes }: CopiesMark): void {
+    this.count = count;
+    this.#usedChunks = usedChunks;
+    this.#usedBytes = usedBytes;
   }
 
   #grow(): void {

@@ -14,6 +14,7 @@
  *     much that is written, cannot drive the file up.
  * PLAN-2. While a run is under way writers may write what is left below the ceiling, and at least half of what the
  *     victims free: each run leaves less garbage than it has found, and no writer waits for its end.
+ * PLAN-3. What is moved for its order takes no room from writers: it stops where cleaning begins.
  *
  * The benefit of a victim is that of Rosenblum and Ousterhout, "The Design and Implementation of a Log-Structured File
  * System" (1992): free space times age, over the cost of reading it and of writing what lives.
@@ -69,6 +70,8 @@ const FEW_GROWN = 4;
 /** Of a victim so much may live: less when there is room (from NEAR_PART of the way to the ceiling), more at the ceiling. */
 const LIVE_PART = 0.65;
 const LIVE_PART_AT_CEILING = 0.75;
+/** More where room is asked for: what is moved for its order leaves a little garbage in every segment. */
+const LIVE_PART_ASKED = 0.8;
 const NEAR_PART = 0.6;
 /** Survivors leave at most this part of a chunk empty, and less when they are short. */
 const WASTED_PART = 1 / 8;
@@ -78,6 +81,8 @@ export class SpacePlan implements SpaceNeeds {
   /** Of the last choice. */
   #writersBytes = Infinity;
   #isCleaning = false;
+  /** By so much more the next choice is to free. */
+  #askedBytes = 0;
   #lastSurvivorBytes = 0;
   #lastFreedBytes = 0;
   /** Between the last two choices. */
@@ -146,11 +151,13 @@ export class SpacePlan implements SpaceNeeds {
     const { logStart } = superblocks.current;
     const isEager = planted.eagerCleaning === true;
     this.#measurePadding();
-    let excessBytes = isEager ? Infinity : this.#excessBytesWith(0);
+    const askedBytes = this.#askedBytes;
+    this.#askedBytes = 0;
+    let excessBytes = isEager ? Infinity : this.#excessBytesWith(0) + askedBytes;
     this.#lastFreedBytes = 0;
     this.#writersBytes = Infinity;
     if (excessBytes <= 0) return [];
-    const mostLivePart = isEager ? 1 : this.#mostLivePart;
+    const mostLivePart = isEager ? 1 : askedBytes > 0 ? LIVE_PART_ASKED : this.#mostLivePart;
     const candidates = new BestFirst();
     for (let slot = 0; slot < segments.end; slot++) {
       if (budget.isSpent()) await nextTurn();
@@ -191,6 +198,27 @@ export class SpacePlan implements SpaceNeeds {
     this.#writersBytes = Math.max(this.#leastForWriters(freedBytes), this.#roomBytes - survivorBytes);
     this.#isCleaning = true;
     return victims;
+  }
+
+  /**
+   * PLAN-3. Bytes of records that may be moved for the sake of their order: with them the segments, and those that only older
+   * versions need, take what they should. None on a full device.
+   */
+  get roomForOrderBytes(): number {
+    const { slots, geometry } = this.#parts;
+    if (slots.isStuck) return 0;
+    const takenBytes = (slots.count - slots.freeCount) * geometry.segmentBytes;
+    return Math.max(0, this.#levelBytes(WANTED_PART) + this.#largerBytes - takenBytes);
+  }
+
+  /** There is no cleaning in the run that begins. */
+  leaveOut(): void {
+    this.#writersBytes = Infinity;
+  }
+
+  /** Has the next choice free so much more, if there are victims. */
+  askFor(bytes: number): void {
+    this.#askedBytes = bytes;
   }
 
   /** The victims of the last choice are free, if they ever will be. */

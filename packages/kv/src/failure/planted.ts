@@ -1,5 +1,5 @@
 /**
- * Defects that tests can switch on, to prove that the crash tests find them; and six switches that are no defects. Production
+ * Defects that tests can switch on, to prove that the crash tests find them; and eight switches that are no defects. Production
  * code never sets one: `open` passes `NONE_PLANTED`.
  */
 export interface Planted {
@@ -7,6 +7,10 @@ export interface Planted {
   readonly oneAddressTag?: boolean;
   /** No defect: every run cleans whatever has dead bytes, however little that is. */
   readonly eagerCleaning?: boolean;
+  /** No defect: what any scan has read is moved, wherever it lies, in the next run. */
+  readonly eagerOrder?: boolean;
+  /** No defect: told how many records a step for the sake of scans has moved. */
+  readonly onOrdered?: (records: number) => void;
   /** No defect: an opening merges what it has replayed, however little that is. */
   readonly eagerMerges?: boolean;
   /** No defect: notes what was hot in the file of hot keys, however little that is. */

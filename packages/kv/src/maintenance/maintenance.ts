@@ -11,7 +11,8 @@
  * ```
  *
  * A run begins when the memtable is full, when there is much garbage, when an opening would have to replay
- * `checkpointBytes`, when somebody asks for a checkpoint, and when nothing was written for some seconds.
+ * `checkpointBytes`, when somebody asks for a checkpoint, when scans have read much in vain, and when nothing was written for some
+ * seconds.
  *
  * MAINT-1. A run takes the tree to exactly the first S writes. S, and the log bytes that the checkpoint covers, are taken
  *     when the memtable becomes immutable.
@@ -37,6 +38,7 @@ import type { Clock, Sequence, Waiter } from '@aiokv/core';
 import type { Checkpointer } from '../checkpoint/checkpointer.ts';
 import type { Cleaner } from '../clean/cleaner.ts';
 import type { Compaction } from '../clean/compaction.ts';
+import type { OrderStatistics, Scan, ScanOrder } from '../clean/scan-order.ts';
 import { closed } from '../failure/errors.ts';
 import type { FailureGate } from '../failure/failure-gate.ts';
 import type { SegmentTable } from '../file/segment-table.ts';
@@ -53,6 +55,7 @@ export interface MaintenanceParts {
   readonly checkpointer: Checkpointer;
   readonly slots: Slots;
   readonly cleaner: Cleaner;
+  readonly order: ScanOrder;
   readonly segments: SegmentTable;
   readonly gate: FailureGate;
   readonly clock: Clock;
@@ -267,8 +270,21 @@ export class Maintenance {
     }
   }
 
-  /** Settles when the run under way has ended, or finds no space. */
+  /** See `StoreStatistics`. */
+  get orderStatistics(): OrderStatistics {
+    return this.#parts.order.statistics;
+  }
+
+  /** Call it when a scan has read records. */
+  scanned(scan: Scan): void {
+    const isScattered = this.#parts.order.meet(scan);
+    if (isScattered && this.#working === null && this.#starvedBy === null && this.#parts.gate.writes === null)
+      this.#look();
+  }
+
+  /** Settles when the run under way has ended, or finds no space. The store is about to be closed. */
   async settle(): Promise<void> {
+    this.#parts.order.end();
     await this.#working;
   }
 
@@ -281,6 +297,7 @@ export class Maintenance {
   /** MAINT-2. Never rejects. */
   async stop(): Promise<void> {
     this.#isStopped = true;
+    this.#parts.order.end();
     this.#cancelIdle?.();
     const error = this.#parts.gate.writes ?? closed();
     this.#roomWaiters.failAll(error);
@@ -298,7 +315,12 @@ export class Maintenance {
   get #isDue(): boolean {
     const { index } = this.#parts;
     if (index.isMovingStage && this.#run === null) return false;
-    return index.isFull || this.#isMuch || !this.#checkpointWaiters.isEmpty;
+    return index.isFull || this.#isMuch || !this.#checkpointWaiters.isEmpty || this.#isOrderDue;
+  }
+
+  /** A compaction leaves nothing to be put in order. */
+  get #isOrderDue(): boolean {
+    return this.#compaction === null && this.#parts.order.isDue;
   }
 
   /** Whether much would have to be replayed, or much was written while there is much garbage. */
@@ -443,14 +465,21 @@ export class Maintenance {
     }
   }
 
-  /** Gets back the space of what was replaced, before the merge; or does a step of a compaction. */
+  /** Gets back the space of what was replaced, before the merge; or does a step of a compaction, or one for scans. */
   async #clean(run: Run): Promise<void> {
     await nextTurn();
     const isStopped = (): boolean => {
       this.#roomWaiters.wakeAll();
       return this.#isStopped;
     };
-    const worker = this.#compaction?.isCleaning === false ? this.#compaction : this.#parts.cleaner;
+    const { order, cleaner } = this.#parts;
+    if (this.#isOrderDue && order.takesRun()) {
+      // SCAN-4. Nobody gets room by how far it has come.
+      const isToLeave = (): boolean => this.#isStopped || !this.#roomWaiters.isEmpty;
+      await this.#unlessUnreadable(run, order.run(run.sequence, isToLeave));
+      return;
+    }
+    const worker = this.#compaction?.isCleaning === false ? this.#compaction : cleaner;
     await this.#unlessUnreadable(run, worker.run(run.sequence, isStopped));
   }
 

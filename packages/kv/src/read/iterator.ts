@@ -47,6 +47,8 @@ export interface IteratorHost {
   takeBack(): void;
   /** The iterator has ended. */
   forget(iterator: StoreIterator<unknown>): void;
+  /** It has read a window. */
+  scanned(read: WindowRead): void;
   /** It has released its snapshot. */
   released(): void;
   /** Bytes that all iterators have read ahead, or are reading. Each adds and takes away its own. */
@@ -351,6 +353,7 @@ export class StoreIterator<Row = [key: Buffer, value: Buffer]> implements AsyncI
       this.#cursor.unpin();
     }
     if (!this.#isOver) await read.finish(this.#isStopped);
+    if (!this.#isOver) this.#host.scanned(read);
     this.#lastCount = read.window.count;
     if (!isWide || read.scatter < ORDERED) this.#scatter = read.scatter;
     else if (read.scatter > WORTH_PART * this.#scatter) this.#isWideWorth = false;

@@ -149,6 +149,10 @@ export class RangeReads implements IteratorHost {
     this.#open.delete(iterator);
   }
 
+  scanned(read: WindowRead): void {
+    this.#maintenance.scanned(read);
+  }
+
   released(): void {
     void this.#maintenance.versionReleased();
   }

@@ -24,6 +24,7 @@ import type { ValueCache } from '../cache/value-cache.ts';
 import type { RangeVisitor, Ranges, SpanReader } from '../file/span-reader.ts';
 import { fileOffsetOf, isInFragments, isInline, lengthOf } from '../format/index-entry.ts';
 import type { LeafEntry } from '../format/index-entry.ts';
+import type { Scan } from '../clean/scan-order.ts';
 import { RECORD_HEADER_BYTES, isExtent, sequenceOf } from '../format/record.ts';
 import type { Fragment } from '../format/extent.ts';
 import type { Block } from '../format/words.ts';
@@ -78,15 +79,17 @@ class Places implements Ranges {
 }
 
 /** A window whose values are being read. */
-export class WindowRead implements RangeVisitor, ReadResult, WantedRecord {
+export class WindowRead implements RangeVisitor, ReadResult, WantedRecord, Scan {
   readonly window: Window;
   readonly #parts: WindowReaderParts;
   /** Long reads. */
   readonly #near: Places;
   /** What is read alone. */
   readonly #alone = new Places(FIRST_ENTRIES);
-  #nearBytes = 0;
-  #costBytes = 0;
+  /** Bytes of the records in it, ... */
+  recordBytes = 0;
+  /** ... and what they have cost (`SpanReader.read`). */
+  costBytes = 0;
   #aloneLeft = 0;
   #wake: (() => void) | null = null;
   lengthBytes = 0;
@@ -132,18 +135,23 @@ export class WindowRead implements RangeVisitor, ReadResult, WantedRecord {
       this.#alone.add(index, fileOffset, lengthOf(entry));
     } else if (place === null) {
       this.#near.add(index, fileOffset, lengthOf(entry));
-      this.#nearBytes += lengthOf(entry);
+      this.recordBytes += lengthOf(entry);
     } else this.#take(index, place.block, place.offset);
   }
 
   /** How many times the bytes of its records the reads have cost (`SpanReader.read`). In order it is hardly more than 1. */
   get scatter(): number {
-    return this.#nearBytes === 0 ? 1 : this.#costBytes / this.#nearBytes;
+    return this.recordBytes === 0 ? 1 : this.costBytes / this.recordBytes;
+  }
+
+  /** The keys of the first entry and of the last one. */
+  endKeys(): [Buffer, Buffer] {
+    return [this.window.keyOf(0, false), this.window.keyOf(this.window.count - 1, false)];
   }
 
   /** Settles when all values are there, or the window knows why not. Never rejects. */
   async finish(isStopped: () => boolean): Promise<void> {
-    if (this.#near.count > 0) this.#costBytes = await this.#parts.spans.read(this.#near, this, isStopped);
+    if (this.#near.count > 0) this.costBytes = await this.#parts.spans.read(this.#near, this, isStopped);
     const alone = this.#alone;
     for (let at = 0; at < alone.count && !isStopped(); at++) {
       if (this.#aloneLeft === LONG_AT_ONCE) await this.#woken();
