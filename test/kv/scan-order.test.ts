@@ -143,7 +143,7 @@ const scan = (recordBytes: number, costBytes: number): Parameters<ScanOrder['mee
   endKeys: () => [Buffer.from('z'), Buffer.from('a')],
 });
 
-test('scans pay for the order with half of what they have read in vain, and not before (SCAN-1)', (t) => {
+test('scans pay for the order with half of what they have read in vain, and not before (DEMAND-1)', (t) => {
   const { order } = decider();
   let vainBytes = 0;
   while (!order.isDue) {
@@ -156,7 +156,7 @@ test('scans pay for the order with half of what they have read in vain, and not 
   t.true(order.takesRun());
 });
 
-test('scans that meet their records in order pay nothing (SCAN-1)', (t) => {
+test('scans that meet their records in order pay nothing (DEMAND-1)', (t) => {
   const { order } = decider();
   for (let i = 0; i < 100_000; i++) t.false(order.meet(scan(50_000, 50_000 + 3 * 8192)));
   // Two reads for two short records.
@@ -164,7 +164,7 @@ test('scans that meet their records in order pay nothing (SCAN-1)', (t) => {
   t.false(order.isDue);
 });
 
-test('with the option off, and after the end, nothing is due (SCAN-4)', (t) => {
+test('with the option off, and after the end, nothing is due (DEMAND-4)', (t) => {
   const off = decider({ isOn: false }).order;
   const ended = decider().order;
   for (let i = 0; i < 1000; i++) for (const order of [off, ended]) order.meet(scan(50_000, 450_000));
@@ -175,7 +175,7 @@ test('with the option off, and after the end, nothing is due (SCAN-4)', (t) => {
   t.false(ended.takesRun());
 });
 
-test('without room a cleaning is asked for, which is paid for, and nothing is moved on a full device (SCAN-1, SCAN-2)', (t) => {
+test('without room a cleaning is asked for, which is paid for, and nothing is moved on a full device (DEMAND-1, DEMAND-2)', (t) => {
   const asked: number[] = [];
   const plan = { roomForOrderBytes: 0, askFor: (bytes: number) => void asked.push(bytes), leaveOut: () => undefined };
   const slots = { isStuck: false };
@@ -238,7 +238,7 @@ test('scans of scattered records find them in order after a while, without a cal
   await store.verifySegments();
   store.verifyIndex();
   t.is((await rowsOf(store.iterator())).length, COUNT);
-  // Then nothing is left to do (SCAN-3).
+  // Then nothing is left to do (DEMAND-3).
   for (let i = 0; i < 5; i++) await scans(disk, store, random, 20);
   const { records } = store.statistics().order;
   await scans(disk, store, random, 100);
@@ -269,7 +269,7 @@ test('off by the option: nothing is moved', async (t) => {
   await store.close();
 });
 
-test('nothing is moved without scans, for scans of what lies in order, or for walks over keys alone (SCAN-1)', async (t) => {
+test('nothing is moved without scans, for scans of what lies in order, or for walks over keys alone (DEMAND-1)', async (t) => {
   const loaded = await openOn(new SimulatedDisk({ seed: SEED }));
   await load(loaded, shuffled(FEW));
   for (let n = 0; n < FEW; n++) await loaded.get(keyOf(n));
@@ -377,7 +377,7 @@ test('what is written while records are moved is kept, and a later put is not un
   await store.close();
 });
 
-test('a close in the middle of a step leaves all records, and does not wait for the rest (SCAN-4)', async (t) => {
+test('a close in the middle of a step leaves all records, and does not wait for the rest (DEMAND-4)', async (t) => {
   const disk = new SimulatedDisk({ seed: SEED });
   for (let turns = 0; turns < 60; turns += 3) {
     const store = await openOn(disk, {}, { eagerOrder: true });
@@ -406,7 +406,7 @@ test('values in pieces stay where they are, and are read beside what has moved',
     onOrdered: (count: number) => (moved += count),
   };
   // Without a cleaning, which moves them.
-  const store = await openOn(disk, { spaceAmplificationMax: 10 }, planted as Planted);
+  const store = await openOn(disk, { spaceAmplificationMax: 10 }, planted);
   const model = new Map<string, string>();
   for (const n of shuffled(300)) {
     const value = valueOf(n, n % 20 === 0 ? 150_000 : 400);
@@ -428,7 +428,7 @@ test('values in pieces stay where they are, and are read beside what has moved',
   await store.close();
 });
 
-test('on a device that is full nothing is moved, and what has no room stays (SCAN-2)', async (t) => {
+test('on a device that is full nothing is moved, and what has no room stays (DEMAND-2)', async (t) => {
   const disk = new SimulatedDisk({ seed: SEED });
   const limitBytes = 256 * KIB + 40 * SEGMENT_BYTES;
   const at = ({ kind, offset, lengthBytes }: { kind: string; offset: number; lengthBytes: number }): boolean =>

@@ -65,7 +65,7 @@ export interface Wanted {
   readonly mostMetBytes: number;
   /** Whether a single long value may be more than that. */
   readonly mayExceed: boolean;
-  /** What becomes of pieces that lie in order (ORDER-3), and of small batches that do. */
+  /** Of a range with a last key: what becomes of pieces that lie in order (ORDER-3). */
   readonly inOrder: 'stays' | 'moves';
 }
 

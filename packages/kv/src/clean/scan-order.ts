@@ -11,13 +11,13 @@
  *                               └─ no ──► cleaner.ts: the old places of what was moved are garbage
  * ```
  *
- * SCAN-1. It reads and writes no more than half of what scans have read in vain since the opening, but for what one step is
+ * DEMAND-1. It reads and writes no more than half of what scans have read in vain since the opening, but for what one step is
  *     wrong about its cost. A cleaning that it asks for is paid in advance. So a load without scans pays nothing, and neither does
  *     one whose scans meet their records in order.
- * SCAN-2. What it moves has room below the size at which garbage is cleaned away, with what older versions hold. It takes
+ * DEMAND-2. What it moves has room below the size at which garbage is cleaned away, with what older versions hold. It takes
  *     nothing from writers, and nothing on a device that is full.
- * SCAN-3. What lies in order stays where it is (ORDER-3): records are moved again only when they are scattered anew.
- * SCAN-4. It gives up at once when a writer waits for room, and when the store is closed. What it has moved by then is moved.
+ * DEMAND-3. What lies in order stays where it is (ORDER-3): records are moved again only when they are scattered anew.
+ * DEMAND-4. It gives up at once when a writer waits for room, and when the store is closed. What it has moved by then is moved.
  *
  * Long values stay where they are: a read of one fragment is long enough.
  */
@@ -81,7 +81,7 @@ export interface OrderStatistics {
 
 /** A scan that begins somewhere costs two reads even where all lies in order: one may end at the end of a segment. */
 const FREE_BYTES = 16 * 1024;
-/** SCAN-1. */
+/** DEMAND-1. */
 const SHARE = 1 / 2;
 /** What one byte that is moved costs at first, and so many bytes more for its writing: here, and in a cleaning. */
 const FIRST_COST_PART = 16;
@@ -107,7 +107,7 @@ export class ScanOrder {
   readonly #parts: ScanOrderParts;
   readonly #budget: TurnBudget;
   readonly #ranges = new ScatteredRanges();
-  /** SCAN-1. In bytes. */
+  /** DEMAND-1. In bytes. */
   #leftBytes = 0;
   /** What one byte that is moved costs. */
   #costPart = FIRST_COST_PART;
@@ -152,7 +152,7 @@ export class ScanOrder {
     return Math.floor(this.#leftBytes / (this.#costPart * geometry.segmentBytes));
   }
 
-  /** SCAN-2. Segments that a step may fill. */
+  /** DEMAND-2. Segments that a step may fill. */
   get #stepSegments(): number {
     const { planted, plan, geometry } = this.#parts;
     const room =
@@ -170,7 +170,7 @@ export class ScanOrder {
     return false;
   }
 
-  /** SCAN-4. The store is about to be closed. */
+  /** DEMAND-4. The store is about to be closed. */
   end(): void {
     this.#isEnded = true;
   }

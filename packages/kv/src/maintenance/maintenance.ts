@@ -474,7 +474,7 @@ export class Maintenance {
     };
     const { order, cleaner } = this.#parts;
     if (this.#isOrderDue && order.takesRun()) {
-      // SCAN-4. Nobody gets room by how far it has come.
+      // DEMAND-4. Nobody gets room by how far it has come.
       const isToLeave = (): boolean => this.#isStopped || !this.#roomWaiters.isEmpty;
       await this.#unlessUnreadable(run, order.run(run.sequence, isToLeave));
       return;
