@@ -128,7 +128,7 @@ function decider(more: Partial<ScanOrderParts> = {}): { order: ScanOrder; asked:
     isOn: true,
     planted: {},
     geometry: { segmentBytes: MIB },
-    slots: { isStuck: false, prepare: () => Promise.resolve() },
+    slots: { isFull: false, prepare: () => Promise.resolve() },
     clock: new ManualClock(),
     gate: new FailureGate(),
     plan,
@@ -178,7 +178,7 @@ test('with the option off, and after the end, nothing is due (DEMAND-4)', (t) =>
 test('without room a cleaning is asked for, which is paid for, and nothing is moved on a full device (DEMAND-1, DEMAND-2)', (t) => {
   const asked: number[] = [];
   const plan = { roomForOrderBytes: 0, askFor: (bytes: number) => void asked.push(bytes), leaveOut: () => undefined };
-  const slots = { isStuck: false };
+  const slots = { isFull: false };
   const { order } = decider({ plan, slots: slots as unknown as ScanOrderParts['slots'] });
   for (let i = 0; i < 1000; i++) order.meet(scan(50_000, 450_000));
   while (order.isDue) t.false(order.takesRun());
@@ -186,7 +186,7 @@ test('without room a cleaning is asked for, which is paid for, and nothing is mo
   t.true(asked.length > 0 && asked.length < 30, `${asked.length}`);
   for (let i = 0; i < 1000; i++) order.meet(scan(50_000, 450_000));
   t.true(order.isDue);
-  slots.isStuck = true;
+  slots.isFull = true;
   t.false(order.isDue);
 });
 

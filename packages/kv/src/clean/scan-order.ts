@@ -97,6 +97,8 @@ const MET_SEGMENTS = 64;
 /** ... and fills what it begins, but for this part. */
 const LEFT_PART = 1 / 32;
 const FILLED_PART = 7 / 8;
+/** A step leaves this part of the file free. */
+const FREE_PART = 1 / 16;
 /** The budget holds so many steps at most: what is left over in a busy hour is no debt. */
 const MOST_STEPS = 8;
 /** A cleaning is asked to free so many segments. It reads some three victims for each, and writes what lives in them. */
@@ -142,7 +144,7 @@ export class ScanOrder {
 
   /** Whether a run should begin. */
   get isDue(): boolean {
-    return !this.#isEnded && !this.#ranges.isEmpty && this.#affordable >= 1 && !this.#parts.slots.isStuck;
+    return !this.#isEnded && !this.#ranges.isEmpty && this.#affordable >= 1 && !this.#parts.slots.isFull;
   }
 
   /** Segments that the budget has enough for. */
@@ -187,7 +189,8 @@ export class ScanOrder {
     const segments = this.#stepSegments;
     this.#parts.plan.leaveOut();
     try {
-      await slots.prepare(segments, 'compact');
+      // DEMAND-2. Some slots stay free: what a step leaves behind comes back only when it was cleaned away.
+      await slots.prepare(segments + Math.ceil(slots.count * FREE_PART), 'compact');
       await this.#step(sequence, segments, () => this.#isEnded || isStopped());
     } catch (error) {
       if (gate.log !== null || (error as { code?: unknown }).code === 'ERR_AIOKV_INTERNAL') throw error;

@@ -206,7 +206,7 @@ export class SpacePlan implements SpaceNeeds {
    */
   get roomForOrderBytes(): number {
     const { slots, geometry } = this.#parts;
-    if (slots.isStuck) return 0;
+    if (slots.isFull) return 0;
     const takenBytes = (slots.count - slots.freeCount) * geometry.segmentBytes;
     return Math.max(0, this.#levelBytes(WANTED_PART) + this.#largerBytes - takenBytes);
   }

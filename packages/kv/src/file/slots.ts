@@ -113,6 +113,7 @@ export class Slots {
   #growths = 0;
   /** The last failed attempt, by number, and its error. */
   #growthFailure: { readonly growth: number; readonly error: Error } | null = null;
+  #isFull = false;
   #space: SpaceNeeds = { ceilingBytes: Infinity, isCleaning: false };
   #clock: Clock = systemClock;
   readonly #ceilingWaiters = new Waiters();
@@ -160,6 +161,11 @@ export class Slots {
   /** Whether the last attempt to grow the file has failed: there are no more slots than these. */
   get isStuck(): boolean {
     return this.#growthFailure !== null && this.#growthFailure.growth === this.#growths;
+  }
+
+  /** Whether the file could not grow, and was not extended since. Unlike `isStuck` it does not change when holes are filled. */
+  get isFull(): boolean {
+    return this.#isFull;
   }
 
   /** Takes a slot. One must be available. Starts to grow the file if few are left. */
@@ -292,6 +298,7 @@ export class Slots {
     if (this.#holeCount > 0) {
       const error = await this.#fillHoles(this.#slotsToAdd());
       if (error !== null) this.#growthFailure = { growth, error };
+      this.#isFull ||= error !== null;
       return;
     }
     const from = Slots.offsetOf(this.#geometry, this.#slotCount);
@@ -313,9 +320,11 @@ export class Slots {
           continue;
         }
         this.#growthFailure = { growth, error };
+        this.#isFull = true;
         return;
       }
     }
+    this.#isFull = false;
     for (let slot = this.#slotCount; slot < this.#slotCount + added; slot++) this.#ready.add(slot);
     this.#slotCount += added;
     this.#isReserveInUse = this.availableFor('put') < 0;
