@@ -14,8 +14,8 @@
  * SLOTS-1. While only the reserve is left, there is no room for a put, not even in a segment that a deletion has
  *     started. The reserve is the largest of 4 slots, 2 % of all slots, and three to five more than a checkpoint needs. It is at
  *     most half of all slots, so that a small store on a small device can be written to at all. While the file can still
- *     grow, and has 64 slots, what a checkpoint likely needs is enough; while victims are cleaned that is the whole reserve: it fills
- *     again when the victims are free.
+ *     grow, and has 64 slots, what a checkpoint likely needs is enough; while victims are cleaned the reserve is that and three:
+ *     it fills again when the victims are free (SLOTS-7).
  * SLOTS-2. A compaction leaves the reserve, too: it may end without having made room. A deletion may take slots of the
  *     reserve, but leaves those that a cleaning and a checkpoint need, as far as the
  *     reserve has them. A cleaning leaves those of the checkpoint, which may take any slot.
@@ -26,6 +26,11 @@
  *     entry can address.
  * SLOTS-5. A file that is at its ceiling grows slowly for writes: by a slot at a time, and after a wait, unless slots are
  *     given back meanwhile. So writers become as slow as the cleaning when there is much garbage, and never stop.
+ * SLOTS-7. Behind a cleaning there is a slot for a deletion, even if the file has met the end of the device meanwhile. Puts had
+ *     left what the checkpoint needs, and three. Survivors take s slots, which leave what the checkpoint needs. The checkpoint
+ *     takes no more, and gives back what it replaces. The victims give back s + 1 at least, for a plan that gains
+ *     nothing is none. So what the checkpoint needs next and four are left, and a deletion leaves that and three at most. Not so if victims
+ *     keep something that is damaged.
  * SLOTS-6. A free slot without blocks is a hole. It becomes ready when blocks were allocated, which may fail. A ready slot
  *     is in no set while its blocks are given back: a late hole would destroy what is written there.
  *
@@ -85,6 +90,8 @@ const MANY_SLOTS = 64;
 const RESERVED_PART = 0.02;
 /** Slots of the reserve for deletions. */
 const DELETION_SLOTS = 2;
+/** SLOTS-7. Puts leave so many more than a checkpoint needs while victims are cleaned. */
+const KEPT_IN_CLEANING = 3;
 /**
  * Slots of the reserve for a cleaning: what fills three comes from four or more in which less than 0.65 lives, and what
  * fills one only from two in which less than 0.43 lives. A small file keeps less: one slot in so many.
@@ -257,7 +264,6 @@ export class Slots {
     const checkpointBytes = isBound ? nextBytes : likelyBytes;
     const next = Math.max(1, this.indexSlotsOf(checkpointBytes));
     const lasting = this.indexSlotsOf(Math.max(0, checkpointBytes - replacedBytes));
-    if (use === 'put' && isCleaning && !this.isStuck) return next + lasting;
     const cleaning = Math.min(CLEANING_SLOTS, Math.max(1, Math.floor(slotCount / CLEANING_PART)));
     const wanted = Math.max(
       LEAST_RESERVE,
@@ -265,6 +271,9 @@ export class Slots {
       next + lasting + DELETION_SLOTS + cleaning,
     );
     const reserve = Math.min(wanted, Math.floor(slotCount / 2));
+    if (use === 'put' && isCleaning && !this.isStuck) {
+      return Math.max(next + lasting, Math.min(reserve, next + lasting + KEPT_IN_CLEANING));
+    }
     // Even a small reserve keeps its last slot for deletions, because they free space.
     const kept = use === 'clean' ? next : next + cleaning;
     return leavesReserve ? reserve : Math.max(0, Math.min(kept, reserve - 1));
