@@ -10,7 +10,7 @@ import type { Store } from '@aiokv/kv';
 import { seedOf } from '../helpers/seed.ts';
 
 const SEED = seedOf('AIOKV_FULL_SEED');
-const SEEDS = Number(process.env['AIOKV_FULL_SEEDS'] ?? '24');
+const SEEDS = Number(process.env['AIOKV_FULL_SEEDS'] ?? '8');
 const SEGMENT_BYTES = 64 * KIB;
 const WRITERS = 16;
 /** Without an end of the device, others take the rest of it behind so many puts at most. */
