@@ -115,3 +115,28 @@ test('SLOTS-1, SLOTS-2: no deletion is refused, and puts go on behind them', asy
     t.is(outcome.refusedAgain, 0, `seed ${seed}: puts behind them`);
   }
 });
+
+test('PLAN-4: a device that is full is cleaned, however much garbage may lie in the file', async (t) => {
+  t.timeout(300_000);
+  const random = new Random(SEED);
+  const limitBytes = 40 * SEGMENT_BYTES;
+  const disk = new SimulatedDisk({ seed: SEED });
+  disk.inject({
+    at: ({ kind, offset, lengthBytes }) => kind === 'preallocate' && offset + lengthBytes > limitBytes,
+    kind: 'ENOSPC',
+    sticky: true,
+  });
+  const store = await open('/store', {
+    segmentBytes: SEGMENT_BYTES,
+    writeBufferBytes: MIB,
+    memoryBytes: 512 * KIB,
+    spaceAmplificationMax: 10,
+    platform: disk,
+  });
+  // A third of the device, ten times.
+  const keys = (13 * SEGMENT_BYTES) / KIB;
+  for (let n = 0; n < 10 * keys; n++) {
+    await t.notThrowsAsync(store.put(`key${random.below(keys)}`, 'v'.repeat(KIB), { durability: 'buffered' }));
+  }
+  await store.close();
+});

@@ -15,6 +15,8 @@
  * PLAN-2. While a run is under way writers may write what is left below the ceiling, and at least half of what the
  *     victims free: each run leaves less garbage than it has found, and no writer waits for its end.
  * PLAN-3. What is moved for its order takes no room from writers: it stops where cleaning begins.
+ * PLAN-4. On a device that is full no more garbage is left than at 1.5, whatever the store may take elsewhere: else writes would
+ *     be refused for want of room while most of the file is garbage.
  *
  * The benefit of a victim is that of Rosenblum and Ousterhout, "The Design and Implementation of a Log-Structured File
  * System" (1992): free space times age, over the cost of reading it and of writing what lives.
@@ -46,6 +48,8 @@ export interface SpacePlanParts {
 
 /** Segments should take this part of the way from what lives to the ceiling. */
 const WANTED_PART = 0.8;
+/** PLAN-4. */
+const MOST_ON_FULL = 1.5;
 /** A store of so few segments is not cleaned, unless there are no more. */
 const FEW_SEGMENTS = 16;
 /** What is not merged yet takes more than its records: frames have headers and padding. */
@@ -293,9 +297,10 @@ export class SpacePlan implements SpaceNeeds {
   /** The way from what lives to the ceiling, in bytes, up to a part of it. */
   #levelBytes(part: number, addedBytes = 0): number {
     const { slots, segments, spaceAmplificationMax } = this.#parts;
-    // On a full device a store of few segments does not become larger.
+    // PLAN-4. Nor does a store of few segments become larger.
+    const most = slots.isStuck ? Math.min(MOST_ON_FULL, spaceAmplificationMax) : spaceAmplificationMax;
     const liveBytes = slots.isStuck ? segments.liveBytes + addedBytes : this.#liveBytesWith(addedBytes);
-    return (1 + part * (spaceAmplificationMax - 1)) * liveBytes;
+    return (1 + part * (most - 1)) * liveBytes;
   }
 
   /** Bytes of segments above what they should take if so much that is not merged yet lives. */
