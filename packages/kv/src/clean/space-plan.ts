@@ -242,9 +242,9 @@ export class SpacePlan implements SpaceNeeds {
     return Math.ceil(this.#packed(liveBytes, records) / this.#segmentBytes);
   }
 
-  /** Bytes of survivors for which so many slots have room, whatever their size. */
+  /** Bytes of survivors for which so many slots have room, with what they leave empty (`#packed`). */
   survivorsIn(slots: number): number {
-    return slots * (1 - WASTED_PART) * this.#segmentBytes;
+    return slots * this.#segmentBytes;
   }
 
   #measurePadding(): void {
