@@ -64,7 +64,8 @@ test('an acknowledgement before the flush is found, and shrunk', async (t) => {
   const plan = { seed: SEED, histories: HISTORIES, casesPerHistory: 5, mostViolations: 1 };
   const { violations, cases } = await sweep({ ...plan, planted: { earlyAcknowledgement: true } });
   const [violation = ''] = violations;
-  t.regex(violation, /holds the first \d+ groups of \d+, but must hold \d+/);
+  // A power cut shows it, or the checkpoint of a compaction, which believes the acknowledgement.
+  t.regex(violation, /holds the first \d+ groups of \d+, but must hold \d+|a checkpoint covers what is flushed/);
   t.regex(violation, /again: AIOKV_SWEEP_SEED=\d+ AIOKV_SWEEP_FAULT=\S+ AIOKV_SWEEP_STEPS=[\d,]* npm test/);
   t.log(`found after ${cases} cases: ${violation}`);
 });
