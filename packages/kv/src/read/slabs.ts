@@ -22,7 +22,7 @@ const MOST_BYTES = 64 * KIB;
 const LONGEST_SHARED_BYTES = 8 * KIB;
 
 export class Slabs implements RowMemory {
-  readonly #slabs: Buffer[] = [];
+  readonly #slabs: Buffer<ArrayBuffer>[] = [];
   #last = -1;
   #used = 0;
   #lastBytes = 0;
@@ -50,7 +50,8 @@ export class Slabs implements RowMemory {
   at(place: number, bytes: number, isShared: boolean): Buffer {
     const from = place % MOST_BYTES;
     const slab = this.#slabs[Math.floor(place / MOST_BYTES)] as Buffer;
-    const view = slab.subarray(from, from + bytes);
+    // Two thirds of what `subarray` of a Buffer takes.
+    const view = Buffer.from(slab.buffer, slab.byteOffset + from, bytes);
     if (isShared || slab.length === bytes) return view;
     const own = Buffer.allocUnsafeSlow(bytes);
     own.set(view);
