@@ -36,8 +36,8 @@ import type { WindowRead } from './window-reader.ts';
 export interface IteratorHost {
   /** For what is read ahead, and for what is handed out. */
   readonly budget: TurnBudget;
-  /** An empty window. @param seenAt see `WindowRead` */
-  beginWindow(seenAt: Sequence | undefined): WindowRead;
+  /** An empty window. @param seenAt see `WindowRead` @param entries that it will have, about */
+  beginWindow(seenAt: Sequence | undefined, entries: number): WindowRead;
   /** AHEAD-2. The same, in memory that was lent. @param entries that it will have, about */
   beginWideWindow(entries: number): WindowRead;
   /** AHEAD-2. Whether it would not be in vain to ask for memory for a wide window. */
@@ -294,11 +294,21 @@ export class StoreIterator<Row = [key: Buffer, value: Buffer]> implements AsyncI
     return isLong && this.#isWideWorth && this.#scatter > SCATTERED && this.#host.mayLendTo(this);
   }
 
+  /** Entries that a window has room for at first: all, of a short range. */
+  get #firstEntries(): number {
+    return Math.max(1, Math.min(FIRST_AHEAD_MOST, this.#ahead, this.#range.limit - this.#taken));
+  }
+
   /** WINDOW-3. Of a range without a limit, the first entries may be all. */
   get #seenAt(): Sequence | undefined {
     const { limit } = this.#range;
     const isShort = limit === Infinity ? this.#taken + this.#ahead < CACHED_ENTRIES : limit <= CACHED_ENTRIES;
     return isShort ? this.#snapshot.sequence : undefined;
+  }
+
+  /** No entry is behind those that were collected: a short range is one window, and none is read to find out. */
+  get #isAtEnd(): boolean {
+    return this.#move === 'none' || this.#taken >= this.#range.limit;
   }
 
   /** Answers pending callers until none is left, and reads what they need. */
@@ -321,13 +331,17 @@ export class StoreIterator<Row = [key: Buffer, value: Buffer]> implements AsyncI
         this.#finish();
         break;
       }
+      if (this.#loading === null && this.#isAtEnd) {
+        this.#finish();
+        break;
+      }
       const window = await (this.#loading ??= this.#load());
       if (this.#isOver) break;
       this.#window?.free();
       this.#window = window;
       this.#head = 0;
       this.#end = window.end;
-      const isLast = window.count === 0 || window.failure !== null;
+      const isLast = window.count === 0 || window.failure !== null || this.#isAtEnd;
       // AHEAD-1, AHEAD-2. Otherwise the next entries are read when somebody asks for them.
       const mayReadAhead = this.#lentBytes === 0 && !this.#wantsWide && this.#host.mayReadAhead(this.#aheadBytes);
       this.#loading = isLast || !mayReadAhead ? null : this.#load();
@@ -344,7 +358,7 @@ export class StoreIterator<Row = [key: Buffer, value: Buffer]> implements AsyncI
     if (wantsWide) this.#lentBytes = this.#host.lendTo(this);
     const isWide = this.#lentBytes > 0;
     const wide = Math.min(MOST_WIDE, this.#lastCount * WIDE_GROWTH);
-    const read = isWide ? this.#host.beginWideWindow(wide) : this.#host.beginWindow(this.#seenAt);
+    const read = isWide ? this.#host.beginWideWindow(wide) : this.#host.beginWindow(this.#seenAt, this.#firstEntries);
     try {
       await this.#collect(read, isWide ? wide : this.#ahead);
     } catch (error) {

@@ -114,8 +114,8 @@ export class RangeReads implements IteratorHost {
     return iterator;
   }
 
-  beginWindow(seenAt: Sequence | undefined): WindowRead {
-    return new WindowRead(this.#windowParts, new Slabs(), seenAt);
+  beginWindow(seenAt: Sequence | undefined, entries: number): WindowRead {
+    return new WindowRead(this.#windowParts, new Slabs(), seenAt, entries);
   }
 
   beginWideWindow(entries: number): WindowRead {

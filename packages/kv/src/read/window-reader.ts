@@ -33,7 +33,7 @@ import type { WantedRecord } from './record-check.ts';
 import type { RecordReader, UnwrittenRecords, ValueTaker } from './record-reader.ts';
 import type { ReadResult } from './results.ts';
 import type { RowMemory } from './row-memory.ts';
-import { FIRST_ENTRIES, Window } from './window.ts';
+import { Window } from './window.ts';
 
 export interface WindowReaderParts {
   readonly reader: RecordReader;
@@ -45,18 +45,23 @@ export interface WindowReaderParts {
 /** Values in fragments of one window that are read at once. */
 const LONG_AT_ONCE = 8;
 
-/** Records of a window that are on the device. */
+/** Room for places at first. */
+const FIRST_PLACES = 16;
+const NO_OFFSETS = new Float64Array(0);
+const NO_NUMBERS = new Uint32Array(0);
+
+/** Records of a window that are on the device. Of a window that the cache answers it makes nothing. */
 class Places implements Ranges {
   count = 0;
-  offsets: Float64Array;
-  lengths: Uint32Array;
+  offsets: Float64Array = NO_OFFSETS;
+  lengths: Uint32Array = NO_NUMBERS;
   /** The entry of each. */
-  indices: Uint32Array;
+  indices: Uint32Array = NO_NUMBERS;
+  readonly #capacity: number;
 
+  /** @param capacity places that it has room for before it grows */
   constructor(capacity: number) {
-    this.offsets = new Float64Array(capacity);
-    this.lengths = new Uint32Array(capacity);
-    this.indices = new Uint32Array(capacity);
+    this.#capacity = capacity;
   }
 
   add(index: number, fileOffset: number, lengthBytes: number): void {
@@ -69,11 +74,12 @@ class Places implements Ranges {
 
   #grow(): void {
     const { offsets, lengths, indices } = this;
-    this.offsets = new Float64Array(2 * this.count);
+    const length = Math.max(this.#capacity, 2 * this.count);
+    this.offsets = new Float64Array(length);
     this.offsets.set(offsets);
-    this.lengths = new Uint32Array(2 * this.count);
+    this.lengths = new Uint32Array(length);
     this.lengths.set(lengths);
-    this.indices = new Uint32Array(2 * this.count);
+    this.indices = new Uint32Array(length);
     this.indices.set(indices);
   }
 }
@@ -85,7 +91,7 @@ export class WindowRead implements RangeVisitor, ReadResult, WantedRecord, Scan 
   /** Long reads. */
   readonly #near: Places;
   /** What is read alone. */
-  readonly #alone = new Places(FIRST_ENTRIES);
+  readonly #alone = new Places(FIRST_PLACES);
   /** Bytes of the records in it, ... */
   recordBytes = 0;
   /** ... and what they have cost (`SpanReader.read`). */
@@ -102,7 +108,7 @@ export class WindowRead implements RangeVisitor, ReadResult, WantedRecord, Scan 
   /** WINDOW-3. The last write that the snapshot has seen, in a short range; else undefined. */
   readonly seenAt: Sequence | undefined;
 
-  constructor(parts: WindowReaderParts, memory: RowMemory, seenAt: Sequence | undefined, capacity = FIRST_ENTRIES) {
+  constructor(parts: WindowReaderParts, memory: RowMemory, seenAt: Sequence | undefined, capacity: number) {
     this.#parts = parts;
     this.seenAt = seenAt;
     this.window = new Window(memory, capacity);

@@ -17,10 +17,13 @@ import { RECORD_HEADER_BYTES } from '../format/record.ts';
 import type { Block } from '../format/words.ts';
 import type { RowMemory } from './row-memory.ts';
 
-/** Entries that a window has room for at first. */
-export const FIRST_ENTRIES = 16;
+/** Entries that a window has room for at first, unless it is told. */
+const FIRST_ENTRIES = 16;
 /** Memory that an entry takes here beside key and value. */
 export const NOTE_BYTES = 40;
+
+/** Of the arrays that a window has. */
+const ENTRY_BYTES = 8 + 8 + 4 + 4 + 2;
 
 /** An inline value on its way to its place. */
 const INLINE = new Uint8Array(INLINE_BYTES_MAX);
@@ -31,23 +34,20 @@ export class Window {
   #end = Infinity;
   #failure: Error | null = null;
   readonly #memory: RowMemory;
-  #keyPlaces: Float64Array;
-  #keyBytes: Uint16Array;
-  #valuePlaces: Float64Array;
-  #valueBytes: Uint32Array;
+  /** Of each entry. They share one piece of memory: a window of a short range is made for each call. */
+  #keyPlaces!: Float64Array;
+  #keyBytes!: Uint16Array;
+  #valuePlaces!: Float64Array;
+  #valueBytes!: Uint32Array;
   /** What the iterator counts of each. */
-  #countedBytes: Uint32Array;
+  #countedBytes!: Uint32Array;
   /** Values that were read alone and have memory of their own. */
   #own: Map<number, Buffer> | null = null;
 
   /** @param capacity entries that it has room for before it grows */
   constructor(memory: RowMemory, capacity = FIRST_ENTRIES) {
     this.#memory = memory;
-    this.#keyPlaces = new Float64Array(capacity);
-    this.#keyBytes = new Uint16Array(capacity);
-    this.#valuePlaces = new Float64Array(capacity);
-    this.#valueBytes = new Uint32Array(capacity);
-    this.#countedBytes = new Uint32Array(capacity);
+    this.#makeRoom(capacity);
   }
 
   /** Entries that can be given. */
@@ -157,16 +157,23 @@ export class Window {
     this.#memory.free();
   }
 
+  #makeRoom(capacity: number): void {
+    const memory = new ArrayBuffer(ENTRY_BYTES * capacity);
+    this.#keyPlaces = new Float64Array(memory, 0, capacity);
+    this.#valuePlaces = new Float64Array(memory, 8 * capacity, capacity);
+    this.#valueBytes = new Uint32Array(memory, 16 * capacity, capacity);
+    this.#countedBytes = new Uint32Array(memory, 20 * capacity, capacity);
+    this.#keyBytes = new Uint16Array(memory, 24 * capacity, capacity);
+  }
+
   #grow(): void {
-    const length = 2 * this.count;
-    const longer = <T extends Uint16Array | Uint32Array | Float64Array>(to: T, from: T): T => {
-      to.set(from);
-      return to;
-    };
-    this.#keyPlaces = longer(new Float64Array(length), this.#keyPlaces);
-    this.#keyBytes = longer(new Uint16Array(length), this.#keyBytes);
-    this.#valuePlaces = longer(new Float64Array(length), this.#valuePlaces);
-    this.#valueBytes = longer(new Uint32Array(length), this.#valueBytes);
-    this.#countedBytes = longer(new Uint32Array(length), this.#countedBytes);
+    const [keyPlaces, valuePlaces] = [this.#keyPlaces, this.#valuePlaces];
+    const [valueBytes, countedBytes, keyBytes] = [this.#valueBytes, this.#countedBytes, this.#keyBytes];
+    this.#makeRoom(2 * this.count);
+    this.#keyPlaces.set(keyPlaces);
+    this.#valuePlaces.set(valuePlaces);
+    this.#valueBytes.set(valueBytes);
+    this.#countedBytes.set(countedBytes);
+    this.#keyBytes.set(keyBytes);
   }
 }
