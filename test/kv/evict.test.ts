@@ -300,27 +300,31 @@ test('an index page that cannot be read fails the reads that need it, and nothin
     const { disk, store } = await openFaulty();
     await store.put('new', 'value');
     const heal = disk.inject({ at: ({ kind: request }) => request === 'read', kind, sticky: true });
-    const number = await absentKey(store);
-    const key = keyOf(number);
-    const calls: (() => unknown)[] = [
-      () => store.get(key),
-      () => store.getVersioned(key),
-      () => store.getMany([key, key]),
-      () => store.getSync(key),
-      () => store.has(key),
-      () => store.keys({ gte: key }).next(),
-      () => store.put(key, 'x', { ifAbsent: true }),
-      () => collect(store, {}),
-    ];
-    const codes: unknown[] = [];
-    for (const call of calls) {
-      const error = await Promise.resolve()
-        .then(call)
-        .catch((failure: unknown) => failure);
-      codes.push((error as { code?: string }).code);
-    }
     // A bit may flip beside the page, which is shorter than its sectors. Then the page is in memory, and calls are answered.
     const rest = [code, undefined, 'ERR_AIOKV_CONDITION_FAILED'];
+    const rounds = kind === 'EIO' ? 1 : 8;
+    let number = -1;
+    const codes: unknown[] = [];
+    for (let round = 0; round < rounds; round++) {
+      number = await absentKey(store);
+      const key = keyOf(number);
+      const calls: (() => unknown)[] = [
+        () => store.get(key),
+        () => store.getVersioned(key),
+        () => store.getMany([key, key]),
+        () => store.getSync(key),
+        () => store.has(key),
+        () => store.keys({ gte: key }).next(),
+        () => store.put(key, 'x', { ifAbsent: true }),
+        () => collect(store, {}),
+      ];
+      for (const call of calls) {
+        const error = await Promise.resolve()
+          .then(call)
+          .catch((failure: unknown) => failure);
+        codes.push((error as { code?: string }).code);
+      }
+    }
     if (kind === 'EIO') for (const one of codes) t.is(one, code);
     else t.true(codes.includes(code) && codes.every((one) => rest.includes(one as string)), codes.join());
     heal();
