@@ -109,6 +109,7 @@ export class Maintenance {
   /** `LogWriter.appendedBytes` when a run last made no space. Another one makes sense when more was written, or later. */
   #futileAt = -1;
   #futileUntilMs = 0;
+  #futileUse: SlotUse = 'put';
   /** See `makeRoomForReplay`. */
   #unreplayedBytes = 0;
   /** Takes the place of the cleaner. */
@@ -212,8 +213,7 @@ export class Maintenance {
   async makeSpace(error: unknown, use: SlotUse): Promise<void> {
     const { log, checkpointer, segments, slots, clock } = this.#parts;
     const isFull = (error as { code?: unknown }).code === 'ERR_AIOKV_NO_SPACE';
-    if (!isFull || this.#isStopped || (this.#futileAt === log.appendedBytes && clock.nowMs() < this.#futileUntilMs))
-      throw error;
+    if (!isFull || this.#isStopped || this.#isFutile(use)) throw error;
     await checkpointer.giveBackParked();
     if (checkpointer.hasSpaceFor(use)) return;
     for (let runs = 0, isGain = true; isGain && runs < RUNS_FOR_SPACE; runs++) {
@@ -231,7 +231,15 @@ export class Maintenance {
     }
     this.#futileAt = log.appendedBytes;
     this.#futileUntilMs = clock.nowMs() + FUTILE_MS;
+    this.#futileUse = use;
     throw error;
+  }
+
+  /** Whether the same was in vain a moment ago. What is no room for a put may be room for a deletion. */
+  #isFutile(use: SlotUse): boolean {
+    const { log, clock } = this.#parts;
+    const isSame = use === this.#futileUse || this.#futileUse === 'delete';
+    return isSame && this.#futileAt === log.appendedBytes && clock.nowMs() < this.#futileUntilMs;
   }
 
   /**

@@ -95,8 +95,14 @@ interface WaitForRoom {
   readonly use: SlotUse;
   /** `LogWriter.growths` from which on a failed growth is the answer to the write. */
   since: number;
-  mayMakeSpace: boolean;
+  /** So often may a run still make space for it. */
+  tries: number;
 }
+
+/** A deletion goes on if another run has taken what one has made for it. */
+const TRIES = 1;
+const TRIES_OF_DELETION = 4;
+const triesOf = (use: SlotUse): number => (use === 'delete' ? TRIES_OF_DELETION : TRIES);
 
 export class WriteQueue {
   readonly #parts: WriteQueueParts;
@@ -274,7 +280,8 @@ export class WriteQueue {
   /** WQ-2. */
   async #admitLater(write: QueuedWrite, chunk: Uint8Array): Promise<void> {
     const { maintenance, gate } = this.#parts;
-    const room = { use: useOf(write.kind), since: write.since, mayMakeSpace: true };
+    const use = useOf(write.kind);
+    const room = { use, since: write.since, tries: triesOf(use) };
     do {
       if (!maintenance.hasRoom) await maintenance.whenRoom();
       else await this.#whenLogRoom([write.paddedBytes], room);
@@ -282,14 +289,13 @@ export class WriteQueue {
     } while (!this.#tryAdmitWaiting(write, chunk));
   }
 
-  /** Waits for room in the log. When the device is full, a run may make space, once for each write. */
+  /** Waits for room in the log. When the device is full, a run may make space, as often as the write has tries. */
   async #whenLogRoom(paddedSizes: readonly number[], room: WaitForRoom): Promise<void> {
     const { log, maintenance } = this.#parts;
     try {
       await log.whenRoom(paddedSizes, room.use, room.since);
     } catch (error) {
-      if (!room.mayMakeSpace) throw error;
-      room.mayMakeSpace = false;
+      if (room.tries-- === 0) throw error;
       await maintenance.makeSpace(error, room.use);
       room.since = log.growths;
     }
@@ -308,7 +314,7 @@ export class WriteQueue {
       await nextTurn();
       return;
     }
-    const room = { use, since, mayMakeSpace: true };
+    const room = { use, since, tries: triesOf(use) };
     for (;;) {
       gate.requireWritable();
       if (!log.hasRoom(batch.paddedSizes, use)) await this.#whenLogRoom(batch.paddedSizes, room);
