@@ -196,7 +196,7 @@ export class SpacePlan implements SpaceNeeds {
       victims.push(slot);
     }
     // A single victim would make room for nothing but itself.
-    if (victims.length <= this.slotsFor(victims) && !isEager) return [];
+    if (victims.length <= this.slotsFor(victims) && (!isEager || roomBytes !== null)) return [];
     this.#lastSurvivorBytes = survivorBytes;
     this.#lastFreedBytes = freedBytes;
     this.#writersBytes = Math.max(this.#leastForWriters(freedBytes), this.#roomBytes - survivorBytes);

@@ -5,7 +5,7 @@
 export interface Planted {
   /** No defect: keys share one tag, so that most addresses that are found are those of other keys. */
   readonly oneAddressTag?: boolean;
-  /** No defect: every run cleans whatever has dead bytes, however little that is. */
+  /** No defect: every run cleans whatever has dead bytes, however little that is; on a full device only where it gains a slot (SLOTS-7). */
   readonly eagerCleaning?: boolean;
   /** No defect: what any scan has read is moved, wherever it lies, in the next run. */
   readonly eagerOrder?: boolean;
