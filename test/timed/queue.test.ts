@@ -4,8 +4,11 @@ import { allocateAligned } from '@aiokv/aio';
 import { BLOCK, BLOCKS, places } from '../aio/queue-place.ts';
 
 const CPU_MS = 300;
-/** What one turn may take of the processor. */
-const MOST_MS_PER_TICK = 6;
+/**
+ * What a tick may take of the processor, that of the kernel and of compiling included: 4 to 7.5 ms on a machine whose speed varies. A queue
+ * that leaves nothing to timers has a tick or two in all.
+ */
+const MOST_MS_PER_TICK = 15;
 
 for (const [name, at] of Object.entries(places)) {
   test(`${name}: a timer fires while 128 readers keep the queue full`, (t) =>
