@@ -62,6 +62,16 @@ test('repl runs lines over one open store, and goes on after one that failed', a
   t.is((await aiokv(['repl', join(directory, 'nothing')])).code, 3);
 });
 
+test('repl runs no command that has no store, or one of its own', async (t) => {
+  const directory = await storeOf(t, { a: '1' });
+  for (const name of ['bench', 'qualify', 'load', 'import', 'repl', 'completion']) {
+    const { code, stdout, stderr } = await aiokv(['repl', directory], { stdin: `${name} .\ncount\n` });
+    t.is(code, 2, name);
+    t.is(stdout, '1\n', name);
+    t.regex(stderr, new RegExp(`${name} is no command for a line.*ERR_AIOKV_CLI_USAGE`));
+  }
+});
+
 test('words of a line', (t) => {
   t.deepEqual(wordsOf('  put a\\ b "c d" \'e\\f\' "" x"y"z '), ['put', 'a b', 'c d', 'e\\f', '', 'xyz']);
   t.deepEqual(wordsOf('"a\\"b"'), ['a"b']);

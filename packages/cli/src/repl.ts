@@ -4,7 +4,7 @@
  */
 import { createInterface } from 'node:readline';
 import type { Command } from 'commander';
-import { EXIT } from './errors.ts';
+import { EXIT, usageError } from './errors.ts';
 import { addExamples, addStoreFlags, openFlagsOf } from './flags.ts';
 import type { StoreFlags } from './flags.ts';
 import type { Session } from './session.ts';
@@ -14,7 +14,7 @@ import { wordsOf } from './text/words.ts';
 export type RunLine = (wordsOfLine: () => readonly string[]) => Promise<void>;
 
 /** They have no store, or one of their own. */
-const ELSEWHERE = new Set(['repl', 'bench', 'qualify', 'completion', 'load', 'import', 'help']);
+const ELSEWHERE = new Set(['repl', 'bench', 'qualify', 'completion', 'load', 'import']);
 
 /**
  * @param runLine runs one command, as at a shell, and tells of its failure
@@ -87,6 +87,8 @@ async function runWords(session: Session, line: string, { directory, names, runL
   }
   await runLine(() => {
     const [name = '', ...rest] = wordsOf(line);
+    // They would be run over the store that is open here.
+    if (ELSEWHERE.has(name)) throw usageError(`${name} is no command for a line`, `at a shell: aiokv ${name} --help`);
     return names.includes(name) ? [name, directory, ...rest] : [name];
   });
 }

@@ -8,8 +8,10 @@
  * ```
  *
  * SESSION-1. A store that was opened is closed before the run ends. An error of the work is not hidden by one of the close.
+ * SESSION-2. Work gets the store of the directory that it names. While one is kept there is no other.
  */
 import { resolve } from 'node:path';
+import { assert } from '@aiokv/core';
 import { open } from '@aiokv/kv';
 import type { Durability, Store, StoreOptions } from '@aiokv/kv';
 import { Interrupted, usageError } from './errors.ts';
@@ -34,7 +36,7 @@ export class Session {
   readonly style: Style;
   /** What the run ends with, unless it fails. */
   exitCode: ExitCode = 0;
-  #kept: Store | null = null;
+  #kept: { readonly directory: string; readonly store: Store } | null = null;
 
   constructor(environment: Environment) {
     this.environment = environment;
@@ -66,8 +68,12 @@ export class Session {
 
   async withStore<T>(directory: string, flags: OpenFlags, work: (store: Store) => Promise<T>): Promise<T> {
     this.checkSignal();
-    if (this.#kept !== null) return work(this.#kept);
-    const store = await this.#open(resolve(directory), flags);
+    const path = resolve(directory);
+    if (this.#kept !== null) {
+      assert(this.#kept.directory === path, 'SESSION-2: a store that is kept is the one that is asked for');
+      return work(this.#kept.store);
+    }
+    const store = await this.#open(path, flags);
     let result: T;
     try {
       result = await work(store);
@@ -83,7 +89,7 @@ export class Session {
   /** `withStore`, whose store is that of every `withStore` within. */
   async keepStore<T>(directory: string, flags: OpenFlags, work: (store: Store) => Promise<T>): Promise<T> {
     return this.withStore(directory, flags, async (store) => {
-      this.#kept = store;
+      this.#kept = { directory: resolve(directory), store };
       try {
         return await work(store);
       } finally {
