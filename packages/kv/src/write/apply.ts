@@ -30,6 +30,7 @@ import {
   recordBytes,
 } from '../format/record.ts';
 import type { Geometry } from '../format/superblock.ts';
+import type { RoomRequest } from './room-request.ts';
 import type { WriteBatch } from './write-batch.ts';
 import type { FailureGate } from '../failure/failure-gate.ts';
 import type { KeyIndex } from '../index/key-index.ts';
@@ -37,7 +38,6 @@ import type { Memtable } from '../index/memtable.ts';
 import type { Maintenance } from '../maintenance/maintenance.ts';
 import { lengthWordOf } from '../format/index-entry.ts';
 import type { LogWriter } from '../log/writer.ts';
-import type { SlotUse } from '../file/slots.ts';
 import { nextTurn } from '@aiokv/core';
 
 export interface AdmissionParts {
@@ -49,13 +49,6 @@ export interface AdmissionParts {
   readonly clock: Clock;
   /** Scratch for a key. Its content is valid within one step. */
   readonly key: Uint8Array;
-}
-
-/** What a batch asks of the file: see `Slots`. */
-export interface RoomRequest {
-  readonly use: SlotUse;
-  /** `LogWriter.growths` at the time of the call. */
-  readonly since: number;
 }
 
 /** As many entries as one step may enter into the memtable, at some 1.3 us each. A stage would cost half of that again. */
@@ -219,17 +212,12 @@ export async function admitInSlices(parts: AdmissionParts, batch: WriteBatch, ro
     }
     // One more: the last record is appended after `release`, when the estimate no longer holds.
     const slots = estimate.slots + 1;
-    let { since } = room;
-    for (let mayMakeSpace = true; !log.hasSlots(slots, room.use);) {
+    while (!log.hasSlots(slots, room.use)) {
       gate.requireWritable();
       try {
-        await log.prepareSlots(slots, room.use, since);
+        await log.prepareSlots(slots, room.use, room.since);
       } catch (error) {
-        // A run may make space, once.
-        if (!mayMakeSpace) throw error;
-        mayMakeSpace = false;
-        await maintenance.makeSpace(error, room.use);
-        since = log.growths;
+        await room.makeSpace(error, maintenance, log);
       }
     }
     gate.requireWritable();

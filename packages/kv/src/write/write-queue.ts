@@ -38,6 +38,7 @@ import { admit, admitInSlices } from './apply.ts';
 import type { AdmissionParts } from './apply.ts';
 import type { Conditions } from './conditions.ts';
 import { copyBytes, giveChunk, takeChunk } from './packed-bytes.ts';
+import { RoomRequest } from './room-request.ts';
 import { NO_VALUE, WriteBatch, encodeBatch, requireValueFits } from './write-batch.ts';
 import type { BatchLimits, BatchOperation } from './write-batch.ts';
 
@@ -89,20 +90,6 @@ class QueuedWrite implements Waiter {
 }
 
 const DONE = Promise.resolve();
-
-/** What a waiting write asks of the file. */
-interface WaitForRoom {
-  readonly use: SlotUse;
-  /** `LogWriter.growths` from which on a failed growth is the answer to the write. */
-  since: number;
-  /** So often may a run still make space for it. */
-  tries: number;
-}
-
-/** A deletion goes on if another run has taken what one has made for it. */
-const TRIES = 1;
-const TRIES_OF_DELETION = 4;
-const triesOf = (use: SlotUse): number => (use === 'delete' ? TRIES_OF_DELETION : TRIES);
 
 export class WriteQueue {
   readonly #parts: WriteQueueParts;
@@ -280,8 +267,7 @@ export class WriteQueue {
   /** WQ-2. */
   async #admitLater(write: QueuedWrite, chunk: Uint8Array): Promise<void> {
     const { maintenance, gate } = this.#parts;
-    const use = useOf(write.kind);
-    const room = { use, since: write.since, tries: triesOf(use) };
+    const room = new RoomRequest(useOf(write.kind), write.since);
     do {
       if (!maintenance.hasRoom) await maintenance.whenRoom();
       else await this.#whenLogRoom([write.paddedBytes], room);
@@ -289,35 +275,32 @@ export class WriteQueue {
     } while (!this.#tryAdmitWaiting(write, chunk));
   }
 
-  /** Waits for room in the log. When the device is full, a run may make space, as often as the write has tries. */
-  async #whenLogRoom(paddedSizes: readonly number[], room: WaitForRoom): Promise<void> {
+  /** Waits for room in the log. When the device is full, a run may make space. */
+  async #whenLogRoom(paddedSizes: readonly number[], room: RoomRequest): Promise<void> {
     const { log, maintenance } = this.#parts;
     try {
       await log.whenRoom(paddedSizes, room.use, room.since);
     } catch (error) {
-      if (room.tries-- === 0) throw error;
-      await maintenance.makeSpace(error, room.use);
-      room.since = log.growths;
+      await room.makeSpace(error, maintenance, log);
     }
   }
 
   async #admitBatch(batch: WriteBatch, ahead: Promise<void> | null, since: number): Promise<void> {
     const { log, maintenance, gate, conditions } = this.#parts;
-    const use = useOfAll(batch.kinds);
+    const room = new RoomRequest(useOfAll(batch.kinds), since);
     if (ahead !== null) await ahead;
     if (batch.conditions.length > 0) await conditions.judge(batch);
     if (batch.isLong) {
       // This turn may have spent its time on the copy.
       await nextTurn();
-      await admitInSlices(this.#parts, batch, { use, since });
+      await admitInSlices(this.#parts, batch, room);
       // This turn has had the last slice; the caller may start the next batch when it is told.
       await nextTurn();
       return;
     }
-    const room = { use, since, tries: triesOf(use) };
     for (;;) {
       gate.requireWritable();
-      if (!log.hasRoom(batch.paddedSizes, use)) await this.#whenLogRoom(batch.paddedSizes, room);
+      if (!log.hasRoom(batch.paddedSizes, room.use)) await this.#whenLogRoom(batch.paddedSizes, room);
       else if (!maintenance.hasRoom) await maintenance.whenRoom();
       else break;
     }
