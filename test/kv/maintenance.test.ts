@@ -12,6 +12,8 @@ import type { CheckpointerOptions } from '../../packages/kv/src/checkpoint/check
 import type { Standing } from '../../packages/kv/src/checkpoint/standing.ts';
 import { GEOMETRY, readAll } from './crash/history.ts';
 import { outcomes, turns } from './settling.ts';
+import { Maintenance } from '../../packages/kv/src/maintenance/maintenance.ts';
+import type { MaintenanceParts } from '../../packages/kv/src/maintenance/maintenance.ts';
 import { SlowGrowth } from './slow-growth.ts';
 
 const REPLAYED_AFTER_CLOSE = 4 * MIB;
@@ -130,6 +132,36 @@ test('MAINT-4: a run leaves writers what an opening may replay beyond what it ha
     log.appendedBytes += 7 * MIB;
     t.is(checkpointer.runBytes(begunAt) / MIB, leftMiB, `${replayedMiB} replayed, ${appendedMiB} appended`);
   }
+});
+
+test('what was in vain for a put a moment ago is tried for a deletion, and not the other way round', async (t) => {
+  const clock = new ManualClock();
+  const log = { appendedBytes: 5 };
+  let runs = 0;
+  class Futile extends Maintenance {
+    override checkpoint(): Promise<void> {
+      runs++;
+      return Promise.resolve();
+    }
+  }
+  const checkpointer = { giveBackParked: () => Promise.resolve(), hasSpaceFor: () => false, uncoveredBytes: 0 };
+  const parts = { log, checkpointer, segments: { liveBytes: 1 }, slots: { freeCount: 1 }, clock };
+  const maintenance = new Futile(parts as unknown as MaintenanceParts);
+  const full = Object.assign(new Error('full'), { code: 'ERR_AIOKV_NO_SPACE' });
+  const runsOf = async (use: 'put' | 'delete'): Promise<number> => {
+    const before = runs;
+    t.is(await t.throwsAsync(maintenance.makeSpace(full, use)), full);
+    return runs - before;
+  };
+  t.is(await runsOf('put'), 1);
+  t.is(await runsOf('put'), 0, 'a moment ago');
+  t.is(await runsOf('delete'), 1, 'a deletion needs less');
+  t.is(await runsOf('delete'), 0);
+  t.is(await runsOf('put'), 0, 'a put needs more');
+  log.appendedBytes++;
+  t.is(await runsOf('delete'), 1, 'something was written');
+  clock.advance(1000);
+  t.is(await runsOf('put'), 1, 'another time');
 });
 
 /** Keeps a store busy with everything that it does; returns the calls. */
