@@ -29,7 +29,7 @@ function iteratorOnFakes(): {
     unpin: () => undefined,
   };
   const snapshot = { cursor: () => cursor, release: () => released++ } as unknown as IndexSnapshot;
-  const window = new Window(new Slabs());
+  const window = new Window(new Slabs(), 16);
   const read = {
     window,
     scatter: 1,
@@ -40,7 +40,11 @@ function iteratorOnFakes(): {
       else window.takeValue(0, value);
     },
   } as unknown as WindowRead;
-  const empty = { window: new Window(new Slabs()), scatter: 1, finish: async () => undefined } as unknown as WindowRead;
+  const empty = {
+    window: new Window(new Slabs(), 16),
+    scatter: 1,
+    finish: async () => undefined,
+  } as unknown as WindowRead;
   let windows = 0;
   const budget = new TurnBudget(systemClock);
   const host: IteratorHost = {

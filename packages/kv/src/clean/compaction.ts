@@ -64,13 +64,13 @@ const FEW_GROWN = 2;
 /** ... and by so many, if they are needed, for records that are not sorted. */
 const SORT_GROWN = 16;
 /** Of free slots, this part is filled by records; the rest is what chunks leave. */
-const FILLED_PART = 7 / 8;
+export const FILLED_PART = 7 / 8;
 /** A segment is sorted if its records are further apart than this part of all, ... */
 const SPREAD_PART = 1 / 16;
 /** ... and than so many segments. */
 const SPREAD_SEGMENTS = 4;
 /** What is left of a segment at the end of a step is filled up if it is more than this part. */
-const LEFT_PART = 1 / 32;
+export const LEFT_PART = 1 / 32;
 const FILL_UPS = 2;
 /** Steps that move records from the end of the file: some may stay there, such as damaged ones. */
 const SETTLINGS = 16;
@@ -86,7 +86,7 @@ const ALL: Omit<Wanted, 'isLongWanted'> = {
   mostBytes: Infinity,
   mostMetBytes: Infinity,
   mayExceed: true,
-  inOrder: 'stays',
+  stays: 'batch',
 };
 
 export class Compaction {

@@ -18,12 +18,12 @@
  * A moved record is the same bytes (CLEAN-4). What is not moved keeps its segment (CLEAN-5). Long values follow the
  * records of their batch (extent-mover.ts).
  */
-import { alignUp, nextTurn } from '@aiokv/core';
+import { KIB, alignUp, nextTurn } from '@aiokv/core';
 import type { TurnBudget } from '@aiokv/core';
 import type { DirectFile, Queue } from '@aiokv/aio';
 import type { SegmentWriter } from '../checkpoint/segment-writer.ts';
 import type { SegmentTable } from '../file/segment-table.ts';
-import { SpanReader } from '../file/span-reader.ts';
+import { GAP_BYTES, SpanReader } from '../file/span-reader.ts';
 import { fragmentValueBytes, fragmentsIn } from '../format/extent.ts';
 import { fileOffsetOf, isInFragments, isRecord, lengthOf } from '../format/index-entry.ts';
 import type { EntryWords } from '../format/index-entry.ts';
@@ -65,8 +65,8 @@ export interface Wanted {
   readonly mostMetBytes: number;
   /** Whether a single long value may be more than that. */
   readonly mayExceed: boolean;
-  /** Of a range with a last key: what becomes of pieces that lie in order (ORDER-3). */
-  readonly inOrder: 'stays' | 'moves';
+  /** What is not moved if it lies in order: a batch of all slots as a whole, or pieces of it (ORDER-3). */
+  readonly stays: 'batch' | 'pieces' | 'nothing';
 }
 
 export interface Moved {
@@ -97,15 +97,13 @@ const BREAK_BYTES_PART = 1 / 2;
 /** ... and if what lies between them is at most this part. */
 const GAPS_PART = 1 / 16;
 /** Behind records from this length on chunks have room that such a record does not fit into. */
-const LONG_RECORD_BYTES = 16 * 1024;
+const LONG_RECORD_BYTES = 16 * KIB;
 
 /** ORDER-3. A piece takes so many bytes, or is the rest of its range. */
-const PIECE_BYTES = 128 * 1024;
-/** Two records with more between them are two reads (file/span-reader.ts). */
-const NEAR_BYTES = 8 * 1024;
+const PIECE_BYTES = 128 * KIB;
 /** A piece is in order with so many reads, and one more for so many bytes of it. */
 const READS_LEAST = 2;
-const READ_BYTES = 64 * 1024;
+const READ_BYTES = 64 * KIB;
 
 /** ORDER-3. Takes those copies back that need not be made. */
 class Pieces {
@@ -121,7 +119,7 @@ class Pieces {
   }
 
   met(offset: number, lengthBytes: number): void {
-    if (offset < this.#end || offset - this.#end > NEAR_BYTES) this.#reads++;
+    if (offset < this.#end || offset - this.#end > GAP_BYTES) this.#reads++;
     this.#end = offset + alignUp(lengthBytes, RECORD_ALIGNMENT);
     this.#bytes += lengthBytes;
     if (this.#bytes >= PIECE_BYTES) this.end();
@@ -187,7 +185,8 @@ export class KeyOrderMover {
     copies.clear();
     const order = new Order();
     const { next, metBytes } = await this.#collect(wanted, order, isStopped);
-    const isInOrder = copies.count === 0 || (wanted.slots === null && wanted.to === null && order.isGood(segmentBytes));
+    const mayStay = wanted.slots === null && wanted.stays === 'batch';
+    const isInOrder = copies.count === 0 || (mayStay && order.isGood(segmentBytes));
     const costBytes = isInOrder ? 0 : await this.#reader.read(copies, copies, isStopped);
     const none = { next, bytes: 0, records: 0, metBytes, costBytes, noRoom: null };
     if (isStopped()) return none;
@@ -202,13 +201,13 @@ export class KeyOrderMover {
   }
 
   async #collect(
-    { from, to, slots, isLongWanted, mostBytes, mostMetBytes, mayExceed, inOrder }: Wanted,
+    { from, to, slots, isLongWanted, mostBytes, mostMetBytes, mayExceed, stays }: Wanted,
     order: Order,
     isStopped: () => boolean,
   ): Promise<{ next: Uint8Array | null; metBytes: number }> {
     const { index, segments, geometry, budget } = this.#options;
     const copies = this.#copies;
-    const pieces = to === null || inOrder === 'moves' ? null : new Pieces(copies);
+    const pieces = stays === 'pieces' ? new Pieces(copies) : null;
     this.#long = [];
     let longBytes = 0;
     let metBytes = 0;

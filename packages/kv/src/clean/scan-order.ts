@@ -22,39 +22,20 @@
  * Long values stay where they are: a read of one fragment is long enough.
  */
 import { TurnBudget } from '@aiokv/core';
-import type { Clock } from '@aiokv/core';
-import type { DirectFile, Queue } from '@aiokv/aio';
 import { SegmentWriter } from '../checkpoint/segment-writer.ts';
 import type { FailureGate } from '../failure/failure-gate.ts';
-import type { Planted } from '../failure/planted.ts';
-import type { SegmentTable } from '../file/segment-table.ts';
-import type { Slots } from '../file/slots.ts';
-import type { SuperblockKeeper } from '../file/superblocks.ts';
+import { GAP_BYTES } from '../file/span-reader.ts';
 import { compareKeys } from '../format/keys.ts';
 import { SegmentKind } from '../format/segment.ts';
-import type { Geometry } from '../format/superblock.ts';
-import type { KeyIndex } from '../index/key-index.ts';
-import type { LogWriter } from '../log/writer.ts';
+import { FILLED_PART, LEFT_PART } from './compaction.ts';
+import type { CompactionParts } from './compaction.ts';
 import { KeyOrderMover } from './key-order-mover.ts';
 import { ScatteredRanges } from './scattered-ranges.ts';
 import type { SpacePlan } from './space-plan.ts';
 
-export interface ScanOrderParts {
-  readonly queue: Queue;
-  readonly file: DirectFile;
-  readonly slots: Slots;
-  readonly segments: SegmentTable;
-  readonly geometry: Geometry;
-  readonly epoch: number;
-  readonly superblocks: SuperblockKeeper;
-  readonly index: KeyIndex;
-  readonly log: LogWriter;
+export interface ScanOrderParts extends CompactionParts {
   readonly gate: FailureGate;
-  readonly clock: Clock;
-  readonly planted: Planted;
   readonly plan: Pick<SpacePlan, 'roomForOrderBytes' | 'askFor' | 'leaveOut'>;
-  /** Copies of records take so much memory, in bytes. */
-  readonly survivorBytes: number;
   /** False: nothing is moved. */
   readonly isOn: boolean;
 }
@@ -80,7 +61,7 @@ export interface OrderStatistics {
 }
 
 /** A scan that begins somewhere costs two reads even where all lies in order: one may end at the end of a segment. */
-const FREE_BYTES = 16 * 1024;
+const FREE_BYTES = 2 * GAP_BYTES;
 /** DEMAND-1. */
 const SHARE = 1 / 2;
 /** What one byte that is moved costs at first, and so many bytes more for its writing: here, and in a cleaning. */
@@ -92,11 +73,8 @@ const MOST_COST_PART = 256;
 const MET_PART = 1 / 16;
 /** A step moves so many segments at most, ... */
 const STEP_SEGMENTS = 4;
-/** ... walks over so many, ... */
+/** ... and walks over so many. */
 const MET_SEGMENTS = 64;
-/** ... and fills what it begins, but for this part. */
-const LEFT_PART = 1 / 32;
-const FILLED_PART = 7 / 8;
 /** A step leaves this part of the file free. */
 const FREE_PART = 1 / 16;
 /** The budget holds so many steps at most: what is left over in a busy hour is no debt. */
@@ -219,7 +197,7 @@ export class ScanOrder {
             mostBytes: Math.min(survivorBytes, this.#roomIn(writer, segments)),
             mostMetBytes: MET_SEGMENTS * segmentBytes - metBytes,
             mayExceed: false,
-            inOrder: planted.eagerOrder === true ? 'moves' : 'stays',
+            stays: planted.eagerOrder === true ? 'nothing' : 'pieces',
           },
           writer,
           isStopped,

@@ -55,7 +55,7 @@ export interface SpanReaderOptions {
 /** Longest span of more than one range, ... */
 const SPAN_BYTES = 256 * KIB;
 /** ... and what it may have between two of them. */
-const GAP_BYTES = 8 * KIB;
+export const GAP_BYTES = 8 * KIB;
 const SPANS_AT_ONCE = 12;
 /** The order of ranges is that of blocks of this size. */
 const BLOCK_BYTES = 4 * KIB;

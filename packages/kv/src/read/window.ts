@@ -17,8 +17,6 @@ import { RECORD_HEADER_BYTES } from '../format/record.ts';
 import type { Block } from '../format/words.ts';
 import type { RowMemory } from './row-memory.ts';
 
-/** Entries that a window has room for at first, unless it is told. */
-const FIRST_ENTRIES = 16;
 /** Memory that an entry takes here beside key and value. */
 export const NOTE_BYTES = 40;
 
@@ -45,7 +43,7 @@ export class Window {
   #own: Map<number, Buffer> | null = null;
 
   /** @param capacity entries that it has room for before it grows */
-  constructor(memory: RowMemory, capacity = FIRST_ENTRIES) {
+  constructor(memory: RowMemory, capacity: number) {
     this.#memory = memory;
     this.#makeRoom(capacity);
   }
