@@ -1,5 +1,7 @@
 /** `dump` and `load`: what comes back, and what a damaged dump does not do. */
-import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, lstatSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable, Writable } from 'node:stream';
 import { Random, writeXxh64 } from '@aiokv/core';
@@ -8,6 +10,8 @@ import { open } from '@aiokv/kv';
 import type { Store } from '@aiokv/kv';
 import test from 'ava';
 import { ByteReader } from '../../packages/cli/src/io/byte-reader.ts';
+import { writeTo } from '../../packages/cli/src/io/files.ts';
+import { Output } from '../../packages/cli/src/io/output.ts';
 import { DumpWriter, readDump } from '../../packages/cli/src/transfer/dump-format.ts';
 import { Loader } from '../../packages/cli/src/transfer/loader.ts';
 import { seedOf } from '../helpers/seed.ts';
@@ -162,6 +166,32 @@ test('dump does not replace a file unless it is told, leaves none that is not wh
   const ended = await aiokv(['dump', from, join(directory, 'half')], { signal });
   t.is(ended.code, 130);
   t.deepEqual(readdirSync(directory), ['dump']);
+});
+
+test('FILE-1, FILE-2: a file that is replaced is there until the new one is whole, and a pipe stays', async (t) => {
+  const directory = directoryOf(t);
+  const [file, link, fifo] = ['file', 'link', 'fifo'].map((name) => join(directory, name)) as [string, string, string];
+  writeFileSync(file, 'mine');
+  symlinkSync('file', link);
+  t.is(spawnSync('mkfifo', [fifo]).status, 0);
+  const stdout = new Output(new Writable());
+  const write = (path: string, work: (output: Output) => Promise<void>): Promise<void> =>
+    writeTo(stdout, { path, isForced: true, isBinary: true }, work);
+  const failing = async (output: Output): Promise<void> => {
+    await output.write('half');
+    throw new Error('a value cannot be read');
+  };
+  const read = once(spawn('cat', [fifo]), 'exit');
+  for (const path of [file, link, fifo, join(directory, 'new')]) {
+    await t.throwsAsync(write(path, failing), { message: 'a value cannot be read' }, path);
+  }
+  await read;
+  t.deepEqual(readdirSync(directory).sort(), ['fifo', 'file', 'link']);
+  t.is(readFileSync(file, 'utf8'), 'mine');
+  await write(link, async (output) => void (await output.write('whole')));
+  t.is(readFileSync(file, 'utf8'), 'whole');
+  t.true(lstatSync(link).isSymbolicLink());
+  t.deepEqual(readdirSync(directory).sort(), ['fifo', 'file', 'link']);
 });
 
 test('dump takes no memory for what its reader has not taken', async (t) => {

@@ -1,9 +1,13 @@
 /**
  * Files that a command reads or writes; `-` or none is stdin or stdout. What is written is flushed before the command says
- * that it is done, and a file that was not finished is removed: half of it would look like the whole.
+ * that it is done.
+ *
+ * FILE-1. A file that was not finished is removed: half of it would look like the whole.
+ * FILE-2. A file that is replaced is there until the new one is whole. A pipe or a device is written to, and neither replaced nor removed.
  */
 import { createReadStream, createWriteStream } from 'node:fs';
-import { rm, stat } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import { realpath, rename, rm, stat } from 'node:fs/promises';
 import type { Readable, Writable } from 'node:stream';
 import { MIB } from '@aiokv/core';
 import { CliError, usageError } from '../errors.ts';
@@ -31,7 +35,30 @@ export async function writeTo(
     await stdout.flush();
     return;
   }
-  const stream = createWriteStream(path, { flags: isForced ? 'w' : 'wx', flush: true });
+  const before = isForced ? await foundAt(path) : null;
+  if (before === null) await writeFile(path, 'wx', work);
+  else if (!before.isFile()) await writeFile(path, 'w', work);
+  else {
+    // FILE-2. Beside what a link leads to, which is what stands for the name.
+    const whole = await realpath(path);
+    const unfinished = `${whole}.unfinished-${process.pid}`;
+    await writeFile(unfinished, 'wx', work);
+    await rename(unfinished, whole);
+  }
+}
+
+async function foundAt(path: string): Promise<Stats | null> {
+  try {
+    return await stat(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw fileError(error as NodeJS.ErrnoException, path);
+  }
+}
+
+/** @param flags `wx`: a new file (FILE-1) */
+async function writeFile(path: string, flags: 'w' | 'wx', work: (output: Output) => Promise<void>): Promise<void> {
+  const stream = createWriteStream(path, { flags, flush: flags === 'wx' });
   const output = new Output(stream);
   await opened(stream, path);
   try {
@@ -42,7 +69,7 @@ export async function writeTo(
   } catch (error) {
     output.release();
     stream.destroy();
-    await rm(path, { force: true });
+    if (flags === 'wx') await rm(path, { force: true });
     throw error;
   }
 }
