@@ -2,7 +2,8 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import test from 'ava';
-import { type Clock, ManualClock, Random, systemClock } from '@aiokv/core';
+import { ManualClock, Random, systemClock } from '@aiokv/core';
+import type { Clock } from '@aiokv/core';
 import { SimulatedDisk, linuxPlatform } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
 import type { RangeOptions, Store, StoreOptions } from '@aiokv/kv';
