@@ -26,7 +26,7 @@ for (const [use, tries] of [
 }
 
 test('a write for which there is nothing to gain gets its error', async (t) => {
-  const maintenance = { makeSpace: (error: unknown) => Promise.reject(error as Error) } as unknown as Maintenance;
+  const maintenance = { makeSpace: () => Promise.reject(FULL) } as unknown as Maintenance;
   t.is(
     await t.throwsAsync(new RoomRequest('delete', 0).makeSpace(FULL, maintenance, { growths: 1 } as LogWriter)),
     FULL,
