@@ -412,6 +412,27 @@ test('CLEAN-4: a damaged record stays where it is, and gives its error', async (
   await one.store.close();
 });
 
+test('a segment in the slot of an earlier victim is cleaned, though no write was between', async (t) => {
+  const one = new Case(t, SEED + 14, true);
+  await one.open();
+  for (let n = 0; n < 300; n++) await one.put(`key${n}`, 1000);
+  await one.store.checkpoint();
+  // What lies in the last segment of the log does not move.
+  await one.reopen();
+  const moved: number[] = [];
+  for (let run = 0; run < 8; run++) {
+    one.moved = 0;
+    await one.store.checkpoint();
+    moved.push(one.moved);
+  }
+  t.log(moved.join(' '));
+  const [first = 0] = moved;
+  t.true(first > 100);
+  t.deepEqual(moved, new Array<number>(8).fill(first));
+  await one.requireSound();
+  await one.store.close();
+});
+
 test('CLEAN-5: a victim that cannot be read stays, and nothing in it is lost', async (t) => {
   const { one, victim, places } = await withVictim(t);
   const heal = one.disk.inject({

@@ -59,14 +59,6 @@ export interface CleanerOptions extends SpacePlanParts {
   readonly survivorBytes: number;
 }
 
-/** A victim of an earlier run that is still there. It has kept something. */
-interface Tried {
-  /** Of the segment: the slot may have another one now. */
-  readonly sequence: number;
-  /** What it has kept; -1 until the next run looks. */
-  liveBytes: number;
-}
-
 /** Of the cleaning under way. */
 interface Progress {
   steps: number;
@@ -84,8 +76,8 @@ export class Cleaner {
   readonly plan: SpacePlan;
   readonly #options: CleanerOptions;
   readonly #budget: TurnBudget;
-  /** By slot. */
-  readonly #tried = new Map<number, Tried>();
+  /** Victims that are still there, by slot, and what each has kept; -1 until the run ends. */
+  readonly #tried = new Map<number, number>();
   readonly #extents: ExtentMover;
   #buffer: AlignedBuffer | null = null;
   readonly #entry = new Entry();
@@ -123,7 +115,7 @@ export class Cleaner {
     try {
       for (const [i, slot] of victims.entries()) {
         if (isStopped()) return;
-        this.#tried.set(slot, { sequence: segments.sequenceOf(slot), liveBytes: -1 });
+        this.#tried.set(slot, -1);
         await this.#survey(slot, survivors, long);
         if (survivors.bytes < survivorBytes && i + 1 < victims.length) continue;
         const areAllMoved = await this.#move(survivors, writer);
@@ -142,6 +134,21 @@ export class Cleaner {
     }
   }
 
+  /**
+   * Call it when the checkpoint of a run is durable, whatever the run has moved. Forgets the victims that have not kept what
+   * was in them, such as a damaged record, and those of which more has died: they are worth trying again. In no slot of
+   * theirs can another segment have anything that lives yet.
+   */
+  endRun(): void {
+    const { segments } = this.#options;
+    this.plan.endRun();
+    for (const [slot, keptBytes] of this.#tried) {
+      const liveBytes = segments.has(slot) ? segments.liveBytesOf(slot) : 0;
+      if (liveBytes === 0 || (keptBytes >= 0 && keptBytes !== liveBytes)) this.#tried.delete(slot);
+      else this.#tried.set(slot, liveBytes);
+    }
+  }
+
   /** Notes how far the cleaning has come, and lets the event loop turn. */
   async #nextSlice(): Promise<void> {
     const { steps, ofSteps, isStopped } = this.#progress;
@@ -156,7 +163,7 @@ export class Cleaner {
    */
   async #choose(sequence: number): Promise<number[]> {
     const { slots } = this.#options;
-    const hasKept = (slot: number): boolean => this.#hasKept(slot);
+    const hasKept = (slot: number): boolean => this.#tried.has(slot);
     const victims = await this.plan.choose(sequence, null, hasKept, this.#budget);
     try {
       await slots.prepare(this.plan.slotsFor(victims), 'clean');
@@ -166,18 +173,6 @@ export class Cleaner {
       const roomBytes = this.plan.survivorsIn(Math.max(0, slots.availableFor('clean')));
       return this.plan.choose(sequence, roomBytes, hasKept, this.#budget);
     }
-  }
-
-  /** Whether the segment was a victim and has kept what is in it, such as a damaged record. It is worth trying when more dies. */
-  #hasKept(slot: number): boolean {
-    const { segments } = this.#options;
-    const tried = this.#tried.get(slot);
-    if (tried === undefined) return false;
-    const liveBytes = segments.liveBytesOf(slot);
-    if (tried.liveBytes < 0) tried.liveBytes = liveBytes;
-    if (tried.sequence === segments.sequenceOf(slot) && tried.liveBytes === liveBytes) return true;
-    this.#tried.delete(slot);
-    return false;
   }
 
   /** Adds the records of a victim that live to the survivors, and keys of what may live of long values to `long`. */

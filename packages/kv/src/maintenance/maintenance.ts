@@ -430,7 +430,7 @@ export class Maintenance {
     const isDropped = merge.isEmpty && isThrough;
     if (isDropped) checkpointer.drop(run.logBytes);
     else await checkpointer.commit(merge.counts, run.logBytes, isTidy);
-    this.#parts.cleaner.plan.endRun();
+    this.#parts.cleaner.endRun();
     compaction?.stepEnded();
     const isCompacted = compaction?.isDone === true;
     if (isCompacted || (compaction === null && this.#isCutDue)) await slots.shrink();
