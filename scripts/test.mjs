@@ -5,6 +5,7 @@
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { ROOT } from './setup.mjs';
+import { BUNDLE_VARIABLE, bundleSources } from './strip-types/bundle.mjs';
 import { stripAll } from './strip-types/stripped.mjs';
 
 /** The counts at the end of what ava prints, in their order. */
@@ -13,6 +14,9 @@ const COUNTS = ['tests', 'pass', 'skip', 'fail'];
 /** @returns {Promise<number>} the exit code */
 export async function runSuite(args) {
   await stripAll();
+  // Coverage is counted by file.
+  const bundle = process.env.NODE_V8_COVERAGE === undefined ? await bundleSources() : null;
+  if (bundle !== null) process.env[BUNDLE_VARIABLE] = bundle;
   if (args.some((arg, i) => isNamed(arg, args[i - 1]))) return ava(args, 'all');
   const isTap = args.some((arg) => arg === '--tap' || arg === '-t');
   const tap = isTap ? new Tap() : null;
