@@ -1,6 +1,6 @@
 /**
  * The packages and some scripts of this folder as plain JavaScript in a directory of their own, for tests that start
- * many processes or workers: a worker takes 80 ms to load them from there, and 400 ms through a loader.
+ * many processes or workers: a worker loads them from there several times faster than through a loader.
  *
  * ```
  *   .tmp-tree-…/  package.json   worker-reader.js …
@@ -11,18 +11,19 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { cp, mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { cp, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import ts from 'typescript';
+import { build } from 'esbuild';
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 const PACKAGES = join(HERE, '..', '..', 'packages');
 const OPTIONS = {
-  module: ts.ModuleKind.ESNext,
-  target: ts.ScriptTarget.ES2023,
-  rewriteRelativeImportExtensions: true,
-};
+  format: 'esm',
+  platform: 'node',
+  target: 'node20.19',
+  tsconfigRaw: { compilerOptions: { useDefineForClassFields: true, verbatimModuleSyntax: true } },
+} as const;
 
 export interface Ended {
   readonly stdout: string;
@@ -51,7 +52,8 @@ export class PlainTree {
     const directory = await mkdtemp(resolve('.tmp-tree-'));
     await writeFile(join(directory, 'package.json'), '{ "type": "module" }');
     for (const name of ['core', 'aio']) await copyPackage(name, join(directory, 'node_modules'));
-    for (const script of scripts) await transpile(join(HERE, `${script}.ts`), join(directory, `${script}.js`));
+    const entryPoints = scripts.map((script) => join(HERE, `${script}.ts`));
+    await build({ ...OPTIONS, entryPoints, outdir: directory });
     return new PlainTree(directory);
   }
 
@@ -85,9 +87,9 @@ async function copyPackage(name: string, modules: string): Promise<void> {
   const from = join(PACKAGES, name);
   if (process.env['AIOKV_DIST'] === '1') await cp(join(from, 'dist'), target, { recursive: true });
   else {
-    for (const path of await readdir(join(from, 'src'), { recursive: true })) {
-      if (path.endsWith('.ts')) await transpile(join(from, 'src', path), join(target, path.replace(/ts$/, 'js')));
-    }
+    // One file, which a process or a worker loads faster than sixty.
+    const entryPoints = [join(from, 'src/index.ts')];
+    await build({ ...OPTIONS, entryPoints, bundle: true, packages: 'external', outdir: target });
   }
   await writeFile(join(target, 'package.json'), '{ "type": "module", "exports": "./index.js" }');
   // What the package depends on, and can be had here.
@@ -95,10 +97,4 @@ async function copyPackage(name: string, modules: string): Promise<void> {
     if (dependency.startsWith('@') || dependency.startsWith('.')) continue;
     await symlink(join(from, 'node_modules', dependency), join(modules, dependency));
   }
-}
-
-async function transpile(from: string, to: string): Promise<void> {
-  const { outputText } = ts.transpileModule(await readFile(from, 'utf8'), { compilerOptions: OPTIONS });
-  await mkdir(dirname(to), { recursive: true });
-  await writeFile(to, outputText);
 }
