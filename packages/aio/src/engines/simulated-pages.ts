@@ -7,6 +7,8 @@
  */
 const PAGE_BYTES = 4096;
 const ZEROS = new Uint8Array(PAGE_BYTES);
+/** Prime to the sizes of sectors, records and their words. */
+const SIGN_STEP_BYTES = 59;
 
 export class Pages {
   /** A missing page reads as zeros. */
@@ -14,6 +16,8 @@ export class Pages {
   /** Whether the array (not only its pages) belongs to a clone as well. */
   #shared = false;
   #sizeBytes = 0;
+  /** The sum of what `signOf` says of the pages: where it differs, so does a byte. */
+  #sign = 0;
   /** Pages that were replaced, by index, or null when they are not kept. */
   readonly #replaced: Map<number, Uint8Array | undefined> | null;
 
@@ -31,18 +35,20 @@ export class Pages {
     const copy = new Pages(keepsReplaced);
     copy.#pages = this.#pages;
     copy.#sizeBytes = this.#sizeBytes;
+    copy.#sign = this.#sign;
     copy.#shared = true;
     this.#shared = true;
     return copy;
   }
 
-  /** Whether both have the same bytes, and as many. Pages that they share cost nothing. */
+  /** Whether both have the same bytes, and as many. Pages that they share cost next to nothing. */
   equals(other: Pages): boolean {
-    if (this.#sizeBytes !== other.#sizeBytes) return false;
+    if (this.#sizeBytes !== other.#sizeBytes || this.#sign !== other.#sign) return false;
     if (this.#pages === other.#pages) return true;
     for (let index = Math.max(this.#pages.length, other.#pages.length) - 1; index >= 0; index--) {
-      const [page, theirs] = [this.#pages[index], other.#pages[index]];
-      if (page !== theirs && Buffer.compare(page ?? ZEROS, theirs ?? ZEROS) !== 0) return false;
+      const page = this.#pages[index] ?? ZEROS;
+      const theirs = other.#pages[index] ?? ZEROS;
+      if (!isSameMemory(page, theirs) && Buffer.compare(page, theirs) !== 0) return false;
     }
     return true;
   }
@@ -80,12 +86,15 @@ export class Pages {
       const within = (offset + at) % PAGE_BYTES;
       const step = Math.min(PAGE_BYTES - within, bytes.length - at);
       const piece = bytes.subarray(at, at + step);
-      this.#replaced?.set(index, this.#pages[index]);
+      const old = this.#pages[index];
+      this.#replaced?.set(index, old);
+      let page = piece;
       if (step < PAGE_BYTES) {
-        const page = this.#pages[index]?.slice() ?? new Uint8Array(PAGE_BYTES);
+        page = old?.slice() ?? new Uint8Array(PAGE_BYTES);
         page.set(piece, within);
-        this.#pages[index] = page;
-      } else this.#pages[index] = piece;
+      }
+      this.#pages[index] = page;
+      this.#sign = (this.#sign + signOf(page, index) - signOf(old, index)) | 0;
       at += step;
     }
     this.#sizeBytes = Math.max(this.#sizeBytes, offset + bytes.length);
@@ -101,6 +110,9 @@ export class Pages {
     if (sizeBytes >= this.#sizeBytes) return;
     this.#own();
     const count = Math.ceil(sizeBytes / PAGE_BYTES);
+    for (let index = count; index < this.#pages.length; index++) {
+      this.#sign = (this.#sign - signOf(this.#pages[index], index)) | 0;
+    }
     this.#pages.length = Math.min(this.#pages.length, count);
     for (const index of this.#replaced?.keys() ?? []) if (index >= count) this.#replaced?.delete(index);
     this.#sizeBytes = sizeBytes;
@@ -111,4 +123,17 @@ export class Pages {
     this.#pages = this.#pages.slice();
     this.#shared = false;
   }
+}
+
+/** Writes hand on the memory that they were given. */
+function isSameMemory(a: Uint8Array, b: Uint8Array): boolean {
+  return a === b || (a.buffer === b.buffer && a.byteOffset === b.byteOffset);
+}
+
+/** A number from some bytes of each sector of a page, and from its place; 0 of zeros, as of a page that is missing. */
+function signOf(page: Uint8Array | undefined, index: number): number {
+  if (page === undefined) return 0;
+  let sum = 0;
+  for (let at = 0; at < PAGE_BYTES; at += SIGN_STEP_BYTES) sum = Math.imul(sum, 31) + (page[at] as number);
+  return Math.imul(sum, 2 * index + 0x9e3779b1);
 }
