@@ -18,7 +18,11 @@ import { skipWhere } from '../helpers/skip.ts';
 const withFio = skipWhere((await isFioInstalled()) ? null : 'fio is not installed', test.serial);
 
 const MAIN = resolve('benchmarks/aio-bench/main.ts');
-const NODE_ARGUMENTS = [`--import=${import.meta.resolve('tsx')}`, '--conditions=@aiokv/source', MAIN];
+const NODE_ARGUMENTS = [
+  `--import=${import.meta.resolve('../../scripts/strip-types.mjs')}`,
+  '--conditions=@aiokv/source',
+  MAIN,
+];
 
 interface Ran {
   readonly code: number | null;

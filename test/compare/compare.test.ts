@@ -14,7 +14,11 @@ import { formatTable, rowsOf } from '../../benchmarks/compare/report.ts';
 import type { Figures, Row } from '../../benchmarks/compare/report.ts';
 
 const MAIN = resolve('benchmarks/compare/main.ts');
-const NODE_ARGUMENTS = [`--import=${import.meta.resolve('tsx')}`, '--conditions=@aiokv/source', MAIN];
+const NODE_ARGUMENTS = [
+  `--import=${import.meta.resolve('../../scripts/strip-types.mjs')}`,
+  '--conditions=@aiokv/source',
+  MAIN,
+];
 
 test('without arguments: four million records, 1 GiB, every engine', (t) => {
   t.deepEqual(parseOptions([]), {

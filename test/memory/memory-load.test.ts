@@ -13,7 +13,11 @@ import type { Task } from '../../benchmarks/memory/options.ts';
 import { requirementsOf } from '../../benchmarks/memory/report.ts';
 
 const MAIN = resolve('benchmarks/memory/main.ts');
-const NODE_ARGUMENTS = [`--import=${import.meta.resolve('tsx')}`, '--conditions=@aiokv/source', MAIN];
+const NODE_ARGUMENTS = [
+  `--import=${import.meta.resolve('../../scripts/strip-types.mjs')}`,
+  '--conditions=@aiokv/source',
+  MAIN,
+];
 
 function taskOf(...args: string[]): Task {
   const options = parseOptions(args);

@@ -16,7 +16,11 @@ import type { Line, Phase, PhaseName, Sample } from '../../benchmarks/space/samp
 import { VersionedRecords } from '../../benchmarks/space/versions.ts';
 
 const MAIN = resolve('benchmarks/space/main.ts');
-const NODE_ARGUMENTS = [`--import=${import.meta.resolve('tsx')}`, '--conditions=@aiokv/source', MAIN];
+const NODE_ARGUMENTS = [
+  `--import=${import.meta.resolve('../../scripts/strip-types.mjs')}`,
+  '--conditions=@aiokv/source',
+  MAIN,
+];
 
 function taskOf(args: string): Task {
   const options = parseOptions(args.split(' '));

@@ -7,6 +7,10 @@ import { inRepository } from '../helpers/skip.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const MAIN = fileURLToPath(new URL('../../benchmarks/regress/main.ts', import.meta.url));
+const NODE_ARGUMENTS = [
+  `--import=${import.meta.resolve('../../scripts/strip-types.mjs')}`,
+  '--conditions=@aiokv/source',
+];
 /** One of each kind: reads of a store that is shared, and writes into one of its own. That each of them runs is a test by itself. */
 const COMPARED = ['get', 'load-writers'];
 /** As little as shows a factor of two: a loss of a few percent takes minutes on a quiet machine. */
@@ -22,11 +26,11 @@ inRepository('the last commit against itself passes, with a planted slowdown it 
   t.timeout(480_000);
   const directory = mkdtempSync(`${ROOT}.tmp-regress-`);
   const run = (args: readonly string[], burnNs = 0): Ran =>
-    spawnSync(
-      process.execPath,
-      ['--import=tsx', '--conditions=@aiokv/source', MAIN, '--base', 'HEAD', '--directory', directory, ...args],
-      { cwd: ROOT, encoding: 'utf8', env: { ...process.env, AIOKV_REGRESS_BURN_NS: String(burnNs) } },
-    );
+    spawnSync(process.execPath, [...NODE_ARGUMENTS, MAIN, '--base', 'HEAD', '--directory', directory, ...args], {
+      cwd: ROOT,
+      encoding: 'utf8',
+      env: { ...process.env, AIOKV_REGRESS_BURN_NS: String(burnNs) },
+    });
   try {
     const equal = run([...SMALL, '--only', COMPARED.join()]);
     t.is(equal.status, 0, equal.stdout + equal.stderr);
@@ -50,14 +54,10 @@ test('what it cannot compare with is refused with exit code 2', (t) => {
     [['--base', 'no-such-commit'], /no-such-commit/],
     [['--bases', 'main'], /--help/],
   ] as const) {
-    const { status, stderr } = spawnSync(
-      process.execPath,
-      ['--import=tsx', '--conditions=@aiokv/source', MAIN, ...args],
-      {
-        cwd: ROOT,
-        encoding: 'utf8',
-      },
-    );
+    const { status, stderr } = spawnSync(process.execPath, [...NODE_ARGUMENTS, MAIN, ...args], {
+      cwd: ROOT,
+      encoding: 'utf8',
+    });
     t.is(status, 2, stderr);
     t.regex(stderr, message);
   }
