@@ -66,10 +66,23 @@ async function load(store: Store, model: Map<string, string>, keys: number): Pro
 
 function inRange(model: ReadonlyMap<string, string>, options: Partial<RangeOptions>): string[] {
   const { gte, lt, reverse } = options as { gte?: string; lt?: string; reverse?: boolean };
-  const keys = [...model.keys()].filter((key) => (gte === undefined || key >= gte) && (lt === undefined || key < lt));
-  keys.sort();
-  if (reverse === true) keys.reverse();
-  return keys.slice(0, options.limit ?? keys.length).map((key) => `${key}=${model.get(key)}`);
+  const isIn = (key: string): boolean => (gte === undefined || key >= gte) && (lt === undefined || key < lt);
+  const isBefore = reverse === true ? (a: string, b: string) => a > b : (a: string, b: string) => a < b;
+  const { limit = Infinity } = options;
+  let keys: string[] = [];
+  // Of many keys few are wanted: they are not all sorted.
+  let last: string | null = null;
+  const keepFirst = (): void => {
+    keys = keys.sort((a, b) => (isBefore(a, b) ? -1 : 1)).slice(0, limit);
+    last = keys.length === limit ? (keys.at(-1) ?? null) : null;
+  };
+  for (const key of model.keys()) {
+    if (!isIn(key) || (last !== null && isBefore(last, key))) continue;
+    keys.push(key);
+    if (keys.length >= 4 * limit) keepFirst();
+  }
+  keepFirst();
+  return keys.map((key) => `${key}=${model.get(key)}`);
 }
 
 async function collect(store: Store, options: Partial<RangeOptions>): Promise<string[]> {

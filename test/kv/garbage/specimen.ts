@@ -6,6 +6,7 @@
  *   segments: log, two checkpoints, records that a cleaning has moved, log before and behind the second checkpoint, free
  * ```
  */
+import { getHeapStatistics } from 'node:v8';
 import { Random } from '@aiokv/core';
 import { SimulatedDisk } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
@@ -160,8 +161,9 @@ class Case {
   async #open(): Promise<Store | undefined> {
     const options = { ...GEOMETRY, platform: this.#disk, createIfMissing: false };
     const store = await open('/store', options).catch(this.#note);
-    const { arrayBuffers } = process.memoryUsage();
-    if (arrayBuffers > MAX_BUFFER_BYTES) this.#fault = `takes ${arrayBuffers} bytes`;
+    // Buffers are a part of it. To ask for them alone takes 0.1 ms.
+    const { external_memory: externalBytes } = getHeapStatistics();
+    if (externalBytes > MAX_BUFFER_BYTES) this.#fault = `takes ${externalBytes} bytes`;
     return store;
   }
 
