@@ -6,7 +6,7 @@ import test from 'ava';
 import fc from 'fast-check';
 import { Random } from '@aiokv/core';
 import { SimulatedDisk } from '@aiokv/aio';
-import type { BatchOperation, Durability, KeyRange, RangeOptions, Store, StoreIterator } from '@aiokv/kv';
+import type { BatchOperation, Durability, KeyRange, RangeOptions, Snapshot, Store, StoreIterator } from '@aiokv/kv';
 import { openPlanted } from '../../packages/kv/src/open.ts';
 import { seedOf } from '../helpers/seed.ts';
 
@@ -58,7 +58,9 @@ type Command =
   /** Begins an iterator, which 'release' and 'reopen' read to its end. */
   | { readonly name: 'hold'; readonly options: Partial<RangeOptions> }
   | { readonly name: 'deleteRange'; readonly bounds: Partial<KeyRange>; readonly durability: Durability }
-  | { readonly name: 'clear' | 'flush' | 'checkpoint' | 'reopen' | 'release' };
+  /** Reads in all snapshots. */
+  | { readonly name: 'look'; readonly keys: string[]; readonly options: Partial<RangeOptions> }
+  | { readonly name: 'clear' | 'flush' | 'checkpoint' | 'reopen' | 'release' | 'snapshot' };
 const command = fc.oneof(
   {
     weight: 5,
@@ -81,6 +83,15 @@ const command = fc.oneof(
   },
   { weight: 1, arbitrary: fc.record({ name: fc.constant('hold' as const), options: range }) },
   { weight: 1, arbitrary: fc.record({ name: fc.constant('deleteRange' as const), bounds, durability }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      name: fc.constant('look' as const),
+      keys: fc.array(key, { minLength: 1, maxLength: 4 }),
+      options: range,
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ name: fc.constant('snapshot' as const) }) },
   {
     weight: 2,
     arbitrary: fc.record({
@@ -146,13 +157,62 @@ function same(actual: unknown, expected: unknown): void {
   }
 }
 
+/** What keeps a moment of the store, and what was there. */
 interface Held {
-  readonly iterator: StoreIterator;
-  readonly expected: readonly [string, string][];
+  readonly iterators: { readonly iterator: StoreIterator; readonly expected: readonly [string, string][] }[];
+  readonly snapshots: { readonly snapshot: Snapshot; readonly model: ReadonlyMap<string, string> }[];
 }
 
-async function release(held: Held[]): Promise<void> {
-  for (const { iterator, expected } of held.splice(0)) same(await entriesOf(iterator), expected);
+async function release({ iterators, snapshots }: Held): Promise<void> {
+  for (const { iterator, expected } of iterators.splice(0)) same(await entriesOf(iterator), expected);
+  await lookAt(snapshots, [], {});
+  for (const { snapshot } of snapshots.splice(0)) snapshot.release();
+}
+
+/** Reads in all snapshots at once. Those that had to end for want of memory go. */
+async function lookAt(
+  snapshots: Held['snapshots'],
+  keys: readonly string[],
+  options: Partial<RangeOptions>,
+): Promise<void> {
+  const all = snapshots.splice(0).map(async (one) => {
+    const { snapshot, model } = one;
+    try {
+      const range = entriesOf(snapshot.iterator(options));
+      const values = snapshot.getMany(keys);
+      const reads = Promise.all(
+        keys.map(async (name) => {
+          const [got, versioned] = await Promise.all([snapshot.get(name), snapshot.getVersioned(name)]);
+          return [got, versioned?.value].map((found) => found?.toString() ?? null);
+        }),
+      );
+      const existing = Promise.all(keys.map((name) => snapshot.has(name)));
+      const expected = keys.map((name) => model.get(name) ?? null);
+      same(
+        keys.map((name) => snapshot.getSync(name)?.toString() ?? null),
+        expected,
+      );
+      same(
+        await reads,
+        expected.map((found) => [found, found]),
+      );
+      same(
+        await existing,
+        expected.map((found) => found !== null),
+      );
+      same(
+        (await values).map((found) => found?.toString() ?? null),
+        expected,
+      );
+      same(await range, expectedRange(model, options));
+      looks++;
+      snapshots.push(one);
+    } catch (error) {
+      if ((error as { code?: string }).code !== 'ERR_AIOKV_SNAPSHOT_ENDED') throw error;
+      ended++;
+    }
+  });
+  await Promise.all(all);
 }
 
 /** Writes over some segments, most of which is replaced at once: what cleanings find. */
@@ -174,7 +234,7 @@ async function runCommands(seed: number, commands: readonly Command[]): Promise<
   const reopen = (): Promise<Store> => openPlanted('/store', { ...GEOMETRY, platform: disk }, planted);
   let store = await reopen();
   if (random.chance(0.5)) await fillSegments(store, model, random);
-  const held: Held[] = [];
+  const held: Held = { iterators: [], snapshots: [] };
   const pending: Promise<void>[] = [];
   for (const one of commands) {
     switch (one.name) {
@@ -223,7 +283,13 @@ async function runCommands(seed: number, commands: readonly Command[]): Promise<
         break;
       }
       case 'hold':
-        held.push({ iterator: store.iterator(one.options), expected: expectedRange(model, one.options) });
+        held.iterators.push({ iterator: store.iterator(one.options), expected: expectedRange(model, one.options) });
+        break;
+      case 'snapshot':
+        held.snapshots.push({ snapshot: store.snapshot(), model: new Map(model) });
+        break;
+      case 'look':
+        await lookAt(held.snapshots, one.keys, one.options);
         break;
       case 'release':
         await release(held);
@@ -272,12 +338,19 @@ function noteOrdered(records: number): void {
   ordered += records;
 }
 
+/** Snapshots that were read in, and those that had ended for want of memory. */
+let looks = 0;
+let ended = 0;
+
 test('the store behaves like a sorted map', async (t) => {
   t.timeout(540_000);
   t.log(`${RUNS} runs, AIOKV_MODEL_SEED=${SEED}`);
   const property = fc.asyncProperty(fc.nat(), fc.array(command, { minLength: 1, maxLength: 25 }), runCommands);
   await t.notThrowsAsync(fc.assert(property, { numRuns: RUNS, seed: SEED, includeErrorInReport: true }));
   t.log(`cleanings have moved ${moved} records, and scans have had ${ordered} moved`);
+  t.log(`snapshots were read in ${looks} times, ${ended} had ended`);
+  t.true(looks >= RUNS / 4);
+  t.true(ended < looks / 4);
   t.true(moved >= RUNS / 10);
   t.true(ordered >= RUNS / 10);
 });

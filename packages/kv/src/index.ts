@@ -1,9 +1,10 @@
 export { open } from './open.ts';
 export { Store } from './store.ts';
-export type { MemoryStatistics, SpaceStatistics, StoreStatistics, WrittenStatistics } from './store.ts';
+export type { MemoryStatistics, SpaceStatistics, StoreStatistics, WrittenStatistics } from './statistics.ts';
 export type { BatchOperation, ConditionOptions } from './write/write-batch.ts';
 export type { Versioned } from './read/results.ts';
 export type { StoreIterator } from './read/iterator.ts';
+export type { Snapshot } from './read/snapshot.ts';
 export type { KeyRange, RangeOptions } from './read/range.ts';
 export type { CompactOptions, CompactProgress, StoreOptions, WriteOptions } from './options.ts';
 export type { Bytes } from './format/keys.ts';

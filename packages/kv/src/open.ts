@@ -22,6 +22,7 @@ import type { Planted } from './failure/planted.ts';
 import { Flusher } from './file/flusher.ts';
 import { ReadEpochs } from './file/read-epochs.ts';
 import { ReadPace } from './file/read-pace.ts';
+import { OpenSnapshots } from './index/open-snapshots.ts';
 import { KeyIndex } from './index/key-index.ts';
 import { Pager } from './index/pager.ts';
 import { Frames } from './log/frames.ts';
@@ -245,7 +246,9 @@ async function makeStore(opening: Opening, { standing, recovered, recovery }: Fo
   });
   const moves = { ...shared, log, superblocks, index, survivorBytes };
   const order = new ScanOrder({ ...moves, plan: cleaner.plan, isOn: options.orderForScans });
-  const maintenance = new Maintenance({ index, log, checkpointer, slots, segments, cleaner, order, gate, clock });
+  const snapshots = new OpenSnapshots(index, clock);
+  const parts = { options, geometry, file, queue, log, index, budget, superblocks, checkpointer, snapshots, gate };
+  const maintenance = new Maintenance({ ...parts, slots, segments, cleaner, order, clock });
   if (recovered.leftOutBytes > 0) {
     try {
       await recovery.replayRest((leftBytes) => maintenance.makeRoomForReplay(leftBytes));
@@ -257,7 +260,6 @@ async function makeStore(opening: Opening, { standing, recovered, recovery }: Fo
     index.admitted(log.appendedThrough);
   }
   maintenance.start();
-  const parts = { options, geometry, file, queue, log, index, budget, superblocks, checkpointer, maintenance, gate };
   const place = { platform: options.platform, dataPath: file.path, uuid };
-  return new Store({ ...parts, epochs, pace, planted, place, compaction: moves });
+  return new Store({ ...parts, maintenance, epochs, pace, planted, place, compaction: moves });
 }

@@ -72,3 +72,16 @@ export function compactionAborted(reason: unknown): AiokvError {
     { cause: reason },
   );
 }
+
+export function snapshotReleased(): AiokvError {
+  return new AiokvError('ERR_AIOKV_SNAPSHOT_ENDED', 'the snapshot was released: take another one');
+}
+
+/** SNAPSHOT-3. */
+export function snapshotTooOld(): AiokvError {
+  return new AiokvError(
+    'ERR_AIOKV_SNAPSHOT_ENDED',
+    'the snapshot has ended, because old ones held too much memory: take another one, release snapshots earlier, or give ' +
+      'the store more memoryBytes',
+  );
+}

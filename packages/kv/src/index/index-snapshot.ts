@@ -48,13 +48,14 @@ export class TreeVersion {
   }
 }
 
-/** The index as the writes up to a sequence have left it: memtables, read there, and a version. The owner must release it. */
+/** The index as the writes up to a sequence have left it: memtables, read there, and a version. Each holder must release it. */
 export class IndexSnapshot {
   readonly sequence: Sequence;
   /** Newest first. */
   readonly #memtables: readonly MemtableReader[];
   readonly #version: TreeVersion;
   readonly #pager: Pager;
+  #holders = 1;
 
   constructor(memtables: readonly Memtable[], sequence: Sequence, version: TreeVersion, pager: Pager) {
     this.sequence = sequence;
@@ -78,7 +79,20 @@ export class IndexSnapshot {
     return this.#version.tree.get(key, keyBytes, into);
   }
 
+  /** Whether it keeps memtables that only readers need. */
+  get isBehind(): boolean {
+    return this.#memtables.some(({ isMerged }) => isMerged);
+  }
+
+  retain(): this {
+    assert(this.#holders > 0, 'a snapshot is retained before it is released');
+    this.#holders++;
+    return this;
+  }
+
   release(): void {
+    assert(this.#holders > 0, 'a snapshot is released once by each holder');
+    if (--this.#holders > 0) return;
     for (const memtable of this.#memtables) memtable.release();
     this.#version.release();
     this.#version.tree.memory.reclaimSome(RECLAIM_NODES);

@@ -48,6 +48,7 @@ import { Mapping } from './mapping.ts';
 import { Memtable, OLDER } from './memtable.ts';
 import type { MemtableLookup } from './memtable.ts';
 import { Merge } from './merge.ts';
+import { MergedMemtables } from './merged-memtables.ts';
 import { NewKeys } from './new-keys.ts';
 import { Pager } from './pager.ts';
 import { Relocations } from './relocations.ts';
@@ -108,7 +109,7 @@ export class KeyIndex implements ReplayTarget {
   /** Where records are whose leaves are not in memory. It says of the tree what the tree would say. */
   readonly addresses: AddressCache;
   readonly #leafAddresses: LeafAddresses;
-  readonly #budget: MemoryBudget;
+  readonly budget: MemoryBudget;
   readonly #segments: SegmentTable;
   readonly #planted: Planted;
   #memtable: Memtable;
@@ -118,8 +119,7 @@ export class KeyIndex implements ReplayTarget {
   #immutable: Memtable | null = null;
   /** What the merge of the immutable memtable takes, too. */
   #relocations = new Relocations();
-  /** Memtables that are merged and that somebody reads, or has read. */
-  #merged: Memtable[] = [];
+  readonly #merged = new MergedMemtables();
   #merge: Merge | null = null;
   #cleanedPart = 0;
   /** Lookups in pages since the memtable is filled; an iterator counts as one, and so does a look for new keys (new-keys.ts). */
@@ -136,7 +136,7 @@ export class KeyIndex implements ReplayTarget {
   constructor({ queue, file, pageBytes, budget, segments, planted }: KeyIndexOptions) {
     this.#segments = segments;
     this.#planted = planted;
-    this.#budget = budget;
+    this.budget = budget;
     this.memory = new NodeMemory({ nodeBytes: pageBytes });
     this.tree = new Tree(this.memory, true);
     this.#memtable = new Memtable(this.memory, this.#admittedThrough);
@@ -268,8 +268,16 @@ export class KeyIndex implements ReplayTarget {
 
   /** MEMORY-2. When many begin to look up pages, the memtable is full, and the next ones are smaller. */
   get #shareBytes(): number {
+    const { memtableBytes, unreadMemtableBytes } = this.budget;
+    // What readers keep of earlier memtables needs the room of one.
+    if (this.#merged.bytes > 0) return this.#atLeast(memtableBytes / 2);
     const isRead = this.#pageLookups > this.#memtable.size / WRITES_PER_LOOKUP;
-    return this.#atLeast(isRead ? this.#budget.memtableBytes : this.#budget.unreadMemtableBytes);
+    return this.#atLeast(isRead ? memtableBytes : unreadMemtableBytes);
+  }
+
+  /** Memory of merged memtables that somebody reads, in bytes. */
+  get heldBytes(): number {
+    return this.#merged.bytes;
   }
 
   #atLeast(memtableBytes: number): number {
@@ -279,7 +287,7 @@ export class KeyIndex implements ReplayTarget {
   /** @internal As much as may stand in front of the tree: that of two memtables. */
   get hasMany(): boolean {
     if (this.#planted.eagerMerges === true && this.#memtable.size > 0) return true;
-    return this.memtableBytes >= MEMTABLES_AT_ONCE * this.#atLeast(this.#budget.unreadMemtableBytes);
+    return this.memtableBytes >= MEMTABLES_AT_ONCE * this.#atLeast(this.budget.unreadMemtableBytes);
   }
 
   /** Which part of what is not merged adds keys, from 0 to 1. */
@@ -422,7 +430,7 @@ export class KeyIndex implements ReplayTarget {
       cursor.next();
       if (count % MOVES_PER_QUESTION === 0 && isLong()) return;
     }
-    this.#drop(stage);
+    this.#merged.add(stage);
     this.#stage = null;
     this.#moving = null;
   }
@@ -514,7 +522,7 @@ export class KeyIndex implements ReplayTarget {
 
   /** Whether there is memory for more new places: the share of the immutable memtable, or a quarter more than is in it. */
   get hasRoomForMoved(): boolean {
-    const shareBytes = this.#atLeast(this.#budget.memtableBytes);
+    const shareBytes = this.#atLeast(this.budget.memtableBytes);
     const most = Math.max(shareBytes, this.#frozenBytes + shareBytes / 4);
     return this.#immutable !== null && this.#immutable.bytes + this.#relocations.bytes < most;
   }
@@ -547,7 +555,7 @@ export class KeyIndex implements ReplayTarget {
     assert(this.#merge?.progress === 1, 'a merge ends when all entries are merged');
     this.#merge.end();
     this.#merge = null;
-    if (this.#immutable !== null) this.#drop(this.#immutable);
+    if (this.#immutable !== null) this.#merged.add(this.#immutable);
     this.#immutable = null;
     this.#newKeys.forgetFrozen();
     this.#relocations = new Relocations();
@@ -569,12 +577,6 @@ export class KeyIndex implements ReplayTarget {
     return new IndexSnapshot(memtables, this.#admittedThrough, this.#version, this.pager);
   }
 
-  #drop(memtable: Memtable): void {
-    memtable.drop();
-    this.#merged = this.#merged.filter(({ isRead }) => isRead);
-    if (memtable.isRead) this.#merged.push(memtable);
-  }
-
   /** @internal Throws if an invariant of the trees or their memory does not hold. Slow: for tests. */
   verify(): void {
     const reachable = new Set<number>();
@@ -582,7 +584,7 @@ export class KeyIndex implements ReplayTarget {
     this.#memtable.verify(reachable);
     this.#immutable?.verify(reachable);
     this.#stage?.verify(reachable);
-    for (const memtable of this.#merged) if (memtable.isRead) memtable.verify(reachable);
+    this.#merged.verify(reachable);
     this.memory.verify(reachable);
   }
 

@@ -47,6 +47,11 @@ export class MemtableReader {
     return this.#memtable.after + this.#at;
   }
 
+  /** Whether only readers need the memtable. */
+  get isMerged(): boolean {
+    return this.#memtable.isDropped;
+  }
+
   /** As `Memtable.find`. */
   find(key: Uint8Array, keyBytes: number, into: Entry): MemtableLookup {
     const age = this.#memtable.entryOf(key, keyBytes, into) ? this.ageSeen(key, keyBytes, into) : -1;

@@ -116,6 +116,11 @@ export class Memtable {
     return this.#readers > 0;
   }
 
+  /** Whether only its readers need it. */
+  get isDropped(): boolean {
+    return this.#isDropped;
+  }
+
   /** Whether it has few sequences left, so that it must be merged however small it is. */
   get isSpent(): boolean {
     return this.#last - this.after >= SPAN_SPENT;

@@ -45,6 +45,7 @@ import type { SegmentTable } from '../file/segment-table.ts';
 import type { SlotUse, Slots } from '../file/slots.ts';
 import type { KeyIndex } from '../index/key-index.ts';
 import type { Memtable } from '../index/memtable.ts';
+import type { OpenSnapshots } from '../index/open-snapshots.ts';
 import type { LeafPacking } from '../index/leaf-packing.ts';
 import type { Merge } from '../index/merge.ts';
 import type { LogWriter } from '../log/writer.ts';
@@ -56,6 +57,7 @@ export interface MaintenanceParts {
   readonly slots: Slots;
   readonly cleaner: Cleaner;
   readonly order: ScanOrder;
+  readonly snapshots: OpenSnapshots;
   readonly segments: SegmentTable;
   readonly gate: FailureGate;
   readonly clock: Clock;
@@ -421,6 +423,7 @@ export class Maintenance {
       await this.#unlessUnreadable(run, index.pager.loadRoot());
       if (this.#isStopped) return;
       index.endMerge();
+      this.#parts.snapshots.keepWithin();
       run.isMerged = true;
       this.#roomWaiters.wakeAll();
     }

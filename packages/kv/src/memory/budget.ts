@@ -43,6 +43,8 @@ const PART_OF_NODES = 2;
 /** MEMORY-2. Of the nodes, one memtable is so much. */
 const MEMTABLE_PART = 1 / 4;
 const MEMTABLE_PART_UNREAD = 7 / 16;
+/** Of the nodes, what only snapshots need is at most so much. Meanwhile memtables are half as large. */
+const HELD_PART = 1 / 2;
 /** A batch, and the write buffer, take at most one part in so many of the budget, ... */
 const PART_OF_WRITES = 4;
 /** ... but so much is always allowed: a write buffer cannot do with less. */
@@ -55,6 +57,8 @@ export interface MemoryBudget {
   /** MEMORY-2. Share of one memtable. There are two while one is merged. */
   readonly memtableBytes: number;
   readonly unreadMemtableBytes: number;
+  /** SNAPSHOT-3. What snapshots may keep in memtables that are merged. */
+  readonly heldBytes: number;
   /** The part of `nodesBytes` that cached values have in any case. */
   readonly valuesBytes: number;
 }
@@ -78,6 +82,7 @@ export function divideMemory(
     nodesBytes,
     memtableBytes: Math.floor(nodesBytes * MEMTABLE_PART),
     unreadMemtableBytes: Math.floor(nodesBytes * MEMTABLE_PART_UNREAD),
+    heldBytes: Math.floor(nodesBytes * HELD_PART),
     valuesBytes: Math.floor(nodesBytes * valuesPart),
   };
 }

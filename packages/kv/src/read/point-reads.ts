@@ -16,7 +16,7 @@
  * A `get` enters the index and the log once each. This file knows neither the layout of records and leaves nor whether
  * the store is closed.
  */
-import { Fifo, nextTurn, setImmediate } from '@aiokv/core';
+import { AiokvTypeError, Fifo, nextTurn, setImmediate } from '@aiokv/core';
 import type { TurnBudget } from '@aiokv/core';
 import type { ValueCache } from '../cache/value-cache.ts';
 import type { FailureGate } from '../failure/failure-gate.ts';
@@ -26,8 +26,10 @@ import { fileOffsetOf, isInFragments, isInline, lengthOf } from '../format/index
 import { createKeyScratch, encodeKey } from '../format/keys.ts';
 import type { Bytes } from '../format/keys.ts';
 import { copyValue, isExtent } from '../format/record.ts';
+import type { IndexSnapshot } from '../index/index-snapshot.ts';
 import type { KeyIndex } from '../index/key-index.ts';
 import type { LateAnswer } from '../index/leaf-lookup.ts';
+import type { Maintenance } from '../maintenance/maintenance.ts';
 import { Entry, FOUND, MISSING } from '../tree/index.ts';
 import type { AbsentLeaf, Lookup } from '../tree/index.ts';
 import { KeyList } from './key-list.ts';
@@ -48,6 +50,7 @@ export interface PointReadsParts {
   readonly spans: SpanReader;
   readonly epochs: ReadEpochs;
   readonly budget: TurnBudget;
+  readonly maintenance: Pick<Maintenance, 'versionReleased'>;
 }
 
 /** `getMany` looks up this many keys in one step. More are looked up in a snapshot, this many in a turn. */
@@ -103,13 +106,14 @@ export class PointReads {
   readonly #reader: RecordReader;
   readonly #nearParts: NeighbourReadsParts;
   readonly #budget: TurnBudget;
+  readonly #maintenance: Pick<Maintenance, 'versionReleased'>;
   /** Scratch for the key of the current call and its entry. Valid within one step. */
   readonly #key = createKeyScratch();
   readonly #entry = new Entry();
   readonly #settledLater = new Fifo<Settled>();
   readonly #lateParts: LateLookupParts;
 
-  constructor({ index, log, gate, reader, spans, epochs, budget }: PointReadsParts) {
+  constructor({ index, log, gate, reader, spans, epochs, budget, maintenance }: PointReadsParts) {
     this.#index = index;
     this.#values = index.values;
     this.#log = log;
@@ -118,6 +122,7 @@ export class PointReads {
     this.#nearParts = { index, reader, spans, epochs };
     this.#lateParts = { index, reader, epochs, keys: new PackedKeys() };
     this.#budget = budget;
+    this.#maintenance = maintenance;
   }
 
   get(key: Bytes): Promise<Buffer | undefined> {
@@ -142,9 +147,37 @@ export class PointReads {
     });
   }
 
+  /** As `get`, in a snapshot. */
+  getIn(snapshot: IndexSnapshot, key: Bytes): Promise<Buffer | undefined> {
+    const keyBytes = encodeKey(key, this.#key);
+    if (this.#isCachedIn(snapshot, keyBytes)) return this.#settled(this.#cachedValue());
+    const entry = this.#entry;
+    const outcome = snapshot.find(this.#key, keyBytes, entry);
+    if (outcome === MISSING) return this.#settled(undefined);
+    if (outcome === FOUND && isInline(entry)) return this.#settled(this.#reader.inlineValue(entry));
+    const answer = new Promise<Buffer | undefined>((resolve) => {
+      this.#lookUp(outcome, new GetResult(snapshot.sequence, resolve), 0, this.#key, keyBytes, false);
+    });
+    return this.#retained(snapshot, answer);
+  }
+
+  /** The cache has the newest values: one that was written before the snapshot is that of the snapshot, too (CACHE-1). */
+  #isCachedIn(snapshot: IndexSnapshot, keyBytes: number): boolean {
+    return this.#values.find(this.#key, keyBytes) && this.#values.version <= snapshot.sequence;
+  }
+
   has(key: Bytes): Promise<boolean> {
     const keyBytes = encodeKey(key, this.#key);
-    const outcome = this.#index.find(this.#key, keyBytes, this.#entry);
+    return this.#exists(this.#index.find(this.#key, keyBytes, this.#entry), keyBytes);
+  }
+
+  /** As `has`, in a snapshot. */
+  hasIn(snapshot: IndexSnapshot, key: Bytes): Promise<boolean> {
+    const keyBytes = encodeKey(key, this.#key);
+    return this.#retained(snapshot, this.#exists(snapshot.find(this.#key, keyBytes, this.#entry), keyBytes));
+  }
+
+  #exists(outcome: Lookup, keyBytes: number): Promise<boolean> {
     if (outcome !== FOUND && outcome !== MISSING) {
       const late = new LateExistence(this.#reader, this.#key.slice(0, keyBytes));
       this.#index.findLater(outcome, late);
@@ -158,6 +191,17 @@ export class PointReads {
   getSync(key: Bytes): Buffer | undefined {
     const keyBytes = encodeKey(key, this.#key);
     return this.#values.find(this.#key, keyBytes) ? this.#cachedValue() : this.#readSync(keyBytes);
+  }
+
+  /** As `getSync`, in a snapshot. */
+  getSyncIn(snapshot: IndexSnapshot, key: Bytes): Buffer | undefined {
+    const keyBytes = encodeKey(key, this.#key);
+    if (this.#isCachedIn(snapshot, keyBytes)) return this.#cachedValue();
+    const entry = this.#entry;
+    const outcome = snapshot.find(this.#key, keyBytes, entry);
+    if (outcome === MISSING) return undefined;
+    if (outcome !== FOUND && !this.#index.findSync(outcome, this.#key, keyBytes, entry)) return undefined;
+    return isInline(entry) ? this.#reader.inlineValue(entry) : this.#readEntrySync(keyBytes, snapshot.sequence);
   }
 
   /** As `getSync`, but the value may be in memory that is used again (VIEW-1). */
@@ -183,10 +227,9 @@ export class PointReads {
     return isInline(entry) ? this.#reader.inlineValue(entry) : this.#readEntrySync(keyBytes);
   }
 
-  #readEntrySync(keyBytes: number): Buffer {
+  #readEntrySync(keyBytes: number, seenAt = this.#index.admittedThrough): Buffer {
     const entry = this.#entry;
-    const { admittedThrough } = this.#index;
-    return this.#reader.readSync(fileOffsetOf(entry), lengthOf(entry), this.#key, keyBytes, admittedThrough);
+    return this.#reader.readSync(fileOffsetOf(entry), lengthOf(entry), this.#key, keyBytes, seenAt);
   }
 
   /** Null: there is no address, or the record is another key's or cannot be read. Then the leaf decides. */
@@ -214,9 +257,19 @@ export class PointReads {
     return this.#inTurn(result.promise, 1);
   }
 
+  /** As `getVersioned`, in a snapshot. */
+  getVersionedIn(snapshot: IndexSnapshot, key: Bytes): Promise<Versioned | undefined> {
+    const keyBytes = encodeKey(key, this.#key);
+    const result = new VersionedResult(snapshot.sequence);
+    if (this.#isCachedIn(snapshot, keyBytes)) result.found(0, this.#cachedValue(), this.#values.version);
+    else this.#lookUp(snapshot.find(this.#key, keyBytes, this.#entry), result, 0, this.#key, keyBytes, false);
+    return this.#inTurn(this.#retained(snapshot, result.promise), 1);
+  }
+
   getMany(keys: readonly Bytes[]): Promise<(Buffer | undefined)[]> {
+    requireArray(keys);
     const count = keys.length;
-    if (count > LOOKUPS_AT_ONCE) return this.#getManySliced(keys);
+    if (count > LOOKUPS_AT_ONCE) return this.#getManySliced(keys, this.#index.snapshot());
     const { admittedThrough } = this.#index;
     const [key, entry] = [this.#key, this.#entry];
     const values = answersOf(count);
@@ -336,18 +389,25 @@ export class PointReads {
     } else index.findLater(outcome, new LateLookup(this.#lateParts, key, keyBytes, result, token));
   }
 
+  /** As `getMany`, in a snapshot. */
+  getManyIn(snapshot: IndexSnapshot, keys: readonly Bytes[]): Promise<(Buffer | undefined)[]> {
+    requireArray(keys);
+    return this.#getManySliced(keys, snapshot.retain());
+  }
+
   /**
-   * As `getMany`. All reads go down as fast as they can be looked up, and nobody waits for those before. The cache has the newest
-   * values: one that was written before the call is that of the snapshot, too (CACHE-1).
+   * As `getMany`. All reads go down as fast as they can be looked up, and nobody waits for those before.
+   *
+   * @param snapshot is released
    */
-  async #getManySliced(keys: readonly Bytes[]): Promise<(Buffer | undefined)[]> {
+  async #getManySliced(keys: readonly Bytes[], snapshot: IndexSnapshot): Promise<(Buffer | undefined)[]> {
     const [key, entry] = [this.#key, this.#entry];
-    const list = new KeyList(keys.length);
-    for (const one of keys) list.add(key, encodeKey(one, key));
-    const snapshot = this.#index.snapshot();
-    const values = answersOf(list.length);
-    const result = new ManyResult(list.length, values, snapshot.sequence);
+    const values = answersOf(keys.length);
+    const result = new ManyResult(keys.length, values, snapshot.sequence);
     try {
+      // In this step: the caller may change them.
+      const list = new KeyList(keys.length);
+      for (const one of keys) list.add(key, encodeKey(one, key));
       for (let first = 0; first < list.length; first += LOOKUPS_AT_ONCE) {
         if (first > 0) {
           await nextTurn();
@@ -357,7 +417,7 @@ export class PointReads {
         let near: NeighbourReads | null = null;
         for (let i = first; i < end; i++) {
           const keyBytes = list.copyTo(key, i);
-          if (this.#values.find(key, keyBytes) && this.#values.version <= snapshot.sequence) {
+          if (this.#isCachedIn(snapshot, keyBytes)) {
             values[i] = this.#cachedValue();
             result.missing();
           } else {
@@ -369,11 +429,27 @@ export class PointReads {
       }
       return await result.promise;
     } finally {
-      snapshot.release();
+      this.#release(snapshot);
     }
+  }
+
+  /** What the reads of an answer need stays until it is there. */
+  #retained<T>(snapshot: IndexSnapshot, answer: Promise<T>): Promise<T> {
+    snapshot.retain();
+    return answer.finally(() => this.#release(snapshot));
+  }
+
+  #release(snapshot: IndexSnapshot): void {
+    snapshot.release();
+    void this.#maintenance.versionReleased();
   }
 }
 
 function answersOf(count: number): (Buffer | undefined)[] {
   return new Array<Buffer | undefined>(count).fill(undefined);
+}
+
+function requireArray(keys: unknown): void {
+  if (Array.isArray(keys)) return;
+  throw new AiokvTypeError('ERR_AIOKV_INVALID_ARGUMENT', 'getMany takes an array of keys');
 }

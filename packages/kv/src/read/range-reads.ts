@@ -10,6 +10,7 @@ import { MIB } from '@aiokv/core';
 import type { Sequence, TurnBudget } from '@aiokv/core';
 import type { SpanReader } from '../file/span-reader.ts';
 import type { Maintenance } from '../maintenance/maintenance.ts';
+import type { IndexSnapshot } from '../index/index-snapshot.ts';
 import type { KeyIndex } from '../index/key-index.ts';
 import { StoreIterator } from './iterator.ts';
 import type { IteratorHost, RowShape } from './iterator.ts';
@@ -92,24 +93,28 @@ export class RangeReads implements IteratorHost {
     return this.aheadBytes - this.lentBytes + Math.max(this.lentBytes, this.lentUnitBytes);
   }
 
-  /** Throws as `encodeRange`. */
-  iterator(options: Partial<RangeOptions> | undefined): StoreIterator {
-    return this.#begin(options, ENTRIES);
+  /** @param of as of which moment; default: now. Throws as `encodeRange` */
+  iterator(options: Partial<RangeOptions> | undefined, of?: IndexSnapshot): StoreIterator {
+    return this.#begin(options, ENTRIES, of);
   }
 
   /** Throws as `encodeRange`. */
-  keys(options: Partial<RangeOptions> | undefined): StoreIterator<Buffer> {
-    return this.#begin(options, KEYS);
+  keys(options: Partial<RangeOptions> | undefined, of?: IndexSnapshot): StoreIterator<Buffer> {
+    return this.#begin(options, KEYS, of);
   }
 
   /** Throws as `encodeRange`. */
-  values(options: Partial<RangeOptions> | undefined): StoreIterator<Buffer> {
-    return this.#begin(options, VALUES);
+  values(options: Partial<RangeOptions> | undefined, of?: IndexSnapshot): StoreIterator<Buffer> {
+    return this.#begin(options, VALUES, of);
   }
 
-  #begin<Row>(options: Partial<RangeOptions> | undefined, shape: RowShape<Row>): StoreIterator<Row> {
+  #begin<Row>(
+    options: Partial<RangeOptions> | undefined,
+    shape: RowShape<Row>,
+    of: IndexSnapshot | undefined,
+  ): StoreIterator<Row> {
     const range = encodeRange(options);
-    const iterator = new StoreIterator(this, this.#index.snapshot(), range, shape);
+    const iterator = new StoreIterator(this, of?.retain() ?? this.#index.snapshot(), range, shape);
     this.#open.add(iterator);
     return iterator;
   }
