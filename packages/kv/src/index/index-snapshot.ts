@@ -59,7 +59,9 @@ export class IndexSnapshot {
 
   constructor(memtables: readonly Memtable[], sequence: Sequence, version: TreeVersion, pager: Pager) {
     this.sequence = sequence;
-    this.#memtables = memtables.map((memtable) => new MemtableReader(memtable, sequence));
+    // One that is empty is not to be kept for what it has later.
+    const filled = memtables.filter(({ isEmpty }) => !isEmpty);
+    this.#memtables = filled.map((memtable) => new MemtableReader(memtable, sequence));
     this.#version = version.retain();
     this.#pager = pager;
   }

@@ -118,6 +118,8 @@ export class Maintenance {
   #compaction: Compaction | null = null;
   /** MAINT-5. */
   #isCutDue = false;
+  /** A version was released during the run. */
+  #isReleaseDue = false;
   #isStopped = false;
 
   constructor(parts: MaintenanceParts) {
@@ -249,8 +251,10 @@ export class Maintenance {
    */
   async versionReleased(): Promise<void> {
     const { checkpointer, slots } = this.#parts;
-    // A run does it at its end.
-    if (this.#working !== null || this.#isStopped || !checkpointer.hasParked) return;
+    if (this.#isStopped || !checkpointer.hasParked) return;
+    // A run does it with its checkpoint. It may have done so already.
+    this.#isReleaseDue = this.#working !== null;
+    if (this.#isReleaseDue) return;
     await checkpointer.giveBackParked();
     if (this.#working === null && !this.#isStopped) await slots.punchExcess(checkpointer.uncoveredBytes === 0);
   }
@@ -365,6 +369,7 @@ export class Maintenance {
       })
       .finally(() => {
         this.#working = null;
+        if (this.#isReleaseDue) void this.versionReleased();
         if (this.#starvedBy !== null) return;
         // Something may have become due meanwhile.
         this.#look();

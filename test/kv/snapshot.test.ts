@@ -1,0 +1,304 @@
+/**
+ * Snapshots: whatever is written, merged, cleaned, compacted or evicted, a snapshot reads what there was. SNAPSHOT-1 and
+ * SNAPSHOT-2 are those of packages/kv/src/read/snapshot.ts, SNAPSHOT-3 is that of index/open-snapshots.ts.
+ */
+import test from 'ava';
+import type { ExecutionContext } from 'ava';
+import { KIB, MIB, Random } from '@aiokv/core';
+import { SimulatedDisk } from '@aiokv/aio';
+import type { Snapshot, Store, StoreOptions } from '@aiokv/kv';
+import { openPlanted } from '../../packages/kv/src/open.ts';
+import { seedOf } from '../helpers/seed.ts';
+import { shorten } from './sound.ts';
+
+const SEED = seedOf('AIOKV_SNAPSHOT_SEED');
+const OPTIONS = { segmentBytes: 64 * KIB, writeBufferBytes: MIB, queueDepth: 8, checkpointBytes: 512 * KIB };
+
+/** A moment of the store, and what there was. */
+interface Moment {
+  readonly snapshot: Snapshot;
+  readonly model: ReadonlyMap<string, string>;
+}
+
+/** A store on a simulated disk, what it must hold, and snapshots of it. */
+class History {
+  readonly t: ExecutionContext;
+  readonly random: Random;
+  readonly disk: SimulatedDisk;
+  readonly model = new Map<string, string>();
+  readonly moments: Moment[] = [];
+  readonly #seed: number;
+  readonly #options: Partial<StoreOptions>;
+  readonly #keys: number;
+  #store: Store | null = null;
+  #values = 0;
+
+  constructor(t: ExecutionContext, seed: number, keys: number, options: Partial<StoreOptions>) {
+    this.t = t;
+    this.#seed = seed;
+    this.random = new Random(seed);
+    this.disk = new SimulatedDisk({ seed });
+    this.#keys = keys;
+    this.#options = { ...OPTIONS, platform: this.disk, ...options };
+  }
+
+  get store(): Store {
+    return this.#store as Store;
+  }
+
+  async open(): Promise<void> {
+    this.#store = await openPlanted('/store', this.#options, { eagerCleaning: this.random.chance(0.7) });
+  }
+
+  key(): string {
+    return `key${String(this.random.below(this.#keys)).padStart(6, '0')}`;
+  }
+
+  /** Puts and deletions, none of which is waited for alone. */
+  async write(count: number): Promise<void> {
+    const { random, model, store } = this;
+    const done: Promise<void>[] = [];
+    for (let n = 0; n < count; n++) {
+      const key = this.key();
+      if (random.chance(0.15)) {
+        model.delete(key);
+        done.push(store.del(key, { durability: 'buffered' }));
+      } else {
+        const length = random.chance(0.2) ? random.below(24) : random.chance(0.01) ? 100_000 : random.below(1500);
+        const value = `${this.#values++}:`.padEnd(length, 'v');
+        model.set(key, value);
+        done.push(store.put(key, value, { durability: 'buffered' }));
+      }
+    }
+    if (random.chance(0.1)) {
+      const [gte, lt] = [this.key(), this.key()].sort() as [string, string];
+      for (const key of model.keys()) if (key >= gte && key < lt) model.delete(key);
+      done.push(store.deleteRange({ gte, lt }, { durability: 'buffered' }));
+    }
+    await Promise.all(done);
+  }
+
+  take(): void {
+    this.moments.push({ snapshot: this.store.snapshot(), model: new Map(this.model) });
+  }
+
+  #same(what: string, key: string, found: string | undefined, expected: string | undefined): void {
+    if (found === expected) return;
+    this.t.fail(
+      `AIOKV_SNAPSHOT_SEED=${this.#seed}: ${what} of ${key} is ${shorten(found)}, expected ${shorten(expected)}`,
+    );
+  }
+
+  /** Some keys in a snapshot, by each kind of read, with reads of the store beside it. */
+  async look({ snapshot, model }: Moment): Promise<void> {
+    const keys = Array.from({ length: 20 }, () => this.key());
+    const now = new Map(this.model);
+    const text = (value: Buffer | undefined): string | undefined => value?.toString();
+    const [values, many, versioned, existing, live] = await Promise.all([
+      Promise.all(keys.map((key) => snapshot.get(key))),
+      snapshot.getMany(keys),
+      Promise.all(keys.map((key) => snapshot.getVersioned(key))),
+      Promise.all(keys.map((key) => snapshot.has(key))),
+      Promise.all(keys.map((key) => this.store.get(key))),
+    ]);
+    for (const [i, key] of keys.entries()) {
+      this.#same('get', key, text(values[i]), model.get(key));
+      this.#same('getMany', key, text(many[i]), model.get(key));
+      this.#same('getVersioned', key, text(versioned[i]?.value), model.get(key));
+      this.#same('has', key, String(existing[i]), String(model.has(key)));
+      this.#same('getSync', key, text(snapshot.getSync(key)), model.get(key));
+      this.#same('get of the store', key, text(live[i]), now.get(key));
+    }
+  }
+
+  /** All keys of a snapshot, in both directions. */
+  async lookAtAll({ snapshot, model }: Moment): Promise<void> {
+    for (const reverse of [false, true]) {
+      let count = 0;
+      for await (const [key, value] of snapshot.iterator({ reverse })) {
+        this.#same('iterator', key.toString(), value.toString(), model.get(key.toString()));
+        count++;
+      }
+      if (count !== model.size) this.t.fail(`AIOKV_SNAPSHOT_SEED=${this.#seed}: ${count} of ${model.size} keys`);
+    }
+  }
+
+  async sound(): Promise<void> {
+    await this.store.verifySegments();
+    this.store.verifyIndex();
+  }
+}
+
+const sizes: Record<string, { keys: number; options: Partial<StoreOptions> }> = {
+  'all in memory': { keys: 300, options: { memoryBytes: 8 * MIB } },
+  'leaves out of memory': { keys: 6000, options: { memoryBytes: 1536 * KIB, valueCachePart: 0.1 } },
+};
+
+for (const [name, { keys, options }] of Object.entries(sizes)) {
+  test(`SNAPSHOT-1: reads of a snapshot see what there was, ${name}`, async (t) => {
+    t.timeout(300_000);
+    for (let seed = SEED; seed < SEED + 2; seed++) {
+      const one = new History(t, seed, keys, options);
+      const { random, moments } = one;
+      await one.open();
+      await one.write(2 * keys);
+      let looks = 0;
+      for (let step = 0; step < 30; step++) {
+        await one.write(random.below(200));
+        if (random.chance(0.4)) one.take();
+        if (random.chance(0.3)) await one.store.checkpoint();
+        if (random.chance(0.03)) await one.store.compact();
+        for (const moment of moments) {
+          if (!random.chance(0.5)) continue;
+          await one.look(moment);
+          looks++;
+        }
+        if (moments.length > 5) {
+          const [moment] = moments.splice(random.below(moments.length), 1) as [Moment];
+          await one.lookAtAll(moment);
+          moment.snapshot.release();
+        }
+        if (step % 15 === 0) await one.sound();
+      }
+      const { snapshots } = one.store.statistics();
+      t.is(snapshots.open, moments.length);
+      t.is(snapshots.ended, 0);
+      t.true(looks > 30);
+      for (const moment of moments) await one.lookAtAll(moment);
+      for (const { snapshot } of moments) snapshot.release();
+      t.is(one.store.statistics().snapshots.heldBytes, 0);
+      await one.sound();
+      await one.store.close();
+    }
+  });
+}
+
+test('SNAPSHOT-2: what has begun goes on when a snapshot is released, and later reads are refused', async (t) => {
+  const one = new History(t, SEED + 4, 300, { memoryBytes: 8 * MIB });
+  await one.open();
+  await one.write(600);
+  const expected = 'old'.padEnd(2000, 'v');
+  await one.store.put('key000001', expected);
+  await one.store.checkpoint();
+  const snapshot = one.store.snapshot();
+  await one.store.put('key000001', 'new');
+  const iterator = snapshot.iterator({ gte: 'key000001' });
+  const value = snapshot.get('key000001');
+  t.is(one.store.statistics().snapshots.open, 1);
+  snapshot.release();
+  snapshot.release();
+  t.is(one.store.statistics().snapshots.open, 0);
+  await one.store.checkpoint();
+  t.is((await value)?.toString(), expected);
+  t.is((await iterator.next()).value?.[1].toString(), expected);
+  await iterator.return();
+  const code = 'ERR_AIOKV_SNAPSHOT_ENDED';
+  await t.throwsAsync(snapshot.get('a'), { code });
+  await t.throwsAsync(snapshot.has('a'), { code });
+  await t.throwsAsync(snapshot.getMany(['a']), { code });
+  await t.throwsAsync(snapshot.getVersioned('a'), { code });
+  for (const call of ['getSync', 'iterator', 'keys', 'values'] as const)
+    t.throws(() => snapshot[call]('a' as never), { code });
+  await one.store.close();
+});
+
+test('a snapshot ends with its block, and with the store', async (t) => {
+  const one = new History(t, SEED + 5, 300, { memoryBytes: 8 * MIB });
+  await one.open();
+  await one.store.put('a', '1');
+  const { snapshots } = one.store.statistics();
+  t.deepEqual(snapshots, { open: 0, oldestMs: 0, heldBytes: 0, ended: 0 });
+  {
+    using snapshot = one.store.snapshot();
+    t.is(snapshot.sequence, one.store.statistics().sequence);
+    await one.store.put('a', '2');
+    t.is(snapshot.getSync('a')?.toString(), '1');
+    t.is(one.store.statistics().snapshots.open, 1);
+  }
+  t.is(one.store.statistics().snapshots.open, 0);
+  const snapshot = one.store.snapshot();
+  await one.store.close();
+  const code = 'ERR_AIOKV_CLOSED';
+  t.throws(() => snapshot.getSync('a'), { code });
+  await t.throwsAsync(snapshot.get('a'), { code });
+  t.notThrows(() => snapshot.release());
+  t.throws(() => one.store.snapshot(), { code });
+});
+
+test('wrong keys are refused in a snapshot as in the store', async (t) => {
+  const one = new History(t, SEED + 6, 300, { memoryBytes: 8 * MIB });
+  await one.open();
+  using snapshot = one.store.snapshot();
+  for (const store of [one.store, snapshot]) {
+    await t.throwsAsync(store.get(1 as never), { code: 'ERR_AIOKV_INVALID_ARGUMENT' });
+    await t.throwsAsync(store.getMany('ab' as never), { code: 'ERR_AIOKV_INVALID_ARGUMENT' });
+    await t.throwsAsync(store.getMany([1 as never]), { code: 'ERR_AIOKV_INVALID_ARGUMENT' });
+    t.throws(() => store.iterator({ gt: 'a', gte: 'a' }), { code: 'ERR_AIOKV_INVALID_OPTION' });
+  }
+  await one.store.close();
+});
+
+test('the space of what only a snapshot needs comes back when it is released, without a write', async (t) => {
+  const one = new History(t, SEED + 7, 300, { memoryBytes: 8 * MIB });
+  await one.open();
+  await one.write(600);
+  await one.store.checkpoint();
+  const snapshot = one.store.snapshot();
+  for (let round = 0; round < 6; round++) {
+    await one.write(600);
+    await one.store.checkpoint();
+  }
+  const { heldBytes } = one.store.statistics().space;
+  t.true(heldBytes > 4 * OPTIONS.segmentBytes);
+  snapshot.release();
+  for (let turns = 0; turns < 100 && one.store.statistics().space.heldBytes > 0; turns++) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  t.is(one.store.statistics().space.heldBytes, 0);
+  await one.sound();
+  await one.store.close();
+});
+
+test('a snapshot behind a checkpoint holds no memory', async (t) => {
+  const one = new History(t, SEED + 9, 3000, { memoryBytes: 8 * MIB });
+  await one.open();
+  for (let step = 0; step < 4; step++) {
+    await one.write(2000);
+    await one.store.checkpoint();
+    one.take();
+    t.is(one.store.statistics().snapshots.heldBytes, 0);
+  }
+  for (const moment of one.moments) await one.lookAtAll(moment);
+  await one.sound();
+  await one.store.close();
+});
+
+test('SNAPSHOT-3: the oldest snapshots end when they hold too much memory, and the store keeps to its own', async (t) => {
+  t.timeout(300_000);
+  const memoryBytes = MIB;
+  const one = new History(t, SEED + 8, 3000, { memoryBytes });
+  await one.open();
+  await one.write(3000);
+  let most = 0;
+  for (let step = 0; step < 16; step++) {
+    await one.write(600);
+    one.take();
+    await one.write(600);
+    await one.store.checkpoint();
+    const { memory, snapshots } = one.store.statistics();
+    most = Math.max(most, snapshots.heldBytes);
+    t.true(snapshots.heldBytes <= memoryBytes / 2, `${snapshots.heldBytes}`);
+    t.true(memory.memtableBytes + memory.pageBytes <= memoryBytes, `${memory.memtableBytes} ${memory.pageBytes}`);
+    t.is(snapshots.open + snapshots.ended, step + 1);
+    t.true(snapshots.open === 0 || snapshots.oldestMs > 0);
+  }
+  const { open, ended } = one.store.statistics().snapshots;
+  t.log(`${open} open, ${ended} ended, at most ${Math.round(most / KIB)} KiB`);
+  t.true(ended > 0 && open > 0);
+  for (const [n, { snapshot }] of one.moments.entries()) {
+    if (n < ended) t.throws(() => snapshot.getSync('a'), { code: 'ERR_AIOKV_SNAPSHOT_ENDED' });
+  }
+  for (const moment of one.moments.slice(ended)) await one.look(moment);
+  await one.sound();
+  await one.store.close();
+});
