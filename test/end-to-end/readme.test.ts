@@ -137,7 +137,7 @@ test('packages/kv/README.md has every method and option', (t) => {
   );
   for (const [path, name] of [
     ['store.ts', 'Store'],
-    ['store.ts', 'StoreStatistics'],
+    ['statistics.ts', 'StoreStatistics'],
     ['options.ts', 'StoreOptions'],
     ['options.ts', 'WriteOptions'],
     ['write/write-batch.ts', 'ConditionOptions'],

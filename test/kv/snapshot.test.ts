@@ -173,6 +173,56 @@ for (const [name, { keys, options }] of Object.entries(sizes)) {
   });
 }
 
+/** A store whose leaves do not fit into memory, a snapshot of it, and other values in the store. */
+async function withAbsentLeaves(
+  t: ExecutionContext,
+): Promise<{ store: Store; snapshot: Snapshot; keys: readonly string[]; overwrite: (value: string) => Promise<void> }> {
+  const one = new History(t, SEED + 10, 0, { memoryBytes: 48 * KIB, valueCachePart: 0 });
+  await one.open();
+  const keys = Array.from({ length: 400 }, (_, n) => `${String(n).padStart(4, '0')}${'-'.repeat(300)}`);
+  const overwrite = async (value: string): Promise<void> => {
+    for (const key of keys) await one.store.put(key, `${value} of ${key}`, { durability: 'buffered' });
+    await one.store.checkpoint();
+  };
+  await overwrite('old value');
+  const snapshot = one.store.snapshot();
+  await overwrite('new value');
+  return { store: one.store, snapshot, keys, overwrite };
+}
+
+test('SNAPSHOT-1: a snapshot does not go by the addresses of the store', async (t) => {
+  const { store, snapshot, keys } = await withAbsentLeaves(t);
+  for (let round = 0; round < 3; round++) {
+    for (const key of keys) t.is((await store.get(key))?.toString(), `new value of ${key}`);
+  }
+  t.true(store.statistics().addresses.hits > keys.length / 4);
+  for (const key of keys) t.is((await snapshot.get(key))?.toString(), `old value of ${key}`);
+  for (const key of keys) t.is((await snapshot.getVersioned(key))?.value.toString(), `old value of ${key}`);
+  for (const key of keys) t.is(snapshot.getSync(key)?.toString(), `old value of ${key}`);
+  for (const value of await snapshot.getMany(keys)) t.regex(String(value), /^old value/);
+  await store.close();
+});
+
+test('SNAPSHOT-2: lookups that wait for their leaves go on when the snapshot is released', async (t) => {
+  const { store, snapshot, keys, overwrite } = await withAbsentLeaves(t);
+  const reads = keys.map((key) => snapshot.get(key));
+  const versioned = keys.map((key) => snapshot.getVersioned(key));
+  const existing = keys.map((key) => snapshot.has(key));
+  const many = snapshot.getMany(keys);
+  snapshot.release();
+  await overwrite('newer value');
+  for (const [n, key] of keys.entries()) {
+    t.is((await reads[n])?.toString(), `old value of ${key}`);
+    t.is((await versioned[n])?.value.toString(), `old value of ${key}`);
+    t.true(await existing[n]);
+  }
+  for (const value of await many) t.regex(String(value), /^old value/);
+  t.is(store.statistics().snapshots.heldBytes, 0);
+  await store.verifySegments();
+  store.verifyIndex();
+  await store.close();
+});
+
 test('SNAPSHOT-2: what has begun goes on when a snapshot is released, and later reads are refused', async (t) => {
   const one = new History(t, SEED + 4, 300, { memoryBytes: 8 * MIB });
   await one.open();
