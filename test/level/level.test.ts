@@ -14,7 +14,7 @@ import { directoryOf } from './child.ts';
 import { MemoryStore } from './memory-store.ts';
 
 /** What not every store has. */
-const OPTIONAL: readonly PropertyKey[] = ['has', 'keys', 'deleteRange', 'approximateSize', 'compact'];
+const OPTIONAL: readonly PropertyKey[] = ['has', 'keys', 'deleteRange', 'approximateSize', 'compact', 'snapshot'];
 
 /** A store of @aiokv/kv with the calls alone that every store has. It tells which calls it gets. */
 async function watchedStore(): Promise<{ store: KeyValueStore; calls: [string | symbol, ...unknown[]][] }> {
@@ -345,4 +345,35 @@ test('what the store refuses is told with its own code', async (t) => {
   await t.throwsAsync(db.put('key', 'value', { durability: 'never' as 'flushed' }), {
     code: 'ERR_AIOKV_INVALID_OPTION',
   });
+});
+
+test('a snapshot is read from in its own database only, and not over a store that has none', async (t) => {
+  const [one, other] = [new AioLevel(() => new MemoryStore()), new AioLevel(() => new MemoryStore())];
+  t.teardown(() => Promise.all([one.close(), other.close()]));
+  await Promise.all([one.open(), other.open()]);
+  const snapshot = one.snapshot();
+  const wrong = { name: 'TypeError', message: 'The snapshot is one of another database' };
+  await t.throwsAsync(other.get('key', { snapshot }), wrong);
+  await t.throwsAsync(other.keys({ snapshot }).all(), wrong);
+  await t.throwsAsync(other.clear({ snapshot }), wrong);
+  const { db } = await filled(t, 1);
+  t.throws(() => db.snapshot(), { code: 'LEVEL_NOT_SUPPORTED' });
+});
+
+test('a snapshot of a sublevel keeps its moment, and clear goes by it', async (t) => {
+  const db = new AioLevel(directoryOf(t));
+  t.teardown(() => db.close());
+  const part = db.sublevel('part');
+  await part.batch(['a', 'b', 'c'].map((key) => ({ type: 'put', key, value: 'old' })));
+  const snapshot = part.snapshot();
+  await part.batch(['c', 'd', 'e'].map((key) => ({ type: 'put', key, value: 'new' })));
+  t.deepEqual(await part.getMany(['a', 'c', 'e'], { snapshot }), ['old', 'old', undefined]);
+  t.deepEqual(await part.hasMany(['a', 'e'], { snapshot }), [true, false]);
+  t.is(part.getSync('c', { snapshot }), 'old');
+  t.deepEqual(await part.keys({ snapshot, reverse: true }).all(), ['c', 'b', 'a']);
+  await part.clear({ snapshot });
+  t.deepEqual(await part.keys().all(), ['d', 'e']);
+  t.deepEqual(await part.keys({ snapshot }).all(), ['a', 'b', 'c']);
+  await snapshot.close();
+  await t.throwsAsync(part.get('a', { snapshot }), { code: 'LEVEL_SNAPSHOT_NOT_OPEN' });
 });

@@ -8,6 +8,7 @@ import type {
   KeyValueIteratorOptions,
   KeyValueOperation,
   KeyValueRange,
+  KeyValueSnapshot,
   KeyValueStore,
 } from '@aiokv/core';
 
@@ -135,6 +136,11 @@ export class MemoryStore implements KeyValueStore<number> {
   keys(options: KeyValueIteratorOptions = {}): KeyValueIterator<Buffer> {
     this.#count('keys');
     return new MemoryWalk(this.#sorted(), options, ([key]) => Buffer.from(key));
+  }
+
+  snapshot(): KeyValueSnapshot<number> {
+    this.#count('snapshot');
+    return Object.assign(new MemoryStore(new Map(this.#records)), { release: () => this.#count('release') });
   }
 
   async approximateSize(range: KeyValueRange): Promise<number> {

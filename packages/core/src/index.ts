@@ -25,6 +25,8 @@ export type {
   KeyValueIteratorOptions,
   KeyValueOperation,
   KeyValueRange,
+  KeyValueReads,
+  KeyValueSnapshot,
   KeyValueStore,
   KeyValueWriteOptions,
 } from './key-value-store.ts';

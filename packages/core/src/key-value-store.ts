@@ -60,8 +60,8 @@ export interface KeyValueIterator<T> {
   seek?(key: KeyValueBytes): void;
 }
 
-/** A read returns the state at the moment of its call. A value that comes back belongs to the caller. */
-export interface KeyValueStore<Version = AnyVersion> {
+/** What a store, or a snapshot of it, is asked for. A value that comes back belongs to the caller. */
+export interface KeyValueReads<Version = AnyVersion> {
   get(key: KeyValueBytes): Promise<Buffer | undefined>;
   /** Blocks the thread. Throws where a store cannot. */
   getSync(key: KeyValueBytes): Buffer | undefined;
@@ -69,6 +69,19 @@ export interface KeyValueStore<Version = AnyVersion> {
   getVersioned(key: KeyValueBytes): Promise<{ readonly value: Buffer; readonly version: Version } | undefined>;
   /** Whether the key exists, without reading its value. */
   has?(key: KeyValueBytes): Promise<boolean>;
+  iterator(options?: KeyValueIteratorOptions): KeyValueIterator<[Buffer, Buffer]>;
+  /** As `iterator`, without reading values. */
+  keys?(options?: KeyValueIteratorOptions): KeyValueIterator<Buffer>;
+}
+
+/** The reads of a snapshot return the state at the moment when it was taken, until its release. */
+export interface KeyValueSnapshot<Version = AnyVersion> extends KeyValueReads<Version> {
+  /** Reads that have begun go on. More than one call is the same as one. */
+  release(): void;
+}
+
+/** A read of a store returns the state at the moment of its call. */
+export interface KeyValueStore<Version = AnyVersion> extends KeyValueReads<Version> {
   put(
     key: KeyValueBytes,
     value: KeyValueBytes,
@@ -79,9 +92,7 @@ export interface KeyValueStore<Version = AnyVersion> {
   batch(operations: readonly KeyValueOperation<Version>[], options?: KeyValueWriteOptions): Promise<void>;
   /** Removes a range at once, as one write. */
   deleteRange?(range: KeyValueRange, options?: KeyValueWriteOptions): Promise<void>;
-  iterator(options?: KeyValueIteratorOptions): KeyValueIterator<[Buffer, Buffer]>;
-  /** As `iterator`, without reading values. */
-  keys?(options?: KeyValueIteratorOptions): KeyValueIterator<Buffer>;
+  snapshot?(): KeyValueSnapshot<Version>;
   /** Bytes that the records of a range take, about, without reading them. */
   approximateSize?(range: KeyValueRange): Promise<number>;
   /** Settles when every write called before survives power loss. */

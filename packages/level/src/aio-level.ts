@@ -10,18 +10,23 @@
  * moment of its call, because abstract-level calls the store in the same step as soon as the database is open.
  */
 import { resolvePath } from '@aiokv/core';
-import type { KeyValueOperation, KeyValueStore } from '@aiokv/core';
+import type { KeyValueOperation, KeyValueReads, KeyValueStore } from '@aiokv/core';
 import { open } from '@aiokv/kv';
 import { AbstractLevel } from 'abstract-level';
 import type { AbstractClearOptions, AbstractDelOptions, AbstractHasOptions, AbstractPutOptions } from 'abstract-level';
-import { closedDatabase, openingFailed } from './errors.ts';
+import { closedDatabase, openingFailed, unsupported } from './errors.ts';
+import { LateWalk } from './late-walk.ts';
 import { LevelIterator } from './level-iterator.ts';
 import type { IteratorRequest } from './level-iterator.ts';
+import { LevelSnapshot, snapshotOf } from './level-snapshot.ts';
+import type { SnapshotOptions } from './level-snapshot.ts';
 import { openRequestOf, writeOptionsOf } from './options.ts';
 import type { AioLevelOptions, AioWriteOptions, StoreOpener } from './options.ts';
 import { clearRange, sizeOfRange } from './range-work.ts';
 import { storeRangeOf } from './range.ts';
 import type { LevelRange } from './range.ts';
+import { walkOver } from './walk-choice.ts';
+import type { Walk } from './walk.ts';
 
 /** An operation of a batch as abstract-level hands it over, with properties that the store does not know. */
 type EncodedOperation =
@@ -36,8 +41,7 @@ const MANIFEST = {
   getSync: true,
   createIfMissing: true,
   errorIfExists: true,
-  // They need snapshots of the store.
-  explicitSnapshots: false,
+  explicitSnapshots: true,
   additionalMethods: { approximateSize: true, compactRange: true },
   signals: { iterators: true },
 };
@@ -142,30 +146,31 @@ export class AioLevel<K = string, V = string> extends AbstractLevel<Buffer, K, V
   }
 
   /** @internal */
-  _get(key: Buffer): Promise<Buffer | undefined> {
-    return this.#store.get(key);
+  _get(key: Buffer, options: SnapshotOptions): Promise<Buffer | undefined> {
+    return this.#readsOf(options).get(key);
   }
 
   /** @internal */
-  _getSync(key: Buffer): Buffer | undefined {
-    return this.#store.getSync(key);
+  _getSync(key: Buffer, options: SnapshotOptions): Buffer | undefined {
+    return this.#readsOf(options).getSync(key);
   }
 
   /** @internal */
-  _getMany(keys: Buffer[]): Promise<(Buffer | undefined)[]> {
-    return this.#store.getMany(keys);
+  _getMany(keys: Buffer[], options: SnapshotOptions): Promise<(Buffer | undefined)[]> {
+    return this.#readsOf(options).getMany(keys);
   }
 
   /** @internal */
-  async _has(key: Buffer): Promise<boolean> {
-    return this.#store.has === undefined ? (await this.#store.get(key)) !== undefined : this.#store.has(key);
+  async _has(key: Buffer, options: SnapshotOptions): Promise<boolean> {
+    const reads = this.#readsOf(options);
+    return reads.has === undefined ? (await reads.get(key)) !== undefined : reads.has(key);
   }
 
   /** @internal */
-  async _hasMany(keys: Buffer[]): Promise<boolean[]> {
-    const store = this.#store;
-    if (store.has !== undefined) return Promise.all(keys.map((key) => store.has?.(key) as Promise<boolean>));
-    return (await store.getMany(keys)).map((value) => value !== undefined);
+  async _hasMany(keys: Buffer[], options: SnapshotOptions): Promise<boolean[]> {
+    const reads = this.#readsOf(options);
+    if (reads.has !== undefined) return Promise.all(keys.map((key) => reads.has?.(key) as Promise<boolean>));
+    return (await reads.getMany(keys)).map((value) => value !== undefined);
   }
 
   /** @internal */
@@ -184,13 +189,26 @@ export class AioLevel<K = string, V = string> extends AbstractLevel<Buffer, K, V
   }
 
   /** @internal */
-  _clear(options: LevelRange & AioWriteOptions): Promise<void> {
-    return clearRange(this.#store, storeRangeOf(options), writeOptionsOf(options));
+  _clear(options: LevelRange & AioWriteOptions & SnapshotOptions): Promise<void> {
+    return clearRange(this.#store, storeRangeOf(options), writeOptionsOf(options), snapshotOf(options, this.#store));
   }
 
   /** @internal */
-  _iterator(options: IteratorRequest): LevelIterator<K, V> {
-    return new LevelIterator<K, V>(this, this.#store, options);
+  _iterator(options: IteratorRequest & SnapshotOptions): LevelIterator<K, V> {
+    const make = (): Walk => walkOver(this.#readsOf(options), storeRangeOf(options), options.values);
+    const isOfNow = options.snapshot === undefined || options.snapshot === null;
+    return new LevelIterator<K, V>(this, isOfNow ? make() : new LateWalk(make), options);
+  }
+
+  /** @internal */
+  _snapshot(options: object): LevelSnapshot {
+    const snapshot = this.#store.snapshot?.();
+    if (snapshot === undefined) throw unsupported('snapshots');
+    return new LevelSnapshot(options, this.#store, snapshot);
+  }
+
+  #readsOf(options: SnapshotOptions): KeyValueReads {
+    return snapshotOf(options, this.#store) ?? this.#store;
   }
 
   get #store(): KeyValueStore {

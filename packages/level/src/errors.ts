@@ -33,6 +33,11 @@ export function closedDatabase(call: string): LevelError {
   return new LevelError('LEVEL_DATABASE_NOT_OPEN', `Database is not open: cannot call ${call}()`);
 }
 
+/** The store below lacks what a call needs. */
+export function unsupported(what: string): LevelError {
+  return new LevelError('LEVEL_NOT_SUPPORTED', `The store of this database has no ${what}`);
+}
+
 /** What a read of an iterator fails with when its signal is aborted. */
 export class AbortError extends LevelError {
   constructor(cause: unknown) {

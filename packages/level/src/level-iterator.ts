@@ -2,13 +2,11 @@
  * An iterator of Level over a walk of the store. abstract-level keeps its state: one read at a time, `limit`, the end,
  * closing. So nothing here is called while a read is pending, but an abort.
  */
-import type { KeyValueStore } from '@aiokv/core';
 import { AbstractIterator } from 'abstract-level';
 import type { AbstractLevel } from 'abstract-level';
 import { AbortError } from './errors.ts';
-import { isInRange, storeRangeOf } from './range.ts';
+import { isInRange } from './range.ts';
 import type { LevelRange } from './range.ts';
-import { walkOver } from './walk-choice.ts';
 import { nextEntries } from './walk.ts';
 import type { Entry, Walk } from './walk.ts';
 
@@ -24,10 +22,10 @@ export class LevelIterator<K, V> extends AbstractIterator<AbstractLevel<Buffer, 
   /** The last seek was to a key outside of the range. */
   #isOutside = false;
 
-  constructor(db: AbstractLevel<Buffer, K, V>, store: KeyValueStore, options: IteratorRequest) {
+  constructor(db: AbstractLevel<Buffer, K, V>, walk: Walk, options: IteratorRequest) {
     super(db, options as object);
     this.#range = options;
-    this.#walk = walkOver(store, storeRangeOf(options), options.values);
+    this.#walk = walk;
     this.#signal = options.signal ?? null;
     this.#signal?.addEventListener('abort', this.#abort, { once: true });
   }

@@ -9,6 +9,7 @@ import type {
   KeyValueIteratorOptions,
   KeyValueOperation,
   KeyValueRange,
+  KeyValueReads,
   KeyValueStore,
   KeyValueWriteOptions,
 } from '@aiokv/core';
@@ -18,15 +19,17 @@ import type { Entry } from './walk.ts';
 /** Deletions in one batch. More are admitted in slices, behind which other writes wait. */
 const CHUNK = 256;
 
-/** Removes what is in the range at the moment of the call. A walk removes it in several steps, others may see some. */
+/** Removes what is in the range at the moment of the call, or was in it in the snapshot. A walk removes it in several steps, others may see some. */
 export async function clearRange(
   store: KeyValueStore,
   { reverse = false, limit = Infinity, ...range }: KeyValueIteratorOptions,
   options: KeyValueWriteOptions | undefined,
+  snapshot: KeyValueReads | null,
 ): Promise<void> {
-  // Of a range with a limit the store cannot know which keys are meant.
-  if (store.deleteRange !== undefined && limit === Infinity) return store.deleteRange(range, options);
-  const walk = entriesOf(store, { ...range, reverse, limit }, false);
+  // Of a range with a limit, or as of a snapshot, the store cannot know which keys are meant.
+  const isWhole = limit === Infinity && snapshot === null;
+  if (store.deleteRange !== undefined && isWhole) return store.deleteRange(range, options);
+  const walk = entriesOf(snapshot ?? store, { ...range, reverse, limit }, false);
   try {
     let chunk = await nextDeletions(walk);
     while (chunk.length > 0) {

@@ -7,13 +7,13 @@
  *                                                                   └─ no ─► SkippingWalk
  * ```
  */
-import type { KeyValueIterator, KeyValueIteratorOptions, KeyValueStore } from '@aiokv/core';
+import type { KeyValueIterator, KeyValueIteratorOptions, KeyValueReads } from '@aiokv/core';
 import { SkippingWalk } from './skipping-walk.ts';
 import type { Entry, Walk } from './walk.ts';
 
 /** A walk that nobody seeks in. */
 export function entriesOf(
-  store: KeyValueStore,
+  store: KeyValueReads,
   options: KeyValueIteratorOptions,
   needsValues: boolean,
 ): KeyValueIterator<Entry> {
@@ -21,7 +21,7 @@ export function entriesOf(
   return new KeyEntries(store.keys(options));
 }
 
-export function walkOver(store: KeyValueStore, options: KeyValueIteratorOptions, needsValues: boolean): Walk {
+export function walkOver(store: KeyValueReads, options: KeyValueIteratorOptions, needsValues: boolean): Walk {
   const walk = entriesOf(store, options, needsValues);
   return canSeek(walk) ? walk : new SkippingWalk(walk, options, (range) => entriesOf(store, range, needsValues));
 }
