@@ -259,8 +259,7 @@ test('SNAPSHOT-2: what has begun goes on when a snapshot is released, and later 
   await t.throwsAsync(snapshot.has('a'), { code });
   await t.throwsAsync(snapshot.getMany(['a']), { code });
   await t.throwsAsync(snapshot.getVersioned('a'), { code });
-  for (const call of ['getSync', 'iterator', 'keys', 'values'] as const)
-    t.throws(() => snapshot[call]('a'), { code });
+  for (const call of ['getSync', 'iterator', 'keys', 'values'] as const) t.throws(() => snapshot[call]('a'), { code });
   await one.store.close();
 });
 
