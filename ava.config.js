@@ -1,10 +1,5 @@
-import { fileURLToPath } from 'node:url';
-
 // AIOKV_DIST=1 runs the suite over what is shipped: without the condition, `@aiokv/*` is its built `dist`.
 const source = process.env.AIOKV_DIST === '1' ? [] : ['--conditions=@aiokv/source'];
-// By its whole name: children of tests inherit the argument, and run elsewhere.
-const loader = fileURLToPath(new URL('scripts/strip-types.mjs', import.meta.url));
-
 // Files of the parallel step wait for the device and for timers a tenth of the time, so three run beside one another on two
 // processors.
 //
@@ -21,10 +16,20 @@ const LONGEST = [
   'kv/garbage',
   'kv/crash',
   'kv/sweep',
-  'end-to-end/kill',
-  'kv/create',
   'aio/worker-lifetime',
+  'regress/versions',
+  'end-to-end/kill',
+  'level/suite',
+  'kv/evict',
+  'kv/cleaner',
+  'kv/full-deletions',
+  'aio/engine-io-uring',
   'kv/pages',
+  'kv/maintenance',
+  'kv/model',
+  'kv/create',
+  'aio/harness',
+  'aio/lifetime',
 ];
 const rank = (file) => LONGEST.findIndex((name) => file.endsWith(`test/${name}.test.ts`)) >>> 0;
 
@@ -34,6 +39,7 @@ export default {
   extensions: { ts: 'module' },
   // Files run in processes of their own, so that a native crash stays with its file.
   workerThreads: false,
-  nodeArguments: [`--import=${loader}`, '--expose-gc', ...source],
+  nodeArguments: ['--expose-gc', ...source],
+  require: ['./scripts/strip-types/in-test.mjs'],
   timeout: '9m',
 };

@@ -1,9 +1,12 @@
-/** The regression guard as a whole: this tree against its last commit, small, with and without a planted slowdown. */
+/**
+ * The regression guard as a whole: this tree against its last commit, small, with and without a planted slowdown. In a whole
+ * suite test/regress/versions.test.ts has built both before.
+ */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import { inRepository } from '../helpers/skip.ts';
+import { BASE, BUILDS } from '../regress/builds.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const MAIN = fileURLToPath(new URL('../../benchmarks/regress/main.ts', import.meta.url));
@@ -24,29 +27,24 @@ interface Ran {
 
 inRepository('the last commit against itself passes, with a planted slowdown it fails', (t) => {
   t.timeout(480_000);
-  const directory = mkdtempSync(`${ROOT}.tmp-regress-`);
   const run = (args: readonly string[], burnNs = 0): Ran =>
-    spawnSync(process.execPath, [...NODE_ARGUMENTS, MAIN, '--base', 'HEAD', '--directory', directory, ...args], {
+    spawnSync(process.execPath, [...NODE_ARGUMENTS, MAIN, '--base', BASE, '--directory', BUILDS, ...args], {
       cwd: ROOT,
       encoding: 'utf8',
       env: { ...process.env, AIOKV_REGRESS_BURN_NS: String(burnNs) },
     });
-  try {
-    const equal = run([...SMALL, '--only', COMPARED.join()]);
-    t.is(equal.status, 0, equal.stdout + equal.stderr);
-    const rowsOfAll = COMPARED.map((workload) => `${workload} .*\\n`).join('');
-    t.regex(equal.stdout, new RegExp(`^${rowsOfAll}\\nNo proven loss`, 'm'));
-    const planted = run([...SMALL, '--only', 'get', '--json'], 500_000);
-    t.is(planted.status, 1, planted.stdout + planted.stderr);
-    const { rows } = JSON.parse(planted.stdout) as { rows: { workload: string; verdict: string }[] };
-    t.deepEqual(
-      rows.map(({ workload, verdict }) => [workload, verdict]),
-      [['get', 'LOSS']],
-    );
-    t.regex(planted.stderr, /^get: 5 rounds, LOSS$/m);
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
-  }
+  const equal = run([...SMALL, '--only', COMPARED.join()]);
+  t.is(equal.status, 0, equal.stdout + equal.stderr);
+  const rowsOfAll = COMPARED.map((workload) => `${workload} .*\\n`).join('');
+  t.regex(equal.stdout, new RegExp(`^${rowsOfAll}\\nNo proven loss`, 'm'));
+  const planted = run([...SMALL, '--only', 'get', '--json'], 500_000);
+  t.is(planted.status, 1, planted.stdout + planted.stderr);
+  const { rows } = JSON.parse(planted.stdout) as { rows: { workload: string; verdict: string }[] };
+  t.deepEqual(
+    rows.map(({ workload, verdict }) => [workload, verdict]),
+    [['get', 'LOSS']],
+  );
+  t.regex(planted.stderr, /^get: 5 rounds, LOSS$/m);
 });
 
 test('what it cannot compare with is refused with exit code 2', (t) => {
