@@ -29,9 +29,9 @@ export const FLOORS: Readonly<Record<string, readonly Floor[]>> = {
     { rooms: ['aio-level.ts'], why: 'what abstract-level calls, each one call of the store' },
     { rooms: ['level-iterator.ts', 'range-work.ts'], why: 'what takes more than one call of the store' },
     { rooms: ['walk-choice.ts'], why: 'chooses the walk of the store' },
-    { rooms: ['skipping-walk.ts'], why: 'a walk for stores without seek' },
+    { rooms: ['skipping-walk.ts', 'late-walk.ts'], why: 'a walk for stores without seek, and one of a snapshot' },
     {
-      rooms: ['options.ts', 'range.ts', 'walk.ts', 'errors.ts'],
+      rooms: ['options.ts', 'range.ts', 'walk.ts', 'errors.ts', 'level-snapshot.ts'],
       why: 'between the words of Level and those of the store',
     },
   ],
