@@ -18,8 +18,8 @@ let count = 0;
 
 function onDisk(): StoreOpener {
   const place = join(directory, `store-${count++}`);
-  // Small ones: there are more than a thousand.
-  return (request) => open(place, { ...request, segmentBytes: 65536, memoryBytes: 16 << 20 });
+  // Small ones: there are more than a thousand. The suite leaves those of sublevels open, and the system has few contexts.
+  return (request) => open(place, { ...request, segmentBytes: 65536, memoryBytes: 16 << 20, queueDepth: 8 });
 }
 
 function inMemory(): StoreOpener {
