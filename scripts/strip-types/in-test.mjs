@@ -2,8 +2,6 @@
  * What ava loads before a test file: the loader of strip-types.mjs. By then ava has loaded itself, whose modules need no
  * loader and would take a quarter of a second through it. Processes that tests start inherit the argument that they need.
  */
-import { register } from 'node:module';
+import '../strip-types.mjs';
 
-const loader = new URL('../strip-types.mjs', import.meta.url);
-register('./hooks.mjs', import.meta.url);
-process.execArgv.push(`--import=${loader.href}`);
+process.execArgv.push(`--import=${import.meta.resolve('../strip-types.mjs')}`);

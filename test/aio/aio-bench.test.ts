@@ -13,16 +13,12 @@ import { UsageError, formatSize, parseOptions, parseSize, usage } from '../../be
 import type { Options } from '../../benchmarks/aio-bench/options.ts';
 import { formatText, medians } from '../../benchmarks/aio-bench/report.ts';
 import type { Row } from '../../benchmarks/aio-bench/report.ts';
+import { fromSource } from '../helpers/from-source.ts';
 import { skipWhere } from '../helpers/skip.ts';
 
 const withFio = skipWhere((await isFioInstalled()) ? null : 'fio is not installed', test.serial);
 
-const MAIN = resolve('benchmarks/aio-bench/main.ts');
-const NODE_ARGUMENTS = [
-  `--import=${import.meta.resolve('../../scripts/strip-types.mjs')}`,
-  '--conditions=@aiokv/source',
-  MAIN,
-];
+const NODE_ARGUMENTS = fromSource('benchmarks/aio-bench/main.ts');
 
 interface Ran {
   readonly code: number | null;

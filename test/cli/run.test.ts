@@ -8,15 +8,12 @@ import { ManualClock } from '@aiokv/core';
 import { Interrupted } from '@aiokv/cli';
 import { open } from '@aiokv/kv';
 import test from 'ava';
+import { fromSource } from '../helpers/from-source.ts';
 import { skipWhere } from '../helpers/skip.ts';
 import { aiokv, storeOf } from './harness.ts';
 
 const fromRoot = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url));
-const BIN = [
-  `--import=${fromRoot('scripts/strip-types.mjs')}`,
-  '--conditions=@aiokv/source',
-  fromRoot('packages/cli/src/bin.ts'),
-];
+const BIN = fromSource('packages/cli/src/bin.ts');
 
 const COMMANDS = 'stat get has scan keys count put del dump load import export verify compact bench qualify repl'.split(
   ' ',

@@ -12,13 +12,9 @@ import { parseOptions, usage } from '../../benchmarks/compare/options.ts';
 import { Records } from '../../benchmarks/compare/records.ts';
 import { formatTable, rowsOf } from '../../benchmarks/compare/report.ts';
 import type { Figures, Row } from '../../benchmarks/compare/report.ts';
+import { fromSource } from '../helpers/from-source.ts';
 
-const MAIN = resolve('benchmarks/compare/main.ts');
-const NODE_ARGUMENTS = [
-  `--import=${import.meta.resolve('../../scripts/strip-types.mjs')}`,
-  '--conditions=@aiokv/source',
-  MAIN,
-];
+const NODE_ARGUMENTS = fromSource('benchmarks/compare/main.ts');
 
 test('without arguments: four million records, 1 GiB, every engine', (t) => {
   t.deepEqual(parseOptions([]), {

@@ -11,13 +11,9 @@ import type { Line, Loaded } from '../../benchmarks/memory/lines.ts';
 import { parseOptions, usage } from '../../benchmarks/memory/options.ts';
 import type { Task } from '../../benchmarks/memory/options.ts';
 import { requirementsOf } from '../../benchmarks/memory/report.ts';
+import { fromSource } from '../helpers/from-source.ts';
 
-const MAIN = resolve('benchmarks/memory/main.ts');
-const NODE_ARGUMENTS = [
-  `--import=${import.meta.resolve('../../scripts/strip-types.mjs')}`,
-  '--conditions=@aiokv/source',
-  MAIN,
-];
+const NODE_ARGUMENTS = fromSource('benchmarks/memory/main.ts');
 
 function taskOf(...args: string[]): Task {
   const options = parseOptions(args);

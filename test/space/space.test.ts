@@ -14,13 +14,9 @@ import type { Task } from '../../benchmarks/space/options.ts';
 import { Run, requirementsOf, runsOf } from '../../benchmarks/space/run.ts';
 import type { Line, Phase, PhaseName, Sample } from '../../benchmarks/space/sampler.ts';
 import { VersionedRecords } from '../../benchmarks/space/versions.ts';
+import { fromSource } from '../helpers/from-source.ts';
 
-const MAIN = resolve('benchmarks/space/main.ts');
-const NODE_ARGUMENTS = [
-  `--import=${import.meta.resolve('../../scripts/strip-types.mjs')}`,
-  '--conditions=@aiokv/source',
-  MAIN,
-];
+const NODE_ARGUMENTS = fromSource('benchmarks/space/main.ts');
 
 function taskOf(args: string): Task {
   const options = parseOptions(args.split(' '));

@@ -5,15 +5,12 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
+import { fromSource } from '../helpers/from-source.ts';
 import { inRepository } from '../helpers/skip.ts';
 import { BASE, BUILDS } from '../regress/builds.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const MAIN = fileURLToPath(new URL('../../benchmarks/regress/main.ts', import.meta.url));
-const NODE_ARGUMENTS = [
-  `--import=${import.meta.resolve('../../scripts/strip-types.mjs')}`,
-  '--conditions=@aiokv/source',
-];
+const NODE_ARGUMENTS = fromSource('benchmarks/regress/main.ts');
 /** One of each kind: reads of a store that is shared, and writes into one of its own. That each of them runs is a test by itself. */
 const COMPARED = ['get', 'load-writers'];
 /** As little as shows a factor of two: a loss of a few percent takes minutes on a quiet machine. */
@@ -28,7 +25,7 @@ interface Ran {
 inRepository('the last commit against itself passes, with a planted slowdown it fails', (t) => {
   t.timeout(480_000);
   const run = (args: readonly string[], burnNs = 0): Ran =>
-    spawnSync(process.execPath, [...NODE_ARGUMENTS, MAIN, '--base', BASE, '--directory', BUILDS, ...args], {
+    spawnSync(process.execPath, [...NODE_ARGUMENTS, '--base', BASE, '--directory', BUILDS, ...args], {
       cwd: ROOT,
       encoding: 'utf8',
       env: { ...process.env, AIOKV_REGRESS_BURN_NS: String(burnNs) },
@@ -52,7 +49,7 @@ test('what it cannot compare with is refused with exit code 2', (t) => {
     [['--base', 'no-such-commit'], /no-such-commit/],
     [['--bases', 'main'], /--help/],
   ] as const) {
-    const { status, stderr } = spawnSync(process.execPath, [...NODE_ARGUMENTS, MAIN, ...args], {
+    const { status, stderr } = spawnSync(process.execPath, [...NODE_ARGUMENTS, ...args], {
       cwd: ROOT,
       encoding: 'utf8',
     });
