@@ -299,6 +299,23 @@ test('wrong keys are refused in a snapshot as in the store', async (t) => {
   await one.store.close();
 });
 
+test('a hundred thousand snapshots at once are read from, and leave nothing behind', async (t) => {
+  const one = new History(t, SEED + 11, 300, { memoryBytes: 8 * MIB });
+  await one.open();
+  await one.store.put('key', '1');
+  const snapshots = Array.from({ length: 100_000 }, () => one.store.snapshot());
+  await one.store.put('key', '2');
+  await one.store.checkpoint();
+  t.is(one.store.statistics().snapshots.open, snapshots.length);
+  const values = await Promise.all(snapshots.map((snapshot) => snapshot.get('key')));
+  t.true(values.every((value) => value?.toString() === '1'));
+  for (const snapshot of snapshots) snapshot.release();
+  const { open, heldBytes } = one.store.statistics().snapshots;
+  t.deepEqual([open, heldBytes], [0, 0]);
+  await one.sound();
+  await one.store.close();
+});
+
 test('the space of what only a snapshot needs comes back when it is released, without a write', async (t) => {
   const one = new History(t, SEED + 7, 300, { memoryBytes: 8 * MIB });
   await one.open();

@@ -14,7 +14,7 @@ export interface SpaceStatistics {
   readonly liveBytes: number;
   /** What was replaced or deleted, what is not merged yet, and what segments have not filled. */
   readonly deadBytes: number;
-  /** The part of `deadBytes` that comes back when older iterators end, in whole slots. */
+  /** The part of `deadBytes` that comes back when older iterators and snapshots end, in whole slots. */
   readonly heldBytes: number;
   /** Free slots that only deletions, cleaning and checkpoints may take. */
   readonly reservedBytes: number;

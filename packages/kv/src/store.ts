@@ -453,7 +453,7 @@ export class Store implements AsyncDisposable {
     const { log, queue, file, index, maintenance, gate } = this.#parts;
     gate.close();
     this.#ranges.close(closed());
-    this.#parts.snapshots.close(closed());
+    this.#parts.snapshots.close();
     const isWarm = this.#warm.stop();
     try {
       await this.#writes.settled();

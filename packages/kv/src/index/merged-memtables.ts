@@ -1,5 +1,6 @@
 /**
- * Memtables whose entries are in the tree, and which somebody still reads: iterators and snapshots from before the merge.
+ * Memtables whose entries have gone on to the tree, or from the stage of a long batch to a memtable, and which somebody still
+ * reads: iterators and snapshots from before that.
  * Each empties itself when its last reader has ended (memtable.ts).
  */
 import type { Memtable } from './memtable.ts';

@@ -11,7 +11,7 @@
  *     of the memory for nodes. Those that keep none are left alone.
  */
 import type { Clock } from '@aiokv/core';
-import { snapshotTooOld } from '../failure/errors.ts';
+import { closed, snapshotTooOld } from '../failure/errors.ts';
 import type { IndexSnapshot } from './index-snapshot.ts';
 import type { KeyIndex } from './key-index.ts';
 
@@ -30,8 +30,8 @@ export interface SnapshotStatistics {
 export class OpenSnapshot {
   readonly index: IndexSnapshot;
   readonly takenMs: number;
-  /** Why it has ended; null: it has not. */
-  endedBy: Error | null = null;
+  /** Makes the error of those who come later; null: it has not ended. */
+  endedBy: (() => Error) | null = null;
 
   constructor(index: IndexSnapshot, takenMs: number) {
     this.index = index;
@@ -68,9 +68,9 @@ export class OpenSnapshots {
   }
 
   /** Does nothing if it has ended. */
-  end(snapshot: OpenSnapshot, reason: Error): void {
+  end(snapshot: OpenSnapshot, by: () => Error): void {
     if (snapshot.endedBy !== null) return;
-    snapshot.endedBy = reason;
+    snapshot.endedBy = by;
     this.#open.delete(snapshot);
     snapshot.index.release();
   }
@@ -81,13 +81,13 @@ export class OpenSnapshots {
     for (const snapshot of this.#open) {
       if (this.#index.heldBytes <= this.#index.budget.heldBytes) return;
       if (!snapshot.index.isBehind) continue;
-      this.end(snapshot, snapshotTooOld());
+      this.end(snapshot, snapshotTooOld);
       this.#endedCount++;
     }
   }
 
   /** Ends all of them: the store is closed. */
-  close(reason: Error): void {
-    for (const snapshot of this.#open) this.end(snapshot, reason);
+  close(): void {
+    for (const snapshot of this.#open) this.end(snapshot, closed);
   }
 }

@@ -102,7 +102,7 @@ export class Snapshot implements Disposable {
   /** Ends it: what only it has kept comes back. May be called more than once. */
   release(): void {
     const { open, ranges } = this.#parts;
-    open.end(this.#held, snapshotReleased());
+    open.end(this.#held, snapshotReleased);
     ranges.released();
   }
 
@@ -113,7 +113,8 @@ export class Snapshot implements Disposable {
   /** @throws AiokvError ERR_AIOKV_CLOSED, ERR_AIOKV_SNAPSHOT_ENDED */
   #use(): IndexSnapshot {
     this.#parts.gate.requireOpen();
-    if (this.#held.endedBy !== null) throw this.#held.endedBy;
-    return this.#held.index;
+    const { index, endedBy } = this.#held;
+    if (endedBy !== null) throw endedBy();
+    return index;
   }
 }
