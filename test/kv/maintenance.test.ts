@@ -144,7 +144,11 @@ test('what was in vain for a put a moment ago is tried for a deletion, and not t
       return Promise.resolve();
     }
   }
-  const checkpointer = { giveBackParked: () => Promise.resolve(), hasSpaceFor: () => false, uncoveredBytes: 0 };
+  const checkpointer = {
+    released: { giveBackParked: () => Promise.resolve() },
+    hasSpaceFor: () => false,
+    uncoveredBytes: 0,
+  };
   const parts = { log, checkpointer, segments: { liveBytes: 1 }, slots: { freeCount: 1 }, clock };
   const maintenance = new Futile(parts as unknown as MaintenanceParts);
   const full = Object.assign(new Error('full'), { code: 'ERR_AIOKV_NO_SPACE' });

@@ -230,7 +230,9 @@ async function runCommands(seed: number, commands: readonly Command[]): Promise<
   const model = new Map<string, string>();
   const random = new Random(seed);
   const eagerCleaning = random.chance(0.8);
-  const planted = { eagerCleaning, eagerOrder: random.chance(0.5), onMoved: noteMoved, onOrdered: noteOrdered };
+  const oldPages = random.chance(0.5) ? { oldPages: 'eager' as const } : {};
+  const eagerOrder = random.chance(0.5);
+  const planted = { eagerCleaning, eagerOrder, onMoved: noteMoved, onOrdered: noteOrdered, ...oldPages };
   const reopen = (): Promise<Store> => openPlanted('/store', { ...GEOMETRY, platform: disk }, planted);
   let store = await reopen();
   if (random.chance(0.5)) await fillSegments(store, model, random);

@@ -7,6 +7,7 @@ import type { ExecutionContext } from 'ava';
 import { KIB, MIB, Random } from '@aiokv/core';
 import { SimulatedDisk } from '@aiokv/aio';
 import type { Snapshot, Store, StoreOptions } from '@aiokv/kv';
+import type { Planted } from '../../packages/kv/src/failure/planted.ts';
 import { openPlanted } from '../../packages/kv/src/open.ts';
 import { seedOf } from '../helpers/seed.ts';
 import { shorten } from './sound.ts';
@@ -27,6 +28,7 @@ class History {
   readonly disk: SimulatedDisk;
   readonly model = new Map<string, string>();
   readonly moments: Moment[] = [];
+  keyBytes = 9;
   readonly #seed: number;
   readonly #options: Partial<StoreOptions>;
   readonly #keys: number;
@@ -46,12 +48,14 @@ class History {
     return this.#store as Store;
   }
 
-  async open(): Promise<void> {
-    this.#store = await openPlanted('/store', this.#options, { eagerCleaning: this.random.chance(0.7) });
+  async open(planted: Planted = {}): Promise<void> {
+    const eagerCleaning = this.random.chance(0.7);
+    const oldPages = this.random.chance(0.5) ? { oldPages: 'eager' as const } : {};
+    this.#store = await openPlanted('/store', this.#options, { eagerCleaning, ...oldPages, ...planted });
   }
 
   key(): string {
-    return `key${String(this.random.below(this.#keys)).padStart(6, '0')}`;
+    return `key${String(this.random.below(this.#keys)).padStart(6, '0')}`.padEnd(this.keyBytes, '-');
   }
 
   /** Puts and deletions, none of which is waited for alone. */
@@ -127,6 +131,11 @@ class History {
     await this.store.verifySegments();
     this.store.verifyIndex();
   }
+}
+
+/** Waits until something is so, for some time. */
+async function settled(isSo: () => boolean): Promise<void> {
+  for (let turns = 0; turns < 200 && !isSo(); turns++) await new Promise((resolve) => setTimeout(resolve, 10));
 }
 
 const sizes: Record<string, { keys: number; options: Partial<StoreOptions> }> = {
@@ -329,9 +338,7 @@ test('the space of what only a snapshot needs comes back when it is released, wi
   const { heldBytes } = one.store.statistics().space;
   t.true(heldBytes > 4 * OPTIONS.segmentBytes);
   snapshot.release();
-  for (let turns = 0; turns < 100 && one.store.statistics().space.heldBytes > 0; turns++) {
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
+  await settled(() => one.store.statistics().space.heldBytes === 0);
   t.is(one.store.statistics().space.heldBytes, 0);
   await one.sound();
   await one.store.close();
@@ -351,11 +358,9 @@ test('a snapshot behind a checkpoint holds no memory', async (t) => {
   await one.store.close();
 });
 
-test('SNAPSHOT-3: the oldest snapshots end when they hold too much memory, and the store keeps to its own', async (t) => {
-  t.timeout(300_000);
-  const memoryBytes = MIB;
-  const one = new History(t, SEED + 8, 3000, { memoryBytes });
-  await one.open();
+/** Snapshots amid memtables, each of which is merged later. Returns the most memory that they held at once. */
+async function takeAmidMemtables(one: History, memoryBytes: number): Promise<number> {
+  const { t } = one;
   await one.write(3000);
   let most = 0;
   for (let step = 0; step < 16; step++) {
@@ -370,6 +375,54 @@ test('SNAPSHOT-3: the oldest snapshots end when they hold too much memory, and t
     t.is(snapshots.open + snapshots.ended, step + 1);
     t.true(snapshots.open === 0 || snapshots.oldestMs > 0);
   }
+  return most;
+}
+
+test('OLD-1: memtables that only snapshots need leave memory, and are read back', async (t) => {
+  t.timeout(300_000);
+  const memoryBytes = MIB;
+  const one = new History(t, SEED + 12, 1000, { memoryBytes, valueCachePart: 0 });
+  // So that there are many leaves, of the histories, too.
+  one.keyBytes = 200;
+  await one.open({ oldPages: 'eager' });
+  const most = await takeAmidMemtables(one, memoryBytes);
+  const { snapshots, pageReads } = one.store.statistics();
+  t.log(`at most ${Math.round(most / KIB)} KiB`);
+  t.is(snapshots.ended, 0);
+  await one.sound();
+  // Each alone, so that each kind of read meets leaves that are absent.
+  for (const { snapshot, model } of one.moments) {
+    for (let n = 0; n < 20; n++) {
+      const key = one.key();
+      const expected = model.get(key);
+      t.is(snapshot.getSync(key)?.toString(), expected);
+      const other = one.key();
+      const late = [snapshot.get(other), snapshot.has(other), snapshot.getSync(other)] as const;
+      t.is((await late[0])?.toString(), model.get(other));
+      t.is(await late[1], model.has(other));
+      t.is(late[2]?.toString(), model.get(other));
+    }
+  }
+  t.true(one.store.statistics().pageReads > pageReads + 100);
+  for (const moment of one.moments) {
+    await one.look(moment);
+    await one.lookAtAll(moment);
+  }
+  await one.sound();
+  const held = one.store.statistics().space;
+  for (const { snapshot } of one.moments) snapshot.release();
+  await settled(() => one.store.statistics().space.deadBytes < held.deadBytes / 2);
+  await one.store.checkpoint();
+  await one.sound();
+  await one.store.close();
+});
+
+test('SNAPSHOT-3: the oldest snapshots end when they hold too much memory, and the store keeps to its own', async (t) => {
+  t.timeout(300_000);
+  const memoryBytes = MIB;
+  const one = new History(t, SEED + 8, 3000, { memoryBytes });
+  await one.open({ oldPages: 'resident' });
+  const most = await takeAmidMemtables(one, memoryBytes);
   const { open, ended } = one.store.statistics().snapshots;
   t.log(`${open} open, ${ended} ended, at most ${Math.round(most / KIB)} KiB`);
   t.true(ended > 0 && open > 0);

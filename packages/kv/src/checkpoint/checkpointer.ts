@@ -25,7 +25,7 @@
  *
  * maintenance.ts decides when a merge and its checkpoint begin.
  */
-import { Fifo, TurnBudget, assert, nextTurn } from '@aiokv/core';
+import { TurnBudget, assert, nextTurn } from '@aiokv/core';
 import type { Clock, Sequence } from '@aiokv/core';
 import type { DirectFile, Queue } from '@aiokv/aio';
 import { ENTRY_BYTES, mostImageBytes, mostPartEntries, partBytes, sealPart, writeEntry } from '../format/checkpoint.ts';
@@ -35,7 +35,7 @@ import type { RootInParts } from '../format/checkpoint-root.ts';
 import { mostTableEntries, sealTablePart, tablePartBytes, writeSegmentEntry } from '../format/segment-table.ts';
 import { SegmentKind } from '../format/segment.ts';
 import { FEATURE_CHECKPOINT, FEATURE_SEGMENT_TABLE } from '../format/superblock.ts';
-import type { Geometry, LogStart } from '../format/superblock.ts';
+import type { Geometry } from '../format/superblock.ts';
 import { indexTooLarge } from '../failure/errors.ts';
 import type { FailureGate } from '../failure/failure-gate.ts';
 import type { Planted } from '../failure/planted.ts';
@@ -44,13 +44,15 @@ import type { KeyIndex } from '../index/key-index.ts';
 import type { TreeVersion } from '../index/index-snapshot.ts';
 import type { LogWriter } from '../log/writer.ts';
 import type { ReadEpochs } from '../file/read-epochs.ts';
-import { SegmentTable } from '../file/segment-table.ts';
+import type { SegmentTable } from '../file/segment-table.ts';
 import type { CheckpointNeeds, SlotUse, Slots } from '../file/slots.ts';
 import type { SuperblockKeeper } from '../file/superblocks.ts';
-import { MARK_RETIRED, MARK_SEALED } from '../tree/index.ts';
+import { MARK_RETIRED } from '../tree/index.ts';
 import type { RecordCounts } from '../index/record-counts.ts';
 import { LiveCounts } from './live-counts.ts';
+import { eachPage } from './page-walk.ts';
 import { PageWriter } from './page-writer.ts';
+import { ReleasedSlots } from './released-slots.ts';
 import { SegmentWriter } from './segment-writer.ts';
 import { spaceFigures, writtenFigures } from './space-figures.ts';
 import type { SpaceFigures, WrittenFigures } from './space-figures.ts';
@@ -84,16 +86,6 @@ const GARBAGE_FACTOR = 2;
 const TIDY_PART = 7 / 8;
 /** With this many index segments or fewer, none is rewritten for its garbage. */
 const SPARE_SEGMENTS = 2;
-/** Page ids looked at between two questions about the time. */
-const IDS_PER_QUESTION = 512;
-/** Nodes freed between two questions about the time. */
-const RECLAIM_NODES = 256;
-
-/** Slots of dead log segments, and the first version that does not need them. */
-interface Parked {
-  readonly generation: number;
-  readonly slots: readonly number[];
-}
 
 interface WrittenMapping {
   readonly parts: PartReference[];
@@ -117,11 +109,10 @@ export class Checkpointer implements CheckpointNeeds {
   #standing: Standing;
   /** The version that the checkpoint on the device holds. Its pages must stay. */
   #version: TreeVersion;
-  /** Slots of all index segments: of the current checkpoint, of older versions, of the draft. */
-  readonly #slots: Set<number>;
   #draft: Draft | null = null;
-  readonly #parked = new Fifo<Parked>();
   readonly #counts: LiveCounts;
+  /** Gives slots back, when nothing needs them. */
+  readonly released: ReleasedSlots;
   /**
    * `LogWriter.appendedBytes` that the current checkpoint covers. Below 0: it does not even cover what was replayed.
    */
@@ -135,8 +126,8 @@ export class Checkpointer implements CheckpointNeeds {
     this.#coveredBytes = -replayedBytes;
     this.#budget = TurnBudget.ofBackground(options.clock);
     this.#counts = new LiveCounts({ ...options, budget: this.#budget });
+    this.released = new ReleasedSlots(options, this.#budget, standing.slots);
     this.#standing = standing;
-    this.#slots = new Set(standing.slots);
     this.#version = options.index.version.retain();
     options.slots.expectCheckpoints(this);
   }
@@ -192,9 +183,7 @@ export class Checkpointer implements CheckpointNeeds {
 
   /** See `SpaceStatistics`. */
   get space(): SpaceFigures {
-    let heldSlots = 0;
-    for (const parked of this.#parked) heldSlots += parked.slots.length;
-    return spaceFigures(this.#options, heldSlots);
+    return spaceFigures(this.#options, this.released.parkedCount);
   }
 
   /** See `WrittenStatistics`. */
@@ -243,16 +232,15 @@ export class Checkpointer implements CheckpointNeeds {
   /** Begins the checkpoint of the merge that begins now, which takes the tree to `sequence`. */
   begin(sequence: Sequence): void {
     assert(this.#draft === null, 'one checkpoint is written at a time');
-    const { superblocks, index } = this.#options;
-    const writer = new SegmentWriter({
-      ...this.#options,
-      uuid: superblocks.current.uuid,
-      kind: SegmentKind.index,
-      use: 'checkpoint',
-      sequence,
-    });
+    const { index } = this.#options;
+    const writer = this.#writerFor('checkpoint', sequence);
     const pages = new PageWriter({ index, writer, budget: this.#budget, sequence });
     this.#draft = { writer, pages, sequence };
+  }
+
+  #writerFor(use: SlotUse, sequence: Sequence): SegmentWriter {
+    const { uuid } = this.#options.superblocks.current;
+    return new SegmentWriter({ ...this.#options, uuid, kind: SegmentKind.index, use, sequence });
   }
 
   /** Whether the device has everything through this sequence already. */
@@ -293,7 +281,22 @@ export class Checkpointer implements CheckpointNeeds {
     this.#coveredBytes = logBytes;
     this.#version.release();
     this.#version = version.retain();
-    await this.#giveBackUnused();
+    await this.released.giveBackUnused(standing.slots);
+    this.released.parkDead(version.tree.generation);
+    await this.released.giveBackParked();
+    if (this.released.oldPages.isDue) await this.#saveOldPages();
+  }
+
+  /** For what readers need of merged memtables: see old-pages.ts. */
+  async #saveOldPages(): Promise<void> {
+    const { superblocks } = this.#options;
+    const { checkpointSequence } = superblocks.current;
+    const writer = this.#writerFor('compact', checkpointSequence);
+    try {
+      await this.#orFail(this.released.oldPages.save(writer, checkpointSequence));
+    } finally {
+      for (const slot of writer.slots) this.released.indexSlots.add(slot);
+    }
   }
 
   async #unlessWriteFails<T>(step: (draft: Draft) => Promise<T>): Promise<T> {
@@ -304,7 +307,7 @@ export class Checkpointer implements CheckpointNeeds {
     } catch (error) {
       throw draft.writer.failure === null ? error : this.#options.log.fail(error);
     } finally {
-      for (const slot of draft.writer.slots) this.#slots.add(slot);
+      for (const slot of draft.writer.slots) this.released.indexSlots.add(slot);
     }
   }
 
@@ -327,7 +330,9 @@ export class Checkpointer implements CheckpointNeeds {
     await pages.finish();
     for (const slot of writer.slots) kept.add(slot);
     const logStart = log.startAfter(planted.lateStart === true ? log.flushedThrough : sequence);
-    if (planted.earlyReuse === true || planted.earlyRecordReuse === true) this.#giveBackEarly(kept, logStart);
+    if (planted.earlyReuse === true || planted.earlyRecordReuse === true) {
+      this.released.giveBackEarly(this.#standing.slots, kept, logStart);
+    }
     // CHECK-2.
     if (planted.unflushedPages !== true) await this.#orFail(flusher.flush());
     await this.#orFail(
@@ -361,9 +366,9 @@ export class Checkpointer implements CheckpointNeeds {
     const live = new Map<number, number>();
     let newBytes = 0;
     const draftSlots = new Set(this.#draft?.writer.slots);
-    for (const slot of this.#slots) if (!draftSlots.has(slot)) live.set(slot, 0);
+    for (const slot of this.released.indexSlots) if (!draftSlots.has(slot)) live.set(slot, 0);
     const isLeaving = this.#leavingPages();
-    await this.#eachPage((id, slot, bytes) => {
+    await eachPage(this.#options, this.#budget, (id, slot, bytes) => {
       if (isLeaving(id)) return;
       newBytes += ENTRY_BYTES;
       const before = live.get(slot);
@@ -398,7 +403,7 @@ export class Checkpointer implements CheckpointNeeds {
     if (victims.size === 0) return;
     const ids: number[] = [];
     const isLeaving = this.#leavingPages();
-    await this.#eachPage((id, slot) => {
+    await eachPage(this.#options, this.#budget, (id, slot) => {
       if (victims.has(slot) && !isLeaving(id)) ids.push(id);
     });
     for (const id of ids) {
@@ -412,22 +417,6 @@ export class Checkpointer implements CheckpointNeeds {
     const { memory, tree } = this.#options.index;
     const isRead = tree.oldestGeneration < this.#version.tree.generation;
     return (id) => !isRead && (memory.marks(id) & MARK_RETIRED) !== 0;
-  }
-
-  /**
-   * Visits all pages that have an image, in the order of their ids: those of the tree, and those of older versions.
-   *
-   * @param visit a promise that it returns is waited for
-   */
-  async #eachPage(visit: (id: number, slot: number, imageBytes: number) => unknown): Promise<void> {
-    const { segments, index } = this.#options;
-    const { memory, mapping } = index;
-    for (let id = 1; id < memory.idLimit; id++) {
-      if (id % IDS_PER_QUESTION === 0 && this.#budget.isSpent(IDS_PER_QUESTION)) await nextTurn();
-      if (memory.units(id) === 0 || (memory.marks(id) & MARK_SEALED) === 0) continue;
-      const done = visit(id, segments.slotOf(mapping.fileOffsetOf(id)), mapping.imageBytesOf(id));
-      if (done instanceof Promise) await done;
-    }
   }
 
   /** Writes where the pages of the tree are, and notes in the segment table how much of each index segment they take. */
@@ -448,7 +437,7 @@ export class Checkpointer implements CheckpointNeeds {
       pages += ids.length;
       ids = [];
     };
-    await this.#eachPage((id, slot, bytes) => {
+    await eachPage(this.#options, this.#budget, (id, slot, bytes) => {
       if ((memory.marks(id) & MARK_RETIRED) !== 0) return undefined;
       ids.push(id);
       imagesBytes += bytes;
@@ -461,7 +450,7 @@ export class Checkpointer implements CheckpointNeeds {
       return ids.length === most ? writePart() : undefined;
     });
     if (ids.length > 0) await writePart();
-    for (const slot of [...this.#slots, ...writer.slots]) {
+    for (const slot of [...this.released.indexSlots, ...writer.slots]) {
       const { bytes, pages: count } = live.get(slot) ?? { bytes: 0, pages: 0 };
       segments.setLive(slot, bytes, count);
     }
@@ -513,80 +502,8 @@ export class Checkpointer implements CheckpointNeeds {
    * @throws AiokvError ERR_AIOKV_INTERNAL if the segment table is wrong
    */
   async verify(): Promise<void> {
-    const { segments, index, geometry } = this.#options;
-    if (!this.#standing.isCounted) return;
-    const counted = new SegmentTable(geometry);
-    const slots = segments.slotsFrom(0, Infinity).filter((slot) => segments.kindOf(slot) !== SegmentKind.index);
-    for (const slot of slots) counted.begin(slot, segments.kindOf(slot), 0, 0);
-    await this.#counts.census(index.version, index, counted);
-    for (const slot of slots) {
-      const [bytes, records] = [counted.liveBytesOf(slot), counted.liveRecordsOf(slot)];
-      const isRight = segments.liveBytesOf(slot) === bytes && segments.liveRecordsOf(slot) === records;
-      assert(isRight, `slot ${slot} has ${bytes} live bytes, not ${segments.liveBytesOf(slot)}`);
-    }
-  }
-
-  /** CHECK-3, CHECK-8. */
-  async #giveBackUnused(): Promise<void> {
-    const { index, slots, segments, superblocks } = this.#options;
-    while (!index.memory.reclaimSome(RECLAIM_NODES)) if (this.#budget.isSpent(RECLAIM_NODES)) await nextTurn();
-    const unused = new Set(this.#slots);
-    for (const slot of this.#standing.slots) unused.delete(slot);
-    await this.#eachPage((_, slot) => unused.delete(slot));
-    await index.pager.loadsDone();
-    for (const slot of unused) {
-      this.#slots.delete(slot);
-      segments.drop(slot);
-    }
-    slots.giveBack(unused);
-    const dead = this.#deadSegments(superblocks.current.logStart);
-    for (const slot of dead) segments.drop(slot);
-    if (dead.length > 0) this.#parked.push({ generation: this.#version.tree.generation, slots: dead });
-    await this.giveBackParked();
-  }
-
-  /** Whether dead segments are kept for older versions. */
-  get hasParked(): boolean {
-    return !this.#parked.isEmpty;
-  }
-
-  /** CHECK-8. Gives back the slots of dead segments that nobody reads any more. */
-  async giveBackParked(): Promise<void> {
-    const { index, slots, epochs } = this.#options;
-    const free: number[] = [];
-    for (let parked = this.#parked.peek(); parked !== undefined; parked = this.#parked.peek()) {
-      if (parked.generation > index.tree.oldestGeneration) break;
-      for (const slot of parked.slots) free.push(slot);
-      this.#parked.shift();
-    }
-    if (free.length === 0) return;
-    await epochs.olderEnded();
-    slots.giveBack(free);
-  }
-
-  /** Segments with records that no replay needs and in which nothing lives. */
-  #deadSegments(logStart: LogStart): number[] {
-    const { segments } = this.#options;
-    const dead: number[] = [];
-    for (let slot = 0; slot < segments.end; slot++) {
-      if (!segments.has(slot) || segments.kindOf(slot) === SegmentKind.index) continue;
-      if (segments.liveRecordsOf(slot) > 0) continue;
-      const isCleaned = segments.kindOf(slot) === SegmentKind.cleaned;
-      if (isCleaned || segments.sequenceOf(slot) < logStart.segmentSequence) dead.push(slot);
-    }
-    return dead;
-  }
-
-  /** The planted defect: all that the new checkpoint does not need, before it is durable. */
-  #giveBackEarly(kept: ReadonlySet<number>, logStart: LogStart): void {
-    const { slots, segments, planted } = this.#options;
-    const unneeded = planted.earlyReuse === true ? [...this.#standing.slots].filter((slot) => !kept.has(slot)) : [];
-    for (const slot of unneeded) this.#slots.delete(slot);
-    const dead = planted.earlyRecordReuse === true ? this.#deadSegments(logStart) : [];
-    for (const slot of [...unneeded, ...dead]) {
-      segments.drop(slot);
-      slots.giveBack([slot]);
-    }
+    const { index, segments, geometry } = this.#options;
+    if (this.#standing.isCounted) await this.#counts.compare(index.version, index, segments, geometry);
   }
 
   /** CHECK-5. A failure leaves the content of the device uncertain. */

@@ -9,18 +9,20 @@
  * LIVE-1. A fragment that may be alive is counted. If a table cannot be read that enters the index, that is an error; if
  *     it leaves the index, its fragments go on counting and keep their segments.
  */
-import { Fifo, nextTurn } from '@aiokv/core';
+import { Fifo, assert, nextTurn } from '@aiokv/core';
 import type { TurnBudget } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 import { corrupt } from '../failure/errors.ts';
 import { SectorRead, transferError } from '../file/sector-read.ts';
-import type { SegmentTable } from '../file/segment-table.ts';
+import { SegmentTable } from '../file/segment-table.ts';
 import { readTable } from '../format/extent.ts';
 import type { Fragment } from '../format/extent.ts';
 import { fileOffsetOf, isInFragments, isRecord, lengthOf } from '../format/index-entry.ts';
 import type { EntryWords } from '../format/index-entry.ts';
 import { RECORD_HEADER_BYTES, isExtent, keyBytesOf, recordFault, valueBytesOf } from '../format/record.ts';
+import { SegmentKind } from '../format/segment.ts';
+import type { Geometry } from '../format/superblock.ts';
 import { IndexCursor } from '../index/index-cursor.ts';
 import type { TreeVersion } from '../index/index-snapshot.ts';
 import type { KeyIndex } from '../index/key-index.ts';
@@ -109,6 +111,23 @@ export class LiveCounts {
       if (outcome instanceof Error) return;
       for (const { fileOffset, lengthBytes } of outcome) segments.uncountRecord(fileOffset, lengthBytes);
     });
+  }
+
+  /**
+   * @internal Counts everything again and compares.
+   *
+   * @throws AiokvError ERR_AIOKV_INTERNAL if the segment table is wrong
+   */
+  async compare(version: TreeVersion, index: KeyIndex, segments: SegmentTable, geometry: Geometry): Promise<void> {
+    const counted = new SegmentTable(geometry);
+    const slots = segments.slotsFrom(0, Infinity).filter((slot) => segments.kindOf(slot) !== SegmentKind.index);
+    for (const slot of slots) counted.begin(slot, segments.kindOf(slot), 0, 0);
+    await this.census(version, index, counted);
+    for (const slot of slots) {
+      const [bytes, records] = [counted.liveBytesOf(slot), counted.liveRecordsOf(slot)];
+      const isRight = segments.liveBytesOf(slot) === bytes && segments.liveRecordsOf(slot) === records;
+      assert(isRight, `slot ${slot} has ${bytes} live bytes, not ${segments.liveBytesOf(slot)}`);
+    }
   }
 
   /**

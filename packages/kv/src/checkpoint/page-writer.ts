@@ -8,12 +8,13 @@
  *
  * SAVE-1. Children are saved before their parents (SNAP-5).
  * SAVE-2. A page is evicted only when its image is on the device. Its image is read only when it is not in memory.
+ * SAVE-4. Leaves of a merged memtable are pages from then on that only older versions need: no checkpoint names them.
  * SAVE-3. `saveLeaves` leaves out the newest leaves, which the merge may still change.
  */
 import { Fifo, nextTurn } from '@aiokv/core';
 import type { TurnBudget } from '@aiokv/core';
 import type { KeyIndex } from '../index/key-index.ts';
-import { MARK_FRESH, MARK_SEALED, MARK_STORED, PageImage, node } from '../tree/index.ts';
+import { MARK_FRESH, MARK_RETIRED, MARK_SEALED, MARK_STORED, PageImage, node } from '../tree/index.ts';
 import type { Place, SegmentWriter } from './segment-writer.ts';
 
 export interface PageWriterOptions {
@@ -100,6 +101,24 @@ export class PageWriter {
     } finally {
       pager.letGo(id);
     }
+  }
+
+  /**
+   * SAVE-4. Saves a leaf that only readers need, which no tree saves.
+   *
+   * @param isNeeded whether it still is, after a wait
+   * @returns false if there is no space: it stays in memory
+   * @throws SystemCallError of a write
+   */
+  async saveOld(id: number, isNeeded: () => boolean): Promise<boolean> {
+    const { writer, index, sequence } = this.#options;
+    this.#image.make(index.memory, id, sequence);
+    const place = writer.placeHere(this.#image.lengthBytes) ?? (await writer.placeIfRoom(this.#image.lengthBytes));
+    if ('noRoom' in place) return false;
+    if (!isNeeded()) return true;
+    index.memory.mark(id, MARK_RETIRED);
+    this.#save(id, place);
+    return true;
   }
 
   /** @returns null when it is saved: to wait for nothing costs more than to save a page */

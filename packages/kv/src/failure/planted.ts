@@ -13,6 +13,8 @@ export interface Planted {
   readonly onOrdered?: (records: number) => void;
   /** No defect: an opening merges what it has replayed, however little that is. */
   readonly eagerMerges?: boolean;
+  /** No defect: leaves of merged memtables that somebody reads leave memory however little they take, or never. */
+  readonly oldPages?: 'eager' | 'resident';
   /** No defect: notes what was hot in the file of hot keys, however little that is. */
   readonly eagerNotes?: boolean;
   /** No defect: told how many records a cleaning has moved. */

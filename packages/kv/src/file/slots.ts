@@ -411,11 +411,13 @@ export class Slots {
   }
 
   /** Gives the blocks of all but so many free slots back. */
-  #startPunching(keep: number): Promise<void> {
-    this.#punching ??= this.#punch(this.#ready.takeAbove(keep)).finally(() => {
+  async #startPunching(keep: number): Promise<void> {
+    // Slots that have become free since it began are left to the next one.
+    while (this.#punching !== null) await this.#punching;
+    this.#punching = this.#punch(this.#ready.takeAbove(keep)).finally(() => {
       this.#punching = null;
     });
-    return this.#punching;
+    await this.#punching;
   }
 
   /** Growth waits for it, and it for growth. */

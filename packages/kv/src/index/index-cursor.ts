@@ -42,6 +42,8 @@ export interface LayerCursor {
   readonly entry: Entry;
   readonly blockedOn: number;
   readonly isUnseen?: boolean;
+  /** Whether a blocked one has reached a key, so that a step is left to be made, be it after a seek. */
+  readonly isUndecided?: boolean;
   first(): boolean;
   last(): boolean;
   next(): boolean;
@@ -297,6 +299,7 @@ export class IndexCursor {
           this.#moving--;
           break;
         }
+        if (layer.keys.isUndecided === true) layer.move = 'step';
         // WALK-1.
         const hider = this.#hiderOf(i, layer.move === 'step' ? null : layer.target);
         if (hider === null) {

@@ -10,6 +10,7 @@
  */
 import { assert } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
+import { FOUND, MISSING } from '../tree/index.ts';
 import type { Entry, Lookup, TreeSnapshot } from '../tree/index.ts';
 import { IndexCursor } from './index-cursor.ts';
 import type { IndexLayer } from './index-cursor.ts';
@@ -51,6 +52,8 @@ export class TreeVersion {
 /** The index as the writes up to a sequence have left it: memtables, read there, and a version. Each holder must release it. */
 export class IndexSnapshot {
   readonly sequence: Sequence;
+  /** Whether the leaf that the last `find` needs is one of a memtable: have it pinned, and find again. */
+  isBlocked = false;
   /** Newest first. */
   readonly #memtables: readonly MemtableReader[];
   readonly #version: TreeVersion;
@@ -72,12 +75,15 @@ export class IndexSnapshot {
     return new IndexCursor(layers, reverse, this.#pager);
   }
 
-  /** As `KeyIndex.find`, in the snapshot. */
+  /** As `KeyIndex.find`, in the snapshot. Ask for `isBlocked` if a leaf is absent. */
   find(key: Uint8Array, keyBytes: number, into: Entry): Lookup {
     for (const memtable of this.#memtables) {
       const outcome = memtable.find(key, keyBytes, into);
-      if (outcome !== OLDER) return outcome;
+      if (outcome === OLDER) continue;
+      this.isBlocked = outcome !== FOUND && outcome !== MISSING;
+      return outcome;
     }
+    this.isBlocked = false;
     return this.#version.tree.get(key, keyBytes, into);
   }
 

@@ -110,6 +110,7 @@ export class KeyIndex implements ReplayTarget {
   readonly addresses: AddressCache;
   readonly #leafAddresses: LeafAddresses;
   readonly budget: MemoryBudget;
+  readonly merged = new MergedMemtables();
   readonly #segments: SegmentTable;
   readonly #planted: Planted;
   #memtable: Memtable;
@@ -119,7 +120,6 @@ export class KeyIndex implements ReplayTarget {
   #immutable: Memtable | null = null;
   /** What the merge of the immutable memtable takes, too. */
   #relocations = new Relocations();
-  readonly #merged = new MergedMemtables();
   #merge: Merge | null = null;
   #cleanedPart = 0;
   /** Lookups in pages since the memtable is filled; an iterator counts as one, and so does a look for new keys (new-keys.ts). */
@@ -270,14 +270,9 @@ export class KeyIndex implements ReplayTarget {
   get #shareBytes(): number {
     const { memtableBytes, unreadMemtableBytes } = this.budget;
     // What readers keep of earlier memtables needs the room of one.
-    if (this.#merged.bytes > 0) return this.#atLeast(memtableBytes / 2);
+    if (this.merged.bytes > 0) return this.#atLeast(memtableBytes / 2);
     const isRead = this.#pageLookups > this.#memtable.size / WRITES_PER_LOOKUP;
     return this.#atLeast(isRead ? memtableBytes : unreadMemtableBytes);
-  }
-
-  /** Memory of merged memtables that somebody reads, in bytes. */
-  get heldBytes(): number {
-    return this.#merged.bytes;
   }
 
   #atLeast(memtableBytes: number): number {
@@ -430,7 +425,7 @@ export class KeyIndex implements ReplayTarget {
       cursor.next();
       if (count % MOVES_PER_QUESTION === 0 && isLong()) return;
     }
-    this.#merged.add(stage);
+    this.merged.add(stage);
     this.#stage = null;
     this.#moving = null;
   }
@@ -555,7 +550,7 @@ export class KeyIndex implements ReplayTarget {
     assert(this.#merge?.progress === 1, 'a merge ends when all entries are merged');
     this.#merge.end();
     this.#merge = null;
-    if (this.#immutable !== null) this.#merged.add(this.#immutable);
+    if (this.#immutable !== null) this.merged.add(this.#immutable);
     this.#immutable = null;
     this.#newKeys.forgetFrozen();
     this.#relocations = new Relocations();
@@ -584,7 +579,7 @@ export class KeyIndex implements ReplayTarget {
     this.#memtable.verify(reachable);
     this.#immutable?.verify(reachable);
     this.#stage?.verify(reachable);
-    this.#merged.verify(reachable);
+    this.merged.verify(reachable);
     this.memory.verify(reachable);
   }
 

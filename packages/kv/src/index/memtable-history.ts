@@ -38,6 +38,16 @@ export class MemtableHistory {
     return this.#tree.bytes;
   }
 
+  /** See `Memtable.leaves`. */
+  get leaves(): number[] {
+    return this.#tree.leavesBelowRoot();
+  }
+
+  /** The leaf that the last `find` needs and that is not in memory; 0: it has its answer. */
+  get blockedOn(): number {
+    return this.#cursor.blockedOn;
+  }
+
   /** Number of entries. */
   get size(): number {
     return this.#tree.size;
@@ -47,7 +57,7 @@ export class MemtableHistory {
     this.#tree.set(recordKey, loadKey(key, keyBytes, replacedAt), word0, word1, extra, extraWords);
   }
 
-  /** HISTORY-1. Copies the entry to `into`. Returns whether there is one. */
+  /** HISTORY-1. Copies the entry to `into`. Returns whether there is one: not so, too, if it is blocked. */
   find(key: Uint8Array, keyBytes: number, at: number, into: Entry): boolean {
     const cursor = this.#cursor;
     const recordBytes = loadKey(key, keyBytes, at + 1);

@@ -9,12 +9,13 @@
  *
  * READER-1. A key never leaves a memtable that is read (MEMTABLE-2). So a walk over the keys of the memtable meets all keys
  *     that the reader sees. After a change it is positioned again, at the key where it is.
+ * READER-3. Leaves of a memtable that only readers need may be absent (MEMTABLE-5). Who needs one is blocked, and asks again.
  * READER-2. A move passes few keys that the reader does not see, then it halts at one: thousands may follow one another.
  */
 import type { Sequence } from '@aiokv/core';
 import { isDeletion } from '../format/index-entry.ts';
-import { Entry, FOUND, MISSING } from '../tree/index.ts';
-import type { Cursor, LeafPlace, SeekMode, TreeSnapshot } from '../tree/index.ts';
+import { Entry, FOUND, MISSING, absentLeaf } from '../tree/index.ts';
+import type { AbsentLeaf, Cursor, LeafPlace, SeekMode, TreeSnapshot } from '../tree/index.ts';
 import { RangeCursor } from './deleted-ranges.ts';
 import { OLDER } from './memtable.ts';
 import type { Memtable, MemtableLookup } from './memtable.ts';
@@ -29,6 +30,8 @@ const older = new Entry();
 export class MemtableReader {
   /** The ranges that the memtable deletes, for `RangeCursor`, or null. */
   readonly ranges: TreeSnapshot | null;
+  /** READER-3. The leaf of the history that the last `ageSeen` needs; 0: it has its answer. */
+  historyBlockedOn = 0;
   readonly #memtable: Memtable;
   /** The sequence to which it reads, behind the `after` of the memtable. */
   readonly #at: number;
@@ -52,9 +55,12 @@ export class MemtableReader {
     return this.#memtable.isDropped;
   }
 
-  /** As `Memtable.find`. */
-  find(key: Uint8Array, keyBytes: number, into: Entry): MemtableLookup {
-    const age = this.#memtable.entryOf(key, keyBytes, into) ? this.ageSeen(key, keyBytes, into) : -1;
+  /** As `Memtable.find`, or the leaf that must be in memory first (READER-3). */
+  find(key: Uint8Array, keyBytes: number, into: Entry): MemtableLookup | AbsentLeaf {
+    const outcome = this.#memtable.entryOf(key, keyBytes, into);
+    if (outcome !== FOUND && outcome !== MISSING) return outcome;
+    const age = outcome === FOUND ? this.ageSeen(key, keyBytes, into) : -1;
+    if (outcome === FOUND && this.historyBlockedOn !== 0) return absentLeaf(this.historyBlockedOn);
     if (this.ranges === null) return age < 0 ? OLDER : outcomeOf(into);
     const ranges = (this.#rangeCursor ??= new RangeCursor(this.ranges));
     ranges.seek(key, keyBytes);
@@ -64,13 +70,19 @@ export class MemtableReader {
 
   /**
    * Of a key of the memtable with this entry: the age of the entry that the reader sees, or -1. If that is another one, it is
-   * copied to `entry`.
+   * copied to `entry`. READER-3: the answer holds if `historyBlockedOn` is 0 then.
    */
   ageSeen(key: Uint8Array, keyBytes: number, entry: Entry): number {
     const memtable = this.#memtable;
+    const { history } = memtable;
+    this.historyBlockedOn = 0;
     const age = memtable.ageOf(entry);
     if (age <= this.#at) return age;
-    if (memtable.history?.find(key, keyBytes, this.#at, older) !== true) return -1;
+    if (history === null) return -1;
+    if (!history.find(key, keyBytes, this.#at, older)) {
+      this.historyBlockedOn = history.blockedOn;
+      return -1;
+    }
     const olderAge = memtable.ageOf(older);
     if (olderAge > this.#at) return -1;
     entry.copy(older);
@@ -92,8 +104,6 @@ export class MemtableReader {
 export class MemtableCursor {
   /** READER-2. Whether it has halted at a key that is not to be seen, so that it has to move on. */
   isUnseen = false;
-  /** All nodes of a memtable are in memory. */
-  readonly blockedOn = 0;
   /** Entries up to this sequence are seen. */
   readonly through: number;
   readonly #reader: MemtableReader;
@@ -102,6 +112,8 @@ export class MemtableCursor {
   readonly #ranges: RangeCursor | null;
   /** READER-1. That of the memtable when the cursor was positioned. */
   #revision = 0;
+  /** READER-3. It is at a key of which only this leaf of the history says whether it is to be seen; 0: it is known. */
+  #undecidedOn = 0;
 
   constructor(reader: MemtableReader, memtable: Memtable) {
     this.#reader = reader;
@@ -113,6 +125,21 @@ export class MemtableCursor {
 
   get valid(): boolean {
     return this.#cursor.valid;
+  }
+
+  /** READER-3. The leaf that must be in memory before it can go on; 0: it is not blocked. */
+  get blockedOn(): number {
+    return this.#undecidedOn === 0 ? this.#cursor.blockedOn : this.#undecidedOn;
+  }
+
+  /** Whether it has reached a key, and is blocked by the history of it: the next step stays there. */
+  get isUndecided(): boolean {
+    return this.#undecidedOn !== 0;
+  }
+
+  /** As of a `Cursor`. */
+  absentAhead(forward: boolean, most: number, isNeeded: (fence: Uint8Array) => boolean): [number, ...number[]] {
+    return this.isUndecided ? [this.#undecidedOn] : this.#cursor.absentAhead(forward, most, isNeeded);
   }
 
   get keyBytes(): Uint8Array {
@@ -165,6 +192,7 @@ export class MemtableCursor {
 
   #move(forward: boolean): boolean {
     const cursor = this.#cursor;
+    if (this.isUndecided) return this.#settle(forward);
     if (!cursor.valid) return false;
     const { revision } = this.#memtable;
     if (revision === this.#revision) {
@@ -180,7 +208,9 @@ export class MemtableCursor {
   #settle(forward: boolean): boolean {
     const cursor = this.#cursor;
     this.isUnseen = false;
-    for (let left = PASSED_AT_ONCE; cursor.valid && !this.#isSeen(cursor); left--) {
+    this.#undecidedOn = 0;
+    for (let left = PASSED_AT_ONCE; cursor.blockedOn === 0 && cursor.valid && !this.#isSeen(cursor); left--) {
+      if (this.isUndecided) return false;
       if (left === 0) {
         this.isUnseen = true;
         return true;
@@ -188,11 +218,12 @@ export class MemtableCursor {
       if (forward) cursor.next();
       else cursor.previous();
     }
-    return cursor.valid;
+    return cursor.blockedOn === 0 && cursor.valid;
   }
 
   #isSeen({ keyBytes, keyLength, entry }: Cursor): boolean {
     const age = this.#reader.ageSeen(keyBytes, keyLength, entry);
+    this.#undecidedOn = this.#reader.historyBlockedOn;
     if (age < 0 || this.#ranges === null) return age >= 0;
     this.#ranges.seek(keyBytes, keyLength);
     return age >= this.#ranges.age;

@@ -14,6 +14,7 @@
  *     entries up to that sequence. One that a newer entry has replaced is in the history. It is kept for as long as
  *     anybody reads.
  * MEMTABLE-4. What is kept for readers counts as bytes of the memtable. So it is full the sooner, and is merged.
+ * MEMTABLE-5. Only of one that is dropped, and so does not change any more, may leaves leave memory (checkpoint/old-pages.ts).
  *
  * Without readers nothing is kept, and a write does not look at what it replaces.
  */
@@ -32,7 +33,7 @@ import {
   sequenceOfWords,
 } from '../format/index-entry.ts';
 import { Entry, FOUND, MISSING, NO_WORDS, Tree } from '../tree/index.ts';
-import type { Cursor, NodeMemory } from '../tree/index.ts';
+import type { Cursor, Lookup, NodeMemory } from '../tree/index.ts';
 import { DeletedRanges } from './deleted-ranges.ts';
 import { MemtableHistory } from './memtable-history.ts';
 
@@ -66,6 +67,8 @@ export class Memtable {
   /** MEMTABLE-2. Whether entries may have stayed that a range overrules. */
   #hasOverruled = false;
   #isDropped = false;
+  /** MEMTABLE-5. Bytes of leaves that are pages as others are. */
+  #savedBytes = 0;
   /** Counts the changes of the entries, for those who walk over them. */
   #revision = 0;
 
@@ -91,9 +94,22 @@ export class Memtable {
     return this.#ranges?.areAll ?? false;
   }
 
-  /** MEMTABLE-4. Bytes of its nodes. */
+  /** MEMTABLE-4. Bytes of its nodes, without those that may leave memory. */
   get bytes(): number {
-    return this.#tree.bytes + (this.#ranges?.bytes ?? 0) + (this.#history?.bytes ?? 0);
+    return this.#tree.bytes + (this.#ranges?.bytes ?? 0) + (this.#history?.bytes ?? 0) - this.#savedBytes;
+  }
+
+  /** MEMTABLE-5. The leaves that take memory for its readers only. */
+  get leaves(): readonly number[] {
+    assert(this.#isDropped, 'MEMTABLE-5');
+    if (this.#savedBytes > 0) return [];
+    return [...this.#tree.leavesBelowRoot(), ...(this.#history?.leaves ?? [])];
+  }
+
+  /** MEMTABLE-5. These of the `leaves` may leave memory from now on. */
+  saved(leavesBytes: number): void {
+    assert(this.isRead && leavesBytes > 0, 'leaves are saved for readers');
+    this.#savedBytes = leavesBytes;
   }
 
   /** The ranges that it deletes, or null. */
@@ -199,9 +215,9 @@ export class Memtable {
     return isRecord(entry) ? (entry.extra[0] as number) : sequenceOfWords(entry) - this.after;
   }
 
-  /** Copies the entry that it has for this key to `into`, be it overruled. Returns whether there is one. */
-  entryOf(key: Uint8Array, keyBytes: number, into: Entry): boolean {
-    return this.#tree.get(key, keyBytes, into) === FOUND;
+  /** Copies the entry that it has for this key to `into`, be it overruled. MEMTABLE-5: its leaf may be absent. */
+  entryOf(key: Uint8Array, keyBytes: number, into: Entry): Lookup {
+    return this.#tree.get(key, keyBytes, into);
   }
 
   /** A cursor over all entries as they are: see `Tree.cursor`. */
@@ -236,6 +252,7 @@ export class Memtable {
     this.#ranges?.clear();
     this.#ranges = null;
     this.#hasOverruled = false;
+    this.#savedBytes = 0;
   }
 
   /** @internal See `Tree.verify`. */

@@ -15,7 +15,12 @@ export class MergedMemtables {
     if (memtable.isRead) this.#memtables.push(memtable);
   }
 
-  /** Memory that they take for the sake of their readers. */
+  /** The oldest of those whose leaves are not saved; undefined: there is none. */
+  get unsaved(): Memtable | undefined {
+    return this.#memtables.find((memtable) => memtable.isRead && memtable.leaves.length > 0);
+  }
+
+  /** Memory that they take for the sake of their readers, without leaves that may leave it. */
   get bytes(): number {
     let bytes = 0;
     for (const memtable of this.#memtables) if (memtable.isRead) bytes += memtable.bytes;

@@ -1,14 +1,14 @@
 /**
- * The snapshots that a program holds, in the order of their age. Each keeps the index as it was: a version of the tree, whose
- * pages leave memory, and the memtables in front of it, which do not. It reads nothing.
+ * The snapshots that a program holds, in the order of their age. Each keeps the index as it was: a version of the tree, and the
+ * memtables in front of it. The pages of both leave memory. It reads nothing.
  *
  * ```
  *   take ──► open ──┬─ end: the program has released it, or the store is closed ──► ended
  *                   └─ keepWithin: it is old, and old ones keep too much memory ──►
  * ```
  *
- * SNAPSHOT-3. After each merge the oldest snapshots end until merged memtables that only readers need take no more than a part
- *     of the memory for nodes. Those that keep none are left alone.
+ * SNAPSHOT-3. After each merge the oldest snapshots end until what could not leave memory of merged memtables takes no more than
+ *     a part of the memory for nodes. Those that keep none are left alone.
  */
 import type { Clock } from '@aiokv/core';
 import { closed, snapshotTooOld } from '../failure/errors.ts';
@@ -40,13 +40,13 @@ export class OpenSnapshot {
 }
 
 export class OpenSnapshots {
-  readonly #index: Pick<KeyIndex, 'snapshot' | 'heldBytes' | 'budget'>;
+  readonly #index: Pick<KeyIndex, 'snapshot' | 'merged' | 'budget'>;
   readonly #clock: Clock;
   /** The oldest first. */
   readonly #open = new Set<OpenSnapshot>();
   #endedCount = 0;
 
-  constructor(index: Pick<KeyIndex, 'snapshot' | 'heldBytes' | 'budget'>, clock: Clock) {
+  constructor(index: Pick<KeyIndex, 'snapshot' | 'merged' | 'budget'>, clock: Clock) {
     this.#index = index;
     this.#clock = clock;
   }
@@ -56,7 +56,7 @@ export class OpenSnapshots {
     return {
       open: this.#open.size,
       oldestMs: oldest === undefined ? 0 : this.#clock.nowMs() - oldest.takenMs,
-      heldBytes: this.#index.heldBytes,
+      heldBytes: this.#index.merged.bytes,
       ended: this.#endedCount,
     };
   }
@@ -79,7 +79,7 @@ export class OpenSnapshots {
   keepWithin(): void {
     // Each call deletes its snapshot from the set; that is allowed during the walk.
     for (const snapshot of this.#open) {
-      if (this.#index.heldBytes <= this.#index.budget.heldBytes) return;
+      if (this.#index.merged.bytes <= this.#index.budget.heldBytes) return;
       if (!snapshot.index.isBehind) continue;
       this.end(snapshot, snapshotTooOld);
       this.#endedCount++;

@@ -302,11 +302,32 @@ export class Pager implements CompletionHandler {
   }
 
   /**
+   * As `pin`, but blocks the thread. `unpinSync` must follow in the same step.
+   *
+   * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO
+   */
+  pinSync(pageId: number): void {
+    this.#readSync(pageId, true);
+    this.hold(pageId);
+  }
+
+  /** PAGER-3: a page whose load is under way is absent again. */
+  unpinSync(pageId: number): void {
+    this.letGo(pageId);
+    if (this.#loads.has(pageId)) this.#options.memory.evict(pageId);
+  }
+
+  /**
    * Reads an absent page and blocks the thread meanwhile. The words are valid until the next call.
    *
    * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO
    */
   loadSync(pageId: number): { readonly words: Uint32Array; readonly base: number } {
+    return this.#readSync(pageId, false);
+  }
+
+  /** @param isPinned whether the page leaves memory in this step, if PAGER-3 needs that */
+  #readSync(pageId: number, isPinned: boolean): { readonly words: Uint32Array; readonly base: number } {
     const { queue, file, memory } = this.#options;
     const read = (this.#syncRead ??= new PageRead(readBytes(file, memory.nodeBytes), false));
     const load = new Load(pageId);
@@ -321,7 +342,7 @@ export class Pager implements CompletionHandler {
     }
     this.pageReads++;
     // PAGER-3: a page with a load under way must enter memory in that load's completion.
-    if (this.#loads.has(pageId)) {
+    if (this.#loads.has(pageId) && !isPinned) {
       const capacity = memory.units(pageId) * memory.unitWords;
       if (this.#scratch === null || this.#scratch.length < capacity) this.#scratch = new Uint32Array(capacity);
       if (!this.#decode(read, load, this.#scratch, 0)) throw this.#failureOf(load, transferred, NO_LEAF);

@@ -118,8 +118,10 @@ export class Maintenance {
   #compaction: Compaction | null = null;
   /** MAINT-5. */
   #isCutDue = false;
-  /** A version was released during the run. */
+  /** A version was released since its space was last looked for, ... */
   #isReleaseDue = false;
+  /** ... and whether that is under way. */
+  #isReleasing = false;
   #isStopped = false;
 
   constructor(parts: MaintenanceParts) {
@@ -218,7 +220,7 @@ export class Maintenance {
     const { log, checkpointer, segments, slots, clock } = this.#parts;
     const isFull = (error as { code?: unknown }).code === 'ERR_AIOKV_NO_SPACE';
     if (!isFull || this.#isStopped || this.#isFutile(use)) throw error;
-    await checkpointer.giveBackParked();
+    await checkpointer.released.giveBackParked();
     if (checkpointer.hasSpaceFor(use)) return;
     for (let runs = 0, isGain = true; isGain && runs < RUNS_FOR_SPACE; runs++) {
       const { liveBytes } = segments;
@@ -251,12 +253,18 @@ export class Maintenance {
    */
   async versionReleased(): Promise<void> {
     const { checkpointer, slots } = this.#parts;
-    if (this.#isStopped || !checkpointer.hasParked) return;
-    // A run does it with its checkpoint. It may have done so already.
-    this.#isReleaseDue = this.#working !== null;
-    if (this.#isReleaseDue) return;
-    await checkpointer.giveBackParked();
-    if (this.#working === null && !this.#isStopped) await slots.punchExcess(checkpointer.uncoveredBytes === 0);
+    const { released } = checkpointer;
+    if (this.#isStopped || !released.hasAny) return;
+    this.#isReleaseDue = true;
+    if (this.#isReleasing) return;
+    this.#isReleasing = true;
+    // A run does it with its checkpoint. It may have done so already, so the rest is done behind it.
+    while (this.#isReleaseDue && this.#working === null && !this.#isStopped) {
+      this.#isReleaseDue = false;
+      await released.giveBack();
+      if (this.#working === null && !this.#isStopped) await slots.punchExcess(checkpointer.uncoveredBytes === 0);
+    }
+    this.#isReleasing = false;
   }
 
   /** Whether each run does a step of a compaction now. */
@@ -428,7 +436,6 @@ export class Maintenance {
       await this.#unlessUnreadable(run, index.pager.loadRoot());
       if (this.#isStopped) return;
       index.endMerge();
-      this.#parts.snapshots.keepWithin();
       run.isMerged = true;
       this.#roomWaiters.wakeAll();
     }
@@ -436,8 +443,13 @@ export class Maintenance {
     // Nothing is new: before the first write, there is not even a log to lead to.
     const isThrough = run.sequence === 0 || (checkpointer.isThrough(run.sequence) && !isTidy && run.packing === null);
     const isDropped = merge.isEmpty && isThrough;
-    if (isDropped) checkpointer.drop(run.logBytes);
-    else await checkpointer.commit(merge.counts, run.logBytes, isTidy);
+    try {
+      if (isDropped) checkpointer.drop(run.logBytes);
+      else await checkpointer.commit(merge.counts, run.logBytes, isTidy);
+    } finally {
+      // A checkpoint makes room for them in memory.
+      this.#parts.snapshots.keepWithin();
+    }
     this.#parts.cleaner.endRun();
     compaction?.stepEnded();
     const isCompacted = compaction?.isDone === true;

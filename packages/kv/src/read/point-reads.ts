@@ -30,7 +30,7 @@ import type { IndexSnapshot } from '../index/index-snapshot.ts';
 import type { KeyIndex } from '../index/key-index.ts';
 import type { LateAnswer } from '../index/leaf-lookup.ts';
 import type { Maintenance } from '../maintenance/maintenance.ts';
-import { Entry, FOUND, MISSING } from '../tree/index.ts';
+import { Entry, FOUND, MISSING, pageOf } from '../tree/index.ts';
 import type { AbsentLeaf, Lookup } from '../tree/index.ts';
 import { KeyList } from './key-list.ts';
 import { AddressLookup, LateLookup, PackedKeys } from './late-lookup.ts';
@@ -156,7 +156,7 @@ export class PointReads {
     if (outcome === MISSING) return this.#settled(undefined);
     if (outcome === FOUND && isInline(entry)) return this.#settled(this.#reader.inlineValue(entry));
     const answer = new Promise<Buffer | undefined>((resolve) => {
-      this.#lookUp(outcome, new GetResult(snapshot.sequence, resolve), 0, this.#key, keyBytes, false);
+      this.#lookUpIn(snapshot, outcome, new GetResult(snapshot.sequence, resolve), 0, this.#key, keyBytes);
     });
     return this.#retained(snapshot, answer);
   }
@@ -174,7 +174,16 @@ export class PointReads {
   /** As `has`, in a snapshot. */
   hasIn(snapshot: IndexSnapshot, key: Bytes): Promise<boolean> {
     const keyBytes = encodeKey(key, this.#key);
-    return this.#retained(snapshot, this.#exists(snapshot.find(this.#key, keyBytes, this.#entry), keyBytes));
+    const outcome = snapshot.find(this.#key, keyBytes, this.#entry);
+    if (!snapshot.isBlocked) return this.#retained(snapshot, this.#exists(outcome, keyBytes));
+    const copy = this.#key.slice(0, keyBytes);
+    return this.#retained(
+      snapshot,
+      this.#unblocked(snapshot, copy, (found) => {
+        this.#key.set(copy);
+        return this.#exists(found, keyBytes);
+      }),
+    );
   }
 
   #exists(outcome: Lookup, keyBytes: number): Promise<boolean> {
@@ -198,10 +207,27 @@ export class PointReads {
     const keyBytes = encodeKey(key, this.#key);
     if (this.#isCachedIn(snapshot, keyBytes)) return this.#cachedValue();
     const entry = this.#entry;
-    const outcome = snapshot.find(this.#key, keyBytes, entry);
+    const outcome = this.#findInSync(snapshot, keyBytes);
     if (outcome === MISSING) return undefined;
     if (outcome !== FOUND && !this.#index.findSync(outcome, this.#key, keyBytes, entry)) return undefined;
     return isInline(entry) ? this.#reader.inlineValue(entry) : this.#readEntrySync(keyBytes, snapshot.sequence);
+  }
+
+  /** As `IndexSnapshot.find`. What blocks it is read at once. */
+  #findInSync(snapshot: IndexSnapshot, keyBytes: number): Lookup {
+    const { pager } = this.#index;
+    const pinned: number[] = [];
+    try {
+      for (;;) {
+        const outcome = snapshot.find(this.#key, keyBytes, this.#entry);
+        if (!snapshot.isBlocked) return outcome;
+        const page = pageOf(outcome as AbsentLeaf);
+        pager.pinSync(page);
+        pinned.push(page);
+      }
+    } finally {
+      for (const page of pinned) pager.unpinSync(page);
+    }
   }
 
   /** As `getSync`, but the value may be in memory that is used again (VIEW-1). */
@@ -262,7 +288,7 @@ export class PointReads {
     const keyBytes = encodeKey(key, this.#key);
     const result = new VersionedResult(snapshot.sequence);
     if (this.#isCachedIn(snapshot, keyBytes)) result.found(0, this.#cachedValue(), this.#values.version);
-    else this.#lookUp(snapshot.find(this.#key, keyBytes, this.#entry), result, 0, this.#key, keyBytes, false);
+    else this.#lookUpIn(snapshot, snapshot.find(this.#key, keyBytes, this.#entry), result, 0, this.#key, keyBytes);
     return this.#inTurn(this.#retained(snapshot, result.promise), 1);
   }
 
@@ -389,6 +415,42 @@ export class PointReads {
     } else index.findLater(outcome, new LateLookup(this.#lateParts, key, keyBytes, result, token));
   }
 
+  /** As `#lookUp`, after a lookup in a snapshot. It must be retained until the answer. */
+  #lookUpIn(
+    snapshot: IndexSnapshot,
+    outcome: Lookup,
+    result: LookupResult,
+    token: number,
+    key: Uint8Array,
+    keyBytes: number,
+  ): void {
+    if (!snapshot.isBlocked) {
+      this.#lookUp(outcome, result, token, key, keyBytes, false);
+      return;
+    }
+    const copy = key.slice(0, keyBytes);
+    const answered = this.#unblocked(snapshot, copy, (found) => {
+      this.#lookUp(found, result, token, copy, keyBytes, false);
+    });
+    answered.catch((error: Error) => result.failed(token, error));
+  }
+
+  /** READER-3. Looks the key up when the leaves are in memory that blocked it, and hands the outcome to `use` in the same step. */
+  async #unblocked<T>(snapshot: IndexSnapshot, key: Uint8Array, use: (outcome: Lookup) => T): Promise<Awaited<T>> {
+    const pinned: AbsentLeaf[] = [];
+    try {
+      for (;;) {
+        const outcome = snapshot.find(key, key.length, this.#entry);
+        if (!snapshot.isBlocked) return await use(outcome);
+        const leaf = outcome as AbsentLeaf;
+        await this.#index.pin(leaf);
+        pinned.push(leaf);
+      }
+    } finally {
+      this.#index.unpin(pinned);
+    }
+  }
+
   /** As `getMany`, in a snapshot. */
   getManyIn(snapshot: IndexSnapshot, keys: readonly Bytes[]): Promise<(Buffer | undefined)[]> {
     requireArray(keys);
@@ -422,7 +484,9 @@ export class PointReads {
             result.missing();
           } else {
             near ??= new NeighbourReads(this.#nearParts, end - i, result, snapshot.sequence);
-            this.#lookUpNear(snapshot.find(key, keyBytes, entry), near, result, i, key, keyBytes, false);
+            const outcome = snapshot.find(key, keyBytes, entry);
+            if (snapshot.isBlocked) this.#lookUpIn(snapshot, outcome, result, i, key, keyBytes);
+            else this.#lookUpNear(outcome, near, result, i, key, keyBytes, false);
           }
         }
         void near?.start();

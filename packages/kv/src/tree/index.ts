@@ -4,7 +4,7 @@ export { EXTRA_WORDS_MAX, Entry, NO_WORDS } from './entry.ts';
 export * as node from './node.ts';
 export { LeafPlace } from './leaf-place.ts';
 export { LeafWalk } from './leaf-walk.ts';
-export { FOUND, MISSING, lookInLeaf, pageOf } from './lookup.ts';
+export { FOUND, MISSING, absentLeaf, lookInLeaf, pageOf } from './lookup.ts';
 export type { AbsentLeaf, Lookup } from './lookup.ts';
 export { PageImage, decodeImage } from './page-image.ts';
 export { MARK_FRESH, MARK_RETIRED, MARK_SEALED, MARK_STORED, MARK_USED, NodeMemory } from './nodes.ts';

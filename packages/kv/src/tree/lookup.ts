@@ -29,7 +29,8 @@ export function pageOf(leaf: AbsentLeaf): number {
   return leaf as unknown as number;
 }
 
-function absentLeaf(pageId: number): AbsentLeaf {
+/** The leaf with this page id. */
+export function absentLeaf(pageId: number): AbsentLeaf {
   return pageId as unknown as AbsentLeaf;
 }
 

@@ -51,6 +51,8 @@ import { Lifetimes } from './snapshot.ts';
 import type { TreeSnapshot } from './snapshot.ts';
 import { verifyTree } from './verify.ts';
 
+const NO_KEY = new Uint8Array(0);
+
 /** The upper bound of a range that is deleted. All trees share it: no use of it outlasts a call. */
 const upper = new Probe();
 
@@ -337,6 +339,13 @@ export class Tree {
     this.#key.load(from, fromLength);
     if (to !== null) upper.load(to, toLength);
     this.#path.addLeaves(this.#key, to === null ? null : upper, most, leaves);
+  }
+
+  /** All leaves, in memory or not, but for one that is the root: it stays in memory. */
+  leavesBelowRoot(): number[] {
+    const leaves: number[] = [];
+    if (this.#path.top > 0) this.addLeaves(NO_KEY, 0, null, 0, Infinity, leaves);
+    return leaves;
   }
 
   /** About how many parts of all leaves stand before the key, from 0 to 1. */
