@@ -20,6 +20,7 @@ const commands = {
   qualify: [...SOURCE, join(ROOT, 'packages/aio/src/qualify-cli.ts')],
   soak: [...SOURCE, join(ROOT, 'test/soak/main.ts')],
   'soak:full': [...SOURCE, join(ROOT, 'test/soak/full-device.ts')],
+  'soak:snapshots': [...SOURCE, join(ROOT, 'test/soak/snapshots.ts')],
 };
 
 const [name, ...rest] = process.argv.slice(2);
