@@ -1,9 +1,10 @@
-/** An iterator on fakes of the index and of the reads. ITERATOR-4 is that of packages/kv/src/read/iterator.ts. */
+/** An iterator on fakes of the index and of the reads. ITERATOR-4 is that of packages/kv/src/read/range-walk.ts. */
 import test from 'ava';
 import { TurnBudget, systemClock } from '@aiokv/core';
 import type { IndexSnapshot } from '../../packages/kv/src/index/index-snapshot.ts';
 import { StoreIterator } from '../../packages/kv/src/read/iterator.ts';
-import type { IteratorHost, RowShape } from '../../packages/kv/src/read/iterator.ts';
+import { RangeWalk } from '../../packages/kv/src/read/range-walk.ts';
+import type { RowShape, WalkHost } from '../../packages/kv/src/read/range-walk.ts';
 import { Window } from '../../packages/kv/src/read/window.ts';
 import { Slabs } from '../../packages/kv/src/read/slabs.ts';
 import type { WindowRead } from '../../packages/kv/src/read/window-reader.ts';
@@ -13,6 +14,7 @@ import { turns } from './settling.ts';
 /** An iterator over one key, whose value arrives with `answer`. */
 function iteratorOnFakes(): {
   iterator: StoreIterator;
+  walk: RangeWalk<[Buffer, Buffer]>;
   answer: (value: Buffer | Error) => void;
   released: () => number;
 } {
@@ -47,7 +49,7 @@ function iteratorOnFakes(): {
   } as unknown as WindowRead;
   let windows = 0;
   const budget = new TurnBudget(systemClock);
-  const host: IteratorHost = {
+  const host: WalkHost = {
     budget,
     beginWindow: () => (windows++ === 0 ? read : empty),
     scanned: () => undefined,
@@ -65,22 +67,23 @@ function iteratorOnFakes(): {
     needsValues: true,
     rowOf: (from, index, isShared) => [from.keyOf(index, isShared), from.valueOf(index, isShared)],
   };
-  return { iterator: new StoreIterator(host, snapshot, encodeRange({}), shape), answer, released: () => released };
+  const walk = new RangeWalk(host, snapshot, encodeRange({}), shape);
+  return { iterator: new StoreIterator(walk), walk, answer, released: () => released };
 }
 
 test('ITERATOR-4: the snapshot is released, once, when no read of the iterator is in flight', async (t) => {
-  const ends: Record<string, (iterator: StoreIterator) => unknown> = {
+  const ends: Record<string, (iterator: StoreIterator, walk: RangeWalk<[Buffer, Buffer]>) => unknown> = {
     return: (iterator) => iterator.return(),
     throw: (iterator) => iterator.throw(new Error('thrown')).catch(() => undefined),
-    close: (iterator) => iterator.close(new Error('closed')),
+    close: (_iterator, walk) => walk.close(new Error('closed')),
     'return twice': (iterator) => Promise.all([iterator.return(), iterator.return()]),
   };
   for (const [name, end] of Object.entries(ends)) {
     for (const value of [Buffer.from('v'), new Error('cannot be read')]) {
-      const { iterator, answer, released } = iteratorOnFakes();
+      const { iterator, walk, answer, released } = iteratorOnFakes();
       const next = iterator.next().catch(() => undefined);
       await turns(1);
-      const ended = end(iterator);
+      const ended = end(iterator, walk);
       await turns(3);
       t.is(released(), 0, name);
       answer(value);
@@ -89,7 +92,7 @@ test('ITERATOR-4: the snapshot is released, once, when no read of the iterator i
       t.is(released(), 1, name);
     }
     const unread = iteratorOnFakes();
-    await end(unread.iterator);
+    await end(unread.iterator, unread.walk);
     t.is(unread.released(), 1, `${name}, before the first read`);
   }
   const walked = iteratorOnFakes();

@@ -6,6 +6,7 @@ export { matchesXxh64, writeXxh64, xxh32 } from './checksum.ts';
 export { createCodec } from './codec.ts';
 export type { Codec } from './codec.ts';
 export {
+  abortSignal,
   boolean,
   instance,
   integer,

@@ -51,6 +51,17 @@ export function instance<T>(expected: string, fallback: T, accepts: (value: unkn
   return { fallback, expected, accepts };
 }
 
+/** An option that ends what it is given to; null: nothing does. */
+export function abortSignal(): OptionRule<AbortSignal | null> {
+  return instance<AbortSignal | null>('an AbortSignal', null, (value) => value === null || isSignal(value));
+}
+
+/** By what it can do: the signal of another realm is no instance of this realm's class. */
+function isSignal(value: unknown): boolean {
+  const { aborted, addEventListener } = (value ?? {}) as Partial<AbortSignal>;
+  return typeof aborted === 'boolean' && typeof addEventListener === 'function';
+}
+
 /**
  * The first property of `given` that `shape` does not have, or undefined. Only the object's own properties count.
  * Allocates nothing: the options of hot calls are checked with it.

@@ -5,6 +5,7 @@ import {
   GIB,
   KIB,
   MIB,
+  abortSignal,
   boolean,
   instance,
   integer,
@@ -161,7 +162,7 @@ const storeShape: OptionShape<StoreOptions> = {
 };
 
 const compactShape: OptionShape<CompactOptions> = {
-  signal: instance<AbortSignal | null>('an AbortSignal', null, (value) => value === null || isSignal(value)),
+  signal: abortSignal(),
   onProgress: instance<CompactOptions['onProgress']>('a function', null, isFunctionOrNull),
 };
 
@@ -204,12 +205,6 @@ function withinMemory(
 
 function isFunctionOrNull(value: unknown): boolean {
   return value === null || typeof value === 'function';
-}
-
-/** By what it can do: the signal of another realm is no instance of this realm's class. */
-function isSignal(value: unknown): boolean {
-  const { aborted, addEventListener } = (value ?? {}) as Partial<AbortSignal>;
-  return typeof aborted === 'boolean' && typeof addEventListener === 'function';
 }
 
 function isPageSize(value: unknown): boolean {

@@ -38,7 +38,9 @@ import { mostReadAheadBytes } from './memory/budget.ts';
 import { longReads } from './read/long-reads.ts';
 import { RangeReads } from './read/range-reads.ts';
 import { RecordReader } from './read/record-reader.ts';
+import { Handles } from './read/handles.ts';
 import { Snapshot } from './read/snapshot.ts';
+import type { SnapshotParts } from './read/snapshot.ts';
 import type { Checkpointer } from './checkpoint/checkpointer.ts';
 import { Compaction } from './clean/compaction.ts';
 import type { CompactionParts } from './clean/compaction.ts';
@@ -97,6 +99,7 @@ export class Store implements AsyncDisposable {
   readonly #ranges: RangeReads;
   readonly #writes: WriteQueue;
   readonly #warm: WarmRestart;
+  readonly #snapshots: SnapshotParts;
   readonly #key = createKeyScratch();
   #closing: Promise<void> | null = null;
 
@@ -113,7 +116,9 @@ export class Store implements AsyncDisposable {
     const spans = longReads({ queue, file, budget: rangeBudget, mostAheadBytes });
     this.#spans = spans;
     this.#points = new PointReads({ index, log, gate, reader, spans, epochs, budget, maintenance });
-    this.#ranges = new RangeReads({ budget: rangeBudget, index, log, reader, spans, maintenance, mostAheadBytes });
+    this.#ranges = new RangeReads({ budget: rangeBudget, index, log, reader, spans, maintenance, mostAheadBytes, clock });
+    const handles: SnapshotParts['handles'] = new Handles('a snapshot was not ended (release(), using)', clock);
+    this.#snapshots = { gate, open: parts.snapshots, points: this.#points, ranges: this.#ranges, handles };
     this.#writes = new WriteQueue({
       log,
       index,
@@ -329,9 +334,8 @@ export class Store implements AsyncDisposable {
    * @throws AiokvError ERR_AIOKV_CLOSED
    */
   snapshot(): Snapshot {
-    const { gate, snapshots } = this.#parts;
-    gate.requireOpen();
-    return new Snapshot({ gate, open: snapshots, points: this.#points, ranges: this.#ranges });
+    this.#parts.gate.requireOpen();
+    return new Snapshot(this.#snapshots);
   }
 
   /**
@@ -454,6 +458,7 @@ export class Store implements AsyncDisposable {
     gate.close();
     this.#ranges.close(closed());
     this.#parts.snapshots.close();
+    this.#snapshots.handles.stop();
     const isWarm = this.#warm.stop();
     try {
       await this.#writes.settled();

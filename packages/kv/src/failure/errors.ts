@@ -73,6 +73,10 @@ export function compactionAborted(reason: unknown): AiokvError {
   );
 }
 
+export function readAborted(reason: unknown): AiokvError {
+  return new AiokvError('ERR_AIOKV_ABORTED', 'the read was aborted by its signal: ask again', { cause: reason });
+}
+
 export function snapshotReleased(): AiokvError {
   return new AiokvError('ERR_AIOKV_SNAPSHOT_ENDED', 'the snapshot was released: take another one');
 }

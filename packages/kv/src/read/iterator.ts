@@ -1,154 +1,22 @@
 /**
- * Walks over entries in key order, as they were when the iterator was created. Entries are read ahead in windows, so that
- * a scan keeps the device busy: small ones at first, for callers that take only a few, then longer ones.
- *
- * ```
- *   next, nextMany ─► rows in the window? ─ yes ─► answered, unless the turn is used up
- *             └─ no: callers ─► load ─► cursor: keys, from the snapshot ─► values, in long reads ─► callers in order
- *                                          └─ unblock, if a leaf is not in memory, or after many deleted keys
- *
- *   windows      │ 16 │ 32  │ 64    │ 128        │ …        one is handed out while the next one is read
- * ```
- *
- * ITERATOR-1. After the end every `next` is answered with `done`, also one that was pending when `return` was called. A
- *     failed read rejects one `next` and ends the iterator.
- * ITERATOR-2. If the store is closed before the end, every `next` fails with ERR_AIOKV_CLOSED, also a pending one: half
- *     a range must not be taken for the whole.
- * ITERATOR-3. A read ahead that failed is reported in its turn: the entries before it are returned first.
- * ITERATOR-4. The snapshot is released when none of the iterator's reads is in flight. It keeps the places that they
- *     read from being used again.
- *
- * A window has typed arrays, and no object for an entry before it is handed out.
+ * The iterator that a caller has: the calls, and nothing else. A walk does the work (range-walk.ts) and does not know of it:
+ * so it is collected when its caller has lost it, and the walk is ended for it (handles.ts).
  */
-import { AiokvTypeError, Fifo, MIB, nextTurn } from '@aiokv/core';
-import type { Sequence, TurnBudget } from '@aiokv/core';
-import { valueBytesOfTable } from '../format/extent.ts';
-import { INLINE_BYTES_MAX, isInFragments, isInline, lengthOf } from '../format/index-entry.ts';
-import { compareKeys } from '../format/keys.ts';
-import type { IndexCursor } from '../index/index-cursor.ts';
-import type { IndexSnapshot } from '../index/index-snapshot.ts';
-import type { EncodedRange } from './range.ts';
-import { NOTE_BYTES } from './window.ts';
-import type { Window } from './window.ts';
-import type { WindowRead } from './window-reader.ts';
-
-/** What an iterator needs from its owner: see range-reads.ts. */
-export interface IteratorHost {
-  /** For what is read ahead, and for what is handed out. */
-  readonly budget: TurnBudget;
-  /** An empty window. @param seenAt see `WindowRead` @param entries that it will have, about */
-  beginWindow(seenAt: Sequence | undefined, entries: number): WindowRead;
-  /** AHEAD-2. The same, in memory that was lent. @param entries that it will have, about */
-  beginWideWindow(entries: number): WindowRead;
-  /** AHEAD-2. Whether it would not be in vain to ask for memory for a wide window. */
-  mayLendTo(iterator: StoreIterator<unknown>): boolean;
-  /** AHEAD-2. Lends memory until it is taken back, and returns how much; 0: none. */
-  lendTo(iterator: StoreIterator<unknown>): number;
-  takeBack(): void;
-  /** The iterator has ended. */
-  forget(iterator: StoreIterator<unknown>): void;
-  /** It has read a window. */
-  scanned(read: WindowRead): void;
-  /** It has released its snapshot. */
-  released(): void;
-  /** Bytes that all iterators have read ahead, or are reading. Each adds and takes away its own. */
-  aheadBytes: number;
-  /** The part of it that is in a wide window. */
-  lentBytes: number;
-  /** AHEAD-1. @param ownBytes that the iterator has read ahead already */
-  mayReadAhead(ownBytes: number): boolean;
-}
-
-/** What an iterator returns of each entry. */
-export interface RowShape<Row> {
-  /** Whether it reads values. */
-  readonly needsValues: boolean;
-  /** @param isShared whether it may share memory with its neighbours (SLABS-1) */
-  rowOf(window: Window, index: number, isShared: boolean): Row;
-}
-
-/** Entries of the first window, ... */
-const FIRST_AHEAD = 16;
-/** ... unless it is known that more will be taken: up to so many then. */
-const FIRST_AHEAD_MOST = 256;
-/** Ranges of so many entries are asked of the cache, and fill it (WINDOW-3). Longer ones would cost what others have in it. */
-const CACHED_ENTRIES = 256;
-/** Entries of the longest window. */
-const MOST_AHEAD = 65_536;
-/** Most rows that one call hands out: some 0.3 ms. */
-const ROWS_AT_ONCE = 1024;
-/** AHEAD-2. Records lie far apart if reading them costs so many times their bytes, ... */
-const SCATTERED = 4;
-/** ... and a wide window is worth its memory if it costs this part of that. */
-const WORTH_PART = 0.9;
-/** A wide window that costs no more than this is so wide that it covers all, or the records lie in order now: the next one tells. */
-const ORDERED = 1.5;
-/** A wide window has at most so many times the entries of the window before it, ... */
-const WIDE_GROWTH = 4;
-/** ... and never more than this. */
-const MOST_WIDE = 1_048_576;
-/** Leaves read together when the walk reaches one that is not in memory. */
-const LEAVES_AHEAD = 8;
-/** Values in fragments are read ahead up to about this many bytes, but always one. */
-const LONG_BYTES_AHEAD = 8 * MIB;
-
-/** A pending `next` or `nextMany`. */
-interface Caller<Row> {
-  readonly most: number;
-  readonly isShared: boolean;
-  /** @param rows none: the end */
-  resolve(rows: Row[]): void;
-  reject(error: Error): void;
-}
+import { keyOf } from './range.ts';
+import type { Bytes } from '../format/keys.ts';
+import type { RangeWalk } from './range-walk.ts';
 
 /**
  * The entries of a range as `[key, value]`, or its keys or values: see `Store.iterator`, `Store.keys`, `Store.values`. Keys and values
  * are copies that belong to the caller.
- * Use `for await`, or end it with `return()`: until its end it keeps parts of the index in memory.
+ * Use `for await`, or end it with `return()`, or with `await using`: until its end it keeps parts of the index in memory.
  */
 export class StoreIterator<Row = [key: Buffer, value: Buffer]> implements AsyncIterableIterator<Row>, AsyncDisposable {
-  readonly #host: IteratorHost;
-  readonly #snapshot: IndexSnapshot;
-  readonly #range: EncodedRange;
-  readonly #shape: RowShape<Row>;
-  readonly #cursor: IndexCursor;
-  /** The move that leads to the next key. */
-  #move: 'start' | 'next' | 'resume' | 'none';
-  #taken = 0;
-  #ahead: number;
-  /** Entries that were read, or null. Those before `#head` have been returned. */
-  #window: Window | null = null;
-  #head = 0;
-  #end = 0;
-  /** Bytes of the entries from `#head` on, and of those that are being read. */
-  #aheadBytes = 0;
-  /** A longer window was not read for want of memory. */
-  #isHeldBack = false;
-  /** AHEAD-2. How many times their bytes the records of the last window have cost that was not wide. */
-  #scatter = 1;
-  #isWideWorth = true;
-  #lastCount = 0;
-  /** AHEAD-2. What was lent for the window that is handed out, or read, last. */
-  #lentBytes = 0;
-  /** The read of the window behind this one, or null. Never rejects. */
-  #loading: Promise<Window> | null = null;
-  readonly #callers = new Fifo<Caller<Row>>();
-  #isAnswering = false;
-  /** ITERATOR-1. */
-  #isOver = false;
-  /** ITERATOR-2. Set if the store was closed before the end. */
-  #closed: Error | null = null;
-  readonly #isStopped = (): boolean => this.#isOver;
+  readonly #walk: RangeWalk<Row>;
 
   /** @internal Use `Store.iterator`. */
-  constructor(host: IteratorHost, snapshot: IndexSnapshot, range: EncodedRange, shape: RowShape<Row>) {
-    this.#host = host;
-    this.#shape = shape;
-    this.#snapshot = snapshot;
-    this.#range = range;
-    this.#cursor = snapshot.cursor(range.reverse);
-    this.#move = range.isEmpty ? 'none' : 'start';
-    this.#ahead = range.limit === Infinity ? FIRST_AHEAD : FIRST_AHEAD_MOST;
+  constructor(walk: RangeWalk<Row>) {
+    this.#walk = walk;
   }
 
   [Symbol.asyncIterator](): this {
@@ -159,20 +27,10 @@ export class StoreIterator<Row = [key: Buffer, value: Buffer]> implements AsyncI
    * The next entry. Overlapping calls are answered in call order.
    *
    * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO, ERR_AIOKV_LATCHED if the entry cannot be read, which ends the
-   *   iterator; ERR_AIOKV_CLOSED if the store is closed before the end
+   *   iterator; ERR_AIOKV_CLOSED if the store is closed before the end; ERR_AIOKV_ABORTED if the `signal` aborts before it
    */
   next(): Promise<IteratorResult<Row>> {
-    if (this.#head < this.#end && this.#callers.isEmpty && !this.#host.budget.isSpent()) {
-      return Promise.resolve({ done: false, value: this.#take(false) });
-    }
-    return new Promise((resolve, reject) => {
-      this.#wait({
-        most: 1,
-        isShared: false,
-        resolve: (rows) => resolve(rows.length === 0 ? END : { done: false, value: rows[0] as Row }),
-        reject,
-      });
-    });
+    return this.#walk.next();
   }
 
   /**
@@ -183,268 +41,33 @@ export class StoreIterator<Row = [key: Buffer, value: Buffer]> implements AsyncI
    * @throws as `next`; AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT
    */
   nextMany(count: number): Promise<Row[]> {
-    if (!Number.isSafeInteger(count) || count < 1) {
-      const problem = `nextMany takes a whole number from 1, not ${String(count)}`;
-      return Promise.reject(new AiokvTypeError('ERR_AIOKV_INVALID_ARGUMENT', problem));
-    }
-    const most = Math.min(count, ROWS_AT_ONCE);
-    if (this.#head < this.#end && this.#callers.isEmpty && !this.#host.budget.isSpent(most)) {
-      return Promise.resolve(this.#takeMany(most, true));
-    }
-    return new Promise((resolve, reject) => {
-      this.#ahead = Math.max(this.#ahead, Math.min(most, FIRST_AHEAD_MOST));
-      this.#wait({ most, isShared: true, resolve, reject });
-    });
+    return this.#walk.nextMany(count);
+  }
+
+  /**
+   * Goes on at this key, or at the next one in the direction of the iterator; be it forward or back, but within the range. What is
+   * seen there is of the same moment. Calls before it are answered from where the iterator was. What was returned before counts
+   * against `limit`. After the end it has no effect, unless the iterator was made with `stayOpen`.
+   *
+   * @throws AiokvTypeError ERR_AIOKV_INVALID_ARGUMENT, AiokvRangeError ERR_AIOKV_KEY_TOO_LARGE
+   */
+  seek(key: Bytes): void {
+    this.#walk.seek(keyOf(key));
   }
 
   /** Ends the iterator. Settles when none of its reads is in flight. */
   async return(value?: unknown): Promise<IteratorResult<Row>> {
-    this.#finish();
-    await this.#loading;
+    await this.#walk.end();
     return { done: true, value: await value };
   }
 
   /** Ends the iterator and rejects with `error`. */
   async throw(error?: unknown): Promise<IteratorResult<Row>> {
-    await this.return();
+    await this.#walk.end();
     throw error;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.return();
-  }
-
-  /** @internal The store is closed. */
-  close(error: Error): void {
-    if (!this.#isOver) this.#closed = error;
-    this.#finish();
-  }
-
-  #wait(caller: Caller<Row>): void {
-    this.#callers.push(caller);
-    if (this.#isOver) this.#answerRest();
-    else if (!this.#isAnswering) void this.#answer();
-  }
-
-  #finish(): void {
-    if (this.#isOver) return;
-    this.#isOver = true;
-    this.#window?.free();
-    this.#window = null;
-    this.#head = 0;
-    this.#end = 0;
-    this.#host.forget(this);
-    // ITERATOR-4.
-    if (this.#loading === null) this.#release();
-    else {
-      void this.#loading.then((window) => {
-        window.free();
-        this.#release();
-      });
-    }
-    this.#answerRest();
-  }
-
-  #release(): void {
-    this.#countAhead(-this.#aheadBytes);
-    this.#giveBack();
-    this.#snapshot.release();
-    this.#host.released();
-  }
-
-  /** ITERATOR-1, ITERATOR-2. */
-  #answerRest(): void {
-    for (const caller of this.#callers.drain()) {
-      if (this.#closed === null) caller.resolve([]);
-      else caller.reject(this.#closed);
-    }
-  }
-
-  /** Requires a row. */
-  #take(isShared: boolean): Row {
-    const window = this.#window as Window;
-    const index = this.#head++;
-    this.#countAhead(-window.countedBytesOf(index));
-    window.passed(index);
-    return this.#shape.rowOf(window, index, isShared);
-  }
-
-  #takeMany(most: number, isShared: boolean): Row[] {
-    const count = Math.min(most, this.#end - this.#head);
-    const rows: Row[] = [];
-    for (let i = 0; i < count; i++) rows.push(this.#take(isShared));
-    return rows;
-  }
-
-  #countAhead(bytes: number): void {
-    this.#aheadBytes += bytes;
-    this.#host.aheadBytes += bytes;
-    if (this.#lentBytes > 0) this.#host.lentBytes += bytes;
-  }
-
-  /** AHEAD-2. Requires that nothing is read ahead. */
-  #giveBack(): void {
-    if (this.#lentBytes > 0) this.#host.takeBack();
-    this.#lentBytes = 0;
-  }
-
-  /** AHEAD-2. Whether the next window should be wide. */
-  get #wantsWide(): boolean {
-    const isLong = this.#isHeldBack || this.#lentBytes > 0;
-    return isLong && this.#isWideWorth && this.#scatter > SCATTERED && this.#host.mayLendTo(this);
-  }
-
-  /** Entries that a window has room for at first: all, of a short range. */
-  get #firstEntries(): number {
-    return Math.max(1, Math.min(FIRST_AHEAD_MOST, this.#ahead, this.#range.limit - this.#taken));
-  }
-
-  /** WINDOW-3. Of a range without a limit, the first entries may be all. */
-  get #seenAt(): Sequence | undefined {
-    const { limit } = this.#range;
-    const isShort = limit === Infinity ? this.#taken + this.#ahead < CACHED_ENTRIES : limit <= CACHED_ENTRIES;
-    return isShort ? this.#snapshot.sequence : undefined;
-  }
-
-  /** No entry is behind those that were collected: a short range is one window, and none is read to find out. */
-  get #isAtEnd(): boolean {
-    return this.#move === 'none' || this.#taken >= this.#range.limit;
-  }
-
-  /** Answers pending callers until none is left, and reads what they need. */
-  async #answer(): Promise<void> {
-    this.#isAnswering = true;
-    for (let caller = this.#callers.peek(); caller !== undefined && !this.#isOver; caller = this.#callers.peek()) {
-      if (this.#head < this.#end) {
-        // Otherwise a loop over rows that are there would keep the event loop from everything else.
-        if (this.#host.budget.isSpent(Math.min(caller.most, this.#end - this.#head))) await nextTurn();
-        // `#finish` has answered all callers.
-        if (this.#isOver) break;
-        this.#callers.shift();
-        caller.resolve(this.#takeMany(caller.most, caller.isShared));
-        continue;
-      }
-      const failure = this.#window?.failure ?? null;
-      if (failure !== null) {
-        this.#callers.shift();
-        caller.reject(failure);
-        this.#finish();
-        break;
-      }
-      if (this.#loading === null && this.#isAtEnd) {
-        this.#finish();
-        break;
-      }
-      const window = await (this.#loading ??= this.#load());
-      if (this.#isOver) break;
-      this.#window?.free();
-      this.#window = window;
-      this.#head = 0;
-      this.#end = window.end;
-      const isLast = window.count === 0 || window.failure !== null || this.#isAtEnd;
-      // AHEAD-1, AHEAD-2. Otherwise the next entries are read when somebody asks for them.
-      const mayReadAhead = this.#lentBytes === 0 && !this.#wantsWide && this.#host.mayReadAhead(this.#aheadBytes);
-      this.#loading = isLast || !mayReadAhead ? null : this.#load();
-      if (window.count === 0 && window.failure === null) this.#finish();
-    }
-    this.#isAnswering = false;
-  }
-
-  /** Collects the next entries from the snapshot and reads their values. Never rejects. */
-  async #load(): Promise<Window> {
-    const isFirst = this.#aheadBytes === 0;
-    const wantsWide = isFirst && this.#wantsWide;
-    if (isFirst) this.#giveBack();
-    if (wantsWide) this.#lentBytes = this.#host.lendTo(this);
-    const isWide = this.#lentBytes > 0;
-    const wide = Math.min(MOST_WIDE, this.#lastCount * WIDE_GROWTH);
-    const read = isWide ? this.#host.beginWideWindow(wide) : this.#host.beginWindow(this.#seenAt, this.#firstEntries);
-    try {
-      await this.#collect(read, isWide ? wide : this.#ahead);
-    } catch (error) {
-      read.window.failBehind(error as Error);
-    } finally {
-      this.#cursor.unpin();
-    }
-    if (!this.#isOver) await read.finish(this.#isStopped);
-    if (!this.#isOver) this.#host.scanned(read);
-    this.#lastCount = read.window.count;
-    if (!isWide || read.scatter < ORDERED) this.#scatter = read.scatter;
-    else if (read.scatter > WORTH_PART * this.#scatter) this.#isWideWorth = false;
-    return read.window;
-  }
-
-  /** Adds the next entries. If it fails, those before the failure have been added. */
-  async #collect(read: WindowRead, entries: number): Promise<void> {
-    const { window } = read;
-    const most = Math.min(entries, this.#range.limit - this.#taken);
-    this.#ahead = Math.min(MOST_AHEAD, this.#ahead * 2);
-    const { needsValues } = this.#shape;
-    const cursor = this.#cursor;
-    let longBytes = 0;
-    let windowBytes = 0;
-    const lentBytes = this.#lentBytes;
-    // Twice: the next window is read while this one is handed out.
-    const mayReadAhead = (): boolean =>
-      lentBytes > 0 ? windowBytes < lentBytes : this.#host.mayReadAhead(Math.max(this.#aheadBytes, 2 * windowBytes));
-    while (window.count < most && longBytes < LONG_BYTES_AHEAD) {
-      this.#isHeldBack = window.count > 0 && !mayReadAhead();
-      if (this.#isHeldBack) break;
-      if (this.#host.budget.isSpent()) await nextTurn();
-      if (this.#isOver) break;
-      const moved = this.#advance();
-      if (!(typeof moved === 'boolean' ? moved : await moved)) break;
-      const { entry, key, keyLength } = cursor;
-      const hasRecord = needsValues && !isInline(entry);
-      const valueBytes = hasRecord && isInFragments(entry) ? valueBytesOfTable(lengthOf(entry)) : 0;
-      longBytes += valueBytes;
-      const entryBytes = hasRecord ? lengthOf(entry) : keyLength + INLINE_BYTES_MAX;
-      const countedBytes = NOTE_BYTES + entryBytes + valueBytes;
-      windowBytes += countedBytes;
-      this.#countAhead(countedBytes);
-      this.#taken++;
-      if (needsValues) read.meet(key, keyLength, entry, countedBytes);
-      else read.meetKey(key, keyLength, entry, countedBytes);
-    }
-  }
-
-  /** Moves to the next key in the range. Waits only if the cursor is blocked. */
-  #advance(): boolean | Promise<boolean> {
-    const isOnKey = this.#makeMove();
-    return this.#cursor.isBlocked && !isOnKey ? this.#advanceLater() : isOnKey && this.#isInRange();
-  }
-
-  async #advanceLater(): Promise<boolean> {
-    for (;;) {
-      await this.#cursor.unblock(LEAVES_AHEAD);
-      if (this.#isOver) return false;
-      const isOnKey = this.#makeMove();
-      if (isOnKey || !this.#cursor.isBlocked) return isOnKey && this.#isInRange();
-    }
-  }
-
-  #makeMove(): boolean {
-    const { from, to, reverse } = this.#range;
-    const move = this.#move;
-    if (move === 'none') return false;
-    const cursor = this.#cursor;
-    const isOnKey =
-      move === 'start' ? cursor.start(reverse ? to : from) : move === 'next' ? cursor.next() : cursor.resume();
-    if (isOnKey) this.#move = 'next';
-    else this.#move = cursor.isBlocked ? 'resume' : 'none';
-    return isOnKey;
-  }
-
-  #isInRange(): boolean {
-    const { from, to, reverse } = this.#range;
-    const { key, keyLength } = this.#cursor;
-    const isInRange = reverse
-      ? compareKeys(key, keyLength, from, from.length) >= 0
-      : to === null || compareKeys(key, keyLength, to, to.length) < 0;
-    if (!isInRange) this.#move = 'none';
-    return isInRange;
+    await this.#walk.end();
   }
 }
-
-/** The answer after the last entry. */
-const END: IteratorReturnResult<undefined> = Object.freeze({ done: true, value: undefined });

@@ -7,13 +7,15 @@
  *     far apart. The wider the window, the more of them are neighbours. It is handed out before the next one is read.
  */
 import { MIB } from '@aiokv/core';
-import type { Sequence, TurnBudget } from '@aiokv/core';
+import type { Clock, Sequence, TurnBudget } from '@aiokv/core';
 import type { SpanReader } from '../file/span-reader.ts';
 import type { Maintenance } from '../maintenance/maintenance.ts';
 import type { IndexSnapshot } from '../index/index-snapshot.ts';
 import type { KeyIndex } from '../index/key-index.ts';
+import { Handles } from './handles.ts';
 import { StoreIterator } from './iterator.ts';
-import type { IteratorHost, RowShape } from './iterator.ts';
+import { RangeWalk } from './range-walk.ts';
+import type { RowShape, WalkHost } from './range-walk.ts';
 import { encodeRange } from './range.ts';
 import type { RangeOptions } from './range.ts';
 import type { RecordReader, UnwrittenRecords } from './record-reader.ts';
@@ -33,6 +35,7 @@ interface RangeReadsParts {
   readonly maintenance: Maintenance;
   /** For what iterators read ahead, in bytes. */
   readonly mostAheadBytes: number;
+  readonly clock: Clock;
 }
 
 /** AHEAD-2. A wide window takes so much, ... */
@@ -53,23 +56,24 @@ const VALUES: RowShape<Buffer> = {
   rowOf: (window, index, isShared) => window.valueOf(index, isShared),
 };
 
-export class RangeReads implements IteratorHost {
+export class RangeReads implements WalkHost {
   readonly budget: TurnBudget;
   readonly #index: KeyIndex;
   readonly #maintenance: Maintenance;
   readonly #windowParts: WindowReaderParts;
   readonly #lender: Lender;
   readonly #mostAheadBytes: number;
-  readonly #open = new Set<StoreIterator<unknown>>();
+  readonly #open: Handles<RangeWalk<unknown>>;
   /** Bytes that iterators have read ahead, or are reading, ... */
   aheadBytes = 0;
   /** ... and those of them that are in a wide window. */
   lentBytes = 0;
   /** AHEAD-2. */
-  #widest: StoreIterator<unknown> | null = null;
+  #widest: RangeWalk<unknown> | null = null;
 
   constructor(parts: RangeReadsParts) {
-    const { budget, index, log, reader, spans, maintenance, mostAheadBytes } = parts;
+    const { budget, index, log, reader, spans, maintenance, mostAheadBytes, clock } = parts;
+    this.#open = new Handles('an iterator was not ended (return(), for await, await using)', clock);
     this.#index = index;
     this.#maintenance = maintenance;
     this.#mostAheadBytes = mostAheadBytes;
@@ -80,7 +84,7 @@ export class RangeReads implements IteratorHost {
 
   /** Iterators that were not ended. */
   get count(): number {
-    return this.#open.size;
+    return this.#open.count;
   }
 
   /** Memory of the nodes that is lent, in bytes. */
@@ -114,8 +118,10 @@ export class RangeReads implements IteratorHost {
     of: IndexSnapshot | undefined,
   ): StoreIterator<Row> {
     const range = encodeRange(options);
-    const iterator = new StoreIterator(this, of?.retain() ?? this.#index.snapshot(), range, shape);
-    this.#open.add(iterator);
+    const walk = new RangeWalk(this, of?.retain() ?? this.#index.snapshot(), range, shape);
+    const iterator = new StoreIterator(walk);
+    this.#open.begin(walk, iterator);
+    walk.obey();
     return iterator;
   }
 
@@ -127,16 +133,16 @@ export class RangeReads implements IteratorHost {
     return new WindowRead(this.#windowParts, new LentMemory(this.#lender), undefined, entries);
   }
 
-  mayLendTo(iterator: StoreIterator<unknown>): boolean {
-    return this.#widest === null || this.#widest === iterator;
+  mayLendTo(walk: RangeWalk<unknown>): boolean {
+    return this.#widest === null || this.#widest === walk;
   }
 
   /** AHEAD-2. */
-  lendTo(iterator: StoreIterator<unknown>): number {
+  lendTo(walk: RangeWalk<unknown>): number {
     const { pager, memtableBytes } = this.#index;
     const bytes = Math.min(WIDE_BYTES, Math.floor((pager.limitBytes - memtableBytes) * WIDE_PART));
-    if (!this.mayLendTo(iterator) || bytes < this.#mostAheadBytes) return 0;
-    this.#widest = iterator;
+    if (!this.mayLendTo(walk) || bytes < this.#mostAheadBytes) return 0;
+    this.#widest = walk;
     return bytes;
   }
 
@@ -146,12 +152,12 @@ export class RangeReads implements IteratorHost {
 
   /** Ends all iterators with this error: the store is closed. */
   close(error: Error): void {
-    // Each call deletes its iterator from the set; that is allowed during the walk.
-    for (const iterator of this.#open) iterator.close(error);
+    for (const walk of this.#open) walk.close(error);
+    this.#open.stop();
   }
 
-  forget(iterator: StoreIterator<unknown>): void {
-    this.#open.delete(iterator);
+  forget(walk: RangeWalk<unknown>): void {
+    this.#open.end(walk);
   }
 
   scanned(read: WindowRead): void {
@@ -164,6 +170,6 @@ export class RangeReads implements IteratorHost {
 
   /** AHEAD-1. */
   mayReadAhead(ownBytes: number): boolean {
-    return this.aheadBytes - this.lentBytes < this.#mostAheadBytes && ownBytes < this.#mostAheadBytes / this.#open.size;
+    return this.aheadBytes - this.lentBytes < this.#mostAheadBytes && ownBytes < this.#mostAheadBytes / this.#open.count;
   }
 }

@@ -1,5 +1,5 @@
 /** Ranges of keys as callers give them, of an iterator or to be deleted: checks them and encodes the bounds. */
-import { AiokvTypeError, boolean, instance, resolveOptions } from '@aiokv/core';
+import { AiokvTypeError, abortSignal, boolean, instance, resolveOptions } from '@aiokv/core';
 import type { OptionShape } from '@aiokv/core';
 import { BYTES, compareKeys, createKeyScratch, encodeKey, isBytes, successorOf } from '../format/keys.ts';
 import type { Bytes } from '../format/keys.ts';
@@ -21,6 +21,13 @@ export interface RangeOptions extends KeyRange {
   reverse: boolean;
   /** Most entries to return; default Infinity. */
   limit: number;
+  /** Ends the iterator with ERR_AIOKV_ABORTED when it aborts. Default null. */
+  signal: AbortSignal | null;
+  /**
+   * True: at its end the iterator keeps its moment, so that `seek` leads back from there; it is ended by `return()` alone. Default
+   * false.
+   */
+  stayOpen: boolean;
 }
 
 /** The keys from `from` on that are below `to`; null: to the last key. */
@@ -34,6 +41,8 @@ export interface EncodedBounds {
 export interface EncodedRange extends EncodedBounds {
   readonly reverse: boolean;
   readonly limit: number;
+  readonly signal: AbortSignal | null;
+  readonly stayOpen: boolean;
 }
 
 /** Scratch for bounds, within one step: one of its own would cost a short range a microsecond. */
@@ -51,6 +60,8 @@ const rangeShape: OptionShape<RangeOptions> = {
     Infinity,
     (value) => value === Infinity || (Number.isSafeInteger(value) && (value as number) >= 0),
   ),
+  signal: abortSignal(),
+  stayOpen: boolean(false),
 };
 
 /**
@@ -61,7 +72,28 @@ const rangeShape: OptionShape<RangeOptions> = {
  */
 export function encodeRange(given: Partial<RangeOptions> | undefined): EncodedRange {
   const options = resolveOptions('iterator', rangeShape, given);
-  return { ...encodeBounds('iterator', options), reverse: options.reverse, limit: options.limit };
+  const { reverse, limit, signal, stayOpen } = options;
+  return { ...encodeBounds('iterator', options), reverse, limit, signal, stayOpen };
+}
+
+/** A copy of a key. Throws as `encodeKey`. */
+export function keyOf(key: Bytes): Uint8Array {
+  return scratch.slice(0, encodeKey(key, scratch));
+}
+
+/** What is left of a range for a walk that goes on at this key. */
+export function boundsFrom({ from, to, isEmpty, reverse }: EncodedRange, key: Uint8Array): EncodedBounds {
+  if (isEmpty) return { from, to, isEmpty };
+  if (reverse) {
+    const behind = successorOf(key);
+    const isNearer = behind !== null && (to === null || compareKeys(behind, behind.length, to, to.length) < 0);
+    return boundsOf(from, isNearer ? behind : to);
+  }
+  return boundsOf(compareKeys(key, key.length, from, from.length) > 0 ? key : from, to);
+}
+
+function boundsOf(from: Uint8Array, to: Uint8Array | null): EncodedBounds {
+  return { from, to, isEmpty: to !== null && compareKeys(from, from.length, to, to.length) >= 0 };
 }
 
 /**
@@ -89,15 +121,14 @@ function encodeBounds(call: string, options: KeyRange): EncodedBounds {
       throw new AiokvTypeError('ERR_AIOKV_INVALID_OPTION', `${call}: give ${one} or ${other}, not both`);
     }
   }
-  const bytesOf = (key: Bytes): Uint8Array => scratch.slice(0, encodeKey(key, scratch));
   const { gt, gte, lt, lte } = options;
   // Null: behind the last key that there can be.
   let from: Uint8Array | null = new Uint8Array(0);
-  if (gt !== undefined) from = successorOf(bytesOf(gt));
-  else if (gte !== undefined) from = bytesOf(gte);
+  if (gt !== undefined) from = successorOf(keyOf(gt));
+  else if (gte !== undefined) from = keyOf(gte);
   let to: Uint8Array | null = null;
-  if (lt !== undefined) to = bytesOf(lt);
-  else if (lte !== undefined) to = successorOf(bytesOf(lte));
+  if (lt !== undefined) to = keyOf(lt);
+  else if (lte !== undefined) to = successorOf(keyOf(lte));
   if (from === null) return { from: new Uint8Array(0), to, isEmpty: true };
-  return { from, to, isEmpty: to !== null && compareKeys(from, from.length, to, to.length) >= 0 };
+  return boundsOf(from, to);
 }

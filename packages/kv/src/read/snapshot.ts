@@ -14,6 +14,7 @@ import type { FailureGate } from '../failure/failure-gate.ts';
 import type { Bytes } from '../format/keys.ts';
 import type { IndexSnapshot } from '../index/index-snapshot.ts';
 import type { OpenSnapshot, OpenSnapshots } from '../index/open-snapshots.ts';
+import type { Handles, Held } from './handles.ts';
 import type { StoreIterator } from './iterator.ts';
 import type { PointReads } from './point-reads.ts';
 import type { RangeOptions } from './range.ts';
@@ -26,6 +27,31 @@ export interface SnapshotParts {
   readonly open: OpenSnapshots;
   readonly points: PointReads;
   readonly ranges: RangeReads;
+  readonly handles: Handles<HeldSnapshot>;
+}
+
+/** What a snapshot holds. It does not refer to the snapshot that its caller has. */
+export class HeldSnapshot implements Held {
+  readonly open: OpenSnapshot;
+  readonly #parts: SnapshotParts;
+
+  constructor(parts: SnapshotParts) {
+    this.#parts = parts;
+    this.open = parts.open.take();
+  }
+
+  release(): void {
+    const { open, ranges, handles } = this.#parts;
+    open.end(this.open, snapshotReleased);
+    handles.end(this);
+    ranges.released();
+  }
+
+  abandon(): boolean {
+    if (this.open.endedBy !== null) return false;
+    this.release();
+    return true;
+  }
 }
 
 /**
@@ -34,17 +60,18 @@ export interface SnapshotParts {
  */
 export class Snapshot implements Disposable {
   readonly #parts: SnapshotParts;
-  readonly #held: OpenSnapshot;
+  readonly #held: HeldSnapshot;
 
   /** @internal Use `Store.snapshot`. */
   constructor(parts: SnapshotParts) {
     this.#parts = parts;
-    this.#held = parts.open.take();
+    this.#held = new HeldSnapshot(parts);
+    parts.handles.begin(this.#held, this);
   }
 
   /** Sequence number of the latest write that it sees. */
   get sequence(): number {
-    return this.#held.index.sequence;
+    return this.#held.open.index.sequence;
   }
 
   /** As `Store.get`. */
@@ -101,9 +128,7 @@ export class Snapshot implements Disposable {
 
   /** Ends it: what only it has kept comes back. May be called more than once. */
   release(): void {
-    const { open, ranges } = this.#parts;
-    open.end(this.#held, snapshotReleased);
-    ranges.released();
+    this.#held.release();
   }
 
   [Symbol.dispose](): void {
@@ -113,7 +138,7 @@ export class Snapshot implements Disposable {
   /** @throws AiokvError ERR_AIOKV_CLOSED, ERR_AIOKV_SNAPSHOT_ENDED */
   #use(): IndexSnapshot {
     this.#parts.gate.requireOpen();
-    const { index, endedBy } = this.#held;
+    const { index, endedBy } = this.#held.open;
     if (endedBy !== null) throw endedBy();
     return index;
   }
