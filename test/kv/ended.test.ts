@@ -53,6 +53,12 @@ const reads: Record<string, StoreCall> = {
   iterator: (store) => store.iterator().next(),
   has: (store) => store.has(keyOf(1)),
   keys: (store) => store.keys().next(),
+  first: (store) => store.first(),
+  last: (store) => store.last({ lt: 'lost' }),
+  floor: (store) => store.floor(keyOf(1)),
+  ceiling: (store) => store.ceiling(keyOf(1)),
+  count: (store) => store.count({ lt: keyOf(9) }),
+  approximateSize: (store) => store.approximateSize(),
 };
 const writes: Record<string, StoreCall> = {
   put: (store) => store.put('a', 'b'),
@@ -99,6 +105,10 @@ test('a store that has failed answers reads of what is flushed, and refuses the 
     () => store.iterator({ gte: 'lost' }).next(),
     () => store.has('lost'),
     () => store.keys({ gte: 'lost' }).next(),
+    () => store.floor('lost'),
+    () => store.ceiling('lost'),
+    () => store.first({ gte: 'lost' }),
+    () => store.count(),
   ]) {
     t.is(await outcomeOf(lost), 'ERR_AIOKV_LATCHED', String(lost));
   }

@@ -26,6 +26,7 @@ function iteratorOnFakes(): {
     keyLength: 1,
     entry: { word0: 0, word1: 0 },
     isBlocked: false,
+    endAt: () => undefined,
     start: () => true,
     next: () => false,
     unpin: () => undefined,

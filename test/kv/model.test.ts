@@ -60,6 +60,14 @@ type Command =
   | { readonly name: 'deleteRange'; readonly bounds: Partial<KeyRange>; readonly durability: Durability }
   /** Reads in all snapshots. */
   | { readonly name: 'look'; readonly keys: string[]; readonly options: Partial<RangeOptions> }
+  /** Asks the store about a range and a key. */
+  | { readonly name: 'ask'; readonly bounds: Partial<KeyRange>; readonly key: string }
+  /** Walks, and is sent to each of these keys behind some entries. */
+  | {
+      readonly name: 'walk';
+      readonly options: Partial<RangeOptions>;
+      readonly legs: readonly { readonly key: string; readonly entries: number }[];
+    }
   | { readonly name: 'clear' | 'flush' | 'checkpoint' | 'reopen' | 'release' | 'snapshot' };
 const command = fc.oneof(
   {
@@ -91,6 +99,15 @@ const command = fc.oneof(
       options: range,
     }),
   },
+  { weight: 1, arbitrary: fc.record({ name: fc.constant('ask' as const), bounds, key }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      name: fc.constant('walk' as const),
+      options: range,
+      legs: fc.array(fc.record({ key, entries: fc.integer({ min: 0, max: 4 }) }), { maxLength: 4 }),
+    }),
+  },
   { weight: 1, arbitrary: fc.record({ name: fc.constant('snapshot' as const) }) },
   {
     weight: 2,
@@ -116,6 +133,79 @@ function expectedRange(model: ReadonlyMap<string, string>, options: Partial<Rang
   );
   if (options.reverse === true) within.reverse();
   return within.slice(0, options.limit ?? within.length);
+}
+
+/** Bytes of the records in a range; null where one is in fragments, whose size is not told exactly. */
+function expectedSize(entries: readonly [string, string][]): number | null {
+  let bytes = 0;
+  for (const [name, content] of entries) {
+    const [keyBytes, valueBytes] = [Buffer.byteLength(name), Buffer.byteLength(content)];
+    if (valueBytes > 50_000) return null;
+    bytes += valueBytes <= 24 ? keyBytes + valueBytes : (24 + keyBytes + valueBytes + 7) & ~7;
+  }
+  return bytes;
+}
+
+/** Asks a store or a snapshot all that can be asked about a range. */
+async function ask(
+  reads: Store | Snapshot,
+  model: ReadonlyMap<string, string>,
+  within: Partial<KeyRange>,
+  key: string,
+): Promise<void> {
+  const text = (entry: [Buffer, Buffer] | undefined): unknown => entry?.map(String) ?? null;
+  const { gt, gte, lt, lte } = within;
+  const below = gt === undefined ? { gte } : { gt };
+  const above = lt === undefined ? { lte } : { lt };
+  const entries = expectedRange(model, within);
+  const upTo = expectedRange(model, { ...below, lte: key });
+  const from = expectedRange(model, { ...above, gte: key });
+  const size = expectedSize(entries);
+  const [first, last, floor, ceiling, count, bytes] = await Promise.all([
+    reads.first(within),
+    reads.last(within),
+    reads.floor(key, below),
+    reads.ceiling(key, above),
+    reads.count(within),
+    reads.approximateSize(within),
+  ]);
+  same(
+    [first, last, floor, ceiling].map(text),
+    [entries[0], entries.at(-1), upTo.at(-1), from[0]].map((one) => one ?? null),
+  );
+  same(count, entries.length);
+  same(size === null ? null : bytes, size);
+}
+
+/** What a walk must give that is sent to other keys meanwhile. */
+function expectedWalk(
+  model: ReadonlyMap<string, string>,
+  { limit = Infinity, ...options }: Partial<RangeOptions>,
+  legs: readonly { readonly key: string; readonly entries: number }[],
+): [string, string][] {
+  const rows = expectedRange(model, options);
+  const given: [string, string][] = [];
+  for (const { key: target, entries } of legs) {
+    const bytes = Buffer.from(target);
+    const sign = options.reverse === true ? -1 : 1;
+    const at = rows.findIndex(([name]) => sign * Buffer.compare(Buffer.from(name), bytes) >= 0);
+    if (at >= 0) given.push(...rows.slice(at, at + Math.min(entries, limit - given.length)));
+  }
+  return given;
+}
+
+async function walkLegs(
+  iterator: StoreIterator,
+  legs: readonly { readonly key: string; readonly entries: number }[],
+): Promise<[string, string][]> {
+  const given: [string, string][] = [];
+  for (const { key: target, entries } of legs) {
+    iterator.seek(target);
+    const answers = await Promise.all(Array.from({ length: entries }, () => iterator.next()));
+    for (const { done, value: row } of answers) if (done !== true) given.push([row[0].toString(), row[1].toString()]);
+  }
+  await iterator.return();
+  return given;
 }
 
 function apply(model: Map<string, string>, operations: readonly BatchOperation[]): void {
@@ -180,6 +270,9 @@ async function lookAt(
     try {
       const range = entriesOf(snapshot.iterator(options));
       const values = snapshot.getMany(keys);
+      const { gt, gte, lt, lte } = options;
+      const asked = ask(snapshot, model, { gt, gte, lt, lte }, keys[0] ?? '');
+      asked.catch(() => undefined);
       const reads = Promise.all(
         keys.map(async (name) => {
           const [got, versioned] = await Promise.all([snapshot.get(name), snapshot.getVersioned(name)]);
@@ -205,6 +298,7 @@ async function lookAt(
         expected,
       );
       same(await range, expectedRange(model, options));
+      await asked;
       looks++;
       snapshots.push(one);
     } catch (error) {
@@ -266,6 +360,15 @@ async function runCommands(seed: number, commands: readonly Command[]): Promise<
         const written = await write(store, one.meanwhile, 'buffered');
         if (written !== null) pending.push(written.done);
         same(await entriesOf(iterator), expected);
+        break;
+      }
+      case 'ask':
+        await ask(store, model, one.bounds, one.key);
+        break;
+      case 'walk': {
+        const iterator = store.iterator({ ...one.options, stayOpen: true });
+        const expected = expectedWalk(model, one.options, one.legs);
+        same(await walkLegs(iterator, one.legs), expected);
         break;
       }
       case 'deleteRange': {

@@ -108,8 +108,7 @@ test('ITERATOR-5: an iterator goes on where it is sent, both ways, whatever is o
       const reads: Store | Snapshot = random.chance(0.5) ? store.snapshot() : store;
       const expected = new Expected(model, options);
       const kind = random.below(3);
-      const iterator =
-        kind === 0 ? reads.iterator(options) : kind === 1 ? reads.keys(options) : reads.values(options);
+      const iterator = kind === 0 ? reads.iterator(options) : kind === 1 ? reads.keys(options) : reads.values(options);
       const shown = (row: readonly [string, string] | null): unknown =>
         row === null ? null : kind === 0 ? row : row[kind - 1];
       const got = (row: unknown): unknown => (Array.isArray(row) ? row.map(String) : String(row));
@@ -129,7 +128,9 @@ test('ITERATOR-5: an iterator goes on where it is sent, both ways, whatever is o
         const calls = random.chance(0.1) ? 200 : random.below(4);
         for (let n = 0; n < calls; n++) {
           wanted.push(shown(expected.next()));
-          answers.push((iterator as StoreIterator<unknown>).next().then(({ done, value }) => (done ? null : got(value))));
+          answers.push(
+            (iterator as StoreIterator<unknown>).next().then(({ done, value }) => (done ? null : got(value))),
+          );
         }
         if (random.chance(0.7)) {
           t.deepEqual(await Promise.all(answers), wanted, message);
@@ -202,7 +203,9 @@ test('ITERATOR-2: a signal ends an iterator with its error, pending calls and la
     await fill(store, 3000, random);
     const controller = new AbortController();
     const { signal } = controller;
-    const iterators = Array.from({ length: 8 }, (_, n) => store.iterator({ signal, reverse: n % 2 === 0, stayOpen: n > 4 }));
+    const iterators = Array.from({ length: 8 }, (_, n) =>
+      store.iterator({ signal, reverse: n % 2 === 0, stayOpen: n > 4 }),
+    );
     for (const iterator of iterators.slice(2)) await iterator.next();
     const snapshot = store.snapshot();
     iterators.push(snapshot.iterator({ signal }));

@@ -22,6 +22,11 @@ export interface KeyValueIteratorOptions extends KeyValueRange {
   reverse?: boolean;
   /** Most entries to return, seeks included; default Infinity. */
   limit?: number;
+  /**
+   * A walk that seeks stays at its end, so that `seek` leads back from there. Default false: it may have ended there for good. `return`
+   * ends it in any case.
+   */
+  stayOpen?: boolean;
 }
 
 /** Of an adapter that neither gets nor gives versions: it takes stores with versions of any kind. */
@@ -55,7 +60,7 @@ export interface KeyValueIterator<T> {
   nextMany?(count: number): Promise<T[]>;
   /**
    * The walk goes on at this key or the next one in its direction and range, in the same state. Not while a `next` is
-   * pending. Undoes its natural end, but not that of `limit`.
+   * pending. Undoes its natural end if it was made with `stayOpen`, but not that of `limit`.
    */
   seek?(key: KeyValueBytes): void;
 }
@@ -72,6 +77,13 @@ export interface KeyValueReads<Version = AnyVersion> {
   iterator(options?: KeyValueIteratorOptions): KeyValueIterator<[Buffer, Buffer]>;
   /** As `iterator`, without reading values. */
   keys?(options?: KeyValueIteratorOptions): KeyValueIterator<Buffer>;
+  /** How many keys the range has, without reading values. */
+  count?(range?: KeyValueRange): Promise<number>;
+  /** The first entry of the range, and the last one, in one lookup. */
+  first?(range?: KeyValueRange): Promise<[Buffer, Buffer] | undefined>;
+  last?(range?: KeyValueRange): Promise<[Buffer, Buffer] | undefined>;
+  /** Bytes that the records of a range take, about, without reading them. */
+  approximateSize?(range: KeyValueRange): Promise<number>;
 }
 
 /** The reads of a snapshot return the state at the moment when it was taken, until its release. */
@@ -93,8 +105,6 @@ export interface KeyValueStore<Version = AnyVersion> extends KeyValueReads<Versi
   /** Removes a range at once, as one write. */
   deleteRange?(range: KeyValueRange, options?: KeyValueWriteOptions): Promise<void>;
   snapshot?(): KeyValueSnapshot<Version>;
-  /** Bytes that the records of a range take, about, without reading them. */
-  approximateSize?(range: KeyValueRange): Promise<number>;
   /** Settles when every write called before survives power loss. */
   flush(): Promise<void>;
   /** Shortens the next opening, and may give space back. */

@@ -36,6 +36,9 @@ import type { Durability } from './log/writer.ts';
 import { PointReads } from './read/point-reads.ts';
 import { mostReadAheadBytes } from './memory/budget.ts';
 import { longReads } from './read/long-reads.ts';
+import { RangeLookups } from './read/range-lookups.ts';
+import { RangeQuestions } from './read/range-questions.ts';
+import type { Asked } from './read/range-questions.ts';
 import { RangeReads } from './read/range-reads.ts';
 import { RecordReader } from './read/record-reader.ts';
 import { Handles } from './read/handles.ts';
@@ -91,7 +94,7 @@ const REPLAY_BYTES_AFTER_CLOSE = 4 * MIB;
  * An open store. Keys and values are strings, stored as UTF-8, or bytes, and are copied before a call returns. An
  * invalid call rejects its promise; `getSync` and `iterator` throw.
  */
-export class Store implements AsyncDisposable {
+export class Store extends RangeQuestions implements AsyncDisposable {
   readonly #parts: StoreParts;
   readonly #reader: RecordReader;
   readonly #spans: SpanReader;
@@ -99,12 +102,14 @@ export class Store implements AsyncDisposable {
   readonly #ranges: RangeReads;
   readonly #writes: WriteQueue;
   readonly #warm: WarmRestart;
+  readonly #lookups: RangeLookups;
   readonly #snapshots: SnapshotParts;
   readonly #key = createKeyScratch();
   #closing: Promise<void> | null = null;
 
   /** @internal Use `open`. */
   constructor(parts: StoreParts) {
+    super();
     this.#parts = parts;
     const { geometry, options, queue, file, log, index, maintenance, gate, epochs, budget, pace } = parts;
     const { clock, memoryBytes } = options;
@@ -116,9 +121,20 @@ export class Store implements AsyncDisposable {
     const spans = longReads({ queue, file, budget: rangeBudget, mostAheadBytes });
     this.#spans = spans;
     this.#points = new PointReads({ index, log, gate, reader, spans, epochs, budget, maintenance });
-    this.#ranges = new RangeReads({ budget: rangeBudget, index, log, reader, spans, maintenance, mostAheadBytes, clock });
+    this.#ranges = new RangeReads({
+      budget: rangeBudget,
+      index,
+      log,
+      reader,
+      spans,
+      maintenance,
+      mostAheadBytes,
+      clock,
+    });
+    const [points, ranges] = [this.#points, this.#ranges];
+    this.#lookups = new RangeLookups({ gate, points, reader, maintenance, budget: rangeBudget });
     const handles: SnapshotParts['handles'] = new Handles('a snapshot was not ended (release(), using)', clock);
-    this.#snapshots = { gate, open: parts.snapshots, points: this.#points, ranges: this.#ranges, handles };
+    this.#snapshots = { gate, open: parts.snapshots, points, ranges, lookups: this.#lookups, handles };
     this.#writes = new WriteQueue({
       log,
       index,
@@ -324,6 +340,12 @@ export class Store implements AsyncDisposable {
   values(options?: Partial<RangeOptions>): StoreIterator<Buffer> {
     this.#parts.gate.requireOpen();
     return this.#ranges.values(options);
+  }
+
+  /** @internal */
+  protected override ask(): Asked {
+    this.#parts.gate.requireOpen();
+    return { lookups: this.#lookups, moment: this.#parts.index.snapshot() };
   }
 
   /**

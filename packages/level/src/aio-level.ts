@@ -78,8 +78,7 @@ export class AioLevel<K = string, V = string> extends AbstractLevel<Buffer, K, V
   }
 
   /**
-   * Bytes that the range from `start` to `end`, without `end`, takes, about. Until the store can tell it without reading,
-   * the range is read.
+   * Bytes that the range from `start` to `end`, without `end`, takes, about. Of a store that cannot tell it the range is read.
    */
   async approximateSize<Key = K>(start: Key, end: Key, options?: KeyOptions<Key>): Promise<number> {
     requireBounds(arguments.length);

@@ -22,7 +22,8 @@ export function entriesOf(
 }
 
 export function walkOver(store: KeyValueReads, options: KeyValueIteratorOptions, needsValues: boolean): Walk {
-  const walk = entriesOf(store, options, needsValues);
+  // abstract-level ends each iterator, also one that has come to its end, and may seek in it there.
+  const walk = entriesOf(store, { ...options, stayOpen: true }, needsValues);
   return canSeek(walk) ? walk : new SkippingWalk(walk, options, (range) => entriesOf(store, range, needsValues));
 }
 

@@ -164,20 +164,15 @@ function addCount(program: Command, session: Session): void {
     .command('count <directory>')
     .description('how many keys there are; reads no value')
     .action(async (directory: string, flags: EncodingFlags & RangeFlags & StoreFlags) => {
-      const range = rangeOf(flags, encodingOf(flags));
+      const { gte, lt } = rangeOf(flags, encodingOf(flags));
       const count = await session.withStore(directory, openFlagsOf(flags), async (store) => {
-        const progress = session.progress('counting');
-        let keys = 0;
+        const { signal } = session.environment;
         try {
-          await walkKeys(session, store, range, () => {
-            keys++;
-            if ((keys & 1023) === 0) progress.tell({ done: keys, total: 0, unit: 'entries' });
-            return null;
-          });
-        } finally {
-          progress.end();
+          return await store.count({ gte, lt, signal });
+        } catch (error) {
+          session.checkSignal();
+          throw error;
         }
-        return keys;
       });
       await session.output.write(session.output.isTerminal ? `${countOf(count)}\n` : `${count}\n`);
     });

@@ -13,6 +13,7 @@
  *
  * WALK-1. A leaf is not read for keys that a newer layer deletes.
  * WALK-2. A move takes half a millisecond at most.
+ * WALK-3. A leaf is not read that begins behind the range: the walk has no key there.
  */
 import { nextTurn } from '@aiokv/core';
 import { isDeletion } from '../format/index-entry.ts';
@@ -100,12 +101,24 @@ export class IndexCursor {
   /** Looks that are left to this move. */
   #looks = 0;
   #stop: 'none' | 'absent leaf' | 'end of slice' = 'none';
+  /** WALK-3. */
+  #end: Uint8Array | null = null;
 
   constructor(layers: readonly IndexLayer[], reverse: boolean, pager: Pager) {
     this.#layers = layers.map((layer) => new Layer(layer));
     this.#hasRanges = this.#layers.some((layer) => layer.ranges !== null);
     this.#reverse = reverse;
     this.#leaves = new LeavesAhead(pager);
+  }
+
+  /**
+   * Says that no key from this one on is needed, or in reverse none below it. It is the caller who asks where it is: keys from
+   * leaves that are in memory are met all the same.
+   *
+   * @param end null: all are needed
+   */
+  endAt(end: Uint8Array | null): void {
+    this.#end = end;
   }
 
   /** The current key is the first `keyLength` bytes. Valid until the next move. */
@@ -138,7 +151,8 @@ export class IndexCursor {
       return;
     }
     const blocked = this.#layers.findIndex((layer) => layer.move !== 'none' && layer.keys.blockedOn !== 0);
-    const isNeeded = (fence: Uint8Array): boolean => this.#hiderOf(blocked, fence) === null;
+    const isNeeded = (fence: Uint8Array): boolean =>
+      !this.#isBehindEnd(fence) && this.#hiderOf(blocked, fence) === null;
     const vainReads = this.#vainReads++;
     const count = this.#leaves.countAfter(most, vainReads);
     const pages = this.#layers[blocked]?.keys.absentAhead?.(!this.#reverse, count, isNeeded);
@@ -300,6 +314,12 @@ export class IndexCursor {
           break;
         }
         if (layer.keys.isUndecided === true) layer.move = 'step';
+        if (this.#isBehindEnd(layer.keys.fence?.(!this.#reverse) ?? null)) {
+          layer.isOver = true;
+          layer.move = 'none';
+          this.#moving--;
+          break;
+        }
         // WALK-1.
         const hider = this.#hiderOf(i, layer.move === 'step' ? null : layer.target);
         if (hider === null) {
@@ -340,6 +360,14 @@ export class IndexCursor {
       if (ranges.isDeleted) return ranges;
     }
     return null;
+  }
+
+  /** WALK-3. Of a leaf that begins at this fence, in reverse that ends there. */
+  #isBehindEnd(fence: Uint8Array | null): boolean {
+    const end = this.#end;
+    if (fence === null || end === null) return false;
+    const order = compareKeys(fence, fence.length, end, end.length);
+    return this.#reverse ? order <= 0 : order >= 0;
   }
 
   /** Not so if the leaf is the one that the walk is in, and was evicted: a leap from its fence would go back. */

@@ -10,7 +10,7 @@
  */
 import { assert } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
-import { FOUND, MISSING } from '../tree/index.ts';
+import { FOUND, LeafRange, MISSING } from '../tree/index.ts';
 import type { Entry, Lookup, TreeSnapshot } from '../tree/index.ts';
 import { IndexCursor } from './index-cursor.ts';
 import type { IndexLayer } from './index-cursor.ts';
@@ -85,6 +85,16 @@ export class IndexSnapshot {
     }
     this.isBlocked = false;
     return this.#version.tree.get(key, keyBytes, into);
+  }
+
+  /** The leaves in a range, of the layer that has the most there. For this step: a memtable may change. */
+  leavesOf(from: Uint8Array, to: Uint8Array | null): LeafRange {
+    let most = new LeafRange(this.#version.tree.memory, this.#version.tree.root, from, to);
+    for (const memtable of this.#memtables) {
+      const leaves = memtable.leavesOf(from, to);
+      if (leaves.count > most.count) most = leaves;
+    }
+    return most;
   }
 
   /** Whether it keeps memtables that only readers need. */

@@ -15,7 +15,7 @@
 import type { Sequence } from '@aiokv/core';
 import { isDeletion } from '../format/index-entry.ts';
 import { Entry, FOUND, MISSING, absentLeaf } from '../tree/index.ts';
-import type { AbsentLeaf, Cursor, LeafPlace, SeekMode, TreeSnapshot } from '../tree/index.ts';
+import type { AbsentLeaf, Cursor, LeafPlace, LeafRange, SeekMode, TreeSnapshot } from '../tree/index.ts';
 import { RangeCursor } from './deleted-ranges.ts';
 import { OLDER } from './memtable.ts';
 import type { Memtable, MemtableLookup } from './memtable.ts';
@@ -92,6 +92,11 @@ export class MemtableReader {
   /** A new cursor over what the reader sees. It must not be used after the release. */
   cursor(): MemtableCursor {
     return new MemtableCursor(this, this.#memtable);
+  }
+
+  /** As `Memtable.leavesOf`. */
+  leavesOf(from: Uint8Array, to: Uint8Array | null): LeafRange {
+    return this.#memtable.leavesOf(from, to);
   }
 
   release(): void {

@@ -32,7 +32,7 @@ import {
   sequenceLowWordOf,
   sequenceOfWords,
 } from '../format/index-entry.ts';
-import { Entry, FOUND, MISSING, NO_WORDS, Tree } from '../tree/index.ts';
+import { Entry, FOUND, LeafRange, MISSING, NO_WORDS, Tree } from '../tree/index.ts';
 import type { Cursor, Lookup, NodeMemory } from '../tree/index.ts';
 import { DeletedRanges } from './deleted-ranges.ts';
 import { MemtableHistory } from './memtable-history.ts';
@@ -223,6 +223,11 @@ export class Memtable {
   /** A cursor over all entries as they are: see `Tree.cursor`. */
   cursor(): Cursor {
     return this.#tree.cursor();
+  }
+
+  /** Its leaves in a range, for this step. */
+  leavesOf(from: Uint8Array, to: Uint8Array | null): LeafRange {
+    return new LeafRange(this.#tree.memory, this.#tree.root, from, to);
   }
 
   /** MEMTABLE-3. Somebody reads it from now on, until `endRead`. */

@@ -39,7 +39,7 @@ import { NeighbourReads } from './neighbour-reads.ts';
 import type { NeighbourReadsParts } from './neighbour-reads.ts';
 import type { RecordReader, UnwrittenRecords } from './record-reader.ts';
 import { GetResult, ManyResult, VersionedResult } from './results.ts';
-import type { LookupResult, Versioned } from './results.ts';
+import type { LookupResult, ReadResult, Versioned } from './results.ts';
 import { ViewMemory } from './view-memory.ts';
 
 export interface PointReadsParts {
@@ -169,6 +169,20 @@ export class PointReads {
   has(key: Bytes): Promise<boolean> {
     const keyBytes = encodeKey(key, this.#key);
     return this.#exists(this.#index.find(this.#key, keyBytes, this.#entry), keyBytes);
+  }
+
+  /** The value of a key that was found in a snapshot, which stays until it is there. @param found its entry */
+  async valueIn({ sequence }: IndexSnapshot, key: Uint8Array, found: Entry): Promise<Buffer> {
+    if (isInline(found)) return this.#reader.inlineValue(found);
+    if (this.#values.find(key, key.length) && this.#values.version <= sequence) return this.#cachedValue();
+    return new Promise((resolve, reject) => {
+      const result: ReadResult = {
+        seenAt: sequence,
+        found: (_, value) => resolve(value),
+        failed: (_, error) => reject(error),
+      };
+      this.#reader.readEntry(found, key, key.length, result, 0);
+    });
   }
 
   /** As `has`, in a snapshot. */

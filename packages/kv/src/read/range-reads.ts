@@ -170,6 +170,8 @@ export class RangeReads implements WalkHost {
 
   /** AHEAD-1. */
   mayReadAhead(ownBytes: number): boolean {
-    return this.aheadBytes - this.lentBytes < this.#mostAheadBytes && ownBytes < this.#mostAheadBytes / this.#open.count;
+    return (
+      this.aheadBytes - this.lentBytes < this.#mostAheadBytes && ownBytes < this.#mostAheadBytes / this.#open.count
+    );
   }
 }

@@ -163,6 +163,7 @@ export class RangeWalk<Row> implements Held {
     this.#snapshot = snapshot;
     this.#range = range;
     this.#cursor = snapshot.cursor(range.reverse);
+    this.#cursor.endAt(range.reverse ? range.from : range.to);
     this.#bounds = range;
     this.#move = range.isEmpty ? 'none' : 'start';
     this.#ahead = firstAheadOf(range);

@@ -16,6 +16,14 @@ export interface KeyRange {
   lte: Bytes | undefined;
 }
 
+export type LowerBound = Pick<KeyRange, 'gt' | 'gte'>;
+export type UpperBound = Pick<KeyRange, 'lt' | 'lte'>;
+
+export interface CountOptions extends KeyRange {
+  /** Ends the call with ERR_AIOKV_ABORTED when it aborts. Default null. */
+  signal: AbortSignal | null;
+}
+
 export interface RangeOptions extends KeyRange {
   /** True: from the last key to the first. Default false. */
   reverse: boolean;
@@ -50,7 +58,11 @@ const scratch = createKeyScratch();
 
 const bound = instance<Bytes | undefined>(BYTES, undefined, isBytes);
 
-const boundsShape: OptionShape<KeyRange> = { gt: bound, gte: bound, lt: bound, lte: bound };
+const lowerShape: OptionShape<LowerBound> = { gt: bound, gte: bound };
+const upperShape: OptionShape<UpperBound> = { lt: bound, lte: bound };
+const boundsShape: OptionShape<KeyRange> = { ...lowerShape, ...upperShape };
+const countShape: OptionShape<CountOptions> = { ...boundsShape, signal: abortSignal() };
+const NO_BOUNDS: KeyRange = { gt: undefined, gte: undefined, lt: undefined, lte: undefined };
 
 const rangeShape: OptionShape<RangeOptions> = {
   ...boundsShape,
@@ -74,6 +86,35 @@ export function encodeRange(given: Partial<RangeOptions> | undefined): EncodedRa
   const options = resolveOptions('iterator', rangeShape, given);
   const { reverse, limit, signal, stayOpen } = options;
   return { ...encodeBounds('iterator', options), reverse, limit, signal, stayOpen };
+}
+
+/** The bounds of a range that is asked about. @param call the name of the call, for messages. Throws as `encodeRange` */
+export function encodeWithin(call: string, given: Partial<KeyRange> | undefined): EncodedBounds {
+  return encodeBounds(call, resolveOptions(call, boundsShape, given));
+}
+
+/** As `encodeWithin`: from the bound to this key. */
+export function encodeTo(call: string, key: Bytes, given: Partial<LowerBound> | undefined): EncodedBounds {
+  return encodeBounds(call, { ...NO_BOUNDS, ...resolveOptions(call, lowerShape, given), lte: requireKey(key) });
+}
+
+/** As `encodeWithin`: from this key to the bound. */
+export function encodeFrom(call: string, key: Bytes, given: Partial<UpperBound> | undefined): EncodedBounds {
+  return encodeBounds(call, { ...NO_BOUNDS, ...resolveOptions(call, upperShape, given), gte: requireKey(key) });
+}
+
+/** Of a key that must be there: an option that is undefined counts as left out. */
+function requireKey(key: Bytes): Bytes {
+  encodeKey(key, scratch);
+  return key;
+}
+
+export function encodeCount(given: Partial<CountOptions> | undefined): {
+  readonly bounds: EncodedBounds;
+  readonly signal: AbortSignal | null;
+} {
+  const options = resolveOptions('count', countShape, given);
+  return { bounds: encodeBounds('count', options), signal: options.signal };
 }
 
 /** A copy of a key. Throws as `encodeKey`. */

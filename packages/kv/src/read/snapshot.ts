@@ -18,6 +18,9 @@ import type { Handles, Held } from './handles.ts';
 import type { StoreIterator } from './iterator.ts';
 import type { PointReads } from './point-reads.ts';
 import type { RangeOptions } from './range.ts';
+import type { RangeLookups } from './range-lookups.ts';
+import { RangeQuestions } from './range-questions.ts';
+import type { Asked } from './range-questions.ts';
 import type { RangeReads } from './range-reads.ts';
 import type { Versioned } from './results.ts';
 
@@ -27,6 +30,7 @@ export interface SnapshotParts {
   readonly open: OpenSnapshots;
   readonly points: PointReads;
   readonly ranges: RangeReads;
+  readonly lookups: RangeLookups;
   readonly handles: Handles<HeldSnapshot>;
 }
 
@@ -58,12 +62,13 @@ export class HeldSnapshot implements Held {
  * The store as it was when `Store.snapshot` was called. Its reads throw as those of the store do, and ERR_AIOKV_SNAPSHOT_ENDED
  * when it has ended.
  */
-export class Snapshot implements Disposable {
+export class Snapshot extends RangeQuestions implements Disposable {
   readonly #parts: SnapshotParts;
   readonly #held: HeldSnapshot;
 
   /** @internal Use `Store.snapshot`. */
   constructor(parts: SnapshotParts) {
+    super();
     this.#parts = parts;
     this.#held = new HeldSnapshot(parts);
     parts.handles.begin(this.#held, this);
@@ -124,6 +129,11 @@ export class Snapshot implements Disposable {
   /** As `Store.values`. */
   values(options?: Partial<RangeOptions>): StoreIterator<Buffer> {
     return this.#parts.ranges.values(options, this.#use());
+  }
+
+  /** @internal */
+  protected override ask(): Asked {
+    return { lookups: this.#parts.lookups, moment: this.#use().retain() };
   }
 
   /** Ends it: what only it has kept comes back. May be called more than once. */

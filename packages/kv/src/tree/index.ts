@@ -3,6 +3,7 @@ export type { SeekMode } from './cursor.ts';
 export { EXTRA_WORDS_MAX, Entry, NO_WORDS } from './entry.ts';
 export * as node from './node.ts';
 export { LeafPlace } from './leaf-place.ts';
+export { LeafRange } from './leaf-range.ts';
 export { LeafWalk } from './leaf-walk.ts';
 export { FOUND, MISSING, absentLeaf, lookInLeaf, pageOf } from './lookup.ts';
 export type { AbsentLeaf, Lookup } from './lookup.ts';
