@@ -105,3 +105,29 @@ test('ITERATOR-4: the snapshot is released, once, when no read of the iterator i
   await t.throwsAsync(failed.iterator.next());
   t.is(failed.released(), 1);
 });
+
+test('a walk whose iterator was lost answers the calls that are pending, and ends behind them', async (t) => {
+  const { iterator, walk, answer, released } = iteratorOnFakes();
+  const [first, second] = [iterator.next(), iterator.next()];
+  await turns(1);
+  t.true(walk.abandon());
+  await turns(2);
+  t.is(released(), 0);
+  answer(Buffer.from('v'));
+  t.is((await first).value?.[0].toString(), 'k');
+  t.true((await second).done);
+  await turns(1);
+  t.is(released(), 1);
+  t.false(walk.abandon());
+  const taken = iteratorOnFakes();
+  const only = taken.iterator.next();
+  await turns(1);
+  t.true(taken.walk.abandon());
+  taken.answer(Buffer.from('v'));
+  t.is((await only).value?.[1].toString(), 'v');
+  await turns(1);
+  t.is(taken.released(), 1);
+  const idle = iteratorOnFakes();
+  t.true(idle.walk.abandon());
+  t.is(idle.released(), 1);
+});

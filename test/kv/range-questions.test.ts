@@ -1,6 +1,6 @@
 /**
  * What a store and its snapshots are asked about a range: over leaves that are not in memory, deletions and deleted ranges.
- * LOOKUPS-1 and LOOKUPS-2 are those of packages/kv/src/read/range-lookups.ts, SIZE-1 and SIZE-2 those of index/range-size.ts.
+ * LOOKUPS-1 and LOOKUPS-2 are those of packages/kv/src/read/range-lookups.ts, WALK-3 is that of index/index-cursor.ts, SIZE-1 and SIZE-2 those of index/range-size.ts.
  */
 import test from 'ava';
 import { KIB, MIB, ManualClock, Random, nextTurn } from '@aiokv/core';
@@ -171,6 +171,53 @@ test('one entry costs the leaf that holds it, and its record', async (t) => {
     t.is(entry?.[0].toString(), keyOf(expected));
     t.is(Number.parseInt(String(entry?.[1]), 10), expected);
     t.true(store.statistics().pageReads - pageReads <= 2, `${store.statistics().pageReads - pageReads} pages`);
+  }
+  await store.close();
+});
+
+test('WALK-3: a walk reads the leaves of its range, and none behind its end', async (t) => {
+  const disk = new SimulatedDisk({ seed: 6 });
+  const keys = 40_000;
+  let store = await openOn(disk, { memoryBytes: 8 * MIB });
+  for (let n = 0; n < keys; n++) {
+    const done = store.put(keyOf(n), 'v', { durability: 'buffered' });
+    if (n % 512 === 0) await done;
+  }
+  await store.close();
+  const memoryBytes = 256 * KIB;
+  store = await openOn(disk, { memoryBytes });
+  const pagesOf = async (work: () => Promise<unknown>): Promise<number> => {
+    const { pageReads } = store.statistics();
+    await work();
+    return store.statistics().pageReads - pageReads;
+  };
+  // The first key of a leaf that is not in memory, as the leaf before it is not: to ask for it reads a page.
+  let boundary = 30_000;
+  await store.has(keyOf(boundary));
+  while (boundary < keys && (await pagesOf(() => store.has(keyOf(boundary)))) === 0) boundary++;
+  t.true(boundary < keys);
+  const [before, at] = [keyOf(boundary - 1), keyOf(boundary)];
+  const ranges = [
+    { gte: before, lt: at },
+    { gte: at, lte: at, reverse: true },
+  ];
+  for (const { gte, lt, lte, reverse = false } of ranges) {
+    const calls = {
+      keys: () => store.keys({ gte, lt, lte, reverse }).nextMany(9),
+      count: () => store.count({ gte, lt, lte }),
+      nearest: () => (reverse ? store.last({ gte, lt, lte }) : store.first({ gte, lt, lte })),
+      'a walk to its end': async () => {
+        let rows = 0;
+        for await (const _ of store.iterator({ gte, lt, lte, reverse })) rows++;
+        t.is(rows, 1);
+      },
+    };
+    for (const [name, call] of Object.entries(calls)) {
+      await store.close();
+      store = await openOn(disk, { memoryBytes });
+      const pages = await pagesOf(call);
+      t.true(pages <= 1, `${name}: ${pages} pages`);
+    }
   }
   await store.close();
 });
