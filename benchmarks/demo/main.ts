@@ -39,7 +39,7 @@ async function main(): Promise<void> {
 }
 
 async function load(directory: string): Promise<void> {
-  const store = await open(directory);
+  const store = await open(directory, { directIo: 'require' });
   const progress = new ProgressBar('loading', RECORDS);
   const startMs = performance.now();
   await loadRecords(store, RECORDS, (done) => progress.show(done));
@@ -66,7 +66,7 @@ async function measure(directory: string): Promise<{ depth: number; store: Measu
 
 async function withStore<T>(directory: string, use: (store: Store) => Promise<T>): Promise<T> {
   // Values come from the device, as those of the bare queue do.
-  const store = await open(directory, { valueCachePart: 0 });
+  const store = await open(directory, { valueCachePart: 0, directIo: 'require' });
   try {
     return await use(store);
   } finally {

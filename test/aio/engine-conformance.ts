@@ -19,8 +19,8 @@ export interface PlatformFixture {
   /** An existing, empty directory of the platform. */
   readonly directory: string;
   readonly cleanup: () => Promise<void>;
-  /** False where the platform cannot lock files, and has to say so; default true. */
-  readonly canLock?: boolean;
+  /** False where a file that is open keeps all its names, as a strict Windows would have it; default true. */
+  readonly canRemoveOpen?: boolean;
   /** True where a bad handle is accepted and completes with EBADF, and is not refused by `submit`; default false. */
   readonly acceptsBadHandles?: boolean;
 }

@@ -9,23 +9,31 @@ import test from 'ava';
 import type { PlatformFixture } from './engine-conformance.ts';
 import { engineConformance } from './engine-conformance.ts';
 import { EngineDriver, filled, isFilled } from './engine-driver.ts';
+import { macos, windows } from './hosts.ts';
 import { isLoadable } from './loadable.ts';
+import { platformConformance } from './platform-conformance.ts';
+import { withoutDirectIo } from '../../packages/kv/src/file/direct-io.ts';
 
 const BLOCK = 4096;
 const { EAGAIN, EBADF, EINVAL } = constants.errno;
 
-async function fixture(platform: Platform, canLock: boolean): Promise<PlatformFixture> {
+async function fixture(platform: Platform, canRemoveOpen = true): Promise<PlatformFixture> {
   const directory = await mkdtemp(resolve('.tmp-threads-'));
-  return { platform, directory, canLock, cleanup: () => rm(directory, { recursive: true, force: true }) };
+  return { platform, directory, canRemoveOpen, cleanup: () => rm(directory, { recursive: true, force: true }) };
 }
 
-engineConformance(test, 'threads, portable', () => fixture(portablePlatform(), false));
+engineConformance(test, 'threads, portable', () => fixture(portablePlatform()));
+platformConformance(test, 'threads, portable, as on Windows', () => fixture(windows(), false));
+platformConformance(test, 'threads, portable, as on macOS', () => fixture(macos()));
 
 if (isLoadable('koffi')) {
   engineConformance(test, 'threads, direct files', () => {
     const linux = linuxPlatform({ ffi: 'koffi' });
-    return fixture({ ...linux, createEngine: (o) => linux.createEngine({ ...o, engine: 'threads' }) }, true);
+    return fixture({ ...linux, createEngine: (o) => linux.createEngine({ ...o, engine: 'threads' }) });
   });
+  engineConformance(test, 'threads, files of Linux through the page cache', () =>
+    fixture(withoutDirectIo(linuxPlatform({ ffi: 'koffi' }))),
+  );
 } else {
   test.skip('threads over direct files: koffi is not installed here', () => undefined);
 }
@@ -34,7 +42,7 @@ if (isLoadable('koffi')) {
 async function withDriver(
   body: (driver: EngineDriver, file: Awaited<ReturnType<Platform['open']>>, platform: Platform) => Promise<void>,
 ): Promise<void> {
-  const { platform, directory, cleanup } = await fixture(portablePlatform(), false);
+  const { platform, directory, cleanup } = await fixture(portablePlatform());
   const file = await platform.open(join(directory, 'data'), { create: true });
   const driver = new EngineDriver(platform, { slots: 8, depth: 4 });
   try {
@@ -123,7 +131,7 @@ test('nobody may wait for it, and a closed engine hands nothing out', (t) =>
   }));
 
 test('a queue stands on it: batches, readSync, and no waiting', async (t) => {
-  const { platform, directory, cleanup } = await fixture(portablePlatform(), false);
+  const { platform, directory, cleanup } = await fixture(portablePlatform());
   const file = await platform.open(join(directory, 'data'), { create: true });
   const queue = new Queue(platform, { depth: 8, engine: 'auto' });
   t.is(queue.engine.name, 'threads');

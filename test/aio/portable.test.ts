@@ -37,12 +37,11 @@ test('what it cannot do is refused with a code and a remedy', (t) =>
   inDirectory(async (platform, directory) => {
     const file = await platform.open(join(directory, 'file'), { create: true });
     const expected = { code: 'ERR_AIOKV_UNSUPPORTED', message: /linuxPlatform/u };
-    await t.throwsAsync(file.lock(), expected);
     await t.throwsAsync(file.punchHole(0, BLOCK), expected);
     await file.close();
   }));
 
-test('preallocate makes the file long without blocks, and never shorter, also when asked twice at once', (t) =>
+test('preallocate gives a file its blocks, never makes it shorter, also when asked twice at once', (t) =>
   inDirectory(async (platform, directory) => {
     const path = join(directory, 'file');
     const file = await platform.open(path, { create: true });
@@ -50,7 +49,8 @@ test('preallocate makes the file long without blocks, and never shorter, also wh
       await Promise.all([file.preallocate(0, i * 9 * BLOCK), file.preallocate(0, i * BLOCK)]);
       t.is(await file.sizeBytes(), i * 9 * BLOCK);
     }
-    t.is((await stat(path)).blocks, 0);
+    await file.sync();
+    t.true((await stat(path)).blocks * 512 >= 90 * BLOCK, 'no later write can find the disk full');
     const failing = file.preallocate(0, 2 ** 60);
     const next = file.preallocate(0, 100 * BLOCK);
     await t.throwsAsync(failing);

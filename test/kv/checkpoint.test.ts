@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import test from 'ava';
 import { Random } from '@aiokv/core';
-import { SimulatedDisk, linuxPlatform } from '@aiokv/aio';
+import { SimulatedDisk, localPlatform } from '@aiokv/aio';
 import type { Platform } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
 import type { Store, StoreOptions } from '@aiokv/kv';
@@ -27,7 +27,7 @@ const places = {
     });
   },
   linux: async (use: (place: Place) => Promise<void>) => {
-    const platform: Platform = linuxPlatform();
+    const platform: Platform = localPlatform();
     const directory = await mkdtemp(resolve('.tmp-checkpoint-'));
     try {
       await use({

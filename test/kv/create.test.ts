@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import type { ExecutionContext } from 'ava';
 import { Random } from '@aiokv/core';
-import { SimulatedDisk, linuxPlatform } from '@aiokv/aio';
+import { SimulatedDisk, localPlatform } from '@aiokv/aio';
 import type { Platform } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
 import type { Store } from '@aiokv/kv';
@@ -65,7 +65,7 @@ async function requireOneWinner(
 test('CREATE-1: of two openers in one process, moments apart, one has the store and the other is refused', (t) =>
   inDirectory(async (place) => {
     t.timeout(300_000 + RACES * 1000);
-    const platform = linuxPlatform();
+    const platform = localPlatform();
     for (let race = 0; race < RACES; race++) {
       const directory = join(place, String(race));
       const results = await Promise.allSettled([
@@ -185,7 +185,7 @@ test('CREATE-4, CREATE-5: the order of what makes a store durable', async (t) =>
 
 test('creators that are killed again and again leave one file at most', (t) =>
   inDirectory(async (directory) => {
-    const platform = linuxPlatform();
+    const platform = localPlatform();
     for (let n = 0; n < 10; n++) {
       // As a process that is killed: nothing that it began is taken back, and its locks are gone.
       await writeFile(join(directory, `data.aiokv.new-${String(n).padStart(16, '0')}`), 'unfinished');
@@ -202,7 +202,7 @@ test('creators that are killed again and again leave one file at most', (t) =>
 
 test('the file of a creator at work is left alone, and goes when a store is there', (t) =>
   inDirectory(async (directory) => {
-    const platform = linuxPlatform();
+    const platform = localPlatform();
     const path = join(directory, 'data.aiokv.new-0123456789abcdef');
     const busy = await platform.open(path, { create: true });
     t.is(await busy.lock(), undefined);

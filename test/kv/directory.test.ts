@@ -7,6 +7,7 @@ import type { ExecutionContext } from 'ava';
 import {
   SimulatedDisk,
   allocateAligned,
+  foreignInterface,
   linuxPlatform,
   openFile,
   openQueue,
@@ -15,6 +16,7 @@ import {
 } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
 import type { StoreOptions } from '@aiokv/kv';
+import { skipWhere } from '../helpers/skip.ts';
 
 const OPENING = { segmentBytes: 64 * 1024, queueDepth: 16, memoryBytes: 2 * 1024 * 1024 };
 
@@ -48,7 +50,12 @@ test.serial('a store is opened where the working directory was at the call', (t)
   }),
 );
 
-test.serial('a file is opened, and a directory measured, where the working directory was at the call', (t) =>
+const withForeignFunctions = skipWhere(
+  foreignInterface() === undefined ? 'there is no foreign-function interface' : null,
+  test.serial,
+);
+
+withForeignFunctions('a file is opened, and a directory measured, where the working directory was at the call', (t) =>
   inPlace(t, async (place) => {
     const later = async <T>(call: () => Promise<T>): Promise<T> => {
       process.chdir(join(place, 'here'));
@@ -72,7 +79,7 @@ test.serial('a file is opened, and a directory measured, where the working direc
   }),
 );
 
-test.serial('URLs name directories and files', (t) =>
+withForeignFunctions('URLs name directories and files', (t) =>
   inPlace(t, async (place) => {
     const store = await open(pathToFileURL(join(place, 'here', 'a store')), OPENING);
     await store.put('a', 'b');

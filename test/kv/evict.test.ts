@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import test from 'ava';
 import { ManualClock, Random, systemClock } from '@aiokv/core';
 import type { Clock } from '@aiokv/core';
-import { SimulatedDisk, linuxPlatform } from '@aiokv/aio';
+import { SimulatedDisk, localPlatform } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
 import type { RangeOptions, Store, StoreOptions } from '@aiokv/kv';
 import { seedOf } from '../helpers/seed.ts';
@@ -36,7 +36,7 @@ async function onLinux(_seed: number, use: (place: Place) => Promise<void>): Pro
   const keys = 60_000;
   const nodesBytes = Math.floor((keys * BYTES_PER_KEY) / 10);
   try {
-    const geometry = { platform: linuxPlatform(), memoryBytes: 2 * nodesBytes, checkpointBytes: 4 * 1024 * 1024 };
+    const geometry = { platform: localPlatform(), memoryBytes: 2 * nodesBytes, checkpointBytes: 4 * 1024 * 1024 };
     await use({ keys, nodesBytes, open: (options) => open(directory, { ...geometry, ...options }) });
   } finally {
     await rm(directory, { recursive: true, force: true });

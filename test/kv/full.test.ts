@@ -8,7 +8,7 @@ import { join, resolve } from 'node:path';
 import test from 'ava';
 import type { ExecutionContext } from 'ava';
 import { KIB, MIB, Random } from '@aiokv/core';
-import { SimulatedDisk, linuxPlatform } from '@aiokv/aio';
+import { SimulatedDisk, localPlatform } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
 import type { Store, StoreOptions } from '@aiokv/kv';
 import { mountSmall, run, whyNoMount } from '../helpers/mount.ts';
@@ -272,7 +272,7 @@ interface FullPlace {
 
 /** Real requests: fills the place, and uses what is left of it in every way. */
 async function useFullPlace(t: ExecutionContext, { directory, makeRoom, cause }: FullPlace): Promise<void> {
-  const options = { platform: linuxPlatform(), segmentBytes: MIB, checkpointBytes: 4 * MIB };
+  const options = { platform: localPlatform(), segmentBytes: MIB, checkpointBytes: 4 * MIB };
   const model: Model = new Map();
   let store = await open(directory, options);
   const error = await fill(store, model, 60_000);

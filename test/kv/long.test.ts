@@ -7,7 +7,7 @@ import { resolve } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import test from 'ava';
 import { KIB, MIB, Random } from '@aiokv/core';
-import { SimulatedDisk, linuxPlatform } from '@aiokv/aio';
+import { SimulatedDisk, localPlatform } from '@aiokv/aio';
 import type { Platform } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
 import type { Store, StoreOptions } from '@aiokv/kv';
@@ -31,7 +31,7 @@ const places = {
     await use({ platform, open: (options) => open('/store', { ...GEOMETRY, platform, ...options }) });
   },
   linux: async (use: (place: Place) => Promise<void>): Promise<void> => {
-    const platform = linuxPlatform();
+    const platform = localPlatform();
     const directory = await mkdtemp(resolve('.tmp-long-'));
     try {
       await use({ platform, open: (options) => open(directory, { ...GEOMETRY, platform, ...options }) });

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import test from 'ava';
 import { KIB, Random } from '@aiokv/core';
-import { SimulatedDisk, linuxPlatform } from '@aiokv/aio';
+import { SimulatedDisk, localPlatform } from '@aiokv/aio';
 import type { Platform } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
 import type { Store } from '@aiokv/kv';
@@ -25,7 +25,7 @@ const places = {
   linux: async (use: (platform: Platform, directory: string) => Promise<void>) => {
     const directory = await mkdtemp(resolve('.tmp-pages-'));
     try {
-      await use(linuxPlatform(), directory);
+      await use(localPlatform(), directory);
     } finally {
       await rm(directory, { recursive: true, force: true });
     }

@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import test from 'ava';
 import type { ExecutionContext } from 'ava';
-import { SimulatedDisk, linuxPlatform } from '@aiokv/aio';
+import { SimulatedDisk, localPlatform, portablePlatform } from '@aiokv/aio';
 import type { Platform } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
 import type { RangeOptions, Store } from '@aiokv/kv';
@@ -19,13 +19,15 @@ async function onSimulated(_: ExecutionContext, use: (place: Place) => Promise<v
   await use({ platform: new SimulatedDisk({ seed: 7 }), directory: '/store' });
 }
 
-async function onLinux(_: ExecutionContext, use: (place: Place) => Promise<void>): Promise<void> {
-  const directory = await mkdtemp(resolve('.tmp-store-'));
-  try {
-    await use({ platform: linuxPlatform(), directory });
-  } finally {
-    await rm(directory, { recursive: true, force: true });
-  }
+function onDisk(platform: () => Platform) {
+  return async (_: ExecutionContext, use: (place: Place) => Promise<void>): Promise<void> => {
+    const directory = await mkdtemp(resolve('.tmp-store-'));
+    try {
+      await use({ platform: platform(), directory });
+    } finally {
+      await rm(directory, { recursive: true, force: true });
+    }
+  };
 }
 
 async function collect(store: Store, options?: Partial<RangeOptions>): Promise<string[]> {
@@ -36,7 +38,8 @@ async function collect(store: Store, options?: Partial<RangeOptions>): Promise<s
 
 for (const [name, at] of [
   ['simulated', onSimulated],
-  ['linux', onLinux],
+  ['here', onDisk(localPlatform)],
+  ['portable', onDisk(portablePlatform)],
 ] as const) {
   const openAt = (place: Place, options = {}): Promise<Store> =>
     open(place.directory, { ...GEOMETRY, platform: place.platform, ...options });
@@ -283,7 +286,7 @@ for (const [name, at] of [
 }
 
 test('linux: a directory with other files is no store and stays as it is', (t) =>
-  onLinux(t, async ({ directory }) => {
+  onDisk(localPlatform)(t, async ({ directory }) => {
     await writeFile(`${directory}/notes.txt`, 'mine');
     await t.throwsAsync(open(directory), { code: 'ERR_AIOKV_NOT_A_STORE' });
     await rm(`${directory}/notes.txt`);
@@ -292,7 +295,7 @@ test('linux: a directory with other files is no store and stays as it is', (t) =
   }));
 
 test('linux: an empty store takes at most 8 MiB', (t) =>
-  onLinux(t, async ({ directory }) => {
+  onDisk(localPlatform)(t, async ({ directory }) => {
     await (await open(directory)).close();
     const { stat } = await import('node:fs/promises');
     const { blocks } = await stat(`${directory}/data.aiokv`);

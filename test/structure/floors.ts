@@ -72,7 +72,10 @@ export const FLOORS: Readonly<Record<string, readonly Floor[]>> = {
     },
     { rooms: ['linux.ts', 'portable.ts'], why: 'platforms: files, and the choice of an engine' },
     { rooms: ['engines/'], why: 'carry requests to a disk, behind the seam of engine.ts' },
-    { rooms: ['node-file.ts', 'directories.ts', 'thread-io.ts'], why: 'files and threads of Node alone' },
+    {
+      rooms: ['node-file.ts', 'directories.ts', 'thread-io.ts', 'host.ts', 'portable-lock.ts', 'lock-holder.ts'],
+      why: 'files, locks and threads of Node alone',
+    },
     { rooms: ['raw/'], why: 'system calls and the memory that they share' },
     {
       rooms: ['platform.ts', 'open-options.ts', 'engine.ts', 'request-error.ts'],

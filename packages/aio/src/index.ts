@@ -1,4 +1,4 @@
-export { openFile, openQueue, openShards } from './open.ts';
+export { localPlatform, openFile, openQueue, openShards } from './open.ts';
 export { Queue } from './queue.ts';
 export type {
   GetEventsOptions,
@@ -23,6 +23,7 @@ export type { Alignment, DirectFile, OpenFileOptions, Platform } from './platfor
 export { linuxPlatform } from './linux.ts';
 export { prefault } from './prefault.ts';
 export { portablePlatform } from './portable.ts';
+export { LOCK_FILE_PREFIX } from './portable-lock.ts';
 export { qualifyFile } from './qualify.ts';
 export type {
   NowaitKind,

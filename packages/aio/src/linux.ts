@@ -11,9 +11,11 @@ import { resolve } from 'node:path';
 import { AiokvError, SystemCallError, boolean, isPowerOfTwo, oneOf, resolveOptions } from '@aiokv/core';
 import type { ForeignInterfaceName } from './ffi/port.ts';
 import { requireForeignInterface } from './ffi/load.ts';
-import { directories } from './directories.ts';
+import { directoriesOf } from './directories.ts';
 import { createLinuxEngine } from './engines/choose.ts';
 import type { Engine, EngineOptions } from './engine.ts';
+import { THIS_HOST } from './host.ts';
+import { deviceNumbers, holderOf } from './lock-holder.ts';
 import { ASSUMED_ALIGNMENT, NO_ALIGNMENT, NodeFile, flagsOf, openError } from './node-file.ts';
 import { resolveOpenOptions } from './open-options.ts';
 import type { ResolvedOpenOptions } from './open-options.ts';
@@ -62,7 +64,7 @@ export function linuxPlatform(options?: LinuxPlatformOptions): Platform {
   const libc = libcOf(ffi);
   return {
     name: 'linux',
-    ...directories,
+    ...directoriesOf(THIS_HOST),
     open: async (path, openOptions) => openDirect(libc, resolve(path), resolveOpenOptions('open', openOptions)),
     createEngine: (engineOptions: EngineOptions): Engine =>
       createLinuxEngine({ ffi, forceSyscalls, useLibaio }, engineOptions),
@@ -178,38 +180,6 @@ class LinuxFile extends NodeFile {
       { cause },
     );
   }
-}
-
-/**
- * Finds the process with a lock on an inode in /proc/locks, whose lines look like
- * `1: FLOCK  ADVISORY  WRITE 4711 08:01:1234 0 EOF`. Some file systems show another device number there
- * than `stat` does, so a line of the same inode will do when none has both.
- */
-async function holderOf(inode: bigint, device: bigint): Promise<string> {
-  const { major, minor } = deviceNumbers(device);
-  const hex = (value: number): string => value.toString(16).padStart(2, '0');
-  const place = `${hex(major)}:${hex(minor)}:${inode}`;
-  let candidate: string | undefined;
-  try {
-    for (const line of (await fs.readFile('/proc/locks', 'utf8')).split('\n')) {
-      const [, kind, , , pid, at] = line.trim().split(/\s+/);
-      if (kind !== 'FLOCK' || at?.endsWith(`:${inode}`) !== true) continue;
-      if (at === place || candidate === undefined) candidate = pid;
-      if (at === place) break;
-    }
-  } catch {
-    // No /proc here: the lock stands all the same.
-  }
-  if (candidate === undefined) return 'another process';
-  return Number(candidate) === process.pid ? `this process (${candidate})` : `process ${candidate}`;
-}
-
-/** The encoding of dev_t in glibc: 12 + 20 bits, with the upper parts further up. */
-function deviceNumbers(device: bigint): { major: number; minor: number } {
-  return {
-    major: Number(((device >> 8n) & 0xfffn) | ((device >> 32n) & 0xfffff000n)),
-    minor: Number((device & 0xffn) | ((device >> 12n) & 0xffffff00n)),
-  };
 }
 
 async function readAlignment(libc: Libc, path: string, handle: FileHandle): Promise<Alignment> {

@@ -17,6 +17,16 @@ import type { ShardOptions } from './shards.ts';
 let shared: Platform | undefined;
 let portable: Platform | undefined;
 
+/**
+ * The Linux platform where it works, the portable platform elsewhere: without a foreign-function interface, or on another
+ * system.
+ *
+ * @throws AiokvTypeError ERR_AIOKV_INVALID_OPTION when AIOKV_FFI names no interface
+ */
+export function localPlatform(): Platform {
+  return defaultPlatform(true);
+}
+
 /** @param isPortable whether the portable platform may stand in for the Linux platform */
 function defaultPlatform(isPortable: boolean): Platform {
   if (shared !== undefined) return shared;

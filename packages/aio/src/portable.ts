@@ -6,29 +6,42 @@
  * | of a file | here |
  * |---|---|
  * | `direct` | the default is `'prefer'`, which is the page cache; `'require'` is refused |
- * | `preallocate` | makes the file so long, without blocks: a later write can still find the disk full |
- * | `punchHole`, `lock` | refused with ERR_AIOKV_UNSUPPORTED |
+ * | `preallocate` | writes zeros, which takes as long as it sounds; a sparse file would find the disk full in a later write |
+ * | `lock` | each system's own, see portable-lock.ts |
+ * | flushes | as Node has them: `fsync` and `fdatasync`, on macOS F_FULLFSYNC, on Windows FlushFileBuffers |
+ * | `punchHole` | refused with ERR_AIOKV_UNSUPPORTED |
  * | `linkTo` | needs a file system with hard links |
  */
-import { promises as fs } from 'node:fs';
 import { constants } from 'node:os';
+import type { FileHandle } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { AiokvError, SystemCallError } from '@aiokv/core';
-import { directories } from './directories.ts';
+import { AiokvError, MIB, SystemCallError } from '@aiokv/core';
+import { directoriesOf } from './directories.ts';
 import type { Engine, EngineOptions } from './engine.ts';
 import { ThreadsEngine } from './engines/threads.ts';
+import { THIS_HOST } from './host.ts';
+import type { Host } from './host.ts';
 import { NO_ALIGNMENT, NodeFile, flagsOf, openError } from './node-file.ts';
 import { resolveOpenOptions } from './open-options.ts';
 import type { DirectFile, OpenFileOptions, Platform } from './platform.ts';
+import { takeLock } from './portable-lock.ts';
+import type { HeldLock } from './portable-lock.ts';
 
 const { EBADF } = constants.errno;
+const ZEROS_BYTES = MIB;
 
-/** Files through `node:fs` and the engine `'threads'`; see portable.ts for what it cannot do. */
+/** Files through `node:fs` and the engine `'threads'`; see portable.ts for what it does otherwise. */
 export function portablePlatform(): Platform {
-  return { name: 'portable', ...directories, open: openPortable, createEngine };
+  return portablePlatformOn(THIS_HOST);
 }
 
-async function openPortable(path: string, given?: OpenFileOptions): Promise<DirectFile> {
+/** @internal The same on another host: for tests. */
+export function portablePlatformOn(host: Host): Platform {
+  const open = (path: string, given?: OpenFileOptions): Promise<DirectFile> => openPortable(host, path, given);
+  return { name: 'portable', ...directoriesOf(host), open, createEngine };
+}
+
+async function openPortable(host: Host, path: string, given?: OpenFileOptions): Promise<DirectFile> {
   const options = resolveOpenOptions('open', given);
   const absolute = resolve(path);
   if (options.direct === 'require') {
@@ -37,10 +50,10 @@ async function openPortable(path: string, given?: OpenFileOptions): Promise<Dire
       "the portable platform has no direct I/O: leave 'direct' out, or use linuxPlatform()",
     );
   }
-  const opened = await fs.open(absolute, flagsOf(options), 0o644).catch((cause: unknown) => {
+  const opened = await host.open(absolute, flagsOf(options), 0o644).catch((cause: unknown) => {
     throw openError(absolute, cause);
   });
-  return new PortableFile(absolute, opened, options.readOnly);
+  return new PortableFile(host, absolute, opened, options.readOnly);
 }
 
 /** @throws AiokvError ERR_AIOKV_ENGINE_UNAVAILABLE for any engine but `'threads'` */
@@ -57,16 +70,20 @@ function createEngine(options: EngineOptions): Engine {
 }
 
 class PortableFile extends NodeFile {
+  readonly #host: Host;
   readonly #isReadOnly: boolean;
   /** Changes of the size one after another: two that look at it at once could make the file shorter. */
   #growing: Promise<void> = Promise.resolve();
+  #lock: HeldLock | null = null;
+  #ending: Promise<void> | null = null;
 
-  constructor(path: string, opened: fs.FileHandle, isReadOnly: boolean) {
+  constructor(host: Host, path: string, opened: FileHandle, isReadOnly: boolean) {
     super(path, opened, NO_ALIGNMENT, false);
+    this.#host = host;
     this.#isReadOnly = isReadOnly;
   }
 
-  /** Requires that no write behind the end of the file is in flight: it could be cut off. */
+  /** Requires that no write behind the end of the file is in flight: it could be overwritten. */
   async preallocate(offset: number, lengthBytes: number): Promise<void> {
     this.requireOpen();
     const grown = this.#growing.then(() => this.#grow(offset + lengthBytes));
@@ -90,7 +107,25 @@ class PortableFile extends NodeFile {
 
   async lock(): Promise<string | undefined> {
     this.requireOpen();
-    throw unsupported('lock files', 'see to it that one process has it open, or use linuxPlatform()');
+    if (this.#lock !== null) return undefined;
+    const taken = await takeLock(this.#host, this.path, this.opened);
+    if (typeof taken === 'string') return taken;
+    this.#lock = taken;
+    return undefined;
+  }
+
+  override close(): Promise<void> {
+    this.#ending ??= this.#end();
+    return this.#ending;
+  }
+
+  async #end(): Promise<void> {
+    const closed = super.close();
+    try {
+      await closed;
+    } finally {
+      await this.#lock?.release();
+    }
   }
 
   protected override async giveName(path: string): Promise<void> {
@@ -109,7 +144,26 @@ class PortableFile extends NodeFile {
 
   async #grow(endBytes: number): Promise<void> {
     if (this.#isReadOnly) throw new SystemCallError('ftruncate', EBADF, this.path);
-    if ((await this.sizeBytes()) < endBytes) await this.opened.truncate(endBytes);
+    const from = await this.sizeBytes();
+    if (from >= endBytes) return;
+    try {
+      // Whether a file may be so long at all, before much is written in vain.
+      await this.opened.truncate(endBytes);
+      await this.opened.truncate(from);
+      await this.#writeZeros(from, endBytes);
+    } catch (cause) {
+      // If this fails, too, the file is longer than it need be, and reads as zeros there.
+      await this.opened.truncate(from).catch(() => undefined);
+      throw this.explained('write', cause);
+    }
+  }
+
+  async #writeZeros(from: number, endBytes: number): Promise<void> {
+    const zeros = new Uint8Array(Math.min(ZEROS_BYTES, endBytes - from));
+    for (let at = from; at < endBytes;) {
+      const { bytesWritten } = await this.opened.write(zeros, 0, Math.min(zeros.length, endBytes - at), at);
+      at += bytesWritten;
+    }
   }
 }
 

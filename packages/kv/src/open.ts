@@ -47,6 +47,8 @@ import { Recovery } from './recovery/recovery.ts';
 import type { Recovered } from './recovery/recovery.ts';
 import { Store } from './store.ts';
 import { openDataFile } from './file/create.ts';
+import { isDirectIoRefused, requireDirectIo, warnOfPageCache, withoutDirectIo } from './file/direct-io.ts';
+import type { IoStatistics } from './file/direct-io.ts';
 import { SuperblockKeeper, loadSuperblock } from './file/superblocks.ts';
 import { TurnBudget } from '@aiokv/core';
 
@@ -87,13 +89,48 @@ export async function openPlanted(
   // Both before the first await: the caller may change the options or the working directory afterwards.
   const path = resolvePath('open: the directory', directory);
   const resolved = resolveStoreOptions(options);
+  const { platform, directIo } = resolved;
+  const buffered = { ...resolved, platform: withoutDirectIo(platform) };
+  if (directIo === 'off') return openOn(path, buffered, planted, ASKED);
+  if (directIo === 'require') requireDirectIo(platform);
+  else if (platform.name === 'portable') {
+    const isGiven = options?.platform === platform;
+    return openOn(path, buffered, planted, isGiven ? ASKED : whyPortable());
+  }
+  try {
+    return await openOn(path, resolved, planted, null);
+  } catch (error) {
+    if (directIo === 'require' || platform.name === 'simulated' || !isDirectIoRefused(error)) throw error;
+    return openOn(path, buffered, planted, 'its file system refuses direct I/O (O_DIRECT)');
+  }
+}
+
+/** Why a store is not direct where its opener has said so. */
+const ASKED = 'it was asked for';
+
+function whyPortable(): string {
+  return process.platform === 'linux'
+    ? 'no foreign-function interface can be loaded (requireForeignInterface() of @aiokv/aio says why)'
+    : `Linux AIO is not there on ${process.platform}`;
+}
+
+/** @param reason why the platform has no direct I/O, or null if it has */
+async function openOn(
+  path: string,
+  resolved: ResolvedOptions,
+  planted: Planted,
+  reason: string | null,
+): Promise<Store> {
   const file = await openDataFile(path, resolved);
   let queue: Queue | null = null;
   try {
     // Without `neverBlock`, ext4 blocks every submitter while the file grows, until its writes are done.
     const maxWaiting = LogWriter.mostRequests(resolved.writeBufferBytes) + MOST_LONG_REQUESTS + OTHER_REQUESTS;
     queue = new Queue(resolved.platform, { depth: resolved.queueDepth, maxWaiting, neverBlock: true });
-    return await openStore(file, queue, resolved, planted);
+    const io = { isDirect: file.isDirect, platform: resolved.platform.name, engine: queue.engine.name, reason };
+    const store = await openStore(file, queue, resolved, planted, io);
+    if (reason !== null && reason !== ASKED) warnOfPageCache(file.path, reason);
+    return store;
   } catch (error) {
     try {
       await queue?.close();
@@ -109,6 +146,7 @@ interface Opening {
   readonly file: DirectFile;
   readonly queue: Queue;
   readonly options: ResolvedOptions;
+  readonly io: IoStatistics;
   readonly planted: Planted;
   readonly gate: FailureGate;
   readonly flusher: Flusher;
@@ -126,7 +164,13 @@ interface Found {
   readonly recovery: Recovery;
 }
 
-async function openStore(file: DirectFile, queue: Queue, options: ResolvedOptions, planted: Planted): Promise<Store> {
+async function openStore(
+  file: DirectFile,
+  queue: Queue,
+  options: ResolvedOptions,
+  planted: Planted,
+  io: IoStatistics,
+): Promise<Store> {
   const loaded = await loadSuperblock(queue, file);
   const { pageBytes } = loaded.superblock.geometry;
   if (options.pageBytes !== 0 && options.pageBytes !== pageBytes) {
@@ -145,6 +189,7 @@ async function openStore(file: DirectFile, queue: Queue, options: ResolvedOption
     file,
     queue,
     options,
+    io,
     planted,
     gate,
     flusher,
@@ -207,7 +252,7 @@ async function recover({
 
 /** Adds the parts that write. */
 async function makeStore(opening: Opening, { standing, recovered, recovery }: Found): Promise<Store> {
-  const { file, queue, options, planted, gate, flusher, superblocks, index, segments, budget } = opening;
+  const { file, queue, options, io, planted, gate, flusher, superblocks, index, segments, budget } = opening;
   const { geometry, uuid, incompatibleFeatures } = superblocks.current;
   const { clock, writeBufferBytes, flushIntervalMs, checkpointBytes } = options;
   const { usedSlots } = recovered;
@@ -247,7 +292,7 @@ async function makeStore(opening: Opening, { standing, recovered, recovery }: Fo
   const moves = { ...shared, log, superblocks, index, survivorBytes };
   const order = new ScanOrder({ ...moves, plan: cleaner.plan, isOn: options.orderForScans });
   const snapshots = new OpenSnapshots(index, clock);
-  const parts = { options, geometry, file, queue, log, index, budget, superblocks, checkpointer, snapshots, gate };
+  const parts = { options, io, geometry, file, queue, log, index, budget, superblocks, checkpointer, snapshots, gate };
   const maintenance = new Maintenance({ ...parts, slots, segments, cleaner, order, clock });
   if (recovered.leftOutBytes > 0) {
     try {

@@ -15,9 +15,11 @@ import {
   systemClock,
 } from '@aiokv/core';
 import type { Clock, OptionShape } from '@aiokv/core';
-import { linuxPlatform } from '@aiokv/aio';
+import { linuxPlatform, localPlatform } from '@aiokv/aio';
 import type { Platform } from '@aiokv/aio';
 import { MAX_FRAME_BYTES } from './format/frame.ts';
+import { DIRECT_IO } from './file/direct-io.ts';
+import type { DirectIo } from './file/direct-io.ts';
 import type { ConditionOptions } from './write/write-batch.ts';
 import type { Durability } from './log/writer.ts';
 import { MEMORY_BYTES_LEAST, MEMORY_BYTES_MOST, defaultMemoryBytes, mostWriteBytes } from './memory/budget.ts';
@@ -102,7 +104,16 @@ export interface StoreOptions {
    * If it throws, `open` fails with that error and the store stays as it was. Default null: no calls.
    */
   onProgress: ((progress: OpenProgress) => void) | null;
-  /** The system that the store is on: `linuxPlatform(...)` or a `SimulatedDisk`. Default null: this Linux. */
+  /**
+   * Whether the store goes past the page cache, with O_DIRECT and Linux AIO. `'auto'`: where it can; where it cannot, through the
+   * page cache and on libuv's threads, with a warning; the default. `'require'`: where it cannot, the opening fails. `'off'`: never.
+   * `statistics().io` tells what it is.
+   */
+  directIo: DirectIo;
+  /**
+   * The system that the store is on: `linuxPlatform(...)`, `portablePlatform()` or a `SimulatedDisk`. Default null: this one,
+   * which is the Linux platform where that works and the portable platform elsewhere.
+   */
   platform: Platform | null;
   /** Source of time; default the system's. Tests pass a `ManualClock`. */
   clock: Clock;
@@ -157,6 +168,7 @@ const storeShape: OptionShape<StoreOptions> = {
   warmRestart: boolean(true),
   orderForScans: boolean(true),
   onProgress: instance<StoreOptions['onProgress']>('a function', null, isFunctionOrNull),
+  directIo: oneOf(DIRECT_IO, 'auto'),
   platform: instance<Platform | null>('a platform', null, (value) => typeof value === 'object'),
   clock: instance('a clock', systemClock, (value) => typeof value === 'object' && value !== null),
 };
@@ -181,7 +193,7 @@ export function resolveStoreOptions(options: Partial<StoreOptions> | undefined):
   const memoryBytes = resolved.memoryBytes || defaultMemoryBytes(totalmem(), process.constrainedMemory());
   const writeBufferBytes = withinMemory('writeBufferBytes', resolved, memoryBytes, 4 * MIB);
   const maxBatchBytes = withinMemory('maxBatchBytes', resolved, memoryBytes, 64 * MIB);
-  const platform = resolved.platform ?? linuxPlatform();
+  const platform = resolved.platform ?? (resolved.directIo === 'require' ? linuxPlatform() : localPlatform());
   return { ...resolved, memoryBytes, writeBufferBytes, maxBatchBytes, platform };
 }
 

@@ -3,6 +3,7 @@ import type { QueueStatistics } from '@aiokv/aio';
 import type { AddressStatistics } from './cache/address-cache.ts';
 import type { CacheStatistics } from './cache/value-cache.ts';
 import type { OrderStatistics } from './clean/scan-order.ts';
+import type { IoStatistics } from './file/direct-io.ts';
 import type { SnapshotStatistics } from './index/open-snapshots.ts';
 import type { WarmStatistics } from './warm/warm-up.ts';
 
@@ -65,6 +66,8 @@ export interface StoreStatistics {
   readonly written: WrittenStatistics;
   /** What was moved because scans had found it scattered, since the opening: `orderForScans`. */
   readonly order: OrderStatistics;
+  /** How the store reaches its file, and why: `directIo`. */
+  readonly io: IoStatistics;
   readonly queue: QueueStatistics;
 }
 

@@ -15,6 +15,7 @@ import { AiokvTypeError, MIB, refuseUnknown } from '@aiokv/core';
 import type { DirectFile, Queue } from '@aiokv/aio';
 import type { FailureGate } from './failure/failure-gate.ts';
 import type { Planted } from './failure/planted.ts';
+import type { IoStatistics } from './file/direct-io.ts';
 import type { HotFilePlace } from './file/hot-file.ts';
 import type { ReadEpochs } from './file/read-epochs.ts';
 import type { ReadPace } from './file/read-pace.ts';
@@ -67,6 +68,7 @@ const RANGES_MS = 0.5;
 
 export interface StoreParts {
   readonly options: StoreOptions;
+  readonly io: IoStatistics;
   readonly geometry: Geometry;
   readonly file: DirectFile;
   readonly queue: Queue;
@@ -440,6 +442,7 @@ export class Store extends RangeQuestions implements AsyncDisposable {
       pageReads: index.pageReads,
       space: checkpointer.space,
       written: checkpointer.written,
+      io: this.#parts.io,
       order: maintenance.orderStatistics,
       queue: queue.statistics(),
     };

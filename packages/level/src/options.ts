@@ -51,6 +51,7 @@ const STORE_OPTIONS: Readonly<Record<keyof StoreOptions, true>> = {
   orderForScans: true,
   memoryBytes: true,
   onProgress: true,
+  directIo: true,
   platform: true,
   clock: true,
 };

@@ -3,7 +3,7 @@
  * told by messages what to open, at which moment.
  */
 import { fileURLToPath } from 'node:url';
-import { linuxPlatform } from '@aiokv/aio';
+import { localPlatform } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
 import type { Store } from '@aiokv/kv';
 import { counting } from './steps.ts';
@@ -44,7 +44,7 @@ async function close(): Promise<void> {
 
 async function dieAt(directory: string, step: number): Promise<void> {
   let calls = 0;
-  const platform = counting(linuxPlatform(), () => {
+  const platform = counting(localPlatform(), () => {
     if (calls++ === step) process.kill(process.pid, 'SIGKILL');
   });
   await open(directory, { ...OPENING, platform });

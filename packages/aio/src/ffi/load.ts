@@ -1,7 +1,7 @@
 /**
  * Chooses the foreign-function interface of this thread, once: `ffi-napi` where it loads and nobody else in this process
- * has it, `koffi` otherwise. The environment variable AIOKV_FFI decides for the process. A caller that names one
- * decides for itself, and for later callers that name none.
+ * has it, `koffi` otherwise. The environment variable AIOKV_FFI decides for the process; `none` means that there is none. A
+ * caller that names one decides for itself, and for later callers that name none.
  *
  * A worker always takes `koffi`. `ffi-napi` crashes the process when the thread that loaded it first is a worker that
  * ends, and a worker cannot know whether the main thread was first. So AIOKV_FFI=ffi-napi affects the main thread only.
@@ -17,6 +17,9 @@ const loaders: Readonly<Record<ForeignInterfaceName, () => ForeignInterface>> = 
   'ffi-napi': loadFfiNapi,
   koffi: loadKoffi,
 };
+
+/** What AIOKV_FFI says for a process that is to do without. */
+const NONE = 'none';
 
 const loaded = new Map<ForeignInterfaceName, ForeignInterface>();
 const failures = new Map<ForeignInterfaceName, unknown>();
@@ -45,10 +48,14 @@ export function foreignInterface(preferred?: ForeignInterfaceName): ForeignInter
 export function requireForeignInterface(preferred?: ForeignInterfaceName): ForeignInterface {
   const found = foreignInterface(preferred);
   if (found !== undefined) return found;
+  const without = "or do without: files with direct: 'prefer' or 'never', queues with engine: 'threads'";
+  if (isUnwanted()) {
+    const told = 'no foreign-function interface is loaded, because the environment variable AIOKV_FFI is none';
+    throw new AiokvError('ERR_AIOKV_FFI_UNAVAILABLE', `${told}: unset it, ${without}`);
+  }
   const names = candidates(preferred);
   const reasons = names.map((name) => failures.get(name));
   const cause = reasons.length === 1 ? reasons[0] : new AggregateError(reasons, 'every one of them failed');
-  const without = "or do without: files with direct: 'prefer' or 'never', queues with engine: 'threads'";
   throw new AiokvError(
     'ERR_AIOKV_FFI_UNAVAILABLE',
     areAddonsDisabled()
@@ -83,14 +90,20 @@ function isFfiNapiTaken(): boolean {
   }
 }
 
+/** Also for a caller that names one, so that a process shows how it would be on a machine without. */
+function isUnwanted(): boolean {
+  return process.env['AIOKV_FFI'] === NONE;
+}
+
 function candidates(preferred: ForeignInterfaceName | undefined): ForeignInterfaceName[] {
+  if (isUnwanted()) return [];
   if (preferred !== undefined) return [preferred];
   const asked = process.env['AIOKV_FFI'] ?? '';
   if (asked === '') return isFfiNapiTaken() ? ['koffi', 'ffi-napi'] : ['ffi-napi', 'koffi'];
   if (!Object.hasOwn(loaders, asked)) {
     throw new AiokvTypeError(
       'ERR_AIOKV_INVALID_OPTION',
-      `the environment variable AIOKV_FFI must be one of ${Object.keys(loaders).join(', ')}, not '${asked}'`,
+      `the environment variable AIOKV_FFI must be one of ${[...Object.keys(loaders), NONE].join(', ')}, not '${asked}'`,
     );
   }
   return isMainThread ? [asked as ForeignInterfaceName] : ['koffi'];

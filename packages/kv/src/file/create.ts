@@ -27,7 +27,7 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { AiokvError } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
-import { Queue } from '@aiokv/aio';
+import { LOCK_FILE_PREFIX, Queue } from '@aiokv/aio';
 import type { DirectFile, Platform } from '@aiokv/aio';
 import { maxValueBytes } from '../format/extent.ts';
 import { MAX_FRAME_BYTES } from '../format/frame.ts';
@@ -58,8 +58,8 @@ const HARMLESS = new Set([
   HOT_FILE,
   HOT_FILE_TEMPORARY,
 ]);
-/** `.nfs`: removed files that are still open, on NFS. `._`: resource forks of macOS. */
-const HARMLESS_PREFIXES = ['.nfs', '._'];
+/** `.nfs`: removed files that are still open, on NFS. `._`: resource forks of macOS. The locks of the portable platform on Windows. */
+const HARMLESS_PREFIXES = ['.nfs', '._', LOCK_FILE_PREFIX];
 const MOST_NAMES_TOLD = 3;
 /** In the worst case every opener makes every other opener start again once. */
 const MOST_ATTEMPTS = 20;
@@ -158,13 +158,22 @@ async function removeAbandoned(platform: Platform, directory: string, names: rea
       if (hasCode(error, 'EISDIR')) throw notAStore(directory, [name]);
       continue;
     }
-    await orClose(file, async () => {
+    const isDead = await orClose(file, async () => {
       const holder = await attempt(`${path} cannot be locked`, () => file.lock());
-      if (holder === undefined) await platform.remove(path).catch(() => undefined);
-      else if (name === OLD_TEMPORARY) throw locked(path, holder);
+      if (holder !== undefined && name === OLD_TEMPORARY) throw locked(path, holder);
+      return holder === undefined && !(await isRemoved(platform, path));
     });
     await file.close();
+    // Where no file that is open can be removed. Its creator may have taken the lock meanwhile, and begins again then.
+    if (isDead) await isRemoved(platform, path);
   }
+}
+
+async function isRemoved(platform: Platform, path: string): Promise<boolean> {
+  return platform.remove(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** Creates an empty store and returns its file, locked. Returns null if another creator was faster. */
@@ -184,7 +193,7 @@ async function make(directory: string, options: CreationOptions): Promise<Direct
   }
   // If the final name may not be durable, keep the temporary name as a sign of that (CREATE-5).
   let isNamed = false;
-  return orClose(file, async () => {
+  const made = orClose(file, async () => {
     try {
       if ((await attempt(`${temporary} cannot be locked`, () => file.lock())) !== undefined) return giveUp(file);
       await fill(file, directory, options);
@@ -194,8 +203,13 @@ async function make(directory: string, options: CreationOptions): Promise<Direct
       isNamed = false;
       return file;
     } finally {
-      if (!isNamed) await platform.remove(temporary).catch(() => undefined);
+      if (!isNamed) await isRemoved(platform, temporary);
     }
+  });
+  return made.catch(async (error: unknown) => {
+    // Where no file that is open can be removed.
+    if (!isNamed) await isRemoved(platform, temporary);
+    throw error;
   });
 }
 
