@@ -276,6 +276,56 @@ test('LOOKUPS-1, LOOKUPS-2: questions that are under way when the store is close
   }
 });
 
+test('LOOKUPS-2: a question that waits for a leaf when the store is closed goes no further', async (t) => {
+  const disk = new SimulatedDisk({ seed: 7 });
+  let store = await openOn(disk, { memoryBytes: 8 * MIB });
+  for (let n = 0; n < 20_000; n++) {
+    const done = store.put(keyOf(n), 'v'.repeat(50), { durability: 'buffered' });
+    if (n % 512 === 0) await done;
+  }
+  await store.close();
+  for (const ask of [
+    () => store.first({ gte: keyOf(15_000) }),
+    () => store.count({ gte: keyOf(15_000) }),
+    () => store.approximateSize({ gte: keyOf(15_000) }),
+  ]) {
+    store = await openOn(disk, { memoryBytes: 128 * KIB });
+    const asked = t.throwsAsync(ask(), { code: 'ERR_AIOKV_CLOSED' }, String(ask));
+    await store.close();
+    await asked;
+  }
+});
+
+test('LOOKUPS-1: what was asked keeps nothing, and a snapshot gives its own value, not a later one', async (t) => {
+  const store = await openOn(new SimulatedDisk({ seed: 8 }), { memoryBytes: 8 * MIB });
+  const putAll = async (letter: string): Promise<void> => {
+    for (let n = 0; n < 500; n++) await store.put(keyOf(n), letter.repeat(1000), { durability: 'buffered' });
+  };
+  await putAll('a');
+  await store.checkpoint();
+  const snapshot = store.snapshot();
+  await putAll('b');
+  for (let n = 0; n < 500; n += 50) {
+    t.is(String(await store.get(keyOf(n))).at(0), 'b');
+    t.is(String((await snapshot.floor(keyOf(n)))?.[1]).at(0), 'a');
+    t.is(String((await store.ceiling(keyOf(n)))?.[1]).at(0), 'b');
+  }
+  for (const reads of [store, snapshot]) {
+    await reads.count();
+    await reads.approximateSize();
+    await reads.first({ gte: 'x' });
+    const aborted = reads.count({ signal: AbortSignal.abort() });
+    await t.throwsAsync(aborted, { code: 'ERR_AIOKV_ABORTED' });
+    await t.throwsAsync(reads.count({ gt: 'a', gte: 'a' }), { code: 'ERR_AIOKV_INVALID_OPTION' });
+  }
+  snapshot.release();
+  await putAll('c');
+  await store.checkpoint();
+  for (let turn = 0; turn < 20; turn++) await nextTurn();
+  t.is(store.statistics().space.heldBytes, 0);
+  await store.close();
+});
+
 test('what is asked for wrongly is refused', async (t) => {
   const store = await openOn(new SimulatedDisk({ seed: 5 }), { clock: new ManualClock() });
   for (const reads of [store, store.snapshot()]) {
@@ -308,7 +358,7 @@ test('what is asked for wrongly is refused', async (t) => {
 test('the leaves of a range are those that a walk meets, and begin where the tree says', (t) => {
   for (let seed = SEED; seed < SEED + 8; seed++) {
     const random = new Random(seed);
-    const tree = new Tree(new NodeMemory({ nodeBytes: 4096 }));
+    const tree = new Tree(new NodeMemory({ nodeBytes: 1024 }));
     const count = random.below(12_000);
     const bytes = (text: string): Uint8Array => Buffer.from(text);
     const keys = new Set<string>();
