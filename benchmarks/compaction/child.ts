@@ -7,7 +7,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { Random } from '@aiokv/core';
 import { open } from '@aiokv/kv';
 import type { BatchOperation, Store } from '@aiokv/kv';
-import { forgetHighestRss, highestRssBytes, spaceBytesOf, writtenBytes } from '../common/footprint.ts';
+import { forgetHighestRss, highestRssBytes, spaceBytesOf, writtenBytes } from '../meters/footprint.ts';
 
 export interface Task {
   /** Records that are left. */

@@ -9,10 +9,10 @@
  * ```
  */
 import { Random } from '@aiokv/core';
-import { spaceBytesOf, writtenBytes } from '../common/footprint.ts';
-import { openEngine } from './engines.ts';
-import type { Engine } from './engines.ts';
-import { LoopMeter } from './loop-meter.ts';
+import { spaceBytesOf, writtenBytes } from '../meters/footprint.ts';
+import { openStore } from '../stores/catalog.ts';
+import type { BenchStore } from '../stores/store.ts';
+import { LoopMeter } from '../meters/loop-meter.ts';
 import type { EngineName, Options, Phase } from './options.ts';
 import { Records } from './records.ts';
 import type { Figures } from './report.ts';
@@ -43,8 +43,8 @@ class Bench {
   }
 
   async load(): Promise<Figures> {
-    const { engine: name, directory } = this.#task;
-    const engine = await openEngine(name, directory, 'load');
+    const { directory } = this.#task;
+    const engine = await this.#open('load');
     const timed = await measured(async () => {
       await this.#writeAll(engine);
       await engine.flush();
@@ -59,8 +59,8 @@ class Bench {
   }
 
   async read(): Promise<Figures> {
-    const { engine: name, directory } = this.#task;
-    const engine = await openEngine(name, directory, 'read');
+    const { directory } = this.#task;
+    const engine = await this.#open('read');
     const timed = await measured(() => this.#readSome(engine));
     const startMs = performance.now();
     await engine.close();
@@ -68,22 +68,28 @@ class Bench {
   }
 
   async scan(): Promise<Figures> {
-    const { engine: name, directory, scanRecords } = this.#task;
-    const engine = await openEngine(name, directory, 'scan');
+    const { directory, scanRecords } = this.#task;
+    const engine = await this.#open('scan');
     const timed = await measured(() => (scanRecords === 0 ? this.#scanAll(engine) : this.#scanSome(engine)));
     const startMs = performance.now();
     await engine.close();
     return { ...timed, closeSeconds: (performance.now() - startMs) / 1000, spaceBytes: spaceBytesOf(directory) };
   }
 
+  /** Writes are not synced one by one: the flush at the end makes all of them durable. */
+  #open(phase: Phase): Promise<BenchStore> {
+    const { engine, directory, valueBytes } = this.#task;
+    return openStore(engine, { directory, durability: 'none', isForScans: phase === 'scan', valueBytes });
+  }
+
   async #compact(): Promise<void> {
-    const engine = await openEngine(this.#task.engine, this.#task.directory, 'load');
+    const engine = await this.#open('load');
     await engine.compact();
     await engine.close();
   }
 
   /** @returns how many */
-  async #scanAll(engine: Engine): Promise<number> {
+  async #scanAll(engine: BenchStore): Promise<number> {
     const { records, reverse, valueBytes } = this.#task;
     let found = 0;
     let bytes = 0;
@@ -97,7 +103,7 @@ class Bench {
   }
 
   /** From random keys on, and forward. @returns how many records */
-  async #scanSome(engine: Engine): Promise<number> {
+  async #scanSome(engine: BenchStore): Promise<number> {
     const { records, readers, seconds, seed, scanRecords } = this.#task;
     const random = new Random(seed);
     const untilMs = performance.now() + seconds * 1000;
@@ -114,7 +120,7 @@ class Bench {
     return found;
   }
 
-  async #writeAll(engine: Engine): Promise<void> {
+  async #writeAll(engine: BenchStore): Promise<void> {
     const { records, batch, writers } = this.#task;
     let next = 0;
     const writer = async (): Promise<void> => {
@@ -128,7 +134,7 @@ class Bench {
   }
 
   /** @returns how many */
-  async #readSome(engine: Engine): Promise<number> {
+  async #readSome(engine: BenchStore): Promise<number> {
     const { records, readers, seconds, seed } = this.#task;
     const random = new Random(seed);
     const untilMs = performance.now() + seconds * 1000;
@@ -155,8 +161,8 @@ class Bench {
 
   /** Records of everywhere, by a store that was opened anew. */
   async #check(): Promise<void> {
-    const { engine: name, directory, records, seed } = this.#task;
-    const engine = await openEngine(name, directory, 'read');
+    const { records, seed } = this.#task;
+    const engine = await this.#open('read');
     const random = new Random(seed);
     for (let i = 0; i < CHECKED_RECORDS; i++) {
       const n = i === 0 ? records - 1 : random.below(records);

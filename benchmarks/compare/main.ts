@@ -10,9 +10,9 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { interrupted, runToExit } from '../common/exit.ts';
 import type { Task } from './child.ts';
-import { CgroupError, MemoryCgroup, findCgroups } from './cgroup.ts';
-import type { CgroupMount } from './cgroup.ts';
-import { installEngines, isInstalled } from './install.ts';
+import { CgroupError, MemoryCgroup, findCgroups } from '../meters/cgroup.ts';
+import type { CgroupMount } from '../meters/cgroup.ts';
+import { installStores, isInstalled } from '../stores/catalog.ts';
 import { UsageError } from '../common/arguments.ts';
 import { parseOptions, usage } from './options.ts';
 import type { EngineName, Options, Phase } from './options.ts';
@@ -154,7 +154,7 @@ async function main(args: readonly string[]): Promise<number> {
     return 0;
   }
   const mount = cgroupsFor(options);
-  installEngines(options.engines, tell);
+  installStores(options.engines, tell);
   const missing = options.engines.filter((engine) => !isInstalled(engine));
   const engines = options.engines.filter((engine) => isInstalled(engine));
   const comparison = new Comparison({ ...options, engines }, mount);

@@ -3,8 +3,18 @@ import { parseArgs } from 'node:util';
 import { GIB, MIB } from '@aiokv/core';
 import { parseSize } from '../aio-bench/options.ts';
 import { UsageError } from '../common/arguments.ts';
+import type { StoreName } from '../stores/catalog.ts';
 
-const ENGINES = ['aiokv', 'aiokv-puts', 'rocksdb', 'rocksdb-native', 'classic-level', 'lmdb'] as const;
+const ENGINES = [
+  'aiokv',
+  'aiokv-puts',
+  'level',
+  'rocksdb',
+  'rocksdb-native',
+  'classic-level',
+  'lmdb',
+  'better-sqlite3',
+] as const satisfies readonly StoreName[];
 /** Those of which the others tell something new. */
 const USUAL_ENGINES = 'aiokv,aiokv-puts,rocksdb,classic-level,lmdb';
 export type EngineName = (typeof ENGINES)[number];

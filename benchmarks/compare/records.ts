@@ -9,19 +9,13 @@
  * ```
  */
 import { MIB, Random } from '@aiokv/core';
+import type { Put } from '../stores/store.ts';
 
 const KEY_BYTES = 24;
 const PREFIX = [...Buffer.from('user')];
 const DIGITS = 10;
 const SOURCE_BYTES = 16 * MIB;
 const ZERO = 48;
-
-/** One of a batch, as the interfaces of Level and of aiokv take it. */
-export interface Put {
-  readonly type: 'put';
-  readonly key: Buffer;
-  readonly value: Buffer;
-}
 
 export class Records {
   readonly #valueBytes: number;

@@ -1,6 +1,6 @@
 /** What one process measured, what is made of several rounds, and the table. */
 import { MIB } from '@aiokv/core';
-import type { LoopFigures } from './loop-meter.ts';
+import type { LoopFigures } from '../meters/loop-meter.ts';
 import type { EngineName, Phase } from './options.ts';
 
 export interface Figures extends LoopFigures {

@@ -15,8 +15,8 @@
 import { MIB, Random } from '@aiokv/core';
 import { open } from '@aiokv/kv';
 import type { Store } from '@aiokv/kv';
-import { forgetHighestRss, highestRssBytes } from '../common/footprint.ts';
-import { LoopMeter } from '../compare/loop-meter.ts';
+import { forgetHighestRss, highestRssBytes } from '../meters/footprint.ts';
+import { LoopMeter } from '../meters/loop-meter.ts';
 import { Records } from '../compare/records.ts';
 import type { Burst, Cold, Line, Loaded, Step } from './lines.ts';
 import type { Phase, Task } from './options.ts';

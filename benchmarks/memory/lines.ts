@@ -1,5 +1,5 @@
 /** What the process that is measured tells, as lines of JSON. */
-import type { LoopFigures } from '../compare/loop-meter.ts';
+import type { LoopFigures } from '../meters/loop-meter.ts';
 
 interface Memory {
   readonly rssBytes: number;

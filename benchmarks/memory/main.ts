@@ -5,10 +5,10 @@
  */
 import { appendFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { drawHtml } from '../common/drawing.ts';
 import { runToExit } from '../common/exit.ts';
-import { installEngines, isInstalled } from '../compare/install.ts';
+import { installStores, isInstalled } from '../stores/catalog.ts';
+import { PACKAGES_FILE } from '../stores/install.ts';
 import { runMeasured } from '../common/measured-process.ts';
 import { formatRequirements, verdictOf } from '../common/requirements.ts';
 import type { PhaseTask } from './child.ts';
@@ -18,7 +18,7 @@ import type { Options } from './options.ts';
 import { columnOf, lineText, requirementsOf, taskText } from './report.ts';
 
 const CHILD = new URL('child.ts', import.meta.url);
-const PACKAGES = dirname(fileURLToPath(new URL('../compare/engines/package.json', import.meta.url)));
+const PACKAGES = dirname(PACKAGES_FILE);
 
 async function measure({ task, report, beside }: Options, lines: Line[]): Promise<void> {
   const file = `${report}.jsonl`;
@@ -29,7 +29,7 @@ async function measure({ task, report, beside }: Options, lines: Line[]): Promis
     for (const phase of ['load', 'read', 'beside'] as const) {
       if (phase === 'beside') {
         if (beside === null) break;
-        installEngines([beside], console.error);
+        installStores([beside], console.error);
         if (!isInstalled(beside)) throw new Error(`${beside} cannot be installed`);
         rmSync(store, { recursive: true, force: true });
         console.log(`The same load by ${beside}:`);

@@ -3,14 +3,14 @@
  *
  * rocksdb-native takes what it is given as aiokv does while it loads: two write buffers of 7/16 of the memory each. Its block cache
  * stays what it is by default, and it writes its log without a flush, as `buffered` does. It is in a folder of its own, where
- * benchmarks/compare/install.ts puts it.
+ * benchmarks/stores/install.ts puts it.
  */
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { open } from '@aiokv/kv';
 import type { Durability, StoreOptions } from '@aiokv/kv';
 import { flatNumbers } from '../common/statistics.ts';
-import type { Put } from '../compare/records.ts';
+import type { Put } from '../stores/store.ts';
 
 /** Of the memory. */
 const WRITE_BUFFER_PART = 7 / 16;

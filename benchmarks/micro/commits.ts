@@ -7,18 +7,17 @@
  *   node --import=tsx --conditions=@aiokv/source benchmarks/micro/commits.ts [rounds] [writers]
  *
  * Default: 5 rounds, 1 writer. The directory is a temporary one under the working directory. The other engines are installed
- * into benchmarks/compare/engines; those that cannot be installed are left out.
+ * into benchmarks/stores/packages; those that cannot be installed are left out.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { runMeasured } from '../common/measured-process.ts';
-import { installPackages, isPackageInstalled } from '../compare/install.ts';
+import { PACKAGES_FILE, installPackages, isPackageInstalled } from '../stores/install.ts';
 import type { CommitFigures, CommitTask } from './commits-child.ts';
 
 const [rounds = 5, writers = 1] = process.argv.slice(2).map(Number);
 const ENGINES = ['aiokv', 'better-sqlite3', 'classic-level'] as const;
-const enginesPath = fileURLToPath(new URL('../compare/engines/package.json', import.meta.url));
+const enginesPath = PACKAGES_FILE;
 
 installPackages(['better-sqlite3', 'classic-level'], console.error);
 const engines = ENGINES.filter((engine) => engine === 'aiokv' || isPackageInstalled(engine));

@@ -7,12 +7,11 @@
  * directory. Each way to read runs for two seconds, three times, in turns with those of the other engines; the median counts.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { MIB, Random } from '@aiokv/core';
 import { open } from '@aiokv/kv';
-import { installEngines, isInstalled } from '../compare/install.ts';
+import { installStores, isInstalled } from '../stores/catalog.ts';
+import { load } from '../stores/install.ts';
 
 const [
   records = '200000',
@@ -62,7 +61,6 @@ const ENGINES: Readonly<Record<string, (directory: string) => Promise<Engine>>> 
   lmdb: openLmdb,
   'classic-level': openLevel,
 };
-const load = createRequire(fileURLToPath(new URL('../compare/engines/package.json', import.meta.url)));
 
 function keyOf(number: number): string {
   const spread = (Math.imul(number, 0x9e3779b1) >>> 0).toString().padStart(10, '0');
@@ -176,7 +174,7 @@ async function measure(way: Way, random: Random): Promise<{ rate: number; cpuUs:
 const directory = await mkdtemp(join(resolve(parent), '.tmp-hot-get-'));
 try {
   const names = engines.split(',');
-  installEngines(names as never[], (line) => console.log(line));
+  installStores(names as never[], (line) => console.log(line));
   const opened: [string, Engine][] = [];
   for (const name of names) {
     if (isInstalled(name as never))

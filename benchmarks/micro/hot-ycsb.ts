@@ -6,15 +6,14 @@
  * Default: A to E, all engines but lmdb, 200,000 records of 1,000 bytes, 2 seconds, a temporary directory under the working directory.
  * 128 clients, each with one request under way. Each engine is loaded and every record is read twice; then the engines take turns within
  * each workload, three times, and the median counts. Keys are zipfian (0.99), in D the newest records. Scans of E have 1 to 100
- * entries. Writes are not flushed. Every engine has its memory as benchmarks/compare/engines.ts gives it.
+ * entries. Writes are not flushed. Every engine has its memory as benchmarks/stores gives it.
  */
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { Random } from '@aiokv/core';
-import { openEngine } from '../compare/engines.ts';
-import type { Engine } from '../compare/engines.ts';
-import { installEngines, isInstalled } from '../compare/install.ts';
-import type { EngineName } from '../compare/options.ts';
+import { installStores, isInstalled, openStore } from '../stores/catalog.ts';
+import type { StoreName } from '../stores/catalog.ts';
+import type { BenchStore } from '../stores/store.ts';
 import { Records } from '../compare/records.ts';
 import { AcknowledgedCounter } from '../ycsb/generators/acknowledged-counter.ts';
 import { Latest } from '../ycsb/generators/latest.ts';
@@ -45,7 +44,7 @@ const OTHERS: Readonly<Record<string, readonly [number, 'update' | 'insert' | 's
 
 interface Opened {
   readonly name: string;
-  readonly engine: Engine;
+  readonly engine: BenchStore;
   readonly counter: AcknowledgedCounter;
 }
 
@@ -58,7 +57,7 @@ const source = new Records(1000);
 
 async function openLoaded(name: string, directory: string): Promise<Opened> {
   await mkdir(directory);
-  const engine = await openEngine(name as EngineName, directory, 'read');
+  const engine = await openStore(name as StoreName, { directory, durability: 'none' });
   for (let first = 0; first < recordCount; first += BATCH) {
     await engine.write(source.puts(first, Math.min(BATCH, recordCount - first)));
   }
@@ -77,7 +76,7 @@ async function insert({ engine, counter }: Opened): Promise<void> {
   counter.acknowledge(n);
 }
 
-async function scan(engine: Engine, n: number, limit: number): Promise<void> {
+async function scan(engine: BenchStore, n: number, limit: number): Promise<void> {
   let bytes = 0;
   await engine.scan({ gte: source.key(n), limit, reverse: false }, (_, value) => {
     bytes += value.length;
@@ -113,8 +112,8 @@ async function measure(opened: Opened, workload: string, seed: number): Promise<
 
 const directory = await mkdtemp(join(resolve(parent), '.tmp-hot-ycsb-'));
 try {
-  const names = engines.split(',') as EngineName[];
-  installEngines(names, (line) => console.log(line));
+  const names = engines.split(',') as StoreName[];
+  installStores(names, (line) => console.log(line));
   const all: Opened[] = [];
   for (const name of names) if (isInstalled(name)) all.push(await openLoaded(name, join(directory, name)));
   for (const workload of workloads) {

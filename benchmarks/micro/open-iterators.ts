@@ -11,7 +11,7 @@ import { resolve } from 'node:path';
 import { MIB, Random } from '@aiokv/core';
 import { open } from '@aiokv/kv';
 import type { Store } from '@aiokv/kv';
-import { forgetHighestRss, highestRssBytes } from '../common/footprint.ts';
+import { forgetHighestRss, highestRssBytes } from '../meters/footprint.ts';
 
 const [iterators = 1000, putsBetween = 100, memoryMiB = 64, keys = 200_000] = process.argv.slice(2).map(Number);
 const value = Buffer.alloc(100, 'v');

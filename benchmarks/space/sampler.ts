@@ -7,10 +7,10 @@
  * ```
  */
 import type { Store } from '@aiokv/kv';
-import { highestRssBytes, spaceBytesOf, writtenBytes } from '../common/footprint.ts';
+import { highestRssBytes, spaceBytesOf, writtenBytes } from '../meters/footprint.ts';
 import { flatNumbers } from '../common/statistics.ts';
-import { LoopMeter } from '../compare/loop-meter.ts';
-import type { LoopFigures } from '../compare/loop-meter.ts';
+import { LoopMeter } from '../meters/loop-meter.ts';
+import type { LoopFigures } from '../meters/loop-meter.ts';
 import { Latencies } from './latencies.ts';
 import type { LatencyFigures } from './latencies.ts';
 import type { Task } from './options.ts';

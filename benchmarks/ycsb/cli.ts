@@ -38,7 +38,7 @@ async function benchmark(args: readonly string[], output: Output, interrupt?: Ab
   const { phase, database, properties } = parseCommandLine(args);
   const settings = readSettings(properties);
   for (const name of unknownProperties(properties)) log(`ycsb: the property ${name} is not known and means nothing`);
-  const db = makeDatabase(database, properties, phase);
+  const db = makeDatabase(database, properties, phase, log);
   // A file that cannot be written is better known before the run than after it.
   if (settings.exportfile !== null) writeFileSync(settings.exportfile, '');
   const request = { phase, settings, db, log };

@@ -1,5 +1,6 @@
 /**
- * `npm run -s ycsb -- load|run <database> …`: the Yahoo! Cloud Serving Benchmark against aiokv's store. One
+ * `npm run -s ycsb -- load|run <database> …`: the Yahoo! Cloud Serving Benchmark against aiokv's store
+ * and others. One
  * interrupt ends a phase early with the results so far; another one, later, ends the process.
  */
 import { cli } from './cli.ts';

@@ -1,11 +1,12 @@
 /**
  * Every property that a run knows, with its type, its default and what it means: one table, from which the
  * settings are read, checked and listed by --help. What is wrong is found here, before the first operation;
- * behind this door settings are trusted. Properties of a database (`kv.…`) are the database's own and only
- * pass through.
+ * behind this door settings are trusted. Properties of a database (`kv.…`, `durability`) are the
+ * database's own and only pass through.
  *
  * Names and defaults are the reference's; `seed` is ours.
  */
+import { isOfDatabase } from './database-names.ts';
 import { percentilesOf } from './measurements/percentiles.ts';
 import { SetupError } from './setup-error.ts';
 
@@ -155,8 +156,8 @@ type Table = typeof RULES;
 export type Settings = { readonly [N in keyof Table]: Table[N] extends Rule<infer T> ? T : never };
 
 const NAMES = Object.keys(RULES) as (keyof Settings)[];
-/** Prefixes of the databases' properties, and names that the command line sets. */
-const ELSEWHERE = /^(?:kv\.|db$|dotransactions$)/;
+/** Names that the command line sets. */
+const ELSEWHERE = /^(?:db|dotransactions)$/;
 
 /** The settings that these properties make. */
 export function readSettings(properties: ReadonlyMap<string, string>): Settings {
@@ -167,7 +168,9 @@ export function readSettings(properties: ReadonlyMap<string, string>): Settings 
 
 /** Names that mean nothing here; a misspelt one would else be a silent default. */
 export function unknownProperties(properties: ReadonlyMap<string, string>): string[] {
-  return [...properties.keys()].filter((name) => !Object.hasOwn(RULES, name) && !ELSEWHERE.test(name));
+  return [...properties.keys()].filter(
+    (name) => !Object.hasOwn(RULES, name) && !ELSEWHERE.test(name) && !isOfDatabase(name),
+  );
 }
 
 /** One line for each property: name, default, meaning. */

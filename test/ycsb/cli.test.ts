@@ -66,7 +66,7 @@ test('mismatches and failures make the exit code 1', async (t) => {
 test('what is wrong beforehand makes the exit code 2, in one line', async (t) => {
   const wrong: readonly (readonly [readonly string[], RegExp])[] = [
     [[], /load or run/],
-    [['load', 'redis', ...WORKLOAD], /no database 'redis': it is one of kv, memory, basic/],
+    [['load', 'redis', ...WORKLOAD], /no database 'redis': it is one of kv, level, .*, basic/],
     [['load', 'toString', ...WORKLOAD], /no database/],
     [['run', 'basic', '-P', 'nowhere'], /cannot read the properties file nowhere/],
     [['run', 'basic', ...WORKLOAD, '-p', 'fieldcount=x'], /fieldcount=x: expected a whole number/],

@@ -3,7 +3,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'ava';
 import { cli } from '../../benchmarks/ycsb/cli.ts';
-import { KvDb } from '../../benchmarks/ycsb/kv-db.ts';
+import { openStore } from '../../benchmarks/stores/catalog.ts';
+import { RecordDb } from '../../benchmarks/ycsb/record-db.ts';
 
 async function inDirectory<T>(use: (directory: string) => Promise<T>): Promise<T> {
   const directory = await mkdtemp(join(process.cwd(), '.tmp-ycsb-'));
@@ -57,7 +58,7 @@ test.serial('a buffered load is there once the phase has ended', async (t) => {
 
 test.serial('updates of one record that overlap lose nothing of each other', async (t) => {
   await inDirectory(async (directory) => {
-    const db = new KvDb(new Map([['kv.path', directory]]), true);
+    const db = new RecordDb(() => openStore('aiokv', { directory, durability: 'flushed' }));
     await db.init();
     const names = Array.from({ length: 10 }, (_, i) => `field${i}`);
     const empty = Object.fromEntries(names.map((name) => [name, Buffer.from('old')]));
