@@ -10,6 +10,7 @@ const commands = {
   demo: [...SOURCE, join(ROOT, 'benchmarks/demo/main.ts')],
   ycsb: [...SOURCE, join(ROOT, 'benchmarks/ycsb/main.ts')],
   'aio-bench': [...SOURCE, join(ROOT, 'benchmarks/aio-bench/main.ts')],
+  bench: [...SOURCE, join(ROOT, 'benchmarks/bench/main.ts')],
   compare: [...SOURCE, join(ROOT, 'benchmarks/compare/main.ts')],
   space: [...SOURCE, join(ROOT, 'benchmarks/space/main.ts')],
   compaction: [...SOURCE, join(ROOT, 'benchmarks/compaction/main.ts')],

@@ -4,11 +4,11 @@
  * a disk is not the same from one minute to the next. Results go to stdout, everything else to stderr. README.md has
  * the options, how each engine is set, and what the figures mean.
  */
-import { spawn } from 'node:child_process';
 import { mkdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { interrupted, runToExit } from '../common/exit.ts';
+import { runChild } from '../common/run-child.ts';
 import type { Task } from './child.ts';
 import { CgroupError, MemoryCgroup, findCgroups } from '../meters/cgroup.ts';
 import type { CgroupMount } from '../meters/cgroup.ts';
@@ -20,7 +20,6 @@ import { formatTable, rowsOf } from './report.ts';
 import type { Failure, Figures, Row } from './report.ts';
 
 const CHILD = fileURLToPath(new URL('child.ts', import.meta.url));
-const MINUTE_MS = 60_000;
 
 const tell = (line: string): void => {
   console.error(line);
@@ -88,10 +87,10 @@ class Comparison {
 
   async #measure(task: Task): Promise<Figures> {
     const { memoryBytes, limitMinutes } = this.#options;
-    if (this.#mount === null || memoryBytes === null) return runChild(task, null, limitMinutes);
+    if (this.#mount === null || memoryBytes === null) return runTask(task, null, limitMinutes);
     const cgroup = new MemoryCgroup(this.#mount, `aiokv-compare-${process.pid}`, memoryBytes);
     try {
-      return await runChild(task, cgroup, limitMinutes);
+      return await runTask(task, cgroup, limitMinutes);
     } finally {
       await cgroup.remove();
     }
@@ -99,31 +98,9 @@ class Comparison {
 }
 
 /** @throws Error when it fails, or takes too long */
-async function runChild(task: Task, cgroup: MemoryCgroup | null, limitMinutes: number): Promise<Figures> {
-  const nodeArguments = [...process.execArgv, CHILD, JSON.stringify(task)];
-  const [command, args] = cgroup?.wrap(process.execPath, nodeArguments) ?? [process.execPath, nodeArguments];
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
-  const end = (): void => {
-    child.kill('SIGKILL');
-  };
-  interrupted.signal.addEventListener('abort', end);
-  const timer = setTimeout(end, limitMinutes * MINUTE_MS);
+async function runTask(task: Task, cgroup: MemoryCgroup | null, limitMinutes: number): Promise<Figures> {
   let out = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    out += text;
-  });
-  const startMs = performance.now();
-  const [code, signal] = await new Promise<[number | null, string | null]>((done, failed) => {
-    child.once('error', failed);
-    child.once('close', (...ended) => done(ended));
-  });
-  clearTimeout(timer);
-  interrupted.signal.removeEventListener('abort', end);
-  interrupted.signal.throwIfAborted();
-  if (performance.now() - startMs >= limitMinutes * MINUTE_MS)
-    throw new Error(`took more than ${limitMinutes} minutes`);
-  if (signal === 'SIGKILL') throw new Error('was killed: more memory than the cgroup has, as a rule');
-  if (code !== 0) throw new Error(`ended with ${signal ?? `code ${code}`}`);
+  await runChild({ file: CHILD, task, cgroup, limitMinutes, onLine: (line) => (out += line) });
   return { ...(JSON.parse(out) as Figures), peakCgroupBytes: cgroup?.peakBytes ?? null };
 }
 

@@ -9,6 +9,11 @@ export function writtenBytes(): number {
   return numberIn('/proc/self/io', /^write_bytes: (\d+)$/m);
 }
 
+/** Bytes that a device gave this process, pages of memory maps included; 0 where it does not tell. */
+export function readBytes(): number {
+  return numberIn('/proc/self/io', /^read_bytes: (\d+)$/m);
+}
+
 /** All blocks that are allocated to what is in a directory. */
 export function spaceBytesOf(directory: string): number {
   return readdirSync(directory, { recursive: true, encoding: 'utf8' }).reduce(

@@ -26,6 +26,11 @@ export class HdrSeries implements Series {
     this.#interval.recordValue(latencyUs);
   }
 
+  get histogram(): Histogram {
+    this.#endInterval();
+    return this.#total;
+  }
+
   summary(): string {
     const interval = this.#interval;
     const at = (percentile: number): string => short(valueAt(interval, percentile));

@@ -9,6 +9,7 @@
  *   both                   READ                Intended-READ               READ
  * ```
  */
+import type { Histogram } from 'hdr-histogram-js';
 import type { Settings } from '../settings.ts';
 import { BucketSeries } from './bucket-series.ts';
 import { HdrSeries } from './hdr-series.ts';
@@ -70,6 +71,13 @@ export class Measurements {
       .join(' ');
   }
 
+  /** The latencies of each operation, where they are kept as histograms. */
+  histograms(): [string, Histogram][] {
+    return this.#all().flatMap(([name, { series }]) =>
+      series.histogram === undefined ? [] : [[name, series.histogram]],
+    );
+  }
+
   rows(): ResultRow[] {
     return this.#all().flatMap(([name, { series, codes }]) =>
       series.rows([...codes].map(([status, count]) => integerRow(name, `Return=${status}`, count))),
@@ -90,7 +98,7 @@ export class Measurements {
   }
 
   #add(all: Map<string, Measured>, operation: string, name: string): Measured {
-    const measured = {
+    const measured: Measured = {
       series: SERIES[this.#settings.measurementtype](name, this.#settings),
       codes: new Map<Status, number>(),
     };
