@@ -11,6 +11,7 @@ const commands = {
   ycsb: [...SOURCE, join(ROOT, 'benchmarks/ycsb/main.ts')],
   'aio-bench': [...SOURCE, join(ROOT, 'benchmarks/aio-bench/main.ts')],
   bench: [...SOURCE, join(ROOT, 'benchmarks/bench/main.ts')],
+  report: [...SOURCE, join(ROOT, 'benchmarks/report/main.ts')],
   compare: [...SOURCE, join(ROOT, 'benchmarks/compare/main.ts')],
   space: [...SOURCE, join(ROOT, 'benchmarks/space/main.ts')],
   compaction: [...SOURCE, join(ROOT, 'benchmarks/compaction/main.ts')],
