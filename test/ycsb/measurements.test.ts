@@ -159,3 +159,15 @@ test('durations are told as coarsely as they are long', (t) => {
     '2 days 7 hours',
   ]);
 });
+
+test('histograms have the names of the results: those from the intended start stand apart', (t) => {
+  const measurements = measurementsOf({ 'measurement.interval': 'both' });
+  measurements.measure('READ', 10, 5, 20);
+  t.deepEqual(
+    measurements.histograms().map(([name, histogram]) => [name, histogram.totalCount, histogram.maxValue >= 14_000]),
+    [
+      ['READ', 1, false],
+      ['Intended-READ', 1, true],
+    ],
+  );
+});

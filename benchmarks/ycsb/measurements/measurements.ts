@@ -22,6 +22,8 @@ import { TimeSeries } from './time-series.ts';
 export type Status = 'OK' | 'NOT_FOUND' | 'ERROR' | 'UNEXPECTED_STATE';
 
 interface Measured {
+  /** As the results have it, such as `Intended-READ`. */
+  readonly name: string;
   readonly series: Series;
   readonly codes: Map<Status, number>;
 }
@@ -73,8 +75,8 @@ export class Measurements {
 
   /** The latencies of each operation, where they are kept as histograms. */
   histograms(): [string, Histogram][] {
-    return this.#all().flatMap(([name, { series }]) =>
-      series.histogram === undefined ? [] : [[name, series.histogram]],
+    return this.#all().flatMap(([, { name, series }]) =>
+      series.histogram === undefined ? [] : [[name, series.histogram] as [string, Histogram]],
     );
   }
 
@@ -99,6 +101,7 @@ export class Measurements {
 
   #add(all: Map<string, Measured>, operation: string, name: string): Measured {
     const measured: Measured = {
+      name,
       series: SERIES[this.#settings.measurementtype](name, this.#settings),
       codes: new Map<Status, number>(),
     };
