@@ -26,21 +26,7 @@ export const BENCH_STORES = [
 export type BenchStoreName = (typeof BENCH_STORES)[number];
 
 /** `cold`: each record once, after the page cache was given back; letters: the workloads; `curve`: C at a rate. */
-export const PHASE_KINDS = [
-  'load',
-  'cold',
-  'A',
-  'B',
-  'C',
-  'D',
-  'E',
-  'F',
-  'curve',
-  'commits',
-  'churn',
-  'driver',
-] as const;
-export type PhaseKind = (typeof PHASE_KINDS)[number];
+export type PhaseKind = 'load' | 'cold' | 'A' | 'B' | 'C' | 'D' | 'E' | 'F' | 'curve' | 'commits' | 'churn' | 'driver';
 
 /** How large the whole is. */
 export interface Scale {

@@ -25,7 +25,7 @@ export interface Engine {
   readonly cpuUs: number;
 }
 
-export function labelOf(name: string, result: number, results: readonly BenchResult[]): string {
+function labelOf(name: string, result: number, results: readonly BenchResult[]): string {
   return results.length === 1 ? name : `${letterOf(result)} ${name}`;
 }
 
@@ -85,7 +85,7 @@ export function latenciesOf({ latencies }: PhaseResult): Latencies | undefined {
 }
 
 /** Of an even number: the mean of the two in the middle. */
-export function median(values: readonly number[]): number {
+function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const half = sorted.length >> 1;
   const upper = sorted[half] ?? Number.NaN;

@@ -8,7 +8,7 @@ import type { BenchResult, PhaseResult } from '../bench/result.ts';
 import { enginesOf, figuresOf, latenciesOf, medianOf, spreadOf } from './figures.ts';
 import type { Figures } from './figures.ts';
 
-export interface Line {
+interface Line {
   readonly label: string;
   readonly points: readonly (readonly [x: number, y: number])[];
 }

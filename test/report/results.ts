@@ -1,5 +1,5 @@
 /** Results of a run, made of a seed: two stores, one that is not installed, one that failed. */
-import { build } from 'hdr-histogram-js';
+import { build, encodeIntoCompressedBase64 } from 'hdr-histogram-js';
 import { Random } from '@aiokv/core';
 import { QUICK } from '../../benchmarks/bench/plan.ts';
 import type { PhaseKind } from '../../benchmarks/bench/plan.ts';
@@ -105,7 +105,7 @@ function latenciesOf(random: Random): Latencies {
   const points = [0, 50, 90, 99, 99.9, 99.99, 100].map((percentile, i) => [percentile, p50Us * (1 + i)] as const);
   const at = (factor: number): number => p50Us * factor;
   const rest = { p90Us: at(3), p95Us: at(3.5), p99Us: at(4), p999Us: at(5), p9999Us: at(6), maxUs: at(7) };
-  return { count: 1000, meanUs: at(1.1), p50Us, ...rest, points, histogram: build().toString() };
+  return { count: 1000, meanUs: at(1.1), p50Us, ...rest, points, histogram: encodeIntoCompressedBase64(build()) };
 }
 
 function sampleOf(random: Random, seconds: number): NonNullable<PhaseResult['samples']>[number] {
