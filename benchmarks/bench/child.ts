@@ -23,6 +23,7 @@ import type { PhaseOutcome } from '../ycsb/phase.ts';
 import { RecordDb } from '../ycsb/record-db.ts';
 import { readSettings } from '../ycsb/settings.ts';
 import type { Settings } from '../ycsb/settings.ts';
+import type { Troubles } from '../ycsb/troubles.ts';
 import { latenciesOf } from './latencies.ts';
 import type { PhaseKind, PlannedTurn, Scale } from './plan.ts';
 import type { PhaseResult, Sample } from './result.ts';
@@ -67,6 +68,7 @@ const PROPERTIES: Readonly<Record<PhaseKind, Readonly<Record<string, string>>>> 
 };
 
 const SAMPLE_MS = 250;
+const NOTHING_WRONG = { failures: 0, mismatches: 0 };
 
 interface Request {
   readonly kind: PhaseKind;
@@ -88,6 +90,8 @@ class TurnRunner {
   #records: number;
   #phases = 0;
   #capacity = 0;
+  /** What went wrong while warming up counts with the phase after it: nothing is passed over because it was not timed. */
+  #unmeasured: Pick<Troubles, 'failures' | 'mismatches'> = NOTHING_WRONG;
 
   constructor(task: Task, turn: PlannedTurn) {
     this.#task = task;
@@ -172,7 +176,8 @@ class TurnRunner {
 
   async #warmUp(db: Db, kind: PhaseKind): Promise<void> {
     const { clients, secondsOfWarmUp: seconds } = this.#task.scale;
-    await this.#run(db, { kind, cache: '', clients, seconds });
+    const { troubles } = await this.#run(db, { kind, cache: '', clients, seconds });
+    this.#unmeasured = troubles;
   }
 
   async #measure(db: Db, request: Request): Promise<PhaseResult> {
@@ -193,12 +198,13 @@ class TurnRunner {
       seed: outcome.seed,
       ...measured,
       spaceAmplification: isOnDisk ? spaceBytesOf(directory) / this.#liveBytes() : null,
-      failures: outcome.troubles.failures,
-      mismatches: outcome.troubles.mismatches,
+      failures: outcome.troubles.failures + this.#unmeasured.failures,
+      mismatches: outcome.troubles.mismatches + this.#unmeasured.mismatches,
       verified: outcome.measurements.countOf('VERIFY', 'OK'),
       latencies: latenciesOf(outcome.measurements),
       ...(samples === undefined ? {} : { samples }),
     };
+    this.#unmeasured = NOTHING_WRONG;
     console.log(JSON.stringify(result));
     return result;
   }
