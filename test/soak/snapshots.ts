@@ -16,7 +16,7 @@ import { parseArgs } from 'node:util';
 import { MIB, Random } from '@aiokv/core';
 import { open } from '@aiokv/kv';
 import type { BatchOperation, Snapshot, Store } from '@aiokv/kv';
-import { forgetHighestRss, highestRssBytes, spaceBytesOf } from '../../benchmarks/common/footprint.ts';
+import { forgetHighestRss, highestRssBytes, spaceBytesOf } from '../../benchmarks/meters/footprint.ts';
 
 const USAGE = `npm run -s soak:snapshots -- [options]
   --records N      (200000)
