@@ -29,10 +29,12 @@ import {
 import { HOT_BLOCK_BYTES, HotBlockReader, HotBlockWriter } from '../../packages/kv/src/format/hot-keys.ts';
 import { pageFault, sealPage } from '../../packages/kv/src/format/page.ts';
 import {
+  expiryOf,
   fileOffsetOf,
   inlineValueOf,
   isInFragments,
   isInline,
+  isOverAt,
   lengthOf,
   lengthWordOf,
   sequenceOfWords,
@@ -43,12 +45,14 @@ import {
   FLAG_EXTENT,
   RecordKind,
   copyValue,
+  expiresAtOf,
   encodeRecord,
   isExtent,
   isKnownRecord,
   keyEquals,
   paddedRecordBytes,
   recordBytes,
+  recordBytesAt,
   recordFault,
   sequenceOf,
 } from '../../packages/kv/src/format/record.ts';
@@ -109,6 +113,26 @@ test('record', (t) => {
   t.false(keyEquals(target, 8, key, 2));
   t.is(sequenceOf(target.view, 8), sequence(2 ** 40 + 7));
   t.is(copyValue(target, 8).toString(), 'value!');
+});
+
+test('record: one that expires', (t) => {
+  const expiresAtMs = 2 ** 40 + 0x1234_5678;
+  const target = block(64);
+  encodeRecord(target, 8, RecordKind.put, 0, sequence(12), Buffer.from('key'), 3, Buffer.from('value!'), expiresAtMs);
+  const length = recordBytes(3, 6, expiresAtMs);
+  t.is(length, recordBytes(3, 6) + 8);
+  const bytes = target.bytes.subarray(8, 8 + paddedRecordBytes(3, 6, expiresAtMs));
+  t.is(golden('record-expires', bytes), dump(bytes));
+  t.is(recordFault(target, 8, length), null);
+  t.is(recordFault(target, 8, length - 8), 'record checksum');
+  t.is(recordBytesAt(target.view, 8), length);
+  t.is(expiresAtOf(target.view, 8), expiresAtMs);
+  t.is(copyValue(target, 8).toString(), 'value!');
+  t.true(isKnownRecord(target.view, 8));
+  for (const kind of [RecordKind.del, RecordKind.deleteRange, RecordKind.fragment]) {
+    encodeRecord(target, 8, kind, 0, sequence(12), Buffer.from('key'), 3, Buffer.alloc(0), expiresAtMs);
+    t.false(isKnownRecord(target.view, 8), `kind ${kind}`);
+  }
 });
 
 test('record: the deletion of a range', (t) => {
@@ -241,6 +265,7 @@ test('superblock', (t) => {
       link: { segmentSequence: 9, frameNumber: 77, hash: 0x0123_4567_89ab_cdefn },
       lastSequence: sequence(2 ** 33),
     },
+    expiryHorizonMs: 0,
   };
   const hash = encodeSuperblock(target, superblock, 2);
   t.is(golden('superblock', target.bytes.subarray(0, 544)), dump(target.bytes.subarray(0, 544)));
@@ -253,6 +278,12 @@ test('superblock', (t) => {
   t.is(readSuperblock(open)?.logEnd, null);
   open.bytes.set(target.bytes.subarray(512), 512);
   t.false(isCopy(open, superblock, 2), 'the number of another superblock');
+  // With what expires.
+  const expires = { ...superblock, incompatibleFeatures: 31n, expiryHorizonMs: 2 ** 40 + 5 };
+  const horizon = block(4096);
+  encodeSuperblock(horizon, expires, 0);
+  t.is(golden('superblock-expiry', horizon.bytes.subarray(0, 544)), dump(horizon.bytes.subarray(0, 544)));
+  t.deepEqual(readSuperblock(horizon), expires);
   // What 0.1 wrote.
   const old = { ...superblock, incompatibleFeatures: 3n };
   const first = block(4096);
@@ -278,6 +309,45 @@ function entriesOfAllKinds(): { memory: NodeMemory; tree: Tree } {
   }
   return { memory, tree };
 }
+
+test('index page: a leaf with entries that expire', (t) => {
+  const memory = new NodeMemory({ nodeBytes: 512 });
+  const memtable = new Memtable(memory, sequence(2 ** 40));
+  const tree = new Tree(memory);
+  const times = [2 ** 40 + 1, 2 ** 41, 0, 7];
+  memtable.putInline(Buffer.from('empty'), 5, Buffer.alloc(0), 0, 0, 2 ** 40 + 7, times[0]);
+  memtable.putInline(Buffer.from('inline'), 6, Buffer.from('<five>'), 1, 4, 2 ** 40 + 8, times[1]);
+  memtable.putInline(Buffer.from('never'), 5, Buffer.from('twelve bytes'), 0, 12, 2 ** 40 + 9);
+  memtable.putRecord(Buffer.from('record'), 6, 2 ** 45 + 16, 200, 2 ** 40 + 10, times[3]);
+  const cursor = memtable.cursor();
+  for (let more = cursor.first(); more; more = cursor.next()) {
+    const { word0, word1, extra, extraWords } = cursor.entry;
+    const own = isInline(cursor.entry) ? 0 : 1;
+    tree.set(cursor.keyBytes, cursor.keyLength, word0, word1, extra.subarray(own), extraWords - own);
+  }
+  const { root } = tree.snapshot();
+  const page = new PageImage();
+  page.make(memory, root, 2 ** 33 + 5);
+  const target = block(page.lengthBytes);
+  page.copyTo(target, 0);
+  t.is(golden('index-page-leaf-expires', target.bytes), dump(target.bytes));
+  const back = new Uint32Array(128);
+  t.true(decodeImage(target, 0, back, 0, 128));
+  t.deepEqual(wordsOf(back, 0, 128), wordsOf(memory.words(root), memory.base(root), 128));
+  const entry = new Entry();
+  const found = [0, 1, 2, 3].map((index) => {
+    node.loadEntry(back, 0, index, entry);
+    return [expiryOf(entry), isOverAt(entry, 2 ** 40), isOverAt(entry, 2 ** 41)];
+  });
+  t.deepEqual(found, [
+    [2 ** 40 + 1, false, true],
+    [2 ** 41, false, true],
+    [0, false, false],
+    [7, true, true],
+  ]);
+  node.loadEntry(back, 0, 1, entry);
+  t.is(inlineValueOf(entry).toString(), 'five');
+});
 
 /** The used words of a node, those of its birth as zeros. */
 function wordsOf(words: Uint32Array, base: number, capacityWords: number): number[] {

@@ -5,6 +5,7 @@
 import test from 'ava';
 import { ManualClock, TurnBudget } from '@aiokv/core';
 import { highWordOf, lowWordOf } from '../../packages/kv/src/format/index-entry.ts';
+import { ExpiryClock } from '../../packages/kv/src/file/expiry-clock.ts';
 import { ReadEpochs } from '../../packages/kv/src/file/read-epochs.ts';
 import { RecordKind, encodeRecord } from '../../packages/kv/src/format/record.ts';
 import type { Block } from '../../packages/kv/src/format/words.ts';
@@ -28,6 +29,8 @@ interface Place {
   readonly isUnreadable?: boolean;
 }
 
+const NO_EXPIRY = new ExpiryClock(() => 0, false, 0);
+
 class World {
   readonly places = new Map<string, Place>();
   reads = 0;
@@ -36,6 +39,7 @@ class World {
   readonly #late: (() => void)[] = [];
   readonly conditions = new Conditions({
     index: {
+      expiry: NO_EXPIRY,
       find: (key, keyBytes, into) => this.#find(key, keyBytes, into),
       findLater: (_leaf, answer) => {
         const { key } = answer;
@@ -70,7 +74,7 @@ class World {
         const place = [...this.places.values()].find((one) => one.fileOffset === fileOffset);
         this.#late.push(() => {
           if (place === undefined || place.isUnreadable === true) result.failed(token, new Error('cannot be read'));
-          else result.found(token, Buffer.alloc(0), place.version);
+          else result.found(token, Buffer.alloc(0), place.version, 0);
         });
       },
     },

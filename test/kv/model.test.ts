@@ -30,6 +30,10 @@ const durability = fc.constantFrom('flushed', 'written', 'buffered');
 const bounds = fc.record({ gte: key, gt: key, lt: key, lte: key }, { requiredKeys: [] }).map(withoutDoubles);
 const operation = fc.oneof(
   { weight: 8, arbitrary: fc.record({ type: fc.constant('put' as const), key, value }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({ type: fc.constant('put' as const), key, value, ttlMs: fc.integer({ min: 1, max: 300 }) }),
+  },
   { weight: 4, arbitrary: fc.record({ type: fc.constant('del' as const), key }) },
   { weight: 1, arbitrary: bounds.map((within) => ({ type: 'deleteRange' as const, ...within })) },
 ) as fc.Arbitrary<BatchOperation>;
@@ -68,6 +72,8 @@ type Command =
       readonly options: Partial<RangeOptions>;
       readonly legs: readonly { readonly key: string; readonly entries: number }[];
     }
+  /** The calendar jumps, also back. */
+  | { readonly name: 'jump'; readonly byMs: number }
   | { readonly name: 'clear' | 'flush' | 'checkpoint' | 'reopen' | 'release' | 'snapshot' };
 const command = fc.oneof(
   {
@@ -111,36 +117,113 @@ const command = fc.oneof(
   { weight: 1, arbitrary: fc.record({ name: fc.constant('snapshot' as const) }) },
   {
     weight: 2,
+    arbitrary: fc.record({ name: fc.constant('jump' as const), byMs: fc.integer({ min: -200, max: 250 }) }),
+  },
+  {
+    weight: 2,
     arbitrary: fc.record({
       name: fc.constantFrom('flush', 'checkpoint', 'checkpoint', 'reopen', 'reopen', 'release', 'clear'),
     }),
   },
 ) as fc.Arbitrary<Command>;
 
-/** Keys in the store's order: by their UTF-8 bytes. */
-function sorted(model: ReadonlyMap<string, string>): [string, string][] {
-  return [...model].sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+/** What time it is, for the store and for the map. A map of a moment has a calendar that stands still. */
+class Calendar {
+  #ms = 100_000;
+  /** The time that counts: it never goes back (EXPIRY-1). */
+  #latestMs = 0;
+  /** Whether something may expire. Until then no time counts (EXPIRY-3). */
+  isUsed = false;
+
+  readonly read = (): number => this.#ms;
+
+  get nowMs(): number {
+    if (!this.isUsed) return this.#ms;
+    this.#latestMs = Math.max(this.#latestMs, this.#ms);
+    return this.#latestMs;
+  }
+
+  jump(byMs: number): void {
+    this.#ms += byMs;
+  }
 }
 
-function expectedRange(model: ReadonlyMap<string, string>, options: Partial<RangeOptions>): [string, string][] {
+interface Kept {
+  readonly value: string;
+  readonly expiresAt: number;
+}
+
+/** A map of values that may expire. */
+class Model {
+  readonly #kept: Map<string, Kept>;
+  readonly #now: () => number;
+
+  constructor(now: () => number, kept = new Map<string, Kept>()) {
+    this.#kept = kept;
+    this.#now = now;
+  }
+
+  set(name: string, content: string, ttlMs?: number): void {
+    const expiresAt = ttlMs === undefined ? Infinity : this.#now() + ttlMs;
+    if (ttlMs !== undefined) expiring++;
+    this.#kept.set(name, { value: content, expiresAt });
+  }
+
+  get(name: string): string | undefined {
+    const kept = this.#kept.get(name);
+    if (kept === undefined) return undefined;
+    if (kept.expiresAt > this.#now()) return kept.value;
+    over++;
+    return undefined;
+  }
+
+  expires(name: string): boolean {
+    return this.#kept.get(name)?.expiresAt !== Infinity;
+  }
+
+  delete(name: string): void {
+    this.#kept.delete(name);
+  }
+
+  clear(): void {
+    this.#kept.clear();
+  }
+
+  /** What there is now, for ever. */
+  moment(): Model {
+    const nowMs = this.#now();
+    return new Model(() => nowMs, new Map(this.#kept));
+  }
+
+  /** Keys in the store's order: by their UTF-8 bytes. */
+  sorted(): [string, string][] {
+    const names = [...this.#kept.keys()].filter((name) => this.get(name) !== undefined);
+    const entries = names.map((name): [string, string] => [name, this.get(name) as string]);
+    return entries.sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+  }
+}
+
+function expectedRange(model: Model, options: Partial<RangeOptions>): [string, string][] {
   const order = (a: string, b: unknown): number => Buffer.compare(Buffer.from(a), Buffer.from(b as string));
-  const within = sorted(model).filter(
-    ([k]) =>
-      (options.gt === undefined || order(k, options.gt) > 0) &&
-      (options.gte === undefined || order(k, options.gte) >= 0) &&
-      (options.lt === undefined || order(k, options.lt) < 0) &&
-      (options.lte === undefined || order(k, options.lte) <= 0),
-  );
+  const within = model
+    .sorted()
+    .filter(
+      ([k]) =>
+        (options.gt === undefined || order(k, options.gt) > 0) &&
+        (options.gte === undefined || order(k, options.gte) >= 0) &&
+        (options.lt === undefined || order(k, options.lt) < 0) &&
+        (options.lte === undefined || order(k, options.lte) <= 0),
+    );
   if (options.reverse === true) within.reverse();
   return within.slice(0, options.limit ?? within.length);
 }
 
-/** Bytes of the records in a range; null where one is in fragments, whose size is not told exactly. */
-function expectedSize(entries: readonly [string, string][]): number | null {
+/** Bytes of the records in a range; null where one is in fragments, whose size is not told exactly, or expires. */
+function expectedSize(model: Model, entries: readonly [string, string][]): number | null {
   let bytes = 0;
   for (const [name, content] of entries) {
     const [keyBytes, valueBytes] = [Buffer.byteLength(name), Buffer.byteLength(content)];
-    if (valueBytes > 50_000) return null;
+    if (valueBytes > 50_000 || model.expires(name)) return null;
     bytes += valueBytes <= 24 ? keyBytes + valueBytes : (24 + keyBytes + valueBytes + 7) & ~7;
   }
   return bytes;
@@ -149,7 +232,7 @@ function expectedSize(entries: readonly [string, string][]): number | null {
 /** Asks a store or a snapshot all that can be asked about a range. */
 async function ask(
   reads: Store | Snapshot,
-  model: ReadonlyMap<string, string>,
+  model: Model,
   within: Partial<KeyRange>,
   key: string,
 ): Promise<void> {
@@ -160,7 +243,7 @@ async function ask(
   const entries = expectedRange(model, within);
   const upTo = expectedRange(model, { ...below, lte: key });
   const from = expectedRange(model, { ...above, gte: key });
-  const size = expectedSize(entries);
+  const size = expectedSize(model, entries);
   const [first, last, floor, ceiling, count, bytes] = await Promise.all([
     reads.first(within),
     reads.last(within),
@@ -179,7 +262,7 @@ async function ask(
 
 /** What a walk must give that is sent to other keys meanwhile. */
 function expectedWalk(
-  model: ReadonlyMap<string, string>,
+  model: Model,
   { limit = Infinity, ...options }: Partial<RangeOptions>,
   legs: readonly { readonly key: string; readonly entries: number }[],
 ): [string, string][] {
@@ -208,9 +291,9 @@ async function walkLegs(
   return given;
 }
 
-function apply(model: Map<string, string>, operations: readonly BatchOperation[]): void {
+function apply(model: Model, operations: readonly BatchOperation[]): void {
   for (const one of operations) {
-    if (one.type === 'put') model.set(one.key as string, one.value as string);
+    if (one.type === 'put') model.set(one.key as string, one.value as string, one.ttlMs);
     else if (one.type === 'del') model.delete(one.key as string);
     else for (const [name] of expectedRange(model, one)) model.delete(name);
   }
@@ -250,7 +333,7 @@ function same(actual: unknown, expected: unknown): void {
 /** What keeps a moment of the store, and what was there. */
 interface Held {
   readonly iterators: { readonly iterator: StoreIterator; readonly expected: readonly [string, string][] }[];
-  readonly snapshots: { readonly snapshot: Snapshot; readonly model: ReadonlyMap<string, string> }[];
+  readonly snapshots: { readonly snapshot: Snapshot; readonly model: Model }[];
 }
 
 async function release({ iterators, snapshots }: Held): Promise<void> {
@@ -310,7 +393,7 @@ async function lookAt(
 }
 
 /** Writes over some segments, most of which is replaced at once: what cleanings find. */
-async function fillSegments(store: Store, model: Map<string, string>, random: Random): Promise<void> {
+async function fillSegments(store: Store, model: Model, random: Random): Promise<void> {
   for (let n = 0; n < 24; n++) {
     const [name, content] = [`long${random.below(10)}`, `${n}:`.padEnd(random.below(9000), 'p')];
     model.set(name, content);
@@ -321,13 +404,15 @@ async function fillSegments(store: Store, model: Map<string, string>, random: Ra
 
 async function runCommands(seed: number, commands: readonly Command[]): Promise<void> {
   const disk = new SimulatedDisk({ seed });
-  const model = new Map<string, string>();
+  const calendar = new Calendar();
+  const model = new Model(() => calendar.nowMs);
   const random = new Random(seed);
   const eagerCleaning = random.chance(0.8);
   const oldPages = random.chance(0.5) ? { oldPages: 'eager' as const } : {};
   const eagerOrder = random.chance(0.5);
   const planted = { eagerCleaning, eagerOrder, onMoved: noteMoved, onOrdered: noteOrdered, ...oldPages };
-  const reopen = (): Promise<Store> => openPlanted('/store', { ...GEOMETRY, platform: disk }, planted);
+  const reopen = (): Promise<Store> =>
+    openPlanted('/store', { ...GEOMETRY, platform: disk, calendarMs: calendar.read }, planted);
   let store = await reopen();
   if (random.chance(0.5)) await fillSegments(store, model, random);
   const held: Held = { iterators: [], snapshots: [] };
@@ -335,6 +420,7 @@ async function runCommands(seed: number, commands: readonly Command[]): Promise<
   for (const one of commands) {
     switch (one.name) {
       case 'batch': {
+        calendar.isUsed ||= one.operations.some((operation) => 'ttlMs' in operation);
         apply(model, one.operations);
         const written = await write(store, one.operations, one.durability);
         if (one.wait) await written?.done;
@@ -356,6 +442,7 @@ async function runCommands(seed: number, commands: readonly Command[]): Promise<
       case 'range': {
         const iterator = store.iterator(one.options);
         const expected = expectedRange(model, one.options);
+        calendar.isUsed ||= one.meanwhile.some((operation) => 'ttlMs' in operation);
         apply(model, one.meanwhile);
         const written = await write(store, one.meanwhile, 'buffered');
         if (written !== null) pending.push(written.done);
@@ -391,10 +478,16 @@ async function runCommands(seed: number, commands: readonly Command[]): Promise<
         held.iterators.push({ iterator: store.iterator(one.options), expected: expectedRange(model, one.options) });
         break;
       case 'snapshot':
-        held.snapshots.push({ snapshot: store.snapshot(), model: new Map(model) });
+        held.snapshots.push({ snapshot: store.snapshot(), model: model.moment() });
         break;
       case 'look':
         await lookAt(held.snapshots, one.keys, one.options);
+        break;
+      case 'jump':
+        // The store and the map have both seen how late it was.
+        await store.getVersioned('');
+        same(calendar.nowMs >= calendar.read() || !calendar.isUsed, true);
+        calendar.jump(one.byMs);
         break;
       case 'release':
         await release(held);
@@ -443,6 +536,10 @@ function noteOrdered(records: number): void {
   ordered += records;
 }
 
+/** Values that were put for a time, and looks at those that were over. */
+let expiring = 0;
+let over = 0;
+
 /** Snapshots that were read in, and those that had ended for want of memory. */
 let looks = 0;
 let ended = 0;
@@ -454,6 +551,8 @@ test('the store behaves like a sorted map', async (t) => {
   await t.notThrowsAsync(fc.assert(property, { numRuns: RUNS, seed: SEED, includeErrorInReport: true }));
   t.log(`cleanings have moved ${moved} records, and scans have had ${ordered} moved`);
   t.log(`snapshots were read in ${looks} times, ${ended} had ended`);
+  t.log(`${expiring} values were put for a time, ${over} looks at some that were over`);
+  t.true(over >= RUNS / 10);
   t.true(looks >= RUNS / 4);
   t.true(ended < looks / 4);
   t.true(moved >= RUNS / 10);

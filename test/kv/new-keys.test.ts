@@ -3,6 +3,7 @@ import test from 'ava';
 import { KIB, MIB } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
 import type { DirectFile, Queue } from '@aiokv/aio';
+import { ExpiryClock } from '../../packages/kv/src/file/expiry-clock.ts';
 import { SegmentTable } from '../../packages/kv/src/file/segment-table.ts';
 import { SegmentKind } from '../../packages/kv/src/format/segment.ts';
 import { lengthWordOf } from '../../packages/kv/src/format/index-entry.ts';
@@ -52,6 +53,7 @@ class Bench {
     pageBytes: 4 * KIB,
     budget: divideMemory(64 * MIB, 0, { writeBufferBytes: 0, readBufferBytes: 0 }),
     segments: this.#segments,
+    expiry: new ExpiryClock(() => 0, false, 0),
     planted: {},
   });
   readonly #value = new Uint8Array(64 * KIB);

@@ -4,6 +4,7 @@ import type { ExecutionContext } from 'ava';
 import { Random, SystemCallError } from '@aiokv/core';
 import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 import { AddressCache } from '../../packages/kv/src/cache/address-cache.ts';
+import { ExpiryClock } from '../../packages/kv/src/file/expiry-clock.ts';
 import { ValueCache } from '../../packages/kv/src/cache/value-cache.ts';
 import { sealPage } from '../../packages/kv/src/format/page.ts';
 import type { AbsentLeaf } from '../../packages/kv/src/tree/index.ts';
@@ -107,7 +108,13 @@ class Bench {
       tree: this.tree,
       mapping: this.mapping,
       limitBytes,
-      values: new ValueCache({ memory: this.memory, limitBytes, shareBytes: 0, planted: {} }),
+      values: new ValueCache({
+        memory: this.memory,
+        limitBytes,
+        shareBytes: 0,
+        expiry: new ExpiryClock(() => 0, false, 0),
+        planted: {},
+      }),
       addresses: new AddressCache(this.memory, limitBytes, 0, {}),
       planted: {},
     });

@@ -10,6 +10,7 @@ import { SimulatedDisk } from '@aiokv/aio';
 import { open } from '@aiokv/kv';
 import type { BatchOperation, Store, StoreOptions } from '@aiokv/kv';
 import { ValueTable, NOWHERE } from '../../packages/kv/src/cache/value-table.ts';
+import { ExpiryClock } from '../../packages/kv/src/file/expiry-clock.ts';
 import { ValueCache } from '../../packages/kv/src/cache/value-cache.ts';
 import type { Planted } from '../../packages/kv/src/failure/planted.ts';
 import { RecordKind, encodeRecord, paddedRecordBytes } from '../../packages/kv/src/format/record.ts';
@@ -29,6 +30,8 @@ interface Newest {
 /** A cache and what it may say of each key. */
 class Bench {
   readonly memory = new NodeMemory({ nodeBytes: UNIT_BYTES });
+  nowMs = 1;
+  readonly expiry = new ExpiryClock(() => this.nowMs, false, 0);
   readonly cache: ValueCache;
   readonly newest = new Map<string, Newest>();
   sequence = 0 as Sequence;
@@ -36,7 +39,8 @@ class Bench {
   readonly others: number[] = [];
 
   constructor(limitBytes: number, shareBytes: number, planted: Planted = {}) {
-    this.cache = new ValueCache({ memory: this.memory, limitBytes, shareBytes, planted });
+    const expiry = this.expiry;
+    this.cache = new ValueCache({ memory: this.memory, limitBytes, shareBytes, expiry, planted });
   }
 
   next(): Sequence {

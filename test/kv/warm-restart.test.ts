@@ -9,6 +9,7 @@ import { KIB, MIB, Random } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
 import { SimulatedDisk } from '@aiokv/aio';
 import type { Store, StoreOptions } from '@aiokv/kv';
+import { ExpiryClock } from '../../packages/kv/src/file/expiry-clock.ts';
 import { ValueCache } from '../../packages/kv/src/cache/value-cache.ts';
 import type { Planted } from '../../packages/kv/src/failure/planted.ts';
 import type { HotKey } from '../../packages/kv/src/format/hot-keys.ts';
@@ -283,7 +284,8 @@ test('WARM-2: a close and a failure end it, however far it is', async (t) => {
 
 test('CACHE-5: what is filled in by a warm restart lets no other value go', (t) => {
   const memory = new NodeMemory({ nodeBytes: 512 });
-  const cache = new ValueCache({ memory, limitBytes: 40 * 512, shareBytes: 40 * 512, planted: {} });
+  const expiry = new ExpiryClock(() => 0, false, 0);
+  const cache = new ValueCache({ memory, limitBytes: 40 * 512, shareBytes: 40 * 512, expiry, planted: {} });
   const fill = (name: string, isHot: boolean): boolean => {
     const block = blockOf(paddedRecordBytes(name.length, 100));
     encodeRecord(block, 0, RecordKind.put, 0, 1 as Sequence, Buffer.from(name), name.length, Buffer.alloc(100));

@@ -2,7 +2,7 @@ export { open } from './open.ts';
 export { Store } from './store.ts';
 export type { IoStatistics } from './file/direct-io.ts';
 export type { MemoryStatistics, SpaceStatistics, StoreStatistics, WrittenStatistics } from './statistics.ts';
-export type { BatchOperation, ConditionOptions } from './write/write-batch.ts';
+export type { BatchOperation, ConditionOptions, ExpiryOptions } from './write/write-batch.ts';
 export type { Versioned } from './read/results.ts';
 export type { StoreIterator } from './read/iterator.ts';
 export type { Snapshot } from './read/snapshot.ts';

@@ -13,12 +13,13 @@ import { AiokvError, MIB, resolvePath } from '@aiokv/core';
 import { Queue } from '@aiokv/aio';
 import type { DirectFile, Platform } from '@aiokv/aio';
 import { maxRecordBytes, maxValueBytes } from './format/extent.ts';
-import { FEATURE_EXTENTS } from './format/superblock.ts';
+import { FEATURE_EXPIRY, FEATURE_EXTENTS } from './format/superblock.ts';
 import type { Geometry } from './format/superblock.ts';
 import { corrupt } from './failure/errors.ts';
 import { FailureGate } from './failure/failure-gate.ts';
 import { NONE_PLANTED } from './failure/planted.ts';
 import type { Planted } from './failure/planted.ts';
+import { ExpiryClock } from './file/expiry-clock.ts';
 import { Flusher } from './file/flusher.ts';
 import { ReadEpochs } from './file/read-epochs.ts';
 import { ReadPace } from './file/read-pace.ts';
@@ -183,6 +184,9 @@ async function openStore(
   const { geometry } = loaded.superblock;
   const budget = divideMemory(memoryBytes, options.valueCachePart, bufferNeeds(file, options, geometry));
   const segments = new SegmentTable(geometry);
+  const { incompatibleFeatures, expiryHorizonMs } = loaded.superblock;
+  const isExpiryUsed = (incompatibleFeatures & FEATURE_EXPIRY) !== 0n;
+  const expiry = new ExpiryClock(options.calendarMs, isExpiryUsed, expiryHorizonMs, planted);
   const gate = new FailureGate();
   const flusher = new Flusher(queue, file, gate);
   const opening: Opening = {
@@ -194,7 +198,7 @@ async function openStore(
     gate,
     flusher,
     superblocks: new SuperblockKeeper(queue, file, flusher, loaded),
-    index: new KeyIndex({ queue, file, pageBytes, budget, segments, planted }),
+    index: new KeyIndex({ queue, file, pageBytes, budget, segments, expiry, planted }),
     segments,
     budget: new TurnBudget(clock),
     progress: new ProgressReporter(options.onProgress, clock),

@@ -7,6 +7,7 @@ import {
   MIB,
   abortSignal,
   boolean,
+  calendarMs,
   instance,
   integer,
   oneOf,
@@ -20,7 +21,7 @@ import type { Platform } from '@aiokv/aio';
 import { MAX_FRAME_BYTES } from './format/frame.ts';
 import { DIRECT_IO } from './file/direct-io.ts';
 import type { DirectIo } from './file/direct-io.ts';
-import type { ConditionOptions } from './write/write-batch.ts';
+import type { ConditionOptions, ExpiryOptions } from './write/write-batch.ts';
 import type { Durability } from './log/writer.ts';
 import { MEMORY_BYTES_LEAST, MEMORY_BYTES_MOST, defaultMemoryBytes, mostWriteBytes } from './memory/budget.ts';
 import type { OpenProgress } from './recovery/progress.ts';
@@ -117,9 +118,14 @@ export interface StoreOptions {
   platform: Platform | null;
   /** Source of time; default the system's. Tests pass a `ManualClock`. */
   clock: Clock;
+  /**
+   * What time it is, in milliseconds since 1970, for `ttlMs` and `expiresAt`; default the system's calendar. `clock` counts from
+   * an arbitrary moment, and cannot say. This one may jump: what was over stays over when it is set back (docs/durability.md).
+   */
+  calendarMs: () => number;
 }
 
-export interface WriteOptions extends ConditionOptions {
+export interface WriteOptions extends ConditionOptions, ExpiryOptions {
   /**
    * When the write settles. `'flushed'`: it survives power loss. `'written'`: it survives kill -9. `'buffered'`: at
    * once; it stays in memory for at most `flushIntervalMs`. Default: the `durability` of the store.
@@ -145,7 +151,7 @@ export interface CompactOptions {
 export const DURABILITIES = ['flushed', 'written', 'buffered'] as const;
 
 /** Options of `put`, `del` and `batch`. */
-export const WRITE_OPTION_NAMES = { durability: true, ifAbsent: true, ifVersion: true };
+export const WRITE_OPTION_NAMES = { durability: true, ifAbsent: true, ifVersion: true, ttlMs: true, expiresAt: true };
 
 /** Stands for a default that depends on the machine or on other options. No such option may be 0. */
 const LATER = 0;
@@ -171,6 +177,7 @@ const storeShape: OptionShape<StoreOptions> = {
   directIo: oneOf(DIRECT_IO, 'auto'),
   platform: instance<Platform | null>('a platform', null, (value) => typeof value === 'object'),
   clock: instance('a clock', systemClock, (value) => typeof value === 'object' && value !== null),
+  calendarMs: instance<StoreOptions['calendarMs']>('a function', calendarMs, (value) => typeof value === 'function'),
 };
 
 const compactShape: OptionShape<CompactOptions> = {

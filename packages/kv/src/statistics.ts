@@ -48,6 +48,11 @@ export interface StoreStatistics {
   readonly checkpointSequence: number;
   /** Everything up to this sequence is flushed. */
   readonly flushedThrough: number;
+  /**
+   * What expires at this time, or before, is over after a crash, too, whatever the calendar says then: as of the last checkpoint, in
+   * milliseconds since 1970. 0: nothing expires.
+   */
+  readonly expiryHorizonMs: number;
   /** What `memoryBytes` is spent on. */
   readonly memory: MemoryStatistics;
   /** Reads of values, but for long ranges, that found theirs in memory, those that did not, and how many values there are. */

@@ -25,8 +25,8 @@ import { closed, compacting, compactionAborted } from './failure/errors.ts';
 import { maxRecordBytes } from './format/extent.ts';
 import { RecordKind } from './format/record.ts';
 import type { Geometry } from './format/superblock.ts';
-import { MOST_STEP_BYTES, NO_VALUE, conditionOf } from './write/write-batch.ts';
-import type { BatchOperation } from './write/write-batch.ts';
+import { MOST_STEP_BYTES, NO_VALUE, conditionOf, expiresAtOfOptions, requireNoExpiry } from './write/write-batch.ts';
+import type { BatchOperation, ExpiryOptions } from './write/write-batch.ts';
 import type { StoreIterator } from './read/iterator.ts';
 import type { KeyIndex } from './index/key-index.ts';
 import type { OpenSnapshots } from './index/open-snapshots.ts';
@@ -208,7 +208,7 @@ export class Store extends RangeQuestions implements AsyncDisposable {
   }
 
   /**
-   * As `get`, with the version of the value. Each write of a key gives it another version. A version is opaque: compare
+   * As `get`, with the version of the value, and how long it has to live if it expires. Each write of a key gives it another version. A version is opaque: compare
    * two for equality, or pass one to `ifVersion`.
    */
   async getVersioned(key: Bytes): Promise<Versioned | undefined> {
@@ -246,10 +246,11 @@ export class Store extends RangeQuestions implements AsyncDisposable {
     try {
       const level = this.#levelOf('put', options);
       const version = conditionOf(options);
+      const expiresAtMs = expiresAtOfOptions('put', options, this.#parts.index.expiry);
       const bytes = encodeValue(value);
       const keyBytes = encodeKey(key, this.#key);
-      if (version === null) return this.#writes.write(RecordKind.put, keyBytes, bytes, level);
-      return this.#writes.writeIf(version, RecordKind.put, keyBytes, bytes, level);
+      if (version === null) return this.#writes.write(RecordKind.put, keyBytes, bytes, level, expiresAtMs);
+      return this.#writes.writeIf(version, RecordKind.put, keyBytes, bytes, level, expiresAtMs);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -259,6 +260,7 @@ export class Store extends RangeQuestions implements AsyncDisposable {
   del(key: Bytes, options?: Partial<WriteOptions>): Promise<void> {
     try {
       const level = this.#levelOf('del', options);
+      this.#requireNoExpiry('del', options);
       const version = conditionOf(options);
       const keyBytes = encodeKey(key, this.#key);
       if (version === null) return this.#writes.write(RecordKind.del, keyBytes, NO_VALUE, level);
@@ -285,6 +287,7 @@ export class Store extends RangeQuestions implements AsyncDisposable {
   #deleteRange(call: string, range: Partial<KeyRange>, options: Partial<WriteOptions> | undefined): Promise<void> {
     try {
       const level = this.#levelOf(call, options);
+      this.#requireNoExpiry(call, options);
       if (conditionOf(options) !== null) {
         throw new AiokvTypeError('ERR_AIOKV_INVALID_OPTION', `${call}: ifAbsent and ifVersion are about one key`);
       }
@@ -307,6 +310,7 @@ export class Store extends RangeQuestions implements AsyncDisposable {
   batch(operations: readonly BatchOperation[], options?: Partial<WriteOptions>): Promise<void> {
     try {
       const level = this.#levelOf('batch', options);
+      this.#requireNoExpiry('batch', options);
       if (conditionOf(options) !== null) {
         throw new AiokvTypeError(
           'ERR_AIOKV_INVALID_OPTION',
@@ -423,6 +427,7 @@ export class Store extends RangeQuestions implements AsyncDisposable {
       checkpointSequence: superblocks.current.checkpointSequence,
       sequence: index.admittedThrough,
       flushedThrough: log.flushedThrough,
+      expiryHorizonMs: superblocks.current.expiryHorizonMs,
       memory: {
         limitBytes: options.memoryBytes,
         memtableBytes: index.memtableBytes,
@@ -525,12 +530,19 @@ export class Store extends RangeQuestions implements AsyncDisposable {
     // First: a checkpoint that ends later would clear `logEnd` again.
     await maintenance.stop();
     if (gate.log !== null) throw gate.log;
-    if (log.appendedThrough === superblocks.current.logEnd?.lastSequence) return;
+    const { logEnd, incompatibleFeatures } = superblocks.current;
+    // EXPIRY-1.
+    const { expiry } = this.#parts.index;
+    if (log.appendedThrough === logEnd?.lastSequence && !expiry.isUsed) return;
     try {
-      await superblocks.save({ logEnd: log.end });
+      await superblocks.save({ logEnd: log.end, ...expiry.noted(incompatibleFeatures) });
     } catch (error) {
       throw log.fail(error);
     }
+  }
+
+  #requireNoExpiry(call: string, options: ExpiryOptions | undefined): void {
+    requireNoExpiry(call, expiresAtOfOptions(call, options, this.#parts.index.expiry));
   }
 
   #levelOf(call: string, options: Partial<WriteOptions> | undefined): Durability {

@@ -54,6 +54,7 @@ const STORE_OPTIONS: Readonly<Record<keyof StoreOptions, true>> = {
   directIo: true,
   platform: true,
   clock: true,
+  calendarMs: true,
 };
 
 /** Others are left out: hooks of abstract-level may be given any, and LevelDB's tuning has nothing to tune here. */

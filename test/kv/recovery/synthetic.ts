@@ -102,6 +102,7 @@ export class SyntheticLog {
       checkpointSequence: 0 as Sequence,
       logStart: { segmentSequence: before + 1, slot: before, lastSequenceBefore: 0 as Sequence },
       logEnd: null,
+      expiryHorizonMs: 0,
     };
   }
 

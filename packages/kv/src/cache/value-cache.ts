@@ -7,10 +7,11 @@
  *         │                   └── no ──► out, a ghost        ▲  └─ no ──► out        │           comes from small
  *         └─ was a ghost ──────────────────────────────────►─┴───────────────────────┘
  *
- *   word   0      1                                       2             3, 4      5
- *   ┌──────┬──────────────────────────────────────┬─────────────┬──────────┬────────┬─────┬───────┐
- *   │ hash │ 1:1 │ gone:1 │ uses:2 │ key bytes:16 │ value bytes │ sequence │ judged │ key │ value │  to a multiple of 8 bytes
- *   └──────┴──────────────────────────────────────┴─────────────┴──────────┴────────┴─────┴───────┘  the key to one of 4
+ *   word   0      1                                                     2             3, 4      5
+ *   ┌──────┬────────────────────────────────────────────────────┬─────────────┬──────────┬────────┬─────┬───────┬─────────┐
+ *   │ hash │ 1:1 │ gone:1 │ expires:1 │ uses:2 │ key bytes:16 │ value bytes │ sequence │ judged │ key │ value │ expires │
+ *   └──────┴────────────────────────────────────────────────────┴─────────────┴──────────┴────────┴─────┴───────┴─────────┘
+ *   the key to a multiple of 4 bytes, all to one of 8; when it expires, 8 bytes, only with the bit
  * ```
  *
  * CACHE-1. A value that is found is that of the newest write that lookups see. Each write of a key reaches the cache in the step
@@ -24,12 +25,16 @@
  * CACHE-5. What a warm restart fills in goes to the main queue, where it was before, and no other value gives way to it: reads
  *     know better what is hot now.
  *
+ * CACHE-6. A value that is over is not found, whatever has become of its entry in the index.
+ *
  * Not in the cache: values in fragments, tiny ones (the index has them), long keys, and values longer than a sixteenth of the share.
  */
 import type { Sequence } from '@aiokv/core';
 import type { Planted } from '../failure/planted.ts';
+import type { ExpiryClock } from '../file/expiry-clock.ts';
 import type { HotKey } from '../format/hot-keys.ts';
-import { RECORD_HEADER_BYTES, keyBytesOf, sequenceOf, valueBytesOf } from '../format/record.ts';
+import { RECORD_HEADER_BYTES, expiresAtOf, keyBytesOf, sequenceOf, valueBytesOf } from '../format/record.ts';
+import { readU53, writeU53 } from '../format/words.ts';
 import type { Block } from '../format/words.ts';
 import { memoryForValue } from '../memory/value-memory.ts';
 import type { NodeMemory } from '../tree/index.ts';
@@ -46,6 +51,7 @@ export interface ValueCacheOptions {
   readonly limitBytes: number;
   /** CACHE-3. 0: nothing is cached. */
   readonly shareBytes: number;
+  readonly expiry: ExpiryClock;
   readonly planted: Planted;
 }
 
@@ -66,10 +72,12 @@ const JUDGED_WORD = 5;
 /** The parts of the word `MARK_WORD`. */
 const MARK = 1 << 24;
 const GONE = 1 << 23;
+const EXPIRES = 1 << 22;
 const USE_SHIFT = 20;
 const USE = 1 << USE_SHIFT;
 const USES_MOST = 3;
 const KEY_BYTES_MASK = 0xffff;
+const EXPIRY_BYTES = 8;
 const TWO_32 = 0x1_0000_0000;
 
 /** In an address: the record is in the main queue. */
@@ -94,6 +102,10 @@ export class ValueCache {
   readonly #mostUnits: number;
   readonly #mostValueBytes: number;
   readonly #isPlanted: boolean;
+  readonly #expiry: ExpiryClock;
+  /** Scratch for when a value expires. */
+  readonly #times = new Uint8Array(EXPIRY_BYTES);
+  readonly #timesView = new DataView(this.#times.buffer);
   readonly #small: RecordQueue;
   readonly #main: RecordQueue;
   readonly #table: ValueTable;
@@ -113,7 +125,8 @@ export class ValueCache {
   /** Scratch of `listHot`. */
   readonly #listed: number[] = [];
 
-  constructor({ memory, limitBytes, shareBytes, planted }: ValueCacheOptions) {
+  constructor({ memory, limitBytes, shareBytes, expiry, planted }: ValueCacheOptions) {
+    this.#expiry = expiry;
     this.#memory = memory;
     this.#limitBytes = limitBytes;
     this.#isPlanted = planted.uncheckedFills === true;
@@ -147,7 +160,7 @@ export class ValueCache {
     this.#isUsed = true;
     if (!this.#key.load(key, 0, keyBytes)) return false;
     const address = this.#locate();
-    if (address === NOWHERE || this.#isHidden(address, key, 0)) {
+    if (address === NOWHERE || this.#isHidden(address, key, 0) || this.#isOver()) {
       this.#misses++;
       return false;
     }
@@ -163,7 +176,7 @@ export class ValueCache {
   has(key: Uint8Array, keyBytes: number): boolean {
     if (!this.#key.load(key, 0, keyBytes)) return false;
     const address = this.#locate();
-    return address !== NOWHERE && !this.#isHidden(address, key, 0);
+    return address !== NOWHERE && !this.#isHidden(address, key, 0) && !this.#isOver();
   }
 
   /** From now on writes are noted, so that what reads bring may be cached. */
@@ -215,6 +228,19 @@ export class ValueCache {
     return (this.#foundWords[at] as number) + (this.#foundWords[at + 1] as number) * TWO_32;
   }
 
+  /** When the value that was found expires; 0: never. */
+  get expiresAtMs(): number {
+    if (((this.#foundWords[this.#foundBase + MARK_WORD] as number) & EXPIRES) === 0) return 0;
+    this.#foundIn.read(this.#foundAt, headerBytes(this.#key.length) + this.valueBytes, this.#times, 0, EXPIRY_BYTES);
+    return readU53(this.#timesView, 0);
+  }
+
+  /** CACHE-6. Whether the value that was located is over. */
+  #isOver(): boolean {
+    const expires = (this.#foundWords[this.#foundBase + MARK_WORD] as number) & EXPIRES;
+    return expires !== 0 && this.#expiry.isOver(this.expiresAtMs);
+  }
+
   /** Bytes of the value that was found. */
   get valueBytes(): number {
     return this.#foundWords[this.#foundBase + VALUE_BYTES_WORD] as number;
@@ -238,7 +264,8 @@ export class ValueCache {
     const { bytes, view } = block;
     const valueAt = at + RECORD_HEADER_BYTES + keyBytesOf(view, at);
     const valueBytes = valueBytesOf(view, at);
-    this.#insert(bytes, valueAt, valueBytes, sequenceOf(view, at), this.#ghosts.take(this.#key.hash));
+    const wasGhost = this.#ghosts.take(this.#key.hash);
+    this.#insert(bytes, valueAt, valueBytes, sequenceOf(view, at), wasGhost, expiresAtOf(view, at));
   }
 
   /**
@@ -251,10 +278,12 @@ export class ValueCache {
     const { bytes, view } = block;
     const keyBytes = keyBytesOf(view, at);
     const valueBytes = valueBytesOf(view, at);
-    const [headCells, cells] = [headCellsOf(keyBytes), cellsFor(keyBytes, valueBytes)];
+    const expiresAtMs = expiresAtOf(view, at);
+    const [headCells, cells] = [headCellsOf(keyBytes), cellsFor(keyBytes, valueBytes, expiresAtMs !== 0)];
     const units = this.#main.unitsFor(headCells, cells);
     if (units > 0 && !this.#mayTake(units)) return false;
-    this.#insert(bytes, at + RECORD_HEADER_BYTES + keyBytes, valueBytes, sequenceOf(view, at), true);
+    const valueAt = at + RECORD_HEADER_BYTES + keyBytes;
+    this.#insert(bytes, valueAt, valueBytes, sequenceOf(view, at), true, expiresAtMs);
     return true;
   }
 
@@ -270,19 +299,23 @@ export class ValueCache {
     return address === NOWHERE || this.#isHidden(address, bytes, keyAt);
   }
 
-  /** CACHE-1. The key has this value from now on. */
-  put(key: Uint8Array, keyBytes: number, value: Uint8Array, sequence: Sequence): void {
+  /** CACHE-1. The key has this value from now on. @param expiresAtMs 0: it does not expire */
+  put(key: Uint8Array, keyBytes: number, value: Uint8Array, sequence: Sequence, expiresAtMs = 0): void {
     const address = this.#noteWrite(key, keyBytes, sequence);
     if (address === NOWHERE) return;
     const [words, base] = [this.#foundWords, this.#foundBase];
     const isHidden = this.#isHidden(address, key, 0);
-    if (!isHidden && words[base + VALUE_BYTES_WORD] === value.length) {
+    const expires = (words[base + MARK_WORD] as number) & EXPIRES;
+    const isSame = words[base + VALUE_BYTES_WORD] === value.length && expires === (expiresAtMs === 0 ? 0 : EXPIRES);
+    if (!isHidden && isSame) {
+      if (expires !== 0) this.#writeExpiry(this.#foundIn, this.#foundAt, keyBytes, value.length, expiresAtMs);
       this.#foundIn.write(this.#foundAt, headerBytes(keyBytes), value, 0, value.length);
       setSequence(words, base, sequence);
       return;
     }
     if (!isHidden) this.#forget(address);
-    if (value.length <= this.#mostValueBytes) this.#insert(value, 0, value.length, sequence, (address & IN_MAIN) !== 0);
+    if (value.length > this.#mostValueBytes) return;
+    this.#insert(value, 0, value.length, sequence, (address & IN_MAIN) !== 0, expiresAtMs);
   }
 
   /** CACHE-1. The key was deleted, or has a value that is not cached, or will have one when its batch is seen. */
@@ -374,24 +407,38 @@ export class ValueCache {
   }
 
   /** Adds a value of the key that was loaded, if there is room or room can be made. */
-  #insert(from: Uint8Array, fromAt: number, valueBytes: number, sequence: Sequence, toMain: boolean): void {
+  #insert(
+    from: Uint8Array,
+    fromAt: number,
+    valueBytes: number,
+    sequence: Sequence,
+    toMain: boolean,
+    expiresAtMs: number,
+  ): void {
     const { hash, length, count, words: keyWords } = this.#key;
     const queue = toMain ? this.#main : this.#small;
     const head = headerBytes(length);
     const headCells = headCellsOf(length);
-    const cells = cellsFor(length, valueBytes);
+    const expires = expiresAtMs === 0 ? 0 : EXPIRES;
+    const cells = cellsFor(length, valueBytes, expires !== 0);
     if (!this.#makeRoom(queue, headCells, cells)) return;
     const at = queue.append(headCells, cells);
     const [words, base] = [queue.words(at), queue.base(at)];
     words[base + HASH_WORD] = hash;
-    words[base + MARK_WORD] = MARK | length;
+    words[base + MARK_WORD] = MARK | expires | length;
     words[base + VALUE_BYTES_WORD] = valueBytes;
     words[base + JUDGED_WORD] = this.#deleted.count;
     setSequence(words, base, sequence);
     for (let i = 0; i < count; i++) words[base + HEADER_WORDS + i] = keyWords[i] as number;
     queue.write(at, head, from, fromAt, valueBytes);
+    if (expires !== 0) this.#writeExpiry(queue, at, length, valueBytes, expiresAtMs);
     if (this.#table.add(hash, (at << 1) | (toMain ? IN_MAIN : 0))) return;
-    words[base + MARK_WORD] = MARK | GONE | length;
+    words[base + MARK_WORD] = MARK | GONE | expires | length;
+  }
+
+  #writeExpiry(queue: RecordQueue, at: number, keyBytes: number, valueBytes: number, expiresAtMs: number): void {
+    writeU53(this.#timesView, 0, expiresAtMs);
+    queue.write(at, headerBytes(keyBytes) + valueBytes, this.#times, 0, EXPIRY_BYTES);
   }
 
   /** CACHE-4. Returns whether the queue may take the units for a record. */
@@ -424,7 +471,7 @@ export class ValueCache {
     let outcome: Outcome = DROPPED;
     if ((mark & GONE) === 0) {
       if (usesOf(mark) >= USES_FOR_MAIN && spared < SPARED_MOST) {
-        this.#move(this.#small, at << 1, cells, MARK | (mark & KEY_BYTES_MASK));
+        this.#move(this.#small, at << 1, cells, MARK | (mark & (EXPIRES | KEY_BYTES_MASK)));
         outcome = SPARED;
       } else {
         this.#table.remove(hash, at << 1);
@@ -493,12 +540,13 @@ function headCellsOf(keyBytes: number): number {
 }
 
 /** Cells of a record. */
-function cellsFor(keyBytes: number, valueBytes: number): number {
-  return Math.ceil((headerBytes(keyBytes) + valueBytes) / CELL_BYTES);
+function cellsFor(keyBytes: number, valueBytes: number, expires: boolean): number {
+  return Math.ceil((headerBytes(keyBytes) + valueBytes + (expires ? EXPIRY_BYTES : 0)) / CELL_BYTES);
 }
 
 function cellsOf(words: Uint32Array, base: number): number {
-  return cellsFor((words[base + MARK_WORD] as number) & KEY_BYTES_MASK, words[base + VALUE_BYTES_WORD] as number);
+  const mark = words[base + MARK_WORD] as number;
+  return cellsFor(mark & KEY_BYTES_MASK, words[base + VALUE_BYTES_WORD] as number, (mark & EXPIRES) !== 0);
 }
 
 function usesOf(mark: number): number {

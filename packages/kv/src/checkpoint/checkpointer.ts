@@ -317,7 +317,7 @@ export class Checkpointer implements CheckpointNeeds {
     merge: Pick<RecordCounts, 'entered' | 'left'>,
     isTidy: boolean,
   ): Promise<Standing> {
-    const { log, flusher, superblocks, planted } = this.#options;
+    const { log, flusher, superblocks, planted, index } = this.#options;
     await pages.saveRest();
     await this.#empty(await this.#chooseVictims(isTidy), pages);
     const { parts: mappingParts, kept, pages: count, imagesBytes } = await this.#writeMapping(writer, sequence);
@@ -337,7 +337,7 @@ export class Checkpointer implements CheckpointNeeds {
     if (planted.unflushedPages !== true) await this.#orFail(flusher.flush());
     await this.#orFail(
       superblocks.save({
-        incompatibleFeatures: superblocks.current.incompatibleFeatures | FEATURE_CHECKPOINT | FEATURE_SEGMENT_TABLE,
+        ...index.expiry.noted(superblocks.current.incompatibleFeatures | FEATURE_CHECKPOINT | FEATURE_SEGMENT_TABLE),
         checkpointRoot: root,
         checkpointSequence: sequence,
         logStart,

@@ -22,8 +22,7 @@ import {
   isExtent,
   keyBytesOf,
   kindOf,
-  recordBytes,
-  valueBytesOf,
+  recordBytesAt,
 } from '../format/record.ts';
 import { SegmentKind } from '../format/segment.ts';
 import type { Geometry } from '../format/superblock.ts';
@@ -77,7 +76,7 @@ export class SegmentRecords {
         this.#next = at + RECORD_ALIGNMENT;
         continue;
       }
-      const lengthBytes = recordBytes(keyBytesOf(view, at), valueBytesOf(view, at));
+      const lengthBytes = recordBytesAt(view, at);
       if (keyBytesOf(view, at) > MAX_KEY_BYTES || at + lengthBytes > this.#end) return false;
       this.#next = at + alignUp(lengthBytes, RECORD_ALIGNMENT);
       if (kind !== RecordKind.put && kind !== RecordKind.fragment) continue;

@@ -57,6 +57,8 @@ export interface Planted {
   readonly uncheckedLeaves?: boolean;
   /** Asks the tree of now, not that of the call, after an address has led to another key. */
   readonly lateTree?: boolean;
+  /** A superblock does not say by which time records were over. */
+  readonly forgottenHorizon?: boolean;
   /** Some records that leave the tree are not uncounted. */
   readonly miscounted?: boolean;
 }

@@ -271,6 +271,7 @@ function firstSuperblock(geometry: Geometry): Superblock {
     maxValueBytes: maxValueBytes(geometry),
     sequence: 1,
     previousHash: 0n,
+    expiryHorizonMs: 0,
     checkpointRoot: 0,
     checkpointSequence: 0 as Sequence,
     logStart: { segmentSequence: 1, slot: 0, lastSequenceBefore: 0 as Sequence },

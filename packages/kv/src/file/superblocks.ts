@@ -195,9 +195,11 @@ async function readCopies(
 }
 
 /** Whether sizes and numbers are possible. The code that follows a reference checks what is there. */
-function isSane({ geometry, sequence, checkpointRoot, checkpointSequence, logStart, logEnd }: Superblock): boolean {
+function isSane(superblock: Superblock): boolean {
+  const { geometry, sequence, checkpointRoot, checkpointSequence, logStart, logEnd, expiryHorizonMs } = superblock;
   const { pageBytes, writeAlignment, segmentBytes, headerBytes } = geometry;
   const numbers = [sequence, checkpointRoot, checkpointSequence, logStart.segmentSequence, logStart.lastSequenceBefore];
+  numbers.push(expiryHorizonMs);
   if (logEnd !== null) numbers.push(logEnd.link.segmentSequence, logEnd.lastSequence);
   return (
     [pageBytes, writeAlignment, segmentBytes].every(isPowerOfTwo) &&

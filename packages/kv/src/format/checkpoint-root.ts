@@ -13,8 +13,8 @@
  *   32  keys u64                                   32  keys u64
  *   40  parts of the mapping u32                   40  parts of the mapping u32
  *   44  parts of the segment table u32             44  index segments u32
- *   48  0, reserved for the expiry horizon, ms u64 48  references to the parts of the mapping
- *   56  0, 24 bytes                                    slots of the index segments: u32 each
+ *   48  0, 32 bytes                                48  references to the parts of the mapping
+ *                                                      slots of the index segments: u32 each
  *   80  references to the parts of the mapping
  *       references to those of the table           reference: file offset u64, bytes u32, tag u32
  * ```

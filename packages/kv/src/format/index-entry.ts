@@ -5,16 +5,19 @@
  * ```
  *              word 0                         word 1
  *   record     │ file offset / 8, low : 32 │ 0 : 1 │ in fragments : 1 │ its high bits : 12 │ bytes of the record : 18 │
- *   inline     │ sequence, low : 32        │ 1 : 1 │ 1 : 1 │ 0 : 3 │ bytes of the value : 6 │ sequence, high bits : 21 │
+ *   inline     │ sequence, low : 32        │ 1 : 1 │ 1 : 1 │ 0 : 2 │ expires : 1 │ bytes of the value : 6 │ sequence, high bits : 21 │
  *   deletion   │ sequence, low : 32        │ 1 : 1 │ 0 : 10                                 │ sequence, high bits : 21 │
  * ```
  *
  * A file therefore has up to 2^47 bytes, and a record less than 256 KiB. An inline value is in the extra words of the
  * entry, its first byte in the lowest bits of the first word, zeros behind it. A deletion is in memtables only.
+ *
+ * ENTRY-1. When an entry expires stands in its last two extra words, in milliseconds since 1970, the low word first. A record
+ *     without them has no extra words in the tree, and one in a memtable. So what does not expire takes no room for it.
  */
 import { assert } from '@aiokv/core';
 import { memoryForValue } from '../memory/value-memory.ts';
-import { RECORD_ALIGNMENT, RECORD_HEADER_BYTES } from './record.ts';
+import { RECORD_ALIGNMENT, recordBytes } from './record.ts';
 
 /** The first two words that the tree keeps for a key. */
 export interface EntryWords {
@@ -24,7 +27,9 @@ export interface EntryWords {
 
 /** All words that the tree keeps for a key. */
 export interface LeafEntry extends EntryWords {
+  /** The first `extraWords` count. */
   readonly extra: Uint32Array;
+  readonly extraWords: number;
 }
 
 /** A value of at most so many bytes is inline. Longer ones would be read as well: an entry has room for 60. */
@@ -44,6 +49,10 @@ const HIGH_MASK = 0xfff;
 /** Added to word 1 of a record whose value is in fragments; of what is no record, if it is an inline value. */
 const IN_FRAGMENTS = 0x4000_0000;
 const IS_INLINE = 0x4000_0000;
+/** In word 1 of an inline value. */
+const EXPIRES = 0x800_0000;
+/** ENTRY-1. */
+export const EXPIRY_WORDS = 2;
 
 /** The file offset of the record. */
 export function fileOffsetOf(entry: EntryWords): number {
@@ -79,19 +88,42 @@ export function isRecord(entry: EntryWords): boolean {
   return entry.word1 >>> 31 === 0;
 }
 
+/** ENTRY-1. When the entry expires, be it in the tree or in a memtable; 0: never. */
+export function expiryOf({ word1, extra, extraWords }: LeafEntry): number {
+  if (extraWords < EXPIRY_WORDS || (word1 >>> 31 === 1 && (word1 & EXPIRES) === 0)) return 0;
+  return (extra[extraWords - 2] as number) + (extra[extraWords - 1] as number) * TWO_32;
+}
+
+/** Whether the entry is over at this moment: see `ExpiryClock.momentMs`. */
+export function isOverAt(entry: LeafEntry, momentMs: number): boolean {
+  if (momentMs === 0 || entry.extraWords < EXPIRY_WORDS) return false;
+  const expiresAtMs = expiryOf(entry);
+  return expiresAtMs !== 0 && expiresAtMs <= momentMs;
+}
+
+/** ENTRY-1. Writes the words of an expiry behind `words` others, unless it is 0. Returns how many words there are then. */
+export function packExpiry(expiresAtMs: number, into: Uint32Array, words: number): number {
+  if (expiresAtMs === 0) return words;
+  into[words] = expiresAtMs >>> 0;
+  into[words + 1] = Math.floor(expiresAtMs / TWO_32);
+  return words + EXPIRY_WORDS;
+}
+
 /**
  * Bytes of the value of a put record, if the value is inline; else -1.
  *
  * @param lengthWord see `lengthWordOf`
+ * @param expiresAtMs 0: never
  */
-export function inlineBytesOf(keyBytes: number, lengthWord: number): number {
-  const valueBytes = lengthWord - RECORD_HEADER_BYTES - keyBytes;
+export function inlineBytesOf(keyBytes: number, lengthWord: number, expiresAtMs: number): number {
+  const valueBytes = lengthWord - recordBytes(keyBytes, 0, expiresAtMs);
   return valueBytes <= INLINE_BYTES_MAX ? valueBytes : -1;
 }
 
-/** Word 1 of an inline value. Its word 0 is that of a deletion. */
-export function inlineHighWordOf(sequence: number, valueBytes: number): number {
-  return IS_SEQUENCE + IS_INLINE + valueBytes * 2 ** INLINE_BYTES_SHIFT + Math.floor(sequence / TWO_32);
+/** Word 1 of an inline value. Its word 0 is that of a deletion. @param expiresAtMs 0: never */
+export function inlineHighWordOf(sequence: number, valueBytes: number, expiresAtMs = 0): number {
+  const kind = IS_SEQUENCE + IS_INLINE + (expiresAtMs === 0 ? 0 : EXPIRES);
+  return kind + valueBytes * 2 ** INLINE_BYTES_SHIFT + Math.floor(sequence / TWO_32);
 }
 
 /** Writes a value to extra words. Returns how many it takes. */

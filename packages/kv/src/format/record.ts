@@ -4,11 +4,11 @@
  *
  * ```
  *   0        4     5      6          8            12    16         24
- *   ├────────┼─────┼──────┼──────────┼────────────┼─────┼──────────┼─────┬───────┬─────────┐
- *   │ check  │kind │flags │key bytes │value bytes │ 0   │ sequence │ key │ value │ padding │
- *   │ u32    │u8   │u8    │u16       │u32         │ u32 │ u64      │     │       │ to 8    │
- *   └────────┴─────┴──────┴──────────┴────────────┴─────┴──────────┴─────┴───────┴─────────┘
- *   check = XXH32 of everything after it, without the padding
+ *   ├────────┼─────┼──────┼──────────┼────────────┼─────┼──────────┼─────┬───────┬─────────┬─────────┐
+ *   │ check  │kind │flags │key bytes │value bytes │ 0   │ sequence │ key │ value │ expires │ padding │
+ *   │ u32    │u8   │u8    │u16       │u32         │ u32 │ u64      │     │       │ u64     │ to 8    │
+ *   └────────┴─────┴──────┴──────────┴────────────┴─────┴──────────┴─────┴───────┴─────────┴─────────┘
+ *   check = XXH32 of everything after it, without the padding; when it expires stands there with flag 2 only
  * ```
  *
  * docs/format.md, "Record". Pure encoding and decoding, no files.
@@ -33,24 +33,35 @@ export type RecordKind = (typeof RecordKind)[keyof typeof RecordKind];
 
 /** The next record belongs to the same batch. A batch counts only if its last record is there. */
 export const FLAG_BATCH_CONTINUES = 1;
+/** The put expires: behind its value stands when, in milliseconds since 1970. */
+export const FLAG_EXPIRES = 2;
 /** The put holds a table of the fragments of its value instead of the value; see extent.ts. */
 export const FLAG_EXTENT = 8;
-/** Reserved: expiry 2 (docs/format.md, "Room for expiry"), compressed 4. A reader refuses flags that it does not know. */
-const KNOWN_FLAGS = FLAG_BATCH_CONTINUES | FLAG_EXTENT;
+/** Reserved: compressed 4. A reader refuses flags that it does not know. */
+const KNOWN_FLAGS = FLAG_BATCH_CONTINUES | FLAG_EXPIRES | FLAG_EXTENT;
+const EXPIRY_BYTES = 8;
 
-/** Bytes of a record, without its padding. */
-export function recordBytes(keyBytes: number, valueBytes: number): number {
-  return RECORD_HEADER_BYTES + keyBytes + valueBytes;
+/** Bytes of a record, without its padding. @param expiresAtMs 0: never */
+export function recordBytes(keyBytes: number, valueBytes: number, expiresAtMs = 0): number {
+  return RECORD_HEADER_BYTES + keyBytes + valueBytes + (expiresAtMs === 0 ? 0 : EXPIRY_BYTES);
 }
 
-/** Bytes of a record, with its padding. */
-export function paddedRecordBytes(keyBytes: number, valueBytes: number): number {
-  return alignUp(recordBytes(keyBytes, valueBytes), RECORD_ALIGNMENT);
+/** Bytes of a record, with its padding. @param expiresAtMs 0: never */
+export function paddedRecordBytes(keyBytes: number, valueBytes: number, expiresAtMs = 0): number {
+  return alignUp(recordBytes(keyBytes, valueBytes, expiresAtMs), RECORD_ALIGNMENT);
+}
+
+/** Bytes of the record at `offset`, by its header, without its padding. */
+export function recordBytesAt(view: DataView, offset: number): number {
+  const bytes = recordBytes(keyBytesOf(view, offset), valueBytesOf(view, offset));
+  return (flagsOf(view, offset) & FLAG_EXPIRES) === 0 ? bytes : bytes + EXPIRY_BYTES;
 }
 
 /**
  * Writes a record at `offset`, where `paddedRecordBytes` bytes must be free. Copies the first `keyBytes` bytes of
  * `key` and all of `value`.
+ *
+ * @param expiresAtMs 0: never
  */
 export function encodeRecord(
   target: Block,
@@ -61,11 +72,12 @@ export function encodeRecord(
   key: Uint8Array,
   keyBytes: number,
   value: Uint8Array,
+  expiresAtMs = 0,
 ): void {
   const { bytes, view } = target;
-  const end = offset + RECORD_HEADER_BYTES + keyBytes + value.length;
+  let end = offset + RECORD_HEADER_BYTES + keyBytes + value.length;
   view.setUint8(offset + 4, kind);
-  view.setUint8(offset + 5, flags);
+  view.setUint8(offset + 5, expiresAtMs === 0 ? flags : flags | FLAG_EXPIRES);
   view.setUint16(offset + 6, keyBytes, true);
   view.setUint32(offset + 8, value.length, true);
   view.setUint32(offset + 12, 0, true);
@@ -73,13 +85,17 @@ export function encodeRecord(
   const keyAt = offset + RECORD_HEADER_BYTES;
   for (let i = 0; i < keyBytes; i++) bytes[keyAt + i] = key[i] as number;
   bytes.set(value, keyAt + keyBytes);
+  if (expiresAtMs !== 0) {
+    writeU53(view, end, expiresAtMs);
+    end += EXPIRY_BYTES;
+  }
   bytes.fill(0, end, alignUp(end, RECORD_ALIGNMENT));
   sealRecord(target, offset);
 }
 
 /** Gives the record at `offset` its checksum, after something of it was changed. */
 export function sealRecord({ bytes, view }: Block, offset: number): void {
-  const end = offset + recordBytes(keyBytesOf(view, offset), valueBytesOf(view, offset));
+  const end = offset + recordBytesAt(view, offset);
   view.setUint32(offset, xxh32(bytes.subarray(offset + 4, end)), true);
 }
 
@@ -90,7 +106,7 @@ export function recordFault(source: Block, offset: number, lengthBytes: number):
   if (view.getUint32(offset, true) !== xxh32(bytes.subarray(offset + 4, offset + lengthBytes))) {
     return 'record checksum';
   }
-  if (recordBytes(keyBytesOf(view, offset), valueBytesOf(view, offset)) !== lengthBytes) return 'record length';
+  if (recordBytesAt(view, offset) !== lengthBytes) return 'record length';
   return null;
 }
 
@@ -102,6 +118,12 @@ export function checkOf(view: DataView, offset: number): number {
 /** Whether the record is a put whose value is in fragments elsewhere. */
 export function isExtent(view: DataView, offset: number): boolean {
   return (flagsOf(view, offset) & FLAG_EXTENT) !== 0;
+}
+
+/** When the record at `offset`, which is whole, expires; 0: never. */
+export function expiresAtOf(view: DataView, offset: number): number {
+  if ((flagsOf(view, offset) & FLAG_EXPIRES) === 0) return 0;
+  return readU53(view, offset + recordBytesAt(view, offset) - EXPIRY_BYTES);
 }
 
 export function kindOf(view: DataView, offset: number): number {
@@ -155,5 +177,5 @@ export function isKnownRecord(view: DataView, offset: number): boolean {
   if ((flagsOf(view, offset) & ~KNOWN_FLAGS) !== 0) return false;
   if (kind === RecordKind.put) return true;
   const isKnownKind = kind === RecordKind.del || kind === RecordKind.deleteRange || kind === RecordKind.fragment;
-  return isKnownKind && !isExtent(view, offset);
+  return isKnownKind && (flagsOf(view, offset) & (FLAG_EXTENT | FLAG_EXPIRES)) === 0;
 }

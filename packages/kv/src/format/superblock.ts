@@ -19,7 +19,8 @@
  *    72  longest key u32                  160  log end: last sequence u64
  *    76  longest frame u32
  *    80  comparator id u32, 1 bytewise    168  log start: last sequence before it u64
- *                                         176  0 ...
+ *                                         176  expiry horizon u64, ms since 1970
+ *                                         184  0 ...
  *                                         504  XXH64 of bytes 0 to 503
  *    84  longest value u32, 0 in stores without extents
  *
@@ -50,9 +51,12 @@ export const FEATURE_EXTENTS = 1n;
 export const FEATURE_CHECKPOINT = 2n;
 /** ... each copy has its number. Every writer sets this; stores of version 0.1 do not have it; ... */
 export const FEATURE_COPY_NUMBERS = 4n;
-/** ... the checkpoint names a segment table, which decides what is in use: see checkpoint-root.ts. */
+/** ... the checkpoint names a segment table, which decides what is in use: see checkpoint-root.ts; ... */
 export const FEATURE_SEGMENT_TABLE = 8n;
-export const KNOWN_FEATURES = FEATURE_EXTENTS | FEATURE_CHECKPOINT | FEATURE_COPY_NUMBERS | FEATURE_SEGMENT_TABLE;
+/** ... records and entries of the index may expire. The first checkpoint after the first one that does sets this. */
+export const FEATURE_EXPIRY = 16n;
+export const KNOWN_FEATURES =
+  FEATURE_EXTENTS | FEATURE_CHECKPOINT | FEATURE_COPY_NUMBERS | FEATURE_SEGMENT_TABLE | FEATURE_EXPIRY;
 const MAGIC = 'AIOKV\0SB';
 const HASH_AT = 504;
 const NUMBER_AT = 512;
@@ -97,6 +101,8 @@ export interface Superblock {
   readonly checkpointSequence: Sequence;
   readonly logStart: LogStart;
   readonly logEnd: LogEnd | null;
+  /** What expires at this time, or before, is over, whatever a clock says; 0 if nothing expires. Milliseconds since 1970. */
+  readonly expiryHorizonMs: number;
 }
 
 /** File offset of copy `index`. */
@@ -136,6 +142,7 @@ export function encodeSuperblock(block: Block, superblock: Superblock, copy: num
     writeU53(view, 160, lastSequence);
   }
   writeU53(view, 168, superblock.logStart.lastSequenceBefore);
+  writeU53(view, 176, superblock.expiryHorizonMs);
   writeXxh64(bytes.subarray(0, HASH_AT), view, HASH_AT);
   if ((superblock.incompatibleFeatures & FEATURE_COPY_NUMBERS) !== 0n) {
     view.setUint32(NUMBER_AT, copy, true);
@@ -184,6 +191,7 @@ export function readSuperblock(block: Block): Superblock | null {
       lastSequenceBefore: readU53(view, 168) as Sequence,
     },
     logEnd: view.getUint32(132, true) === 1 ? { link, lastSequence: readU53(view, 160) as Sequence } : null,
+    expiryHorizonMs: readU53(view, 176),
   };
 }
 

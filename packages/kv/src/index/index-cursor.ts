@@ -16,7 +16,7 @@
  * WALK-3. A leaf is not read that begins behind the range: the walk has no key there.
  */
 import { nextTurn } from '@aiokv/core';
-import { isDeletion } from '../format/index-entry.ts';
+import { isDeletion, isOverAt } from '../format/index-entry.ts';
 import { compareKeys } from '../format/keys.ts';
 import type { Entry, LeafPlace, SeekMode } from '../tree/index.ts';
 import { RangeCursor } from './deleted-ranges.ts';
@@ -92,6 +92,8 @@ export class IndexCursor {
   readonly #layers: readonly Layer[];
   readonly #hasRanges: boolean;
   readonly #reverse: boolean;
+  /** What expires at this moment, or before, is passed as what was deleted is. */
+  readonly #momentMs: number;
   readonly #leaves: LeavesAhead;
   #current: Layer | null = null;
   /** Reads of leaves since the walk was at a key. */
@@ -104,7 +106,9 @@ export class IndexCursor {
   /** WALK-3. */
   #end: Uint8Array | null = null;
 
-  constructor(layers: readonly IndexLayer[], reverse: boolean, pager: Pager) {
+  /** @param momentMs see `ExpiryClock.momentMs`; 0: all that expires is met, too */
+  constructor(layers: readonly IndexLayer[], reverse: boolean, pager: Pager, momentMs = 0) {
+    this.#momentMs = momentMs;
     this.#layers = layers.map((layer) => new Layer(layer));
     this.#hasRanges = this.#layers.some((layer) => layer.ranges !== null);
     this.#reverse = reverse;
@@ -202,9 +206,11 @@ export class IndexCursor {
         this.#looks -= LOOKS_PER_LEAP;
         continue;
       }
-      if (!isDeletion(layer.keys.entry)) return true;
+      const { entry } = layer.keys;
+      const isDeleted = isDeletion(entry);
+      if (!isDeleted && !isOverAt(entry, this.#momentMs)) return true;
       // A key that was deleted alone is passed sooner by a step.
-      const passed = deletions++ > 0 ? this.#passRun() : 0;
+      const passed = isDeleted && deletions++ > 0 ? this.#passRun() : 0;
       if (passed > 0) this.#looks -= passed >>> PASSED_SHIFT;
       else this.#step(layer);
     }

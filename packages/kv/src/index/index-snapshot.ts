@@ -10,6 +10,7 @@
  */
 import { assert } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
+import { isOverAt } from '../format/index-entry.ts';
 import { FOUND, LeafRange, MISSING } from '../tree/index.ts';
 import type { Entry, Lookup, TreeSnapshot } from '../tree/index.ts';
 import { IndexCursor } from './index-cursor.ts';
@@ -54,14 +55,23 @@ export class IndexSnapshot {
   readonly sequence: Sequence;
   /** Whether the leaf that the last `find` needs is one of a memtable: have it pinned, and find again. */
   isBlocked = false;
+  /** By which it judges what is over: see `ExpiryClock.momentMs`. */
+  readonly momentMs: number;
   /** Newest first. */
   readonly #memtables: readonly MemtableReader[];
   readonly #version: TreeVersion;
   readonly #pager: Pager;
   #holders = 1;
 
-  constructor(memtables: readonly Memtable[], sequence: Sequence, version: TreeVersion, pager: Pager) {
+  constructor(
+    memtables: readonly Memtable[],
+    sequence: Sequence,
+    version: TreeVersion,
+    pager: Pager,
+    momentMs: number,
+  ) {
     this.sequence = sequence;
+    this.momentMs = momentMs;
     // One that is empty is not to be kept for what it has later.
     const filled = memtables.filter(({ isEmpty }) => !isEmpty);
     this.#memtables = filled.map((memtable) => new MemtableReader(memtable, sequence));
@@ -72,11 +82,16 @@ export class IndexSnapshot {
   cursor(reverse: boolean): IndexCursor {
     const layers: IndexLayer[] = this.#memtables.map((reader) => ({ keys: reader, ranges: reader.ranges }));
     layers.push({ keys: this.#version.tree, ranges: null });
-    return new IndexCursor(layers, reverse, this.#pager);
+    return new IndexCursor(layers, reverse, this.#pager, this.momentMs);
   }
 
   /** As `KeyIndex.find`, in the snapshot. Ask for `isBlocked` if a leaf is absent. */
   find(key: Uint8Array, keyBytes: number, into: Entry): Lookup {
+    const outcome = this.#findAny(key, keyBytes, into);
+    return outcome === FOUND && isOverAt(into, this.momentMs) ? MISSING : outcome;
+  }
+
+  #findAny(key: Uint8Array, keyBytes: number, into: Entry): Lookup {
     for (const memtable of this.#memtables) {
       const outcome = memtable.find(key, keyBytes, into);
       if (outcome === OLDER) continue;

@@ -29,17 +29,18 @@
  */
 import { KIB, assert } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
-import type { DirectFile, Queue } from '@aiokv/aio';
 import { AddressCache } from '../cache/address-cache.ts';
 import { ValueCache } from '../cache/value-cache.ts';
 import { MAX_KEY_BYTES, recordBytes } from '../format/record.ts';
 import type { Block } from '../format/words.ts';
 import type { Planted } from '../failure/planted.ts';
+import type { ExpiryClock } from '../file/expiry-clock.ts';
 import type { SegmentTable } from '../file/segment-table.ts';
 import type { MemoryBudget } from '../memory/budget.ts';
 import { RangeCursor } from './deleted-ranges.ts';
 import { IndexSnapshot, TreeVersion } from './index-snapshot.ts';
-import { inlineBytesOf } from '../format/index-entry.ts';
+import type { KeyIndexOptions, LoadedTree } from './key-index-parts.ts';
+import { EXPIRY_WORDS, expiryOf, inlineBytesOf, isOverAt } from '../format/index-entry.ts';
 import type { EntryWords } from '../format/index-entry.ts';
 import { LeafAddresses, LeafLookup, findInLeaf } from './leaf-lookup.ts';
 import type { LateAnswer } from './leaf-lookup.ts';
@@ -77,27 +78,6 @@ const MOVES_PER_QUESTION = 64;
 const RECLAIM_NODES = 512;
 const FIRST_KEY = new Uint8Array(0);
 
-export interface KeyIndexOptions {
-  readonly queue: Queue;
-  readonly file: DirectFile;
-  /** Size of a node in bytes. */
-  readonly pageBytes: number;
-  /** For the nodes of memtables and tree, and for cached values. Inner nodes may exceed it. */
-  readonly budget: MemoryBudget;
-  readonly segments: SegmentTable;
-  readonly planted: Planted;
-}
-
-/** The tree of a checkpoint. */
-export interface LoadedTree {
-  /** The tree holds the writes up to this one. */
-  readonly sequence: Sequence;
-  readonly rootPage: number;
-  readonly keys: number;
-  /** Units of all nodes. */
-  readonly units: number;
-}
-
 export class KeyIndex implements ReplayTarget {
   readonly pager: Pager;
   /** For the checkpointer and tests: the merged writes. */
@@ -111,6 +91,7 @@ export class KeyIndex implements ReplayTarget {
   readonly #leafAddresses: LeafAddresses;
   readonly budget: MemoryBudget;
   readonly merged = new MergedMemtables();
+  readonly expiry: ExpiryClock;
   readonly #segments: SegmentTable;
   readonly #planted: Planted;
   #memtable: Memtable;
@@ -133,8 +114,9 @@ export class KeyIndex implements ReplayTarget {
   /** Scratch for the key of a replayed record. */
   readonly #key = new Uint8Array(MAX_KEY_BYTES);
 
-  constructor({ queue, file, pageBytes, budget, segments, planted }: KeyIndexOptions) {
+  constructor({ queue, file, pageBytes, budget, segments, expiry, planted }: KeyIndexOptions) {
     this.#segments = segments;
+    this.expiry = expiry;
     this.#planted = planted;
     this.budget = budget;
     this.memory = new NodeMemory({ nodeBytes: pageBytes });
@@ -142,7 +124,7 @@ export class KeyIndex implements ReplayTarget {
     this.#memtable = new Memtable(this.memory, this.#admittedThrough);
     const { memory, tree, mapping } = this;
     const limitBytes = budget.nodesBytes;
-    const values = new ValueCache({ memory, limitBytes, shareBytes: budget.valuesBytes, planted });
+    const values = new ValueCache({ memory, limitBytes, shareBytes: budget.valuesBytes, expiry, planted });
     this.values = values;
     const addresses = new AddressCache(memory, limitBytes, budget.valuesBytes, planted);
     this.addresses = addresses;
@@ -194,6 +176,14 @@ export class KeyIndex implements ReplayTarget {
    *   `findSync` in the same step
    */
   find(key: Uint8Array, keyBytes: number, into: Entry): Lookup {
+    const outcome = this.findAny(key, keyBytes, into);
+    // EXPIRY-3.
+    if (outcome !== FOUND || into.extraWords < EXPIRY_WORDS) return outcome;
+    return this.expiry.isOver(expiryOf(into)) ? MISSING : outcome;
+  }
+
+  /** As `find`, but what is over counts as there. */
+  findAny(key: Uint8Array, keyBytes: number, into: Entry): Lookup {
     const outcome = this.#findNewer(key, keyBytes, into);
     if (outcome !== OLDER) return outcome;
     this.#pageLookups++;
@@ -212,14 +202,19 @@ export class KeyIndex implements ReplayTarget {
   }
 
   /** What a version of the tree says of the key: INDEX-3. The version must be retained. */
-  findInVersion(version: TreeVersion, key: Uint8Array, keyBytes: number, into: Entry): Lookup {
-    return (this.#planted.lateTree === true ? this.tree : version.tree).get(key, keyBytes, into);
+  findInVersion(version: TreeVersion, key: Uint8Array, keyBytes: number, into: Entry, momentMs: number): Lookup {
+    const outcome = (this.#planted.lateTree === true ? this.tree : version.tree).get(key, keyBytes, into);
+    return outcome === FOUND && isOverAt(into, momentMs) ? MISSING : outcome;
   }
 
-  /** INDEX-5. Continues a lookup that stopped at an absent leaf. */
-  findLater(leaf: AbsentLeaf, answer: LateAnswer): void {
+  /**
+   * INDEX-5. Continues a lookup that stopped at an absent leaf.
+   *
+   * @param momentMs that of the lookup, by which it is judged what is over: see `ExpiryClock.momentMs`
+   */
+  findLater(leaf: AbsentLeaf, answer: LateAnswer, momentMs: number): void {
     this.#limitAddresses();
-    this.pager.whenLoaded(pageOf(leaf), new LeafLookup(answer, this.#leafAddresses));
+    this.pager.whenLoaded(pageOf(leaf), new LeafLookup(answer, this.#leafAddresses, momentMs));
   }
 
   /**
@@ -227,11 +222,11 @@ export class KeyIndex implements ReplayTarget {
    *
    * @throws AiokvError ERR_AIOKV_CORRUPT, ERR_AIOKV_IO
    */
-  findSync(leaf: AbsentLeaf, key: Uint8Array, keyBytes: number, into: Entry): boolean {
+  findSync(leaf: AbsentLeaf, key: Uint8Array, keyBytes: number, into: Entry, momentMs: number): boolean {
     const { words, base } = this.pager.loadSync(pageOf(leaf));
     this.#limitAddresses();
     this.#leafAddresses.take(pageOf(leaf), words, base, key, keyBytes);
-    return findInLeaf(words, base, key, keyBytes, into);
+    return findInLeaf(words, base, key, keyBytes, into) && !isOverAt(into, momentMs);
   }
 
   /**
@@ -326,6 +321,7 @@ export class KeyIndex implements ReplayTarget {
    * @param lengthWord see `lengthWordOf`
    * @param value of the record. If it is tiny, the index holds it, and the record is not needed any more once it is merged
    * @param into a stage; default: the memtable
+   * @param expiresAtMs 0: never
    */
   admitPut(
     key: Uint8Array,
@@ -335,16 +331,19 @@ export class KeyIndex implements ReplayTarget {
     sequence: Sequence,
     value: Uint8Array,
     into = this.#memtable,
+    expiresAtMs = 0,
   ): void {
+    if (expiresAtMs !== 0) this.expiry.use();
     if (this.#newKeys.isSample(keyBytes + value.length)) {
       const found = this.find(key, keyBytes, this.#scratch);
       this.#newKeys.note(found === FOUND || found === MISSING ? found === MISSING : null);
     }
-    const tinyBytes = inlineBytesOf(keyBytes, lengthWord);
-    if (tinyBytes < 0) into.putRecord(key, keyBytes, fileOffset, lengthWord, sequence);
-    else into.putInline(key, keyBytes, value, 0, tinyBytes, sequence);
-    const isCacheable = tinyBytes < 0 && into === this.#memtable && lengthWord === recordBytes(keyBytes, value.length);
-    if (isCacheable) this.values.put(key, keyBytes, value, sequence);
+    const tinyBytes = inlineBytesOf(keyBytes, lengthWord, expiresAtMs);
+    if (tinyBytes < 0) into.putRecord(key, keyBytes, fileOffset, lengthWord, sequence, expiresAtMs);
+    else into.putInline(key, keyBytes, value, 0, tinyBytes, sequence, expiresAtMs);
+    const isWhole = lengthWord === recordBytes(keyBytes, value.length, expiresAtMs);
+    const isCacheable = tinyBytes < 0 && into === this.#memtable && isWhole;
+    if (isCacheable) this.values.put(key, keyBytes, value, sequence, expiresAtMs);
     else this.values.remove(key, keyBytes, sequence);
   }
 
@@ -455,11 +454,14 @@ export class KeyIndex implements ReplayTarget {
     fileOffset: number,
     lengthWord: number,
     sequence: Sequence,
+    expiresAtMs: number,
   ): void {
+    if (expiresAtMs !== 0) this.expiry.use();
     for (let i = 0; i < keyBytes; i++) this.#key[i] = bytes[keyAt + i] as number;
-    const tinyBytes = inlineBytesOf(keyBytes, lengthWord);
-    if (tinyBytes < 0) this.#memtable.putRecord(this.#key, keyBytes, fileOffset, lengthWord, sequence);
-    else this.#memtable.putInline(this.#key, keyBytes, bytes, keyAt + keyBytes, tinyBytes, sequence);
+    const tinyBytes = inlineBytesOf(keyBytes, lengthWord, expiresAtMs);
+    const memtable = this.#memtable;
+    if (tinyBytes < 0) memtable.putRecord(this.#key, keyBytes, fileOffset, lengthWord, sequence, expiresAtMs);
+    else memtable.putInline(this.#key, keyBytes, bytes, keyAt + keyBytes, tinyBytes, sequence, expiresAtMs);
   }
 
   /** @internal */
@@ -534,8 +536,10 @@ export class KeyIndex implements ReplayTarget {
   startMerge(): Merge {
     assert(this.#immutable !== null && this.#merge === null, 'a frozen memtable is merged once');
     const { tree, pager } = this;
-    const { addresses } = this;
-    this.#merge = new Merge(this.#immutable, this.#relocations, tree, pager, addresses, this.#segments, this.#planted);
+    const { addresses, expiry } = this;
+    const [segments, planted] = [this.#segments, this.#planted];
+    const { momentMs } = expiry;
+    this.#merge = new Merge(this.#immutable, this.#relocations, tree, pager, addresses, segments, planted, momentMs);
     return this.#merge;
   }
 
@@ -569,7 +573,7 @@ export class KeyIndex implements ReplayTarget {
     this.#pageLookups++;
     const memtables = this.#stage === null ? [this.#memtable] : [this.#stage, this.#memtable];
     if (this.#immutable !== null) memtables.push(this.#immutable);
-    return new IndexSnapshot(memtables, this.#admittedThrough, this.#version, this.pager);
+    return new IndexSnapshot(memtables, this.#admittedThrough, this.#version, this.pager, this.expiry.momentMs);
   }
 
   /** @internal Throws if an invariant of the trees or their memory does not hold. Slow: for tests. */

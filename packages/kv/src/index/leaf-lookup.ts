@@ -9,6 +9,7 @@
  */
 import type { AddressCache } from '../cache/address-cache.ts';
 import type { Planted } from '../failure/planted.ts';
+import { isOverAt } from '../format/index-entry.ts';
 import { MAX_KEY_BYTES } from '../format/record.ts';
 import { Entry, Probe, lookInLeaf, node } from '../tree/index.ts';
 import type { Tree } from '../tree/index.ts';
@@ -75,16 +76,20 @@ export function findInLeaf(words: Uint32Array, base: number, key: Uint8Array, ke
 export class LeafLookup implements PageWaiter {
   readonly #answer: LateAnswer;
   readonly #addresses: LeafAddresses;
+  readonly #momentMs: number;
 
-  constructor(answer: LateAnswer, addresses: LeafAddresses) {
+  /** @param momentMs that of the lookup: see `ExpiryClock.momentMs` */
+  constructor(answer: LateAnswer, addresses: LeafAddresses, momentMs: number) {
     this.#answer = answer;
     this.#addresses = addresses;
+    this.#momentMs = momentMs;
   }
 
   pageLoaded(words: Uint32Array, base: number, pageId: number): void {
     const { key } = this.#answer;
     this.#addresses.take(pageId, words, base, key, key.length);
-    if (findInLeaf(words, base, key, key.length, entry)) this.#answer.foundLate(entry);
+    const isThere = findInLeaf(words, base, key, key.length, entry) && !isOverAt(entry, this.#momentMs);
+    if (isThere) this.#answer.foundLate(entry);
     else this.#answer.missingLate();
   }
 

@@ -3,8 +3,8 @@
  * index later, and the ranges that were deleted (deleted-ranges.ts). It knows neither pages nor when it is merged.
  *
  * ```
- *   a record      word 0 │ word 1 │ sequence - after : 32       the last word stays behind when the entry is merged
- *   others        word 0 │ word 1 │ value …                     the first two hold the sequence (format/index-entry.ts)
+ *   a record      word 0 │ word 1 │ sequence - after : 32 │ expiry     the third word stays behind when the entry is merged
+ *   others        word 0 │ word 1 │ value … │ expiry                  the first two hold the sequence (format/index-entry.ts)
  * ```
  *
  * MEMTABLE-1. All sequences here are above `after`.
@@ -21,6 +21,7 @@
 import { assert } from '@aiokv/core';
 import type { Sequence } from '@aiokv/core';
 import {
+  EXPIRY_WORDS,
   INLINE_BYTES_MAX,
   deletionHighWordOf,
   highWordOf,
@@ -28,6 +29,7 @@ import {
   isDeletion,
   isRecord,
   lowWordOf,
+  packExpiry,
   packInline,
   sequenceLowWordOf,
   sequenceOfWords,
@@ -46,8 +48,8 @@ export const OLDER = -2;
 export type MemtableLookup = typeof FOUND | typeof MISSING | typeof OLDER;
 
 /** Scratch for the extra words of a record, and of an inline value. Valid within one step. */
-const relative = new Uint32Array(1);
-const packed = new Uint32Array(INLINE_BYTES_MAX / 4);
+const relative = new Uint32Array(1 + EXPIRY_WORDS);
+const packed = new Uint32Array(INLINE_BYTES_MAX / 4 + EXPIRY_WORDS);
 /** Scratch for an entry that is replaced. */
 const replaced = new Entry();
 
@@ -142,10 +144,22 @@ export class Memtable {
     return this.#last - this.after >= SPAN_SPENT;
   }
 
-  /** @param lengthWord see `lengthWordOf` */
-  putRecord(key: Uint8Array, keyBytes: number, fileOffset: number, lengthWord: number, sequence: number): void {
+  /**
+   * @param lengthWord see `lengthWordOf`
+   * @param expiresAtMs 0: never
+   */
+  putRecord(
+    key: Uint8Array,
+    keyBytes: number,
+    fileOffset: number,
+    lengthWord: number,
+    sequence: number,
+    expiresAtMs = 0,
+  ): void {
     this.#note(sequence);
-    this.#setRecord(key, keyBytes, lowWordOf(fileOffset), highWordOf(fileOffset, lengthWord), sequence);
+    relative[0] = sequence - this.after;
+    const words = packExpiry(expiresAtMs, relative, 1);
+    this.#set(key, keyBytes, lowWordOf(fileOffset), highWordOf(fileOffset, lengthWord), relative, words, sequence);
   }
 
   /** Takes a tiny value, the `valueBytes` bytes of `source` at `at`. */
@@ -156,10 +170,11 @@ export class Memtable {
     at: number,
     valueBytes: number,
     sequence: number,
+    expiresAtMs = 0,
   ): void {
     this.#note(sequence);
-    const words = packInline(source, at, valueBytes, packed);
-    const word1 = inlineHighWordOf(sequence, valueBytes);
+    const words = packExpiry(expiresAtMs, packed, packInline(source, at, valueBytes, packed));
+    const word1 = inlineHighWordOf(sequence, valueBytes, expiresAtMs);
     this.#set(key, keyBytes, sequenceLowWordOf(sequence), word1, packed, words, sequence);
   }
 
@@ -183,13 +198,13 @@ export class Memtable {
     this.#ranges.add(from, fromBytes, to, toBytes, this.#readers === 0 ? AGELESS : sequence - this.after);
   }
 
-  /** Takes an entry of another memtable, with the sequence that it has there. */
+  /** Takes an entry of another memtable, with the sequence that it has there. The entry is not that of `from` any more. */
   take(key: Uint8Array, keyBytes: number, entry: Entry, from: Memtable): void {
     const sequence = from.sequenceOf(entry);
     this.#note(sequence);
     const { word0, word1, extra, extraWords } = entry;
-    if (isRecord(entry)) this.#setRecord(key, keyBytes, word0, word1, sequence);
-    else this.#set(key, keyBytes, word0, word1, extra, extraWords, sequence);
+    if (isRecord(entry)) extra[0] = sequence - this.after;
+    this.#set(key, keyBytes, word0, word1, extra, extraWords, sequence);
   }
 
   /** What it says of the key. `FOUND`: `into` has the entry of the record; `MISSING`: the key is deleted. */
@@ -265,11 +280,6 @@ export class Memtable {
     this.#tree.verify(reachable);
     this.#ranges?.verify(reachable);
     this.#history?.verify(reachable);
-  }
-
-  #setRecord(key: Uint8Array, keyBytes: number, word0: number, word1: number, sequence: number): void {
-    relative[0] = sequence - this.after;
-    this.#set(key, keyBytes, word0, word1, relative, 1, sequence);
   }
 
   #set(

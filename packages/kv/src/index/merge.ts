@@ -14,6 +14,7 @@
  * MERGE-2. A record counts as alive in its segment from the step in which its entry enters the tree to that in which it
  *     leaves it. What a newer entry replaces in a memtable never counts, nor does a record whose value is
  *     inline.
+ * MERGE-5. An entry of the memtable that is over when the merge begins is taken as a deletion (EXPIRY-2).
  * MERGE-4. A relocation is taken if the tree leads to the old place (RELOC-1). So nothing that was written or deleted
  *     meanwhile is undone, whoever moved the record.
  * MERGE-3. If everything is deleted, no leaf is read: the tree is emptied, and no record counts any more. Lookups that
@@ -22,7 +23,7 @@
 import type { AddressCache } from '../cache/address-cache.ts';
 import type { Planted } from '../failure/planted.ts';
 import type { SegmentTable } from '../file/segment-table.ts';
-import { isDeletion, isRecord } from '../format/index-entry.ts';
+import { EXPIRY_WORDS, isDeletion, isOverAt, isRecord } from '../format/index-entry.ts';
 import { Entry } from '../tree/index.ts';
 import type { Tree } from '../tree/index.ts';
 import { LeafScout } from './leaf-scout.ts';
@@ -40,6 +41,9 @@ const ENTRIES_PER_LEAF = 8;
 /** Nodes freed between two calls of `isLong`. */
 const RECLAIM_NODES = 256;
 
+/** Scratch for the words of an expiry. Valid within one step. */
+const expiry = new Uint32Array(EXPIRY_WORDS);
+
 export class Merge {
   /** The entries of values in fragments are to be taken by whoever counts the fragments. */
   readonly counts: RecordCounts;
@@ -53,6 +57,8 @@ export class Merge {
   readonly #addresses: AddressCache;
   readonly #segments: SegmentTable;
   readonly #planted: Planted;
+  /** MERGE-5. */
+  readonly #momentMs: number;
   readonly #scout: LeafScout;
   /** Null if there are no ranges, or nothing else than what they delete. */
   #sweep: RangeSweep | null = null;
@@ -78,7 +84,9 @@ export class Merge {
     addresses: AddressCache,
     segments: SegmentTable,
     planted: Planted,
+    momentMs: number,
   ) {
+    this.#momentMs = momentMs;
     this.#size = memtable.size + relocations.count;
     this.isEmpty = memtable.isEmpty && relocations.count === 0;
     this.#isToEmpty = memtable.deletesAll;
@@ -154,10 +162,15 @@ export class Merge {
         // ADDRESS-1. A deletion does not fit, and is no address.
         if (this.#planted.keptAddresses !== 'merged') this.#addresses.changed(keyBytes, keyLength, this.#old, entry);
       }
-      if (isDeletion(entry) || this.#isSwallowed(keyBytes, keyLength)) this.#tree.deleteHere();
+      const isGone = isDeletion(entry) || isOverAt(entry, this.#momentMs);
+      if (isGone || this.#isSwallowed(keyBytes, keyLength)) this.#tree.deleteHere();
       else {
-        // Without the sequence of a record: the record has it, and no two entries of a key meet in the tree.
-        this.#tree.setHere(entry.word0, entry.word1, entry.extra, isRecord(entry) ? 0 : entry.extraWords);
+        const { word0, word1, extra, extraWords } = entry;
+        if (isRecord(entry)) {
+          // Without the sequence of a record: the record has it, and no two entries of a key meet in the tree.
+          if (extraWords > 1) expiry.set([extra[1] as number, extra[2] as number]);
+          this.#tree.setHere(word0, word1, expiry, extraWords - 1);
+        } else this.#tree.setHere(word0, word1, extra, extraWords);
         this.counts.enter(entry);
       }
     }
@@ -176,7 +189,8 @@ export class Merge {
     const isThere = this.#tree.entryHere(this.#old);
     const isSame = isThere && this.#old.word0 === old.word0 && this.#old.word1 === old.word1;
     if (!isSame && this.#planted.uncomparedMoves !== true) return;
-    this.#tree.setHere(moved.word0, moved.word1);
+    if (isThere) this.#tree.setHere(moved.word0, moved.word1, this.#old.extra, this.#old.extraWords);
+    else this.#tree.setHere(moved.word0, moved.word1);
     if (isThere && this.#planted.keptAddresses !== 'moved') {
       this.#addresses.changed(keyBytes, keyLength, this.#old, moved);
     }

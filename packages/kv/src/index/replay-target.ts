@@ -9,7 +9,10 @@ import type { Sequence } from '@aiokv/core';
  * if `inlineBytesOf` says that it is needed.
  */
 export interface ReplayTarget {
-  /** @param lengthWord see `lengthWordOf` */
+  /**
+   * @param lengthWord see `lengthWordOf`
+   * @param expiresAtMs 0: never
+   */
   replayPut(
     bytes: Uint8Array,
     keyAt: number,
@@ -17,6 +20,7 @@ export interface ReplayTarget {
     fileOffset: number,
     lengthWord: number,
     sequence: Sequence,
+    expiresAtMs: number,
   ): void;
   replayDelete(bytes: Uint8Array, keyAt: number, keyBytes: number, sequence: Sequence): void;
   /** The keys from that of `fromBytes` at `bytes[at]` on are deleted that are below the key behind it; none: to the last. */

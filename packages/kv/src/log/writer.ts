@@ -297,17 +297,33 @@ export class LogWriter implements CompletionHandler, FlushClient {
   }
 
   /** As `append`, for a single record. Returns -1 if there is no room now. */
-  tryAppend(kind: RecordKind, key: Uint8Array, keyBytes: number, value: Uint8Array, use: SlotUse): number {
-    if (!this.hasRoomFor(paddedRecordBytes(keyBytes, value.length), use)) return -1;
-    return this.append(kind, 0, key, keyBytes, value);
+  tryAppend(
+    kind: RecordKind,
+    key: Uint8Array,
+    keyBytes: number,
+    value: Uint8Array,
+    use: SlotUse,
+    expiresAtMs = 0,
+  ): number {
+    if (!this.hasRoomFor(paddedRecordBytes(keyBytes, value.length, expiresAtMs), use)) return -1;
+    return this.append(kind, 0, key, keyBytes, value, expiresAtMs);
   }
 
   /**
    * Appends a record with the next sequence and returns its offset in the file. Requires room. Copies key and value.
+   *
+   * @param expiresAtMs 0: never
    */
-  append(kind: RecordKind, flags: number, key: Uint8Array, keyBytes: number, value: Uint8Array): number {
+  append(
+    kind: RecordKind,
+    flags: number,
+    key: Uint8Array,
+    keyBytes: number,
+    value: Uint8Array,
+    expiresAtMs = 0,
+  ): number {
     assert(this.#gate.log === null, 'LOG-4: nothing is appended after a failure');
-    const bytes = paddedRecordBytes(keyBytes, value.length);
+    const bytes = paddedRecordBytes(keyBytes, value.length, expiresAtMs);
     let frame = this.#frames.open;
     if (frame === null || frame.usedBytes + bytes > frame.capacityBytes) {
       if (frame !== null) this.#seal();
@@ -315,7 +331,7 @@ export class LogWriter implements CompletionHandler, FlushClient {
     }
     const at = frame.usedBytes;
     const sequence = (this.#appendedThrough + 1) as Sequence;
-    encodeRecord(frame.block, at, kind, flags, sequence, key, keyBytes, value);
+    encodeRecord(frame.block, at, kind, flags, sequence, key, keyBytes, value, expiresAtMs);
     if (frame.recordCount++ === 0) frame.firstSequence = sequence;
     frame.usedBytes += bytes;
     this.#appendedBytes += bytes;

@@ -11,6 +11,7 @@
  *     leaves do not name any more.
  * LATE-2. A lookup whose address was another key's goes on in the version of the tree that was the last one at its call. The
  *     memtables had nothing of the key then, so the version says what a lookup at the call would have said (INDEX-3).
+ * LATE-4. What is over is judged by the moment of the call. A record that was read by an address says itself when it expires.
  * LATE-3. An address is not used while its record may not be on the device yet: only a record that is read from there is asked
  *     for its key.
  */
@@ -63,6 +64,8 @@ export interface LateLookupParts {
  */
 export class LateLookup implements LateAnswer, LookupResult {
   protected readonly parts: LateLookupParts;
+  /** LATE-4. */
+  protected readonly momentMs: number;
   readonly #epoch: number;
   readonly #keys: Uint8Array;
   readonly #keyAt: number;
@@ -70,9 +73,17 @@ export class LateLookup implements LateAnswer, LookupResult {
   readonly #result: LookupResult;
   readonly #token: number;
 
-  /** Copies the key. */
-  constructor(parts: LateLookupParts, key: Uint8Array, keyBytes: number, result: LookupResult, token: number) {
+  /** Copies the key. @param momentMs see `ExpiryClock.momentMs` */
+  constructor(
+    parts: LateLookupParts,
+    key: Uint8Array,
+    keyBytes: number,
+    result: LookupResult,
+    token: number,
+    momentMs: number,
+  ) {
     this.parts = parts;
+    this.momentMs = momentMs;
     this.#epoch = parts.epochs.enter();
     this.#keyAt = parts.keys.add(key, keyBytes);
     this.#keys = parts.keys.bytes;
@@ -101,9 +112,9 @@ export class LateLookup implements LateAnswer, LookupResult {
     this.failed(this.#token, error);
   }
 
-  found(token: number, value: Buffer, version: number): void {
+  found(token: number, value: Buffer, version: number, expiresAtMs: number): void {
     this.parts.epochs.leave(this.#epoch);
-    this.#result.found(token, value, version);
+    this.#result.found(token, value, version, expiresAtMs);
   }
 
   missing(token: number): void {
@@ -126,14 +137,26 @@ export class AddressLookup extends LateLookup {
   /** Whether its record may be another key's. */
   isGuess = true;
 
-  constructor(parts: LateLookupParts, key: Uint8Array, keyBytes: number, result: LookupResult, token: number) {
-    super(parts, key, keyBytes, result, token);
+  constructor(
+    parts: LateLookupParts,
+    key: Uint8Array,
+    keyBytes: number,
+    result: LookupResult,
+    token: number,
+    momentMs: number,
+  ) {
+    super(parts, key, keyBytes, result, token, momentMs);
     this.#version = parts.index.version.retain();
   }
 
-  override found(token: number, value: Buffer, version: number): void {
+  override found(token: number, value: Buffer, version: number, expiresAtMs: number): void {
+    // LATE-4. Of one that was found through the leaf this was asked before.
+    if (this.isGuess && expiresAtMs !== 0 && expiresAtMs <= this.momentMs) {
+      this.missing(token);
+      return;
+    }
     this.#version.release();
-    super.found(token, value, version);
+    super.found(token, value, version, expiresAtMs);
   }
 
   override missing(token: number): void {
@@ -152,9 +175,9 @@ export class AddressLookup extends LateLookup {
     const { key } = this;
     const { index, reader } = this.parts;
     index.addresses.noteWrong();
-    const outcome = index.findInVersion(this.#version, key, key.length, entry);
+    const outcome = index.findInVersion(this.#version, key, key.length, entry, this.momentMs);
     if (outcome === FOUND) reader.readEntry(entry, key, key.length, this, token);
     else if (outcome === MISSING) this.missing(token);
-    else index.findLater(outcome, this);
+    else index.findLater(outcome, this, this.momentMs);
   }
 }

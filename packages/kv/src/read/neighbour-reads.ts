@@ -17,7 +17,7 @@ import type { Sequence } from '@aiokv/core';
 import type { ReadEpochs } from '../file/read-epochs.ts';
 import type { RangeVisitor, Ranges, SpanReader } from '../file/span-reader.ts';
 import type { Fragment } from '../format/extent.ts';
-import { copyValue, isExtent, sequenceOf } from '../format/record.ts';
+import { copyValue, expiresAtOf, isExtent, sequenceOf } from '../format/record.ts';
 import { KeyList } from './key-list.ts';
 import { wrongRecord } from './record-check.ts';
 import type { WantedRecord } from './record-check.ts';
@@ -102,7 +102,7 @@ export class NeighbourReads implements Ranges, RangeVisitor, WantedRecord, ReadR
       return;
     }
     this.#parts.index.cacheValue(block, at, this.seenAt);
-    this.#result.found(token, copyValue(block, at), version);
+    this.#result.found(token, copyValue(block, at), version, expiresAtOf(block.view, at));
   }
 
   /** @internal */
@@ -120,9 +120,9 @@ export class NeighbourReads implements Ranges, RangeVisitor, WantedRecord, ReadR
   }
 
   /** @internal A record that was read alone. */
-  found(index: number, value: Buffer, version: number): void {
+  found(index: number, value: Buffer, version: number, expiresAtMs: number): void {
     this.#ended();
-    this.#result.found(this.#tokens[index] as number, value, version);
+    this.#result.found(this.#tokens[index] as number, value, version, expiresAtMs);
   }
 
   /** @internal */

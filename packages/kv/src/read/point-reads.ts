@@ -168,7 +168,8 @@ export class PointReads {
 
   has(key: Bytes): Promise<boolean> {
     const keyBytes = encodeKey(key, this.#key);
-    return this.#exists(this.#index.find(this.#key, keyBytes, this.#entry), keyBytes);
+    const outcome = this.#index.find(this.#key, keyBytes, this.#entry);
+    return this.#exists(outcome, keyBytes, this.#index.expiry.momentMs);
   }
 
   /** The value of a key that was found in a snapshot, which stays until it is there. @param found its entry */
@@ -189,21 +190,21 @@ export class PointReads {
   hasIn(snapshot: IndexSnapshot, key: Bytes): Promise<boolean> {
     const keyBytes = encodeKey(key, this.#key);
     const outcome = snapshot.find(this.#key, keyBytes, this.#entry);
-    if (!snapshot.isBlocked) return this.#retained(snapshot, this.#exists(outcome, keyBytes));
+    if (!snapshot.isBlocked) return this.#retained(snapshot, this.#exists(outcome, keyBytes, snapshot.momentMs));
     const copy = this.#key.slice(0, keyBytes);
     return this.#retained(
       snapshot,
       this.#unblocked(snapshot, copy, (found) => {
         this.#key.set(copy);
-        return this.#exists(found, keyBytes);
+        return this.#exists(found, keyBytes, snapshot.momentMs);
       }),
     );
   }
 
-  #exists(outcome: Lookup, keyBytes: number): Promise<boolean> {
+  #exists(outcome: Lookup, keyBytes: number, momentMs: number): Promise<boolean> {
     if (outcome !== FOUND && outcome !== MISSING) {
       const late = new LateExistence(this.#reader, this.#key.slice(0, keyBytes));
-      this.#index.findLater(outcome, late);
+      this.#index.findLater(outcome, late, momentMs);
       return late.promise;
     }
     const refusal = outcome === FOUND ? this.#reader.refusalFor(this.#entry) : null;
@@ -223,7 +224,8 @@ export class PointReads {
     const entry = this.#entry;
     const outcome = this.#findInSync(snapshot, keyBytes);
     if (outcome === MISSING) return undefined;
-    if (outcome !== FOUND && !this.#index.findSync(outcome, this.#key, keyBytes, entry)) return undefined;
+    const { momentMs } = snapshot;
+    if (outcome !== FOUND && !this.#index.findSync(outcome, this.#key, keyBytes, entry, momentMs)) return undefined;
     return isInline(entry) ? this.#reader.inlineValue(entry) : this.#readEntrySync(keyBytes, snapshot.sequence);
   }
 
@@ -260,23 +262,25 @@ export class PointReads {
     const outcome = this.#index.find(this.#key, keyBytes, entry);
     if (outcome === MISSING) return undefined;
     if (outcome !== FOUND) {
-      const value = this.#readAddressSync(keyBytes);
+      const { momentMs } = this.#index.expiry;
+      const value = this.#readAddressSync(keyBytes, momentMs);
       if (value !== null) return value;
-      if (!this.#index.findSync(outcome, this.#key, keyBytes, entry)) return undefined;
+      if (!this.#index.findSync(outcome, this.#key, keyBytes, entry, momentMs)) return undefined;
     }
     return isInline(entry) ? this.#reader.inlineValue(entry) : this.#readEntrySync(keyBytes);
   }
 
-  #readEntrySync(keyBytes: number, seenAt = this.#index.admittedThrough): Buffer {
+  /** @param momentMs see `RecordReader.readSync` */
+  #readEntrySync(keyBytes: number, seenAt = this.#index.admittedThrough, momentMs = 0): Buffer | undefined {
     const entry = this.#entry;
-    return this.#reader.readSync(fileOffsetOf(entry), lengthOf(entry), this.#key, keyBytes, seenAt);
+    return this.#reader.readSync(fileOffsetOf(entry), lengthOf(entry), this.#key, keyBytes, seenAt, momentMs);
   }
 
   /** Null: there is no address, or the record is another key's or cannot be read. Then the leaf decides. */
-  #readAddressSync(keyBytes: number): Buffer | null {
+  #readAddressSync(keyBytes: number, momentMs: number): Buffer | undefined | null {
     if (!this.#findAddress(this.#key, keyBytes)) return null;
     try {
-      return this.#readEntrySync(keyBytes);
+      return this.#readEntrySync(keyBytes, this.#index.admittedThrough, momentMs);
     } catch {
       this.#index.addresses.noteWrong();
       return null;
@@ -291,19 +295,23 @@ export class PointReads {
 
   getVersioned(key: Bytes): Promise<Versioned | undefined> {
     const keyBytes = encodeKey(key, this.#key);
-    const result = new VersionedResult(this.#index.admittedThrough);
-    if (this.#values.find(this.#key, keyBytes)) result.found(0, this.#cachedValue(), this.#values.version);
-    else this.#lookUp(this.#index.find(this.#key, keyBytes, this.#entry), result, 0, this.#key, keyBytes, true);
+    const result = new VersionedResult(this.#index.admittedThrough, this.#index.expiry.momentMs);
+    if (this.#values.find(this.#key, keyBytes)) this.#foundCached(result);
+    else this.#lookUp(this.#index.find(this.#key, keyBytes, this.#entry), result, 0, this.#key, keyBytes, null);
     return this.#inTurn(result.promise, 1);
   }
 
   /** As `getVersioned`, in a snapshot. */
   getVersionedIn(snapshot: IndexSnapshot, key: Bytes): Promise<Versioned | undefined> {
     const keyBytes = encodeKey(key, this.#key);
-    const result = new VersionedResult(snapshot.sequence);
-    if (this.#isCachedIn(snapshot, keyBytes)) result.found(0, this.#cachedValue(), this.#values.version);
+    const result = new VersionedResult(snapshot.sequence, snapshot.momentMs);
+    if (this.#isCachedIn(snapshot, keyBytes)) this.#foundCached(result);
     else this.#lookUpIn(snapshot, snapshot.find(this.#key, keyBytes, this.#entry), result, 0, this.#key, keyBytes);
     return this.#inTurn(this.#retained(snapshot, result.promise), 1);
+  }
+
+  #foundCached(result: VersionedResult): void {
+    result.found(0, this.#cachedValue(), this.#values.version, this.#values.expiresAtMs);
   }
 
   getMany(keys: readonly Bytes[]): Promise<(Buffer | undefined)[]> {
@@ -325,7 +333,7 @@ export class PointReads {
         else if (outcome !== MISSING) {
           result ??= new ManyResult(count - i, values, admittedThrough);
           near ??= new NeighbourReads(this.#nearParts, count - i, result, admittedThrough);
-          this.#lookUpNear(outcome, near, result, i, key, keyBytes, true);
+          this.#lookUpNear(outcome, near, result, i, key, keyBytes, null);
           continue;
         }
       }
@@ -344,7 +352,7 @@ export class PointReads {
     token: number,
     key: Uint8Array,
     keyBytes: number,
-    isLive: boolean,
+    snapshot: IndexSnapshot | null,
   ): void {
     const entry = this.#entry;
     if (outcome === FOUND && !isInline(entry) && !isInFragments(entry)) {
@@ -354,7 +362,7 @@ export class PointReads {
         return;
       }
     }
-    this.#lookUp(outcome, result, token, key, keyBytes, isLive);
+    this.#lookUp(outcome, result, token, key, keyBytes, snapshot);
   }
 
   /**
@@ -403,14 +411,14 @@ export class PointReads {
   /** Continues a `get` whose leaf is not in memory. */
   #getLater(leaf: AbsentLeaf, keyBytes: number): Promise<Buffer | undefined> {
     return new Promise((resolve) => {
-      this.#lookUp(leaf, new GetResult(this.#index.admittedThrough, resolve), 0, this.#key, keyBytes, true);
+      this.#lookUp(leaf, new GetResult(this.#index.admittedThrough, resolve), 0, this.#key, keyBytes, null);
     });
   }
 
   /**
    * Continues after a lookup; a found entry is in `#entry`. Copies the key if it is needed later.
    *
-   * @param isLive the lookup was in the index as it is in this step (ADDRESS-1)
+   * @param snapshot in which the lookup was; null: in the index as it is in this step (ADDRESS-1)
    */
   #lookUp(
     outcome: Lookup,
@@ -418,15 +426,21 @@ export class PointReads {
     token: number,
     key: Uint8Array,
     keyBytes: number,
-    isLive: boolean,
+    snapshot: IndexSnapshot | null,
   ): void {
     const { index, reader } = this.#lateParts;
     if (outcome === FOUND) reader.readEntry(this.#entry, key, keyBytes, result, token);
     else if (outcome === MISSING) result.missing(token);
-    else if (isLive && this.#findAddress(key, keyBytes)) {
-      const guess = new AddressLookup(this.#lateParts, key, keyBytes, result, token);
-      reader.readDevice(fileOffsetOf(this.#entry), lengthOf(this.#entry), key, keyBytes, guess, token);
-    } else index.findLater(outcome, new LateLookup(this.#lateParts, key, keyBytes, result, token));
+    else {
+      const momentMs = snapshot === null ? index.expiry.momentMs : snapshot.momentMs;
+      if (snapshot === null && this.#findAddress(key, keyBytes)) {
+        const guess = new AddressLookup(this.#lateParts, key, keyBytes, result, token, momentMs);
+        reader.readDevice(fileOffsetOf(this.#entry), lengthOf(this.#entry), key, keyBytes, guess, token);
+        return;
+      }
+      const late = new LateLookup(this.#lateParts, key, keyBytes, result, token, momentMs);
+      index.findLater(outcome, late, momentMs);
+    }
   }
 
   /** As `#lookUp`, after a lookup in a snapshot. It must be retained until the answer. */
@@ -439,12 +453,12 @@ export class PointReads {
     keyBytes: number,
   ): void {
     if (!snapshot.isBlocked) {
-      this.#lookUp(outcome, result, token, key, keyBytes, false);
+      this.#lookUp(outcome, result, token, key, keyBytes, snapshot);
       return;
     }
     const copy = key.slice(0, keyBytes);
     const answered = this.#unblocked(snapshot, copy, (found) => {
-      this.#lookUp(found, result, token, copy, keyBytes, false);
+      this.#lookUp(found, result, token, copy, keyBytes, snapshot);
     });
     answered.catch((error: Error) => result.failed(token, error));
   }
@@ -500,7 +514,7 @@ export class PointReads {
             near ??= new NeighbourReads(this.#nearParts, end - i, result, snapshot.sequence);
             const outcome = snapshot.find(key, keyBytes, entry);
             if (snapshot.isBlocked) this.#lookUpIn(snapshot, outcome, result, i, key, keyBytes);
-            else this.#lookUpNear(outcome, near, result, i, key, keyBytes, false);
+            else this.#lookUpNear(outcome, near, result, i, key, keyBytes, snapshot);
           }
         }
         void near?.start();

@@ -27,9 +27,9 @@ import type { Clock, Sequence } from '@aiokv/core';
 import { allocateAligned } from '@aiokv/aio';
 import type { AlignedBuffer, CompletionHandler, DirectFile, Queue } from '@aiokv/aio';
 import type { Fragment } from '../format/extent.ts';
-import { fileOffsetOf, inlineValueOf, isInline, lengthOf, sequenceOfWords } from '../format/index-entry.ts';
+import { expiryOf, fileOffsetOf, inlineValueOf, isInline, lengthOf, sequenceOfWords } from '../format/index-entry.ts';
 import type { LeafEntry } from '../format/index-entry.ts';
-import { copyValue, isExtent, sequenceOf } from '../format/record.ts';
+import { copyValue, expiresAtOf, isExtent, sequenceOf } from '../format/record.ts';
 import type { Block } from '../format/words.ts';
 import type { FailureGate } from '../failure/failure-gate.ts';
 import { corrupt } from '../failure/errors.ts';
@@ -210,7 +210,7 @@ export class RecordReader implements CompletionHandler, ReadTaker {
       return;
     }
     const refusal = this.refusalFor(entry);
-    if (refusal === null) result.found(token, inlineValueOf(entry), sequenceOfWords(entry));
+    if (refusal === null) result.found(token, inlineValueOf(entry), sequenceOfWords(entry), expiryOf(entry));
     else result.failed(token, refusal);
   }
 
@@ -263,10 +263,20 @@ export class RecordReader implements CompletionHandler, ReadTaker {
   /**
    * Reads a record and blocks the thread meanwhile, so that nothing is written and no epoch is needed.
    *
+   * @param momentMs 0: it is known that the record is not over. Else undefined is returned if it is, at this moment
    * @throws AiokvError ERR_AIOKV_IO, ERR_AIOKV_CORRUPT, ERR_AIOKV_LATCHED
    */
-  readSync(fileOffset: number, lengthBytes: number, key: Uint8Array, keyBytes: number, seenAt: Sequence): Buffer {
+  readSync(
+    fileOffset: number,
+    lengthBytes: number,
+    key: Uint8Array,
+    keyBytes: number,
+    seenAt: Sequence,
+    momentMs = 0,
+  ): Buffer | undefined {
     const { block, at } = this.#findSync(fileOffset, lengthBytes, key, keyBytes, null, 0);
+    const expiresAtMs = momentMs === 0 ? 0 : expiresAtOf(block.view, at);
+    if (expiresAtMs !== 0 && expiresAtMs <= momentMs) return undefined;
     if (!isExtent(block.view, at)) {
       this.#index.cacheValue(block, at, seenAt);
       return copyValue(block, at);
@@ -430,7 +440,7 @@ export class RecordReader implements CompletionHandler, ReadTaker {
     if (refusal !== null) result.failed(token, refusal);
     else if (isWhole) {
       if (result.seenAt !== undefined) this.#index.cacheValue(block, at, result.seenAt);
-      result.found(token, copyValue(block, at), version);
+      result.found(token, copyValue(block, at), version, expiresAtOf(block.view, at));
     } else result.failed(token, this.#noTable(version));
   }
 
@@ -482,7 +492,7 @@ export class RecordReader implements CompletionHandler, ReadTaker {
     this.#longReadsLeft--;
     this.#leaveLong(long);
     if (failure !== null) long.result.failed(long.token, failure);
-    else long.result.found(long.token, long.assembly.value, long.assembly.version);
+    else long.result.found(long.token, long.assembly.value, long.assembly.version, long.assembly.expiresAtMs);
     this.#reportQuiet();
   }
 

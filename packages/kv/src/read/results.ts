@@ -14,8 +14,9 @@ export interface ReadResult {
   /**
    * @param value a copy that belongs to the receiver
    * @param version sequence number of the record
+   * @param expiresAtMs when the record expires; 0: never
    */
-  found(token: number, value: Buffer, version: number): void;
+  found(token: number, value: Buffer, version: number, expiresAtMs: number): void;
   failed(token: number, error: Error): void;
 }
 
@@ -28,6 +29,10 @@ export interface LookupResult extends ReadResult {
 export interface Versioned {
   readonly value: Buffer;
   readonly version: Version;
+  /** Of a value that expires: when, in milliseconds since 1970, ... */
+  readonly expiresAt?: number;
+  /** ... and how long after the moment of the read that is, in milliseconds. */
+  readonly ttlMs?: number;
 }
 
 /** Settles one `get`. A hundred thousand may wait: what can reject a promise takes 64 bytes, and a failure can do without. */
@@ -106,19 +111,24 @@ export class ManyResult extends AllAnswers<(Buffer | undefined)[]> implements Lo
 export class VersionedResult implements LookupResult {
   readonly seenAt: Sequence;
   readonly promise: Promise<Versioned | undefined>;
+  readonly #momentMs: number;
   #resolve!: (found: Versioned | undefined) => void;
   #reject!: (error: Error) => void;
 
-  constructor(seenAt: Sequence) {
+  /** @param momentMs that of the read: see `ExpiryClock.momentMs` */
+  constructor(seenAt: Sequence, momentMs: number) {
     this.seenAt = seenAt;
+    this.#momentMs = momentMs;
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
     });
   }
 
-  found(_token: number, value: Buffer, version: number): void {
-    this.#resolve({ value, version: versionOf(version) });
+  found(_token: number, value: Buffer, version: number, expiresAtMs: number): void {
+    const found = { value, version: versionOf(version) };
+    if (expiresAtMs === 0) this.#resolve(found);
+    else this.#resolve({ ...found, expiresAt: expiresAtMs, ttlMs: expiresAtMs - this.#momentMs });
   }
 
   missing(): void {

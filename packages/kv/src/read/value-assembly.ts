@@ -5,13 +5,15 @@
  */
 import { readTable } from '../format/extent.ts';
 import type { Extent, Fragment } from '../format/extent.ts';
-import { RECORD_HEADER_BYTES, keyBytesOf, sequenceOf, valueBytesOf } from '../format/record.ts';
+import { RECORD_HEADER_BYTES, expiresAtOf, keyBytesOf, sequenceOf, valueBytesOf } from '../format/record.ts';
 import type { Block } from '../format/words.ts';
 
 export class Assembly {
   /** Sequence of the put, whose record has the table. */
   readonly version: number;
   readonly key: Uint8Array;
+  /** When the value expires; 0: never. */
+  readonly expiresAtMs: number;
   readonly #extent: Extent;
   #value: Buffer | null = null;
   #left: number;
@@ -19,8 +21,9 @@ export class Assembly {
   /** Where the next fragment begins in the value. */
   #nextAt = 0;
 
-  private constructor(version: number, key: Uint8Array, extent: Extent) {
+  private constructor(version: number, key: Uint8Array, extent: Extent, expiresAtMs: number) {
     this.version = version;
+    this.expiresAtMs = expiresAtMs;
     this.key = key;
     this.#extent = extent;
     this.#left = extent.fragments.length;
@@ -32,7 +35,7 @@ export class Assembly {
     const keyAt = at + RECORD_HEADER_BYTES;
     const extent = readTable(view, keyAt + keyBytes, valueBytesOf(view, at), keyBytes);
     if (extent === null) return null;
-    return new Assembly(sequenceOf(view, at), bytes.slice(keyAt, keyAt + keyBytes), extent);
+    return new Assembly(sequenceOf(view, at), bytes.slice(keyAt, keyAt + keyBytes), extent, expiresAtOf(view, at));
   }
 
   /** The next fragment to request, or null. */

@@ -22,10 +22,10 @@ import type { AlignedBuffer } from '@aiokv/aio';
 import type { Sequence } from '@aiokv/core';
 import type { ValueCache } from '../cache/value-cache.ts';
 import type { RangeVisitor, Ranges, SpanReader } from '../file/span-reader.ts';
-import { fileOffsetOf, isInFragments, isInline, lengthOf } from '../format/index-entry.ts';
+import { expiryOf, fileOffsetOf, isInFragments, isInline, lengthOf } from '../format/index-entry.ts';
 import type { LeafEntry } from '../format/index-entry.ts';
 import type { Scan } from '../clean/scan-order.ts';
-import { RECORD_HEADER_BYTES, isExtent, sequenceOf } from '../format/record.ts';
+import { isExtent, recordBytes, sequenceOf } from '../format/record.ts';
 import type { Fragment } from '../format/extent.ts';
 import type { Block } from '../format/words.ts';
 import { wrongRecord } from './record-check.ts';
@@ -136,7 +136,7 @@ export class WindowRead implements RangeVisitor, ReadResult, WantedRecord, Scan 
     if (this.seenAt !== undefined && this.#takeCached(index, key, keyBytes, this.seenAt)) return;
     const fileOffset = fileOffsetOf(entry);
     const place = log.unwritten(fileOffset);
-    if (!isInFragments(entry)) window.reserve(index, lengthOf(entry) - RECORD_HEADER_BYTES - keyBytes);
+    if (!isInFragments(entry)) window.reserve(index, lengthOf(entry) - recordBytes(keyBytes, 0, expiryOf(entry)));
     if (isInFragments(entry) || (place !== null && isExtent(place.block.view, place.offset))) {
       this.#alone.add(index, fileOffset, lengthOf(entry));
     } else if (place === null) {

@@ -29,7 +29,7 @@ import type { NodeMemory } from '../tree/index.ts';
 import { nextTurn } from '@aiokv/core';
 import type { TurnBudget } from '@aiokv/core';
 import type { Standing } from '../checkpoint/standing.ts';
-import type { LoadedTree } from '../index/key-index.ts';
+import type { LoadedTree } from '../index/key-index-parts.ts';
 import type { Mapping } from '../index/mapping.ts';
 import type { SegmentTable } from '../file/segment-table.ts';
 import { Slots } from '../file/slots.ts';

@@ -3,11 +3,11 @@
  * are packed, because a batch may have millions of them.
  *
  * ```
- *   0      4           12       16         24
- *   ├──────┼───────────┼────────┼──────────┼─────┬────────────┬─────────┐
- *   │ key  │ offset in │ length │ sequence │ key │ value, if  │ padding │      a deletion: offset 0
- *   │ bytes│ the file  │ word   │          │     │ it is tiny │ to 8    │
- *   └──────┴───────────┴────────┴──────────┴─────┴────────────┴─────────┘
+ *   0      4           12       16         24        32
+ *   ├──────┼───────────┼────────┼──────────┼─────────┼─────┬────────────┬─────────┐
+ *   │ key  │ offset in │ length │ sequence │ expires │ key │ value, if  │ padding │      a deletion: offset 0
+ *   │ bytes│ the file  │ word   │          │         │     │ it is tiny │ to 8    │
+ *   └──────┴───────────┴────────┴──────────┴─────────┴─────┴────────────┴─────────┘
  * ```
  */
 import { KIB, alignUp, nextTurn } from '@aiokv/core';
@@ -22,7 +22,7 @@ interface Chunk {
   usedBytes: number;
 }
 
-const HEADER_BYTES = 24;
+const HEADER_BYTES = 32;
 /** Stands for the offset of a range that is deleted. Records are at multiples of 8. */
 const IS_RANGE = 1;
 /** Most batches fill less than half of the first chunk. Later chunks are larger. */
@@ -44,14 +44,16 @@ export class PendingBatch {
     fileOffset: number,
     lengthWord: number,
     sequence: Sequence,
+    expiresAtMs: number,
   ): void {
-    const lengthBytes = HEADER_BYTES + bytesKept(keyBytes, lengthWord);
+    const lengthBytes = HEADER_BYTES + bytesKept(keyBytes, lengthWord, expiresAtMs);
     const chunk = this.#chunkFor(lengthBytes);
     const at = chunk.usedBytes;
     chunk.view.setUint32(at, keyBytes, true);
     writeU53(chunk.view, at + 4, fileOffset);
     chunk.view.setUint32(at + 12, lengthWord, true);
     writeU53(chunk.view, at + 16, sequence);
+    writeU53(chunk.view, at + 24, expiresAtMs);
     for (let i = HEADER_BYTES; i < lengthBytes; i++) {
       chunk.bytes[at + i] = bytes[keyAt + i - HEADER_BYTES] as number;
     }
@@ -59,12 +61,12 @@ export class PendingBatch {
   }
 
   delete(bytes: Uint8Array, keyAt: number, keyBytes: number, sequence: Sequence): void {
-    this.put(bytes, keyAt, keyBytes, 0, 0, sequence);
+    this.put(bytes, keyAt, keyBytes, 0, 0, sequence, 0);
   }
 
   /** The upper bound, of `toBytes`, stands behind the key. */
   deleteRange(bytes: Uint8Array, keyAt: number, keyBytes: number, toBytes: number, sequence: Sequence): void {
-    this.put(bytes, keyAt, keyBytes + toBytes, IS_RANGE, toBytes, sequence);
+    this.put(bytes, keyAt, keyBytes + toBytes, IS_RANGE, toBytes, sequence, 0);
   }
 
   /** Drops the batch. */
@@ -81,12 +83,13 @@ export class PendingBatch {
         const fileOffset = readU53(view, at + 4);
         const lengthWord = view.getUint32(at + 12, true);
         const sequence = readU53(view, at + 16) as Sequence;
+        const expiresAtMs = readU53(view, at + 24);
         const keyAt = at + HEADER_BYTES;
         if (fileOffset === 0) target.replayDelete(bytes, keyAt, keyBytes, sequence);
         else if (fileOffset === IS_RANGE)
           target.replayDeleteRange(bytes, keyAt, keyBytes - lengthWord, lengthWord, sequence);
-        else target.replayPut(bytes, keyAt, keyBytes, fileOffset, lengthWord, sequence);
-        at = alignUp(keyAt + bytesKept(keyBytes, lengthWord), 8);
+        else target.replayPut(bytes, keyAt, keyBytes, fileOffset, lengthWord, sequence, expiresAtMs);
+        at = alignUp(keyAt + bytesKept(keyBytes, lengthWord, expiresAtMs), 8);
         if (budget.isSpent()) await nextTurn();
       }
     }
@@ -103,8 +106,8 @@ export class PendingBatch {
 }
 
 /** Bytes of the key, and of its value if that is tiny. */
-function bytesKept(keyBytes: number, lengthWord: number): number {
-  return keyBytes + Math.max(0, inlineBytesOf(keyBytes, lengthWord));
+function bytesKept(keyBytes: number, lengthWord: number, expiresAtMs: number): number {
+  return keyBytes + Math.max(0, inlineBytesOf(keyBytes, lengthWord, expiresAtMs));
 }
 
 function chunkOf(bytes: number): Chunk {

@@ -25,15 +25,16 @@ import { compareKeys } from '../format/keys.ts';
 import {
   FLAG_BATCH_CONTINUES,
   MAX_KEY_BYTES,
+  RECORD_ALIGNMENT,
   RecordKind,
   RECORD_HEADER_BYTES,
+  expiresAtOf,
   flagsOf,
   isExtent,
   isKnownRecord,
   keyBytesOf,
   kindOf,
-  paddedRecordBytes,
-  recordBytes,
+  recordBytesAt,
   valueBytesOf,
 } from '../format/record.ts';
 import { NO_PREDECESSOR } from '../format/segment.ts';
@@ -192,9 +193,8 @@ export class Replay {
     let records = 0;
     for (let at = FRAME_HEADER_BYTES; at < end; records++) {
       if (end - at < RECORD_HEADER_BYTES) throw corrupt(`a frame of ${path} ends inside a record`);
-      const keyBytes = keyBytesOf(view, at);
-      const valueBytes = valueBytesOf(view, at);
-      if (keyBytes > MAX_KEY_BYTES || recordBytes(keyBytes, valueBytes) > end - at) {
+      const lengthBytes = recordBytesAt(view, at);
+      if (keyBytesOf(view, at) > MAX_KEY_BYTES || lengthBytes > end - at) {
         throw corrupt(`a frame of ${path} ends inside a record`);
       }
       if (!isKnownRecord(view, at)) {
@@ -212,9 +212,10 @@ export class Replay {
         // No promise for each record: there may be millions of them.
         if (this.#apply(frame, at, frameOffset + at, sequence)) await this.#pending.apply(target, budget);
       }
-      if (!isCovered) this.replayedBytes += paddedRecordBytes(keyBytes, valueBytes);
-      if (isLeftOut) this.leftOutBytes += paddedRecordBytes(keyBytes, valueBytes);
-      at += paddedRecordBytes(keyBytes, valueBytes);
+      const paddedBytes = alignUp(lengthBytes, RECORD_ALIGNMENT);
+      if (!isCovered) this.replayedBytes += paddedBytes;
+      if (isLeftOut) this.leftOutBytes += paddedBytes;
+      at += paddedBytes;
     }
     if (records !== header.recordCount)
       throw corrupt(`a frame of ${path} holds ${records} records, not ${header.recordCount}`);
@@ -230,9 +231,10 @@ export class Replay {
     const isOfBatch = (goesOn || !this.#pending.isEmpty) && planted.tornBatches !== true;
     switch (kindOf(view, at)) {
       case RecordKind.put: {
-        const length = lengthWordOf(recordBytes(keyBytes, valueBytes), isExtent(view, at));
-        if (isOfBatch) this.#pending.put(bytes, keyAt, keyBytes, fileOffset, length, sequence);
-        else target.replayPut(bytes, keyAt, keyBytes, fileOffset, length, sequence);
+        const length = lengthWordOf(recordBytesAt(view, at), isExtent(view, at));
+        const expiresAtMs = expiresAtOf(view, at);
+        if (isOfBatch) this.#pending.put(bytes, keyAt, keyBytes, fileOffset, length, sequence, expiresAtMs);
+        else target.replayPut(bytes, keyAt, keyBytes, fileOffset, length, sequence, expiresAtMs);
         break;
       }
       case RecordKind.deleteRange:

@@ -20,7 +20,7 @@
  *           4  first child (inner nodes)
  *   prefix  the first p bytes of every key here, big-endian, padded with zeros: P = ceil(p / 4)
  *   head    the four bytes of a key after the prefix, big-endian, padded with zeros
- *   slot    offset of the entry : 14 | bytes of the whole key : 13 | 0 : 1, reserved for an expiry | extra words : 4
+ *   slot    offset of the entry : 14 | bytes of the whole key : 13 | 0 : 1 | extra words : 4
  *   entry   payload (a leaf's two words and its extra words; an inner node's child), then the key's words from
  *           word floor(p / 4) + 1 on, which prefix and head do not hold
  *

@@ -113,7 +113,7 @@ export class HotReads implements Ranges, RangeVisitor, WantedRecord {
     if (outcome === FOUND) this.meet(entry, key, keyBytes);
     else if (outcome !== MISSING) {
       this.#late++;
-      index.findLater(outcome, new LateKey(this, key.slice(0, keyBytes)));
+      index.findLater(outcome, new LateKey(this, key.slice(0, keyBytes)), index.expiry.momentMs);
     }
   }
 

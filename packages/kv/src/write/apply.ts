@@ -111,7 +111,8 @@ class BatchRecords {
     const kind = this.#batch.kinds[this.#operation] as RecordKind;
     const keyBytes = this.#batch.copyKey(this.#operation, key);
     const value = this.#batch.valueAt(this.#operation);
-    const isInFragments = paddedRecordBytes(keyBytes, value.length) > maxRecordBytes(geometry);
+    const expiresAtMs = this.#batch.expiryAt(this.#operation);
+    const isInFragments = paddedRecordBytes(keyBytes, value.length, expiresAtMs) > maxRecordBytes(geometry);
     if (isInFragments && this.#fragmentsBytes < value.length) {
       this.#appendFragment(keyBytes, value);
       return;
@@ -123,11 +124,11 @@ class BatchRecords {
       const table = encodeTable({ valueBytes: value.length, fragments: this.#fragments });
       this.#fragments = [];
       this.#fragmentsBytes = 0;
-      offset = log.append(kind, flags | FLAG_EXTENT, key, keyBytes, table);
-      lengthWord = lengthWordOf(recordBytes(keyBytes, table.length), true);
+      offset = log.append(kind, flags | FLAG_EXTENT, key, keyBytes, table, expiresAtMs);
+      lengthWord = lengthWordOf(recordBytes(keyBytes, table.length, expiresAtMs), true);
     } else {
-      offset = log.append(kind, flags, key, keyBytes, value);
-      lengthWord = recordBytes(keyBytes, value.length);
+      offset = log.append(kind, flags, key, keyBytes, value, expiresAtMs);
+      lengthWord = recordBytes(keyBytes, value.length, expiresAtMs);
     }
     const held = this.#held;
     const operation = this.#operation++;
@@ -163,7 +164,8 @@ class BatchRecords {
     } else if (kind === RecordKind.del) index.admitDelete(key, keyBytes, sequence, this.#stage);
     else {
       const value = this.#batch.valueAt(operation);
-      index.admitPut(key, keyBytes, fileOffset, lengthWord, sequence, value, this.#stage);
+      const expiresAtMs = this.#batch.expiryAt(operation);
+      index.admitPut(key, keyBytes, fileOffset, lengthWord, sequence, value, this.#stage, expiresAtMs);
     }
   }
 

@@ -8,6 +8,7 @@
  * ```
  *
  * COND-1. A condition is about the state before its batch.
+ * COND-3. A key that is over when its condition is judged does not exist.
  * COND-2. A version that was read ahead counts only while the index still leads to the same place, and no slot was used
  *     again since (EPOCH-3): another record of the key may lie in just that place then.
  */
@@ -24,7 +25,7 @@ import { conditionFailed } from './write-batch.ts';
 import type { Condition, WriteBatch } from './write-batch.ts';
 
 export interface ConditionsParts {
-  readonly index: Pick<KeyIndex, 'find' | 'findLater'>;
+  readonly index: Pick<KeyIndex, 'expiry' | 'find' | 'findLater'>;
   readonly log: Pick<UnwrittenRecords, 'unwritten'>;
   readonly reader: Pick<RecordReader, 'read'>;
   readonly epochs: ReadEpochs;
@@ -138,12 +139,13 @@ export class Conditions {
       if (outcome === MISSING) result.missing();
       else if (outcome === FOUND) tell(this.#entry);
       else {
-        index.findLater(outcome, {
+        const late = {
           key,
           foundLate: tell,
           missingLate: () => result.missing(),
-          failedLate: (error) => result.failed(i, error),
-        });
+          failedLate: (error: Error) => result.failed(i, error),
+        };
+        index.findLater(outcome, late, index.expiry.momentMs);
       }
       if (budget.isSpent()) await nextTurn();
     }

@@ -6,6 +6,7 @@
  *     The memory of the copies is reused after `release`.
  */
 import { AiokvError, AiokvRangeError, AiokvTypeError, MIB, refuseUnknown } from '@aiokv/core';
+import type { ExpiryClock } from '../file/expiry-clock.ts';
 import { fragmentValueBytes, maxRecordBytes, tableBytes } from '../format/extent.ts';
 import { RecordKind, paddedRecordBytes } from '../format/record.ts';
 import type { Geometry } from '../format/superblock.ts';
@@ -25,11 +26,19 @@ export interface ConditionOptions {
   readonly ifVersion?: Version;
 }
 
+/** When what a put writes is over. At most one of the two; default: never. */
+export interface ExpiryOptions {
+  /** So many milliseconds after the call, a whole number from 1. */
+  readonly ttlMs?: number;
+  /** At this time, in whole milliseconds since 1970. At once, if that is past. */
+  readonly expiresAt?: number;
+}
+
 /** One operation of a batch. One that deletes a range has no conditions; without bounds it deletes everything. */
 export type BatchOperation =
   | (ConditionOptions &
       (
-        | { readonly type: 'put'; readonly key: Bytes; readonly value: Bytes }
+        | (ExpiryOptions & { readonly type: 'put'; readonly key: Bytes; readonly value: Bytes })
         | { readonly type: 'del'; readonly key: Bytes }
       ))
   | (Readonly<Partial<KeyRange>> & { readonly type: 'deleteRange' });
@@ -64,6 +73,8 @@ export class WriteBatch {
   /** Sizes of the log records, in order: for each operation those of the fragments of its value, then its own. */
   readonly paddedSizes: number[] = [];
   readonly conditions: Condition[] = [];
+  /** When operations expire, 0: never; null: none does. */
+  #expiries: number[] | null = null;
   readonly #limits: BatchLimits;
   readonly #keys = new PackedBytes();
   /** The caller's memory, until `own` copies it. */
@@ -75,13 +86,21 @@ export class WriteBatch {
     this.#limits = limits;
   }
 
-  /** Adds a write, with the value that its record gets. The key is the first `keyBytes` of `key`, and is copied. */
-  add(kind: RecordKind, key: Uint8Array, keyBytes: number, value: Uint8Array): void {
+  /**
+   * Adds a write, with the value that its record gets. The key is the first `keyBytes` of `key`, and is copied.
+   *
+   * @param expiresAtMs 0: never
+   */
+  add(kind: RecordKind, key: Uint8Array, keyBytes: number, value: Uint8Array, expiresAtMs = 0): void {
     const { geometry } = this.#limits;
+    if (expiresAtMs !== 0) {
+      this.#expiries ??= [];
+      this.#expiries[this.kinds.length] = expiresAtMs;
+    }
     this.kinds.push(kind);
     this.#keys.add(key, keyBytes);
     this.#values.push(value);
-    const paddedBytes = paddedRecordBytes(keyBytes, value.length);
+    const paddedBytes = paddedRecordBytes(keyBytes, value.length, expiresAtMs);
     if (paddedBytes <= maxRecordBytes(geometry)) {
       this.#addRecord(paddedBytes);
       return;
@@ -90,7 +109,13 @@ export class WriteBatch {
     for (let from = 0; from < value.length; from += fragmentBytes) {
       this.#addRecord(paddedRecordBytes(keyBytes, Math.min(fragmentBytes, value.length - from)));
     }
-    this.#addRecord(paddedRecordBytes(keyBytes, tableBytes(Math.ceil(value.length / fragmentBytes))));
+    const table = tableBytes(Math.ceil(value.length / fragmentBytes));
+    this.#addRecord(paddedRecordBytes(keyBytes, table, expiresAtMs));
+  }
+
+  /** When an operation expires; 0: never. */
+  expiryAt(operation: number): number {
+    return this.#expiries?.[operation] ?? 0;
   }
 
   /** Adds a condition on the key of the next write. */
@@ -140,7 +165,15 @@ export class WriteBatch {
 
 export const NO_VALUE = new Uint8Array(0);
 
-const OPERATION_NAMES = { type: true, key: true, value: true, ifAbsent: true, ifVersion: true };
+const OPERATION_NAMES = {
+  type: true,
+  key: true,
+  value: true,
+  ifAbsent: true,
+  ifVersion: true,
+  ttlMs: true,
+  expiresAt: true,
+};
 
 /**
  * Checks and encodes the operations of a batch.
@@ -153,6 +186,7 @@ export function encodeBatch(
   operations: readonly BatchOperation[],
   scratch: Uint8Array,
   limits: BatchLimits,
+  expiry: ExpiryClock,
 ): WriteBatch {
   if (!Array.isArray(operations)) {
     throw new AiokvTypeError('ERR_AIOKV_INVALID_ARGUMENT', 'batch takes an array of operations');
@@ -187,6 +221,8 @@ export function encodeBatch(
         "a 'del' of a batch has no value: leave it out, or use 'put'",
       );
     }
+    const expiresAtMs = expiresAtOfOptions('batch', operation as ExpiryOptions, expiry);
+    if (operation.type === 'del') requireNoExpiry('batch', expiresAtMs);
     const keyBytes = encodeKey(operation.key, scratch);
     const value = operation.type === 'put' ? encodeValue(operation.value) : NO_VALUE;
     requireValueFits(value, limits);
@@ -194,7 +230,7 @@ export function encodeBatch(
     const version = conditionOf(operation);
     if (version !== null) batch.addCondition(version);
     const kind = operation.type === 'put' ? RecordKind.put : RecordKind.del;
-    batch.add(kind, scratch, keyBytes, value);
+    batch.add(kind, scratch, keyBytes, value, expiresAtMs);
   }
   return batch;
 }
@@ -236,6 +272,32 @@ export function conditionOf(options: ConditionOptions | undefined): number | nul
     );
   }
   return sequence;
+}
+
+/**
+ * When a write with these options expires, in milliseconds since 1970; 0: never.
+ *
+ * @throws AiokvTypeError ERR_AIOKV_INVALID_OPTION
+ */
+export function expiresAtOfOptions(call: string, options: ExpiryOptions | undefined, expiry: ExpiryClock): number {
+  if (options === undefined) return 0;
+  const { ttlMs, expiresAt } = options;
+  if (ttlMs === undefined && expiresAt === undefined) return 0;
+  const name = ttlMs === undefined ? 'expiresAt' : 'ttlMs';
+  const given = options[name];
+  const expiresAtMs = ttlMs === undefined ? given : expiry.nowMs() + ttlMs;
+  const isBoth = ttlMs !== undefined && expiresAt !== undefined;
+  if (isBoth || !Number.isSafeInteger(given) || (given as number) < 1 || !Number.isSafeInteger(expiresAtMs)) {
+    const what = isBoth ? 'give ttlMs or expiresAt, not both' : `${name} is a whole number of milliseconds from 1`;
+    throw new AiokvTypeError('ERR_AIOKV_INVALID_OPTION', `${call}: ${what}`);
+  }
+  return expiresAtMs as number;
+}
+
+/** @throws AiokvTypeError ERR_AIOKV_INVALID_OPTION */
+export function requireNoExpiry(call: string, expiresAtMs: number): void {
+  if (expiresAtMs === 0) return;
+  throw new AiokvTypeError('ERR_AIOKV_INVALID_OPTION', `${call}: ttlMs and expiresAt belong to a put`);
 }
 
 /** @param found the key's version; 0: it does not exist */

@@ -67,6 +67,8 @@ class QueuedWrite implements Waiter {
   at = 0;
   keyBytes = 0;
   valueBytes = 0;
+  /** 0: never. */
+  expiresAtMs = 0;
   batch: WriteBatch | null = null;
   /** Settles when the versions for the batch's conditions have been read ahead. */
   ahead: Promise<void> | null = null;
@@ -85,7 +87,7 @@ class QueuedWrite implements Waiter {
   }
 
   get paddedBytes(): number {
-    return paddedRecordBytes(this.keyBytes, this.valueBytes);
+    return paddedRecordBytes(this.keyBytes, this.valueBytes, this.expiresAtMs);
   }
 }
 
@@ -112,40 +114,52 @@ export class WriteQueue {
 
   /** Settles as `Store.batch`; throws if an operation is invalid. */
   batch(operations: readonly BatchOperation[], level: Durability): Promise<void> {
-    const { budget, key, limits } = this.#parts;
+    const { budget, key, limits, index } = this.#parts;
     budget.begin();
-    const batch = encodeBatch(operations, key, limits);
+    const batch = encodeBatch(operations, key, limits, index.expiry);
     return batch.kinds.length === 0 ? this.#acknowledge(level) : this.#admitOrQueue(batch, level);
   }
 
-  /** A put or a deletion, with the value that its record gets. Its key is in the scratch. */
-  write(kind: RecordKind, keyBytes: number, value: Uint8Array, level: Durability): Promise<void> {
+  /**
+   * A put or a deletion, with the value that its record gets. Its key is in the scratch.
+   *
+   * @param expiresAtMs 0: never
+   */
+  write(kind: RecordKind, keyBytes: number, value: Uint8Array, level: Durability, expiresAtMs = 0): Promise<void> {
     const { key, limits, log } = this.#parts;
-    const padded = paddedRecordBytes(keyBytes, value.length);
+    const padded = paddedRecordBytes(keyBytes, value.length, expiresAtMs);
     if (padded > this.#mostRecordBytes) {
       requireValueFits(value, limits);
       const batch = new WriteBatch(limits);
-      batch.add(kind, key, keyBytes, value);
+      batch.add(kind, key, keyBytes, value, expiresAtMs);
       return this.#admitOrQueue(batch, level);
     }
     // The log is entered twice: to append, and, once the write is visible, to wait until it is durable.
-    if (this.#waiting.isEmpty && this.#tryAdmit(kind, keyBytes, value)) return this.#acknowledge(level);
+    if (this.#waiting.isEmpty && this.#tryAdmit(kind, keyBytes, value, expiresAtMs)) return this.#acknowledge(level);
     const since = log.growths;
     return new Promise((resolve, reject) => {
       const write = new QueuedWrite(level, since, resolve, reject);
       write.kind = kind;
+      write.expiresAtMs = expiresAtMs;
       this.#keep(write, keyBytes, value);
       this.#enqueue(write);
     });
   }
 
   /** As `write`, if the key has this version when the write is admitted; 0: if the key does not exist. */
-  writeIf(version: number, kind: RecordKind, keyBytes: number, value: Uint8Array, level: Durability): Promise<void> {
+  writeIf(
+    version: number,
+    kind: RecordKind,
+    keyBytes: number,
+    value: Uint8Array,
+    level: Durability,
+    expiresAtMs = 0,
+  ): Promise<void> {
     const { key, limits } = this.#parts;
     requireValueFits(value, limits);
     const batch = new WriteBatch(limits);
     batch.addCondition(version);
-    batch.add(kind, key, keyBytes, value);
+    batch.add(kind, key, keyBytes, value, expiresAtMs);
     return this.#admitOrQueue(batch, level);
   }
 
@@ -182,16 +196,18 @@ export class WriteQueue {
   }
 
   /** WQ-3. Admits a record if there is room. Its key is in the scratch. */
-  #tryAdmit(kind: RecordKind, keyBytes: number, value: Uint8Array): boolean {
+  #tryAdmit(kind: RecordKind, keyBytes: number, value: Uint8Array, expiresAtMs: number): boolean {
     const { log, index, maintenance, key } = this.#parts;
-    // Deleting a key that does not exist writes nothing. The call still waits for the writes before it.
-    if (kind === RecordKind.del && index.find(key, keyBytes, this.#entry) === MISSING) return true;
+    // Deleting a key that does not exist writes nothing. The call still waits for the writes before it. One that is over is deleted:
+    // after a crash the clock may say that it is not.
+    if (kind === RecordKind.del && index.findAny(key, keyBytes, this.#entry) === MISSING) return true;
     if (!maintenance.hasRoom) return false;
-    const fileOffset = log.tryAppend(kind, key, keyBytes, value, useOf(kind));
+    const fileOffset = log.tryAppend(kind, key, keyBytes, value, useOf(kind), expiresAtMs);
     if (fileOffset < 0) return false;
     const sequence = log.appendedThrough;
     if (kind === RecordKind.put) {
-      index.admitPut(key, keyBytes, fileOffset, recordBytes(keyBytes, value.length), sequence, value);
+      const lengthBytes = recordBytes(keyBytes, value.length, expiresAtMs);
+      index.admitPut(key, keyBytes, fileOffset, lengthBytes, sequence, value, undefined, expiresAtMs);
     } else if (kind === RecordKind.deleteRange) index.admitDeleteRange(key, keyBytes, value, value.length, sequence);
     else index.admitDelete(key, keyBytes, sequence);
     maintenance.admitted(sequence);
@@ -257,11 +273,12 @@ export class WriteQueue {
     return this.#tryAdmitWaiting(write, bytes.chunk) ? null : this.#admitLater(write, bytes.chunk);
   }
 
-  #tryAdmitWaiting({ kind, at, keyBytes, valueBytes }: QueuedWrite, chunk: Uint8Array): boolean {
+  #tryAdmitWaiting({ kind, at, keyBytes, valueBytes, expiresAtMs }: QueuedWrite, chunk: Uint8Array): boolean {
     const { key } = this.#parts;
     for (let i = 0; i < keyBytes; i++) key[i] = chunk[at + i] as number;
     const valueAt = at + keyBytes;
-    return this.#tryAdmit(kind, keyBytes, valueBytes === 0 ? NO_VALUE : chunk.subarray(valueAt, valueAt + valueBytes));
+    const value = valueBytes === 0 ? NO_VALUE : chunk.subarray(valueAt, valueAt + valueBytes);
+    return this.#tryAdmit(kind, keyBytes, value, expiresAtMs);
   }
 
   /** WQ-2. */
