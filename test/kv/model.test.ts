@@ -32,7 +32,7 @@ const operation = fc.oneof(
   { weight: 8, arbitrary: fc.record({ type: fc.constant('put' as const), key, value }) },
   {
     weight: 3,
-    arbitrary: fc.record({ type: fc.constant('put' as const), key, value, ttlMs: fc.integer({ min: 1, max: 300 }) }),
+    arbitrary: fc.record({ type: fc.constant('put' as const), key, value, ttlMs: fc.integer({ min: 1, max: 120 }) }),
   },
   { weight: 4, arbitrary: fc.record({ type: fc.constant('del' as const), key }) },
   { weight: 1, arbitrary: bounds.map((within) => ({ type: 'deleteRange' as const, ...within })) },
@@ -116,8 +116,8 @@ const command = fc.oneof(
   },
   { weight: 1, arbitrary: fc.record({ name: fc.constant('snapshot' as const) }) },
   {
-    weight: 2,
-    arbitrary: fc.record({ name: fc.constant('jump' as const), byMs: fc.integer({ min: -200, max: 250 }) }),
+    weight: 3,
+    arbitrary: fc.record({ name: fc.constant('jump' as const), byMs: fc.integer({ min: -100, max: 250 }) }),
   },
   {
     weight: 2,
