@@ -34,7 +34,7 @@ export type RecordKind = (typeof RecordKind)[keyof typeof RecordKind];
 /** The next record belongs to the same batch. A batch counts only if its last record is there. */
 export const FLAG_BATCH_CONTINUES = 1;
 /** The put expires: behind its value stands when, in milliseconds since 1970. */
-export const FLAG_EXPIRES = 2;
+const FLAG_EXPIRES = 2;
 /** The put holds a table of the fragments of its value instead of the value; see extent.ts. */
 export const FLAG_EXTENT = 8;
 /** Reserved: compressed 4. A reader refuses flags that it does not know. */
