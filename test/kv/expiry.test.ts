@@ -73,8 +73,9 @@ class World {
     this.disk = this.disk.powerCut('none', new Random(1));
     await this.open();
     await before.close();
-    this.latestMs = this.isUsed ? this.store.statistics().expiryHorizonMs : 0;
-    this.t.true(this.latestMs >= expiryHorizonMs);
+    const horizonMs = this.store.statistics().expiryHorizonMs;
+    this.t.true(horizonMs >= expiryHorizonMs);
+    this.latestMs = this.isUsed ? horizonMs : 0;
   }
 
   get nowMs(): number {
