@@ -230,12 +230,7 @@ function expectedSize(model: Model, entries: readonly [string, string][]): numbe
 }
 
 /** Asks a store or a snapshot all that can be asked about a range. */
-async function ask(
-  reads: Store | Snapshot,
-  model: Model,
-  within: Partial<KeyRange>,
-  key: string,
-): Promise<void> {
+async function ask(reads: Store | Snapshot, model: Model, within: Partial<KeyRange>, key: string): Promise<void> {
   const text = (entry: [Buffer, Buffer] | undefined): unknown => entry?.map(String) ?? null;
   const { gt, gte, lt, lte } = within;
   const below = gt === undefined ? { gte } : { gt };
