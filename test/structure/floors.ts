@@ -42,6 +42,7 @@ export const FLOORS: Readonly<Record<string, readonly Floor[]>> = {
     { rooms: ['statistics.ts'], why: 'what a store tells of its rooms' },
     { rooms: ['options.ts'], why: 'what callers may set, in terms of the parts below' },
     { rooms: ['warm/'], why: 'reads back what was hot, as reads do, and asks nobody else' },
+    { rooms: ['transaction/'], why: 'reads at a moment, and writes if nothing of that has changed' },
     { rooms: ['write/'], why: 'conditions read what is there before they write' },
     { rooms: ['read/'], why: 'finds a record through the index, then reads it' },
     { rooms: ['maintenance/'], why: 'asks index, log and file when work is due; nobody asks it' },

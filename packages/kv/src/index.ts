@@ -12,3 +12,6 @@ export type { Bytes } from './format/keys.ts';
 export type { Durability } from './log/writer.ts';
 export type { OpenProgress } from './recovery/progress.ts';
 export type { Version } from './format/version.ts';
+export type { Transaction } from './transaction/transaction.ts';
+export type { TransactionIterator } from './transaction/transaction-iterator.ts';
+export type { BeginOptions, TransactionOptions, TransactionStatistics } from './transaction/transactions.ts';

@@ -9,7 +9,7 @@
  * Nothing on the disk changes until the lock is held and the superblock is understood.
  */
 import { randomBytes } from 'node:crypto';
-import { AiokvError, MIB, resolvePath } from '@aiokv/core';
+import { AiokvError, MIB, Random, resolvePath } from '@aiokv/core';
 import { Queue } from '@aiokv/aio';
 import type { DirectFile, Platform } from '@aiokv/aio';
 import { maxRecordBytes, maxValueBytes } from './format/extent.ts';
@@ -24,6 +24,7 @@ import { Flusher } from './file/flusher.ts';
 import { ReadEpochs } from './file/read-epochs.ts';
 import { ReadPace } from './file/read-pace.ts';
 import { OpenSnapshots } from './index/open-snapshots.ts';
+import { CommitHistory } from './index/commit-history.ts';
 import { KeyIndex } from './index/key-index.ts';
 import { Pager } from './index/pager.ts';
 import { Frames } from './log/frames.ts';
@@ -309,6 +310,9 @@ async function makeStore(opening: Opening, { standing, recovered, recovery }: Fo
     index.admitted(log.appendedThrough);
   }
   maintenance.start();
+  const history = new CommitHistory(options.memoryBytes);
+  // The epoch was drawn for this opening.
+  const random = new Random(epoch);
   const place = { platform: options.platform, dataPath: file.path, uuid };
-  return new Store({ ...parts, maintenance, epochs, pace, planted, place, compaction: moves });
+  return new Store({ ...parts, maintenance, history, random, epochs, pace, planted, place, compaction: moves });
 }

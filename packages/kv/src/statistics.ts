@@ -4,6 +4,7 @@ import type { AddressStatistics } from './cache/address-cache.ts';
 import type { CacheStatistics } from './cache/value-cache.ts';
 import type { OrderStatistics } from './clean/scan-order.ts';
 import type { IoStatistics } from './file/direct-io.ts';
+import type { TransactionStatistics } from './transaction/transactions.ts';
 import type { SnapshotStatistics } from './index/open-snapshots.ts';
 import type { WarmStatistics } from './warm/warm-up.ts';
 
@@ -67,6 +68,8 @@ export interface StoreStatistics {
   readonly iterators: number;
   /** Snapshots that have not ended, and what they hold. */
   readonly snapshots: SnapshotStatistics;
+  /** Transactions that are open, and what has become of those that are not. */
+  readonly transactions: TransactionStatistics;
   readonly space: SpaceStatistics;
   readonly written: WrittenStatistics;
   /** What was moved because scans had found it scattered, since the opening: `orderForScans`. */

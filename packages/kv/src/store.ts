@@ -5,6 +5,7 @@
  *   put, del, batch ─► check ─► write queue ─► admitted ─► log ─► acknowledged        (write/write-queue.ts)
  *   get, getMany    ─► point reads                                                    (read/point-reads.ts)
  *   iterator        ─► range reads                                                    (read/range-reads.ts)
+ *   transaction     ─► transactions ─► point reads, range reads, write queue          (transaction/transactions.ts)
  *   checkpoint      ─► maintenance                                                    (maintenance/maintenance.ts)
  * ```
  *
@@ -12,6 +13,7 @@
  * STORE-2. `close` may be called at any moment. Earlier calls settle; later calls are refused.
  */
 import { AiokvTypeError, MIB, refuseUnknown } from '@aiokv/core';
+import type { Random } from '@aiokv/core';
 import type { DirectFile, Queue } from '@aiokv/aio';
 import type { FailureGate } from './failure/failure-gate.ts';
 import type { Planted } from './failure/planted.ts';
@@ -28,6 +30,7 @@ import type { Geometry } from './format/superblock.ts';
 import { MOST_STEP_BYTES, NO_VALUE, conditionOf, expiresAtOfOptions, requireNoExpiry } from './write/write-batch.ts';
 import type { BatchOperation, ExpiryOptions } from './write/write-batch.ts';
 import type { StoreIterator } from './read/iterator.ts';
+import type { CommitHistory } from './index/commit-history.ts';
 import type { KeyIndex } from './index/key-index.ts';
 import type { OpenSnapshots } from './index/open-snapshots.ts';
 import { createKeyScratch, encodeKey, encodeValue } from './format/keys.ts';
@@ -56,6 +59,9 @@ import { encodeDeletion } from './read/range.ts';
 import type { KeyRange, RangeOptions } from './read/range.ts';
 import type { SuperblockKeeper } from './file/superblocks.ts';
 import { TurnBudget } from '@aiokv/core';
+import type { Transaction } from './transaction/transaction.ts';
+import { Transactions } from './transaction/transactions.ts';
+import type { BeginOptions, TransactionOptions } from './transaction/transactions.ts';
 import { WarmRestart } from './warm/warm-restart.ts';
 import type { StoreStatistics } from './statistics.ts';
 import { WriteQueue } from './write/write-queue.ts';
@@ -80,6 +86,8 @@ export interface StoreParts {
   readonly maintenance: Maintenance;
   readonly gate: FailureGate;
   readonly snapshots: OpenSnapshots;
+  readonly history: CommitHistory;
+  readonly random: Random;
   readonly epochs: ReadEpochs;
   readonly pace: ReadPace;
   readonly planted: Planted;
@@ -103,6 +111,7 @@ export class Store extends RangeQuestions implements AsyncDisposable {
   readonly #points: PointReads;
   readonly #ranges: RangeReads;
   readonly #writes: WriteQueue;
+  readonly #transactions: Transactions;
   readonly #warm: WarmRestart;
   readonly #lookups: RangeLookups;
   readonly #snapshots: SnapshotParts;
@@ -137,23 +146,28 @@ export class Store extends RangeQuestions implements AsyncDisposable {
     this.#lookups = new RangeLookups({ gate, points, reader, maintenance, budget: rangeBudget });
     const handles: SnapshotParts['handles'] = new Handles('a snapshot was not ended (release(), using)', clock);
     this.#snapshots = { gate, open: parts.snapshots, points, ranges, lookups: this.#lookups, handles };
+    const limits = {
+      geometry,
+      valueBytes: parts.superblocks.current.maxValueBytes,
+      batchBytes: options.maxBatchBytes,
+      stepBytes: Math.min(MOST_STEP_BYTES, LogWriter.maxStepBytes(geometry, options.writeBufferBytes)),
+    };
     this.#writes = new WriteQueue({
       log,
       index,
+      history: parts.history,
       maintenance,
       gate,
       geometry,
       clock,
       key: this.#key,
       conditions: new Conditions({ index, log, reader: this.#reader, epochs, budget }),
-      limits: {
-        geometry,
-        valueBytes: parts.superblocks.current.maxValueBytes,
-        batchBytes: options.maxBatchBytes,
-        stepBytes: Math.min(MOST_STEP_BYTES, LogWriter.maxStepBytes(geometry, options.writeBufferBytes)),
-      },
+      limits,
       budget,
     });
+    const { durability } = options;
+    const [snapshots, writes] = [this.#snapshots, this.#writes];
+    this.#transactions = new Transactions({ ...parts, snapshots, writes, limits, clock, durability });
     const background = TurnBudget.ofBackground(clock);
     const isOn = options.warmRestart;
     this.#warm = new WarmRestart({ ...parts, reader, spans, budget: background, clock, memoryBytes, isOn });
@@ -367,6 +381,33 @@ export class Store extends RangeQuestions implements AsyncDisposable {
   }
 
   /**
+   * A transaction that begins now: see `transaction`, which commits by itself, and runs again after a conflict. End it with `commit()`
+   * or `rollback()`; `await using` rolls back what was not committed.
+   *
+   * @throws AiokvError ERR_AIOKV_CLOSED; AiokvTypeError ERR_AIOKV_INVALID_OPTION
+   */
+  begin(options?: Partial<BeginOptions>): Transaction {
+    this.#parts.gate.requireOpen();
+    return this.#transactions.begin(options);
+  }
+
+  /**
+   * Runs a function with a transaction, and commits what it has written when it is done. All transactions, and all other writes, are as
+   * if they had run one after the other. If others have written what it has read, the function is run again, after a short
+   * wait, with a new transaction: so what else it does may happen more than once. If it throws, nothing is written.
+   *
+   * @returns what the function has returned, when its writes are as safe as `durability` says
+   * @throws what the function throws; AiokvError ERR_AIOKV_CONFLICT after `maxAttempts`; as `batch`
+   */
+  async transaction<T>(
+    run: (transaction: Transaction) => T | Promise<T>,
+    options?: Partial<TransactionOptions>,
+  ): Promise<T> {
+    this.#parts.gate.requireOpen();
+    return this.#transactions.run(run, options);
+  }
+
+  /**
    * Settles when every write called before survives power loss.
    *
    * @throws AiokvError ERR_AIOKV_LATCHED, ERR_AIOKV_CLOSED
@@ -444,6 +485,7 @@ export class Store extends RangeQuestions implements AsyncDisposable {
       addresses: index.addresses.statistics,
       iterators: this.#ranges.count,
       snapshots: snapshots.statistics,
+      transactions: this.#transactions.statistics,
       pageReads: index.pageReads,
       space: checkpointer.space,
       written: checkpointer.written,

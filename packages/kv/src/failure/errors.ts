@@ -1,5 +1,5 @@
 /** Errors that several parts of the store throw. */
-import { AiokvError, SystemCallError } from '@aiokv/core';
+import { AiokvError, AiokvRangeError, SystemCallError } from '@aiokv/core';
 
 /** Bytes on the device are not what was written. */
 export function corrupt(what: string, cause?: unknown): AiokvError {
@@ -87,5 +87,27 @@ export function snapshotTooOld(): AiokvError {
     'ERR_AIOKV_SNAPSHOT_ENDED',
     'the snapshot has ended, because old ones held too much memory: take another one, release snapshots earlier, or give ' +
       'the store more memoryBytes',
+  );
+}
+
+export function conflict(): AiokvError {
+  return new AiokvError(
+    'ERR_AIOKV_CONFLICT',
+    'others have written what the transaction has read, or so much that this is not known; nothing was written: run it again',
+  );
+}
+
+export function transactionEnded(): AiokvError {
+  return new AiokvError(
+    'ERR_AIOKV_TRANSACTION_ENDED',
+    'the transaction was committed or rolled back: begin another one',
+  );
+}
+
+/** @param what its 'writes' or 'reads' */
+export function transactionTooLarge(what: string, mostBytes: number): AiokvRangeError {
+  return new AiokvRangeError(
+    'ERR_AIOKV_TRANSACTION_TOO_LARGE',
+    `the ${what} of a transaction take at most ${mostBytes} bytes of memory: split it, or open with a larger maxBatchBytes`,
   );
 }

@@ -59,6 +59,8 @@ export interface Planted {
   readonly lateTree?: boolean;
   /** A superblock does not say by which time records were over. */
   readonly forgottenHorizon?: boolean;
+  /** A commit asks whether keys that it has read were written since, but not ranges. */
+  readonly phantoms?: boolean;
   /** Some records that leave the tree are not uncounted. */
   readonly miscounted?: boolean;
 }

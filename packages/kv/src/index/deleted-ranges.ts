@@ -98,6 +98,8 @@ export class DeletedRanges {
 
   clear(): void {
     this.#tree.clear();
+    this.#isEmpty = true;
+    this.#areAll = false;
   }
 
   /** @internal See `Tree.verify`. */

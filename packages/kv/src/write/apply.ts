@@ -33,6 +33,7 @@ import type { Geometry } from '../format/superblock.ts';
 import type { RoomRequest } from './room-request.ts';
 import type { WriteBatch } from './write-batch.ts';
 import type { FailureGate } from '../failure/failure-gate.ts';
+import type { CommitHistory } from '../index/commit-history.ts';
 import type { KeyIndex } from '../index/key-index.ts';
 import type { Memtable } from '../index/memtable.ts';
 import type { Maintenance } from '../maintenance/maintenance.ts';
@@ -43,6 +44,7 @@ import { nextTurn } from '@aiokv/core';
 export interface AdmissionParts {
   readonly log: LogWriter;
   readonly index: KeyIndex;
+  readonly history: CommitHistory;
   readonly maintenance: Maintenance;
   readonly gate: FailureGate;
   readonly geometry: Geometry;
@@ -156,8 +158,9 @@ class BatchRecords {
 
   /** Enters the scratch key, which is that of the operation, into the stage or the memtable. */
   #enter(operation: number, keyBytes: number, fileOffset: number, lengthWord: number, sequence: Sequence): void {
-    const { index, key } = this.#parts;
+    const { index, key, history } = this.#parts;
     const kind = this.#batch.kinds[operation] as RecordKind;
+    if (history.isOn) noteWrite(history, kind, key, keyBytes, this.#batch.valueAt(operation), sequence);
     if (kind === RecordKind.deleteRange) {
       const to = this.#batch.valueAt(operation);
       index.admitDeleteRange(key, keyBytes, to, to.length, sequence, this.#stage);
@@ -183,6 +186,23 @@ class BatchRecords {
   }
 }
 
+/**
+ * COMMITS-1. Notes a write in the step of its admission, for open transactions.
+ *
+ * @param value of the record: the upper bound, if it deletes a range
+ */
+export function noteWrite(
+  history: CommitHistory,
+  kind: RecordKind,
+  key: Uint8Array,
+  keyBytes: number,
+  value: Uint8Array,
+  sequence: Sequence,
+): void {
+  if (kind === RecordKind.deleteRange) history.noteRange(key, keyBytes, value, value.length, sequence);
+  else history.note(key, keyBytes, sequence);
+}
+
 /** Admits a short batch. Requires room for it. */
 export function admit(parts: AdmissionParts, batch: WriteBatch): void {
   const records = new BatchRecords(parts, batch);
@@ -197,7 +217,7 @@ export function admit(parts: AdmissionParts, batch: WriteBatch): void {
  *   it may be there after the next opening
  */
 export async function admitInSlices(parts: AdmissionParts, batch: WriteBatch, room: RoomRequest): Promise<void> {
-  const { log, index, maintenance, gate, clock } = parts;
+  const { log, index, history, maintenance, gate, clock } = parts;
   gate.requireWritable();
   const estimate = log.hold();
   const isHeld = batch.kinds.length <= HELD_MOST;
@@ -225,6 +245,7 @@ export async function admitInSlices(parts: AdmissionParts, batch: WriteBatch, ro
     gate.requireWritable();
     log.reserveSlots(slots);
     isBegun = true;
+    if (stage !== undefined) history.beginStage();
     await appendAllButLast(parts, records, room);
     log.release(false);
     await whenReadyForLast(parts, records, room);
@@ -240,6 +261,7 @@ export async function admitInSlices(parts: AdmissionParts, batch: WriteBatch, ro
     // LOG-6: an unfinished batch fails the log.
     throw isBegun ? log.fail(error) : error;
   } finally {
+    if (stage !== undefined) history.endStage(log.appendedThrough);
     log.release(true);
     log.returnSlots();
   }

@@ -20,6 +20,8 @@ const MOST_FREE_CHUNKS = 64;
 const LOOP_BYTES = 48;
 
 const freeChunks: Uint8Array[] = [];
+/** Of `SMALL_BYTES`, as many: to make one takes a tenth of the time of a small batch. */
+const freeSmall: Uint8Array[] = [];
 
 /** PACKED-1. Returns a chunk of `CHUNK_BYTES`, or of `leastBytes` if that is more. */
 export function takeChunk(leastBytes: number): Uint8Array {
@@ -30,6 +32,7 @@ export function takeChunk(leastBytes: number): Uint8Array {
 /** PACKED-1. Takes a chunk back for reuse. Its owner must not use it any more. */
 export function giveChunk(chunk: Uint8Array): void {
   if (chunk.length === CHUNK_BYTES && freeChunks.length < MOST_FREE_CHUNKS) freeChunks.push(chunk);
+  else if (chunk.length === SMALL_BYTES && freeSmall.length < MOST_FREE_CHUNKS) freeSmall.push(chunk);
 }
 
 /** Copies the first `lengthBytes` of `source` to `target[at]`. */
@@ -89,7 +92,7 @@ export class PackedBytes {
     const last = this.#chunks.at(-1);
     if (last !== undefined && this.#usedBytes + lengthBytes <= last.length) return last;
     const isSmall = last === undefined && lengthBytes <= SMALL_BYTES;
-    const chunk = isSmall ? Buffer.allocUnsafeSlow(SMALL_BYTES) : takeChunk(lengthBytes);
+    const chunk = isSmall ? (freeSmall.pop() ?? Buffer.allocUnsafeSlow(SMALL_BYTES)) : takeChunk(lengthBytes);
     this.#chunks.push(chunk);
     this.#usedBytes = 0;
     return chunk;

@@ -17,6 +17,7 @@ import type { Version } from '../format/version.ts';
 import { encodeDeletion } from '../read/range.ts';
 import type { KeyRange } from '../read/range.ts';
 import { PackedBytes } from './packed-bytes.ts';
+import type { ReadCheck } from './read-check.ts';
 
 /** What must hold when a write is admitted. At most one of the two. */
 export interface ConditionOptions {
@@ -73,6 +74,8 @@ export class WriteBatch {
   /** Sizes of the log records, in order: for each operation those of the fragments of its value, then its own. */
   readonly paddedSizes: number[] = [];
   readonly conditions: Condition[] = [];
+  /** What must not have been written since, if it is of a transaction. */
+  reads: ReadCheck | null = null;
   /** When operations expire, 0: never; null: none does. */
   #expiries: number[] | null = null;
   readonly #limits: BatchLimits;

@@ -34,7 +34,7 @@ import { maxRecordBytes } from '../format/extent.ts';
 import { RecordKind, paddedRecordBytes, recordBytes } from '../format/record.ts';
 import type { Durability } from '../log/writer.ts';
 import { Entry, MISSING } from '../tree/index.ts';
-import { admit, admitInSlices } from './apply.ts';
+import { admit, admitInSlices, noteWrite } from './apply.ts';
 import type { AdmissionParts } from './apply.ts';
 import type { Conditions } from './conditions.ts';
 import { copyBytes, giveChunk, takeChunk } from './packed-bytes.ts';
@@ -163,13 +163,20 @@ export class WriteQueue {
     return this.#admitOrQueue(batch, level);
   }
 
+  /** Admits what a transaction has written, if `reads` of the batch hold. The bytes of the batch must not change. */
+  commit(batch: WriteBatch, level: Durability): Promise<void> {
+    this.#parts.budget.begin();
+    return this.#admitOrQueue(batch, level);
+  }
+
   #admitOrQueue(batch: WriteBatch, level: Durability): Promise<void> {
     const { conditions } = this.#parts;
     const hasConditions = batch.conditions.length > 0;
-    const isKnown = !hasConditions || (!batch.isLong && conditions.areKnown(batch));
+    const isKnown = (!hasConditions || (!batch.isLong && conditions.areKnown(batch))) && readsHold(batch);
     if (isKnown && this.#waiting.isEmpty && !batch.isLong && this.#hasRoomForAll(batch)) {
       try {
         conditions.requireKnown(batch);
+        batch.reads?.end();
         admit(this.#parts, batch);
       } finally {
         batch.release();
@@ -178,7 +185,7 @@ export class WriteQueue {
     }
     batch.own();
     // A long batch is looked up only at the head of the queue, in slices.
-    const ahead = isKnown || batch.isLong ? null : conditions.readAhead(batch);
+    const ahead = isKnown || !hasConditions || batch.isLong ? null : conditions.readAhead(batch);
     // A rejection is handled when the batch is at the head; until then it must not count as unhandled.
     ahead?.catch(() => undefined);
     const since = this.#parts.log.growths;
@@ -197,7 +204,7 @@ export class WriteQueue {
 
   /** WQ-3. Admits a record if there is room. Its key is in the scratch. */
   #tryAdmit(kind: RecordKind, keyBytes: number, value: Uint8Array, expiresAtMs: number): boolean {
-    const { log, index, maintenance, key } = this.#parts;
+    const { log, index, maintenance, key, history } = this.#parts;
     // Deleting a key that does not exist writes nothing. The call still waits for the writes before it. One that is over is deleted:
     // after a crash the clock may say that it is not.
     if (kind === RecordKind.del && index.findAny(key, keyBytes, this.#entry) === MISSING) return true;
@@ -205,6 +212,7 @@ export class WriteQueue {
     const fileOffset = log.tryAppend(kind, key, keyBytes, value, useOf(kind), expiresAtMs);
     if (fileOffset < 0) return false;
     const sequence = log.appendedThrough;
+    if (history.isOn) noteWrite(history, kind, key, keyBytes, value, sequence);
     if (kind === RecordKind.put) {
       const lengthBytes = recordBytes(keyBytes, value.length, expiresAtMs);
       index.admitPut(key, keyBytes, fileOffset, lengthBytes, sequence, value, undefined, expiresAtMs);
@@ -307,6 +315,10 @@ export class WriteQueue {
     const room = new RoomRequest(useOfAll(batch.kinds), since);
     if (ahead !== null) await ahead;
     if (batch.conditions.length > 0) await conditions.judge(batch);
+    if (batch.reads !== null) {
+      await batch.reads.judge(this.#parts.budget);
+      batch.reads.end();
+    }
     if (batch.isLong) {
       // This turn may have spent its time on the copy.
       await nextTurn();
@@ -332,6 +344,16 @@ export class WriteQueue {
 
 function useOf(kind: RecordKind): SlotUse {
   return kind === RecordKind.put ? 'put' : 'delete';
+}
+
+/** Whether what a transaction has read holds; false: that takes long to say. */
+function readsHold(batch: WriteBatch): boolean {
+  try {
+    return batch.reads === null || batch.reads.holdsNow();
+  } catch (error) {
+    batch.release();
+    throw error;
+  }
 }
 
 /** A batch without a put counts as a deletion: SLOTS-2. */
