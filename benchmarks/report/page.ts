@@ -2,7 +2,7 @@
  * Results as one HTML page that needs nothing else: no network, no other file. Bars are static SVG; lines are uPlot's, which is
  * inlined. Each plot has its numbers in a table below it, and a cell keeps the number itself in `data-value`.
  *
- * PAGE-1. All that comes from a result is escaped, also in the data of the script.
+ * REPORT-1. All that comes from a result is escaped, also in the data of the script.
  */
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
