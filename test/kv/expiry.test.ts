@@ -238,6 +238,52 @@ test('what is over hides what it has replaced', async (t) => {
   await store.close();
 });
 
+test('MERGE-6: what is over leaves the leaves that a merge changes, and does not count any more', async (t) => {
+  const world = new World(t, 14, { memoryBytes: 64 * KIB }, { eagerCleaning: true });
+  const store = await world.open();
+  const round = async (first: number): Promise<void> => {
+    for (let n = first; n < 400; n += 4) {
+      const value = `${n}:`.padEnd(n % 8 === 0 ? 10 : 600, 'v');
+      const ttlMs = n % 4 === 3 ? {} : { ttlMs: 1000 };
+      await store.put(`key${String(n).padStart(4, '0')}`, value, { durability: 'buffered', ...ttlMs });
+    }
+    await store.checkpoint();
+    await store.verifySegments();
+    store.verifyIndex();
+  };
+  for (let first = 0; first < 3; first++) await round(first);
+  const { liveBytes: before } = store.statistics().space;
+  world.calendarMs += 1000;
+  // Its keys lie beside those that are over.
+  await round(3);
+  const { liveBytes: after } = store.statistics().space;
+  t.log(`${before} bytes lived, and ${after} when three quarters of the keys were over`);
+  t.is((await entriesOf(store)).length, 100);
+  t.true(after < before / 2);
+  await store.close();
+});
+
+test('a compaction leaves nothing of what is over', async (t) => {
+  const world = new World(t, 15);
+  const store = await world.open();
+  for (let n = 0; n < 300; n++) {
+    await store.put(`key${n}`, `${n}:`.padEnd(900, 'v'), { durability: 'buffered', ttlMs: 1000 });
+  }
+  await store.put('long', 'w'.repeat(150_000), { ttlMs: 1000 });
+  await store.put('stays', 's'.repeat(900));
+  await store.checkpoint();
+  world.calendarMs += 1000;
+  await store.compact();
+  await store.verifySegments();
+  t.deepEqual(
+    (await entriesOf(store)).map(([name]) => name),
+    ['stays'],
+  );
+  const { liveBytes } = store.statistics().space;
+  t.true(liveBytes < 16 * KIB, `${liveBytes}`);
+  await store.close();
+});
+
 test('a snapshot, and an iterator, judge by their own time', async (t) => {
   const world = new World(t, 4, { memoryBytes: 4 * MIB });
   const store = await world.open();
@@ -400,6 +446,47 @@ test('expiresAt and ttlMs are checked', async (t) => {
   t.is(store.statistics().sequence, 0);
   await store.put('past', 'x', { expiresAt: 1 });
   t.is(store.getSync('past'), undefined);
+  await store.close();
+});
+
+test('touch gives a value another time, and no value to a key without one', async (t) => {
+  const world = new World(t, 12);
+  const store = await world.open();
+  for (const size of [...SIZES, 80_000]) {
+    const value = 'v'.repeat(size);
+    await store.put('a', value, { ttlMs: 10 });
+    world.calendarMs += 9;
+    t.true(await store.touch('a', { ttlMs: 10 }));
+    world.calendarMs += 9;
+    t.is(text(await store.get('a')), value);
+    t.true(await store.touch('a', { expiresAt: world.calendarMs + 5, durability: 'buffered' }));
+    t.is((await store.getVersioned('a'))?.ttlMs, 5);
+    world.calendarMs += 5;
+    t.false(await store.touch('a', { ttlMs: 10 }));
+    t.is(store.getSync('a'), undefined);
+  }
+  t.false(await store.touch('never there', { ttlMs: 10 }));
+  await t.throwsAsync(store.touch('a', {}), { code: 'ERR_AIOKV_INVALID_OPTION', message: /ttlMs or expiresAt/u });
+  const conditional = { ttlMs: 10, ifAbsent: true };
+  await t.throwsAsync(store.touch('a', conditional), { code: 'ERR_AIOKV_INVALID_OPTION' });
+  await store.close();
+  await t.throwsAsync(store.touch('a', { ttlMs: 10 }), { code: 'ERR_AIOKV_CLOSED' });
+});
+
+test('touch and puts at once: the last value stays, with the time of the touch', async (t) => {
+  const world = new World(t, 13, { memoryBytes: 32 * KIB });
+  const store = await world.open();
+  for (let n = 0; n < 20; n++) await store.put(keyOf(n), `${n}:`.padEnd(500, 'v'), { durability: 'buffered' });
+  await store.checkpoint();
+  for (let n = 0; n < 20; n++) {
+    const touched = store.touch(keyOf(n), { ttlMs: 1000 });
+    const put = store.put(keyOf(n), 'newer');
+    t.true(await touched);
+    await put;
+    const found = await store.getVersioned(keyOf(n));
+    t.is(text(found?.value), 'newer');
+    t.is(found?.ttlMs, 1000);
+  }
   await store.close();
 });
 

@@ -7,7 +7,7 @@ export type { Versioned } from './read/results.ts';
 export type { StoreIterator } from './read/iterator.ts';
 export type { Snapshot } from './read/snapshot.ts';
 export type { KeyRange, RangeOptions } from './read/range.ts';
-export type { CompactOptions, CompactProgress, StoreOptions, WriteOptions } from './options.ts';
+export type { CompactOptions, CompactProgress, StoreOptions, TouchOptions, WriteOptions } from './options.ts';
 export type { Bytes } from './format/keys.ts';
 export type { Durability } from './log/writer.ts';
 export type { OpenProgress } from './recovery/progress.ts';

@@ -133,6 +133,9 @@ export interface WriteOptions extends ConditionOptions, ExpiryOptions {
   durability: Durability;
 }
 
+/** Options of `touch`. */
+export type TouchOptions = ExpiryOptions & Pick<WriteOptions, 'durability'>;
+
 /** How far a compaction is. */
 export interface CompactProgress {
   /** Bytes of records that were put in order, ... */

@@ -28,13 +28,14 @@ import { maxRecordBytes } from './format/extent.ts';
 import { RecordKind } from './format/record.ts';
 import type { Geometry } from './format/superblock.ts';
 import { MOST_STEP_BYTES, NO_VALUE, conditionOf, expiresAtOfOptions, requireNoExpiry } from './write/write-batch.ts';
-import type { BatchOperation, ExpiryOptions } from './write/write-batch.ts';
+import type { BatchOperation, ConditionOptions, ExpiryOptions } from './write/write-batch.ts';
 import type { StoreIterator } from './read/iterator.ts';
 import type { CommitHistory } from './index/commit-history.ts';
 import type { KeyIndex } from './index/key-index.ts';
 import type { OpenSnapshots } from './index/open-snapshots.ts';
 import { createKeyScratch, encodeKey, encodeValue } from './format/keys.ts';
 import type { Bytes } from './format/keys.ts';
+import { sequenceOfVersion } from './format/version.ts';
 import { LogWriter } from './log/writer.ts';
 import type { Durability } from './log/writer.ts';
 import { PointReads } from './read/point-reads.ts';
@@ -54,7 +55,7 @@ import type { CompactionParts } from './clean/compaction.ts';
 import type { Maintenance } from './maintenance/maintenance.ts';
 import type { Versioned } from './read/results.ts';
 import { DURABILITIES, WRITE_OPTION_NAMES, resolveCompactOptions } from './options.ts';
-import type { CompactOptions, StoreOptions, WriteOptions } from './options.ts';
+import type { CompactOptions, StoreOptions, TouchOptions, WriteOptions } from './options.ts';
 import { encodeDeletion } from './read/range.ts';
 import type { KeyRange, RangeOptions } from './read/range.ts';
 import type { SuperblockKeeper } from './file/superblocks.ts';
@@ -267,6 +268,39 @@ export class Store extends RangeQuestions implements AsyncDisposable {
       return this.#writes.writeIf(version, RecordKind.put, keyBytes, bytes, level, expiresAtMs);
     } catch (error) {
       return Promise.reject(error);
+    }
+  }
+
+  /**
+   * Gives a value another time to live, and the key another version. It writes the value again: a long one costs what a `put` of it
+   * costs. A value that is written by someone else meanwhile is the one that gets the time.
+   *
+   * @param options `ttlMs` or `expiresAt`, and `durability`
+   * @returns false if the key does not exist, or is over: nothing was written
+   * @throws as `put`, and as `get`
+   */
+  async touch(key: Bytes, options: Partial<TouchOptions>): Promise<boolean> {
+    const level = this.#levelOf('touch', options);
+    const expiresAtMs = expiresAtOfOptions('touch', options, this.#parts.index.expiry);
+    if (expiresAtMs === 0 || conditionOf(options as ConditionOptions) !== null) {
+      throw new AiokvTypeError('ERR_AIOKV_INVALID_OPTION', 'touch: give ttlMs or expiresAt, and no condition');
+    }
+    // The caller may change its bytes.
+    const own = this.#key.slice(0, encodeKey(key, this.#key));
+    for (;;) {
+      this.#parts.gate.requireOpen();
+      const found = await this.#points.getVersioned(own);
+      if (found === undefined) return false;
+      this.#levelOf('touch', undefined);
+      this.#key.set(own);
+      const version = sequenceOfVersion(found.version) as number;
+      try {
+        await this.#writes.writeIf(version, RecordKind.put, own.length, found.value, level, expiresAtMs);
+        return true;
+      } catch (error) {
+        // Someone else has written the key, or it is over: it is read again.
+        if ((error as { code?: unknown }).code !== 'ERR_AIOKV_CONDITION_FAILED') throw error;
+      }
     }
   }
 

@@ -15,6 +15,8 @@
  *     leaves it. What a newer entry replaces in a memtable never counts, nor does a record whose value is
  *     inline.
  * MERGE-5. An entry of the memtable that is over when the merge begins is taken as a deletion (EXPIRY-2).
+ * MERGE-6. What is over by then leaves each leaf that is changed anyway, so its record does not count any more. No leaf is
+ *     read or changed for its sake.
  * MERGE-4. A relocation is taken if the tree leads to the old place (RELOC-1). So nothing that was written or deleted
  *     meanwhile is undone, whoever moved the record.
  * MERGE-3. If everything is deleted, no leaf is read: the tree is emptied, and no record counts any more. Lookups that
@@ -25,7 +27,7 @@ import type { Planted } from '../failure/planted.ts';
 import type { SegmentTable } from '../file/segment-table.ts';
 import { EXPIRY_WORDS, isDeletion, isOverAt, isRecord } from '../format/index-entry.ts';
 import { Entry } from '../tree/index.ts';
-import type { Tree } from '../tree/index.ts';
+import type { Probe, Tree } from '../tree/index.ts';
 import { LeafScout } from './leaf-scout.ts';
 import { MergeInput } from './merge-input.ts';
 import type { Memtable } from './memtable.ts';
@@ -59,6 +61,8 @@ export class Merge {
   readonly #planted: Planted;
   /** MERGE-5. */
   readonly #momentMs: number;
+  /** MERGE-6. The leaf that was looked through last. */
+  #pruned = 0;
   readonly #scout: LeafScout;
   /** Null if there are no ranges, or nothing else than what they delete. */
   #sweep: RangeSweep | null = null;
@@ -157,13 +161,15 @@ export class Merge {
     if (relocation !== null) this.#relocate(relocation);
     else {
       const { entry } = this.#input;
-      if (this.#tree.entryHere(this.#old)) {
+      const isThere = this.#tree.entryHere(this.#old);
+      if (isThere || !this.#leaves(entry)) this.#prune();
+      if (isThere) {
         this.counts.leave(this.#old);
-        // ADDRESS-1. A deletion does not fit, and is no address.
-        if (this.#planted.keptAddresses !== 'merged') this.#addresses.changed(keyBytes, keyLength, this.#old, entry);
+        // ADDRESS-1.
+        const now = this.#leaves(entry) ? null : entry;
+        if (this.#planted.keptAddresses !== 'merged') this.#addresses.changed(keyBytes, keyLength, this.#old, now);
       }
-      const isGone = isDeletion(entry) || isOverAt(entry, this.#momentMs);
-      if (isGone || this.#isSwallowed(keyBytes, keyLength)) this.#tree.deleteHere();
+      if (this.#leaves(entry) || this.#isSwallowed(keyBytes, keyLength)) this.#tree.deleteHere();
       else {
         const { word0, word1, extra, extraWords } = entry;
         if (isRecord(entry)) {
@@ -179,6 +185,25 @@ export class Merge {
     return 'done';
   }
 
+  /** Whether an entry of the memtable leaves nothing in the tree. */
+  #leaves(entry: Entry): boolean {
+    return isDeletion(entry) || isOverAt(entry, this.#momentMs);
+  }
+
+  /** MERGE-6. In the leaf to which the merge has come, but for the key itself. */
+  #prune(): void {
+    if (this.#momentMs === 0 || this.#tree.leafHere === this.#pruned) return;
+    this.#tree.pruneHere(this.#isOver, this.#gone);
+    this.#pruned = this.#tree.leafHere;
+  }
+
+  readonly #isOver = (entry: Entry): boolean => isOverAt(entry, this.#momentMs);
+
+  readonly #gone = (key: Probe, entry: Entry): void => {
+    this.counts.leave(entry);
+    if (this.#addresses.bytes > 0) this.#addresses.gone(key, entry);
+  };
+
   #pass(): void {
     this.#hasMore = this.#input.next();
     this.#taken++;
@@ -189,6 +214,14 @@ export class Merge {
     const isThere = this.#tree.entryHere(this.#old);
     const isSame = isThere && this.#old.word0 === old.word0 && this.#old.word1 === old.word1;
     if (!isSame && this.#planted.uncomparedMoves !== true) return;
+    if (isSame) this.#prune();
+    if (isSame && isOverAt(this.#old, this.#momentMs)) {
+      // MERGE-6. The copy is dead.
+      this.counts.leave(this.#old);
+      this.#addresses.changed(keyBytes, keyLength, this.#old, null);
+      this.#tree.deleteHere();
+      return;
+    }
     if (isThere) this.#tree.setHere(moved.word0, moved.word1, this.#old.extra, this.#old.extraWords);
     else this.#tree.setHere(moved.word0, moved.word1);
     if (isThere && this.#planted.keptAddresses !== 'moved') {

@@ -34,8 +34,7 @@
  */
 import { assert } from '@aiokv/core';
 import { Cursor } from './cursor.ts';
-import { NO_WORDS } from './entry.ts';
-import type { Entry } from './entry.ts';
+import { Entry, NO_WORDS } from './entry.ts';
 import { Insertion } from './insertion.ts';
 import { floor, leafOf, lookup } from './lookup.ts';
 import type { Lookup } from './lookup.ts';
@@ -55,6 +54,9 @@ const NO_KEY = new Uint8Array(0);
 
 /** The upper bound of a range that is deleted. All trees share it: no use of it outlasts a call. */
 const upper = new Probe();
+
+/** Scratch for an entry that is deleted. */
+const pruned = new Entry();
 
 export class Tree {
   readonly memory: NodeMemory;
@@ -224,6 +226,31 @@ export class Tree {
     for (let word = 0; word < extraWords; word++) words[payload + 2 + word] = extra[word] as number;
     if (had > extraWords) this.#settle();
     return false;
+  }
+
+  /**
+   * Deletes other keys of the leaf of the last `goTo`, which stays where it is, before its own key is set or deleted.
+   *
+   * @param isGone looks at an entry, and says whether it is to be deleted; then `onGone` is told its key
+   */
+  pruneHere(isGone: (entry: Entry) => boolean, onGone: (key: Probe, entry: Entry) => void): void {
+    const path = this.#path;
+    if (path.root === 0) return;
+    let id = path.nodes[0] as number;
+    for (let at = node.count(this.memory.words(id), this.memory.base(id)) - 1; at >= 0; at--) {
+      // TREE-3: no leaf is left empty, whatever becomes of the key.
+      if (at === this.#found || node.count(this.memory.words(id), this.memory.base(id)) === 1) continue;
+      node.loadEntry(this.memory.words(id), this.memory.base(id), at, pruned);
+      if (!isGone(pruned)) continue;
+      node.loadKey(this.memory.words(id), this.memory.base(id), at, upper);
+      path.makeWritable();
+      id = path.nodes[0] as number;
+      node.remove(this.memory.words(id), this.memory.base(id), at);
+      this.#size--;
+      if (this.#found >= 0 && at < this.#found) this.#found--;
+      else if (this.#found < 0 && at < ~this.#found) this.#found++;
+      onGone(upper, pruned);
+    }
   }
 
   /** Deletes the key of the last `goTo`. Returns whether it was there. */
