@@ -120,7 +120,7 @@ export interface StoreOptions {
   clock: Clock;
   /**
    * What time it is, in milliseconds since 1970, for `ttlMs` and `expiresAt`; default the system's calendar. `clock` counts from
-   * an arbitrary moment, and cannot say. This one may jump: what was over stays over when it is set back (docs/durability.md).
+   * an arbitrary moment, and cannot say. This one may jump: what was over stays over when it is set back: see "Expiry" in the README.
    */
   calendarMs: () => number;
 }
