@@ -66,10 +66,11 @@ function* meaningfulBytes(bytes: Uint8Array, read: ReadonlySet<number>, random: 
   }
 }
 
+// One after the other: a case is judged by the processor time of the process.
 for (const isClosed of [true, false]) {
   const which = isClosed ? 'a closed store' : 'a store after a power cut';
 
-  test(`${which}: any byte flipped`, async (t) => {
+  test.serial(`${which}: any byte flipped`, async (t) => {
     t.timeout(3_600_000);
     const specimen = await makeSpecimen({ isClosed });
     const sound = new SimulatedDisk({ seed: 2 });
@@ -93,7 +94,7 @@ for (const isClosed of [true, false]) {
     t.true(tally.cases > 4000 && tally.refused > tally.cases / 4 && tally.right > 100);
   });
 
-  test(`${which}: sectors zeroed, garbled, or older`, async (t) => {
+  test.serial(`${which}: sectors zeroed, garbled, or older`, async (t) => {
     t.timeout(540_000);
     const specimen = await makeSpecimen({ isClosed });
     const { bytes } = specimen;
@@ -119,7 +120,7 @@ for (const isClosed of [true, false]) {
     t.true(tally.refused > 60 && tally.right > 30);
   });
 
-  test(`${which}: cut off at any sector, lengthened, emptied`, async (t) => {
+  test.serial(`${which}: cut off at any sector, lengthened, emptied`, async (t) => {
     t.timeout(540_000);
     const specimen = await makeSpecimen({ isClosed });
     const { bytes } = specimen;
@@ -146,7 +147,7 @@ for (const isClosed of [true, false]) {
     t.true(tally.refused > 100 && tally.right > 5);
   });
 
-  test(`${which}: slots exchanged, doubled, or those of another store`, async (t) => {
+  test.serial(`${which}: slots exchanged, doubled, or those of another store`, async (t) => {
     t.timeout(540_000);
     const specimen = await makeSpecimen({ isClosed });
     const { bytes } = specimen;
@@ -176,7 +177,7 @@ for (const isClosed of [true, false]) {
     t.true(tally.refused > 10 && tally.right > 0);
   });
 
-  test(`${which}: superblocks of another time or another store`, async (t) => {
+  test.serial(`${which}: superblocks of another time or another store`, async (t) => {
     const specimen = await makeSpecimen({ isClosed });
     const others = [await makeSpecimen({ isClosed, seed: 4 }), await makeSpecimen({ isClosed: true, seed: 5 })];
     const tally = begin();
@@ -198,7 +199,7 @@ for (const isClosed of [true, false]) {
   });
 }
 
-test('bytes by chance are no store', async (t) => {
+test.serial('bytes by chance are no store', async (t) => {
   const random = new Random(13);
   const tally = begin();
   for (const length of [1, 7, 511, 512, 4095, 4096, 65_536, 65_537, SLOTS_AT, SLOTS_AT + segmentBytes, 1_000_003]) {
