@@ -39,6 +39,7 @@ export const FLOORS: Readonly<Record<string, readonly Floor[]>> = {
     { rooms: ['index.ts'], why: 'the public names; re-exports only' },
     { rooms: ['open.ts'], why: 'puts a store together, so it knows every part' },
     { rooms: ['store.ts'], why: 'control flow of the public calls' },
+    { rooms: ['store-parts.ts'], why: 'what a store is made of: types only' },
     { rooms: ['statistics.ts'], why: 'what a store tells of its rooms' },
     { rooms: ['options.ts'], why: 'what callers may set, in terms of the parts below' },
     { rooms: ['warm/'], why: 'reads back what was hot, as reads do, and asks nobody else' },

@@ -14,4 +14,9 @@ export type { OpenProgress } from './recovery/progress.ts';
 export type { Version } from './format/version.ts';
 export type { Transaction } from './transaction/transaction.ts';
 export type { TransactionIterator } from './transaction/transaction-iterator.ts';
-export type { BeginOptions, TransactionOptions, TransactionStatistics } from './transaction/transactions.ts';
+export type {
+  BeginOptions,
+  TransactionBody,
+  TransactionOptions,
+  TransactionStatistics,
+} from './transaction/transactions.ts';

@@ -12,6 +12,7 @@ import {
   integer,
   oneOf,
   powerOfTwo,
+  refuseUnknown,
   resolveOptions,
   systemClock,
 } from '@aiokv/core';
@@ -151,10 +152,10 @@ export interface CompactOptions {
   onProgress: ((progress: CompactProgress) => void) | null;
 }
 
-export const DURABILITIES = ['flushed', 'written', 'buffered'] as const;
+const DURABILITIES = ['flushed', 'written', 'buffered'] as const;
 
 /** Options of `put`, `del` and `batch`. */
-export const WRITE_OPTION_NAMES = { durability: true, ifAbsent: true, ifVersion: true, ttlMs: true, expiresAt: true };
+const WRITE_OPTION_NAMES = { durability: true, ifAbsent: true, ifVersion: true, ttlMs: true, expiresAt: true };
 
 /** Stands for a default that depends on the machine or on other options. No such option may be 0. */
 const LATER = 0;
@@ -239,4 +240,20 @@ function isPart(value: unknown): boolean {
 
 function isAmplification(value: unknown): boolean {
   return typeof value === 'number' && value >= 1.2 && value <= 10;
+}
+
+/**
+ * The durability of a write, or the usual one.
+ *
+ * @throws AiokvTypeError ERR_AIOKV_INVALID_OPTION
+ */
+export function durabilityOf(call: string, options: Partial<WriteOptions> | undefined, usual: Durability): Durability {
+  if (options === undefined) return usual;
+  refuseUnknown(call, WRITE_OPTION_NAMES, options);
+  const level = options.durability;
+  if (level === undefined || DURABILITIES.includes(level)) return level ?? usual;
+  throw new AiokvTypeError(
+    'ERR_AIOKV_INVALID_OPTION',
+    `${call}: durability must be one of ${DURABILITIES.join(', ')}, not ${level as string}`,
+  );
 }

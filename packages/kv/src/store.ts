@@ -12,27 +12,15 @@
  * STORE-1. A call is checked completely before it changes anything.
  * STORE-2. `close` may be called at any moment. Earlier calls settle; later calls are refused.
  */
-import { AiokvTypeError, MIB, refuseUnknown } from '@aiokv/core';
-import type { Random } from '@aiokv/core';
-import type { DirectFile, Queue } from '@aiokv/aio';
-import type { FailureGate } from './failure/failure-gate.ts';
-import type { Planted } from './failure/planted.ts';
-import type { IoStatistics } from './file/direct-io.ts';
-import type { HotFilePlace } from './file/hot-file.ts';
-import type { ReadEpochs } from './file/read-epochs.ts';
-import type { ReadPace } from './file/read-pace.ts';
+import { AiokvTypeError, MIB } from '@aiokv/core';
 import type { SpanReader } from './file/span-reader.ts';
 import { Conditions } from './write/conditions.ts';
 import { closed, compacting, compactionAborted } from './failure/errors.ts';
 import { maxRecordBytes } from './format/extent.ts';
 import { RecordKind } from './format/record.ts';
-import type { Geometry } from './format/superblock.ts';
 import { MOST_STEP_BYTES, NO_VALUE, conditionOf, expiresAtOfOptions, requireNoExpiry } from './write/write-batch.ts';
 import type { BatchOperation, ConditionOptions, ExpiryOptions } from './write/write-batch.ts';
 import type { StoreIterator } from './read/iterator.ts';
-import type { CommitHistory } from './index/commit-history.ts';
-import type { KeyIndex } from './index/key-index.ts';
-import type { OpenSnapshots } from './index/open-snapshots.ts';
 import { createKeyScratch, encodeKey, encodeValue } from './format/keys.ts';
 import type { Bytes } from './format/keys.ts';
 import { sequenceOfVersion } from './format/version.ts';
@@ -49,54 +37,26 @@ import { RecordReader } from './read/record-reader.ts';
 import { Handles } from './read/handles.ts';
 import { Snapshot } from './read/snapshot.ts';
 import type { SnapshotParts } from './read/snapshot.ts';
-import type { Checkpointer } from './checkpoint/checkpointer.ts';
 import { Compaction } from './clean/compaction.ts';
-import type { CompactionParts } from './clean/compaction.ts';
-import type { Maintenance } from './maintenance/maintenance.ts';
 import type { Versioned } from './read/results.ts';
-import { DURABILITIES, WRITE_OPTION_NAMES, resolveCompactOptions } from './options.ts';
-import type { CompactOptions, StoreOptions, TouchOptions, WriteOptions } from './options.ts';
+import { durabilityOf, resolveCompactOptions } from './options.ts';
+import type { CompactOptions, TouchOptions, WriteOptions } from './options.ts';
 import { encodeDeletion } from './read/range.ts';
 import type { KeyRange, RangeOptions } from './read/range.ts';
-import type { SuperblockKeeper } from './file/superblocks.ts';
 import { TurnBudget } from '@aiokv/core';
 import type { Transaction } from './transaction/transaction.ts';
 import { Transactions } from './transaction/transactions.ts';
-import type { BeginOptions, TransactionOptions } from './transaction/transactions.ts';
+import type { BeginOptions, TransactionBody, TransactionOptions } from './transaction/transactions.ts';
 import { WarmRestart } from './warm/warm-restart.ts';
 import type { StoreStatistics } from './statistics.ts';
 import { WriteQueue } from './write/write-queue.ts';
+import type { StoreParts } from './store-parts.ts';
 
 /**
  * What walks over ranges takes of a turn, with what it looks at of long reads. It may be taken twice between two timers: once when
  * reads complete, once behind that. With a part for each of three, timers of 1 ms were 1.8 to 2.5 ms late (p99).
  */
 const RANGES_MS = 0.5;
-
-export interface StoreParts {
-  readonly options: StoreOptions;
-  readonly io: IoStatistics;
-  readonly geometry: Geometry;
-  readonly file: DirectFile;
-  readonly queue: Queue;
-  readonly log: LogWriter;
-  readonly index: KeyIndex;
-  readonly budget: TurnBudget;
-  readonly superblocks: SuperblockKeeper;
-  readonly checkpointer: Checkpointer;
-  readonly maintenance: Maintenance;
-  readonly gate: FailureGate;
-  readonly snapshots: OpenSnapshots;
-  readonly history: CommitHistory;
-  readonly random: Random;
-  readonly epochs: ReadEpochs;
-  readonly pace: ReadPace;
-  readonly planted: Planted;
-  /** Where it is noted what was hot. */
-  readonly place: HotFilePlace;
-  /** What a compaction is made of. */
-  readonly compaction: CompactionParts;
-}
 
 /** `close` writes a checkpoint if the next opening would have to replay more than this. */
 const REPLAY_BYTES_AFTER_CLOSE = 4 * MIB;
@@ -415,8 +375,7 @@ export class Store extends RangeQuestions implements AsyncDisposable {
   }
 
   /**
-   * A transaction that begins now: see `transaction`, which commits by itself, and runs again after a conflict. End it with `commit()`
-   * or `rollback()`; `await using` rolls back what was not committed.
+   * A transaction that begins now. End it with `commit()` or `rollback()`; `await using` rolls back what was not committed.
    *
    * @throws AiokvError ERR_AIOKV_CLOSED; AiokvTypeError ERR_AIOKV_INVALID_OPTION
    */
@@ -426,17 +385,13 @@ export class Store extends RangeQuestions implements AsyncDisposable {
   }
 
   /**
-   * Runs a function with a transaction, and commits what it has written when it is done. All transactions, and all other writes, are as
-   * if they had run one after the other. If others have written what it has read, the function is run again, after a short
-   * wait, with a new transaction: so what else it does may happen more than once. If it throws, nothing is written.
+   * Runs a function with a transaction, and commits what it has written. All transactions, and all other writes, are as if they had
+   * run one after the other. If others have written what it has read, it is run again, with a new transaction. If it throws, nothing is written.
    *
    * @returns what the function has returned, when its writes are as safe as `durability` says
    * @throws what the function throws; AiokvError ERR_AIOKV_CONFLICT after `maxAttempts`; as `batch`
    */
-  async transaction<T>(
-    run: (transaction: Transaction) => T | Promise<T>,
-    options?: Partial<TransactionOptions>,
-  ): Promise<T> {
+  async transaction<T>(run: TransactionBody<T>, options?: Partial<TransactionOptions>): Promise<T> {
     this.#parts.gate.requireOpen();
     return this.#transactions.run(run, options);
   }
@@ -624,16 +579,6 @@ export class Store extends RangeQuestions implements AsyncDisposable {
   #levelOf(call: string, options: Partial<WriteOptions> | undefined): Durability {
     this.#parts.gate.requireOpen();
     this.#parts.gate.requireWritable();
-    if (options === undefined) return this.#parts.options.durability;
-    refuseUnknown(call, WRITE_OPTION_NAMES, options);
-    const level = options.durability;
-    if (level === undefined) return this.#parts.options.durability;
-    if (!DURABILITIES.includes(level)) {
-      throw new AiokvTypeError(
-        'ERR_AIOKV_INVALID_OPTION',
-        `${call}: durability must be one of ${DURABILITIES.join(', ')}, not ${level as string}`,
-      );
-    }
-    return level;
+    return durabilityOf(call, options, this.#parts.options.durability);
   }
 }

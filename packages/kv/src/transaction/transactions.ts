@@ -35,6 +35,9 @@ export interface TransactionOptions extends BeginOptions {
   maxAttempts: number;
 }
 
+/** What `Store.transaction` runs. It may be run more than once. */
+export type TransactionBody<T> = (transaction: Transaction) => T | Promise<T>;
+
 export interface TransactionStatistics {
   /** Transactions that were neither committed nor rolled back. */
   readonly open: number;
@@ -108,10 +111,7 @@ export class Transactions implements TransactionHost {
     return this.#begin(options === undefined ? DEFAULTS : resolveOptions('begin', beginShape, options));
   }
 
-  async run<T>(
-    body: (transaction: Transaction) => T | Promise<T>,
-    options: Partial<TransactionOptions> | undefined,
-  ): Promise<T> {
+  async run<T>(body: TransactionBody<T>, options: Partial<TransactionOptions> | undefined): Promise<T> {
     const { gate } = this.#parts;
     if (typeof body !== 'function') {
       throw new AiokvTypeError(
