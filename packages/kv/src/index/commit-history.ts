@@ -37,7 +37,7 @@ const BYTES_LEAST = 256 * KIB;
 const BYTES_MOST = 16 * MIB;
 /** Generations that are kept for the next ones: making one takes longer than a small transaction. */
 const SPARE_MOST = 4;
-/** Entries that a walk looks at between two pauses, some 100 ns each. */
+/** Entries that a walk looks at between two pauses. */
 const LOOKS_AT_ONCE = 512;
 
 /** Scratch for an entry. Valid within one step. */

@@ -14,7 +14,7 @@ import type { NodeMemory } from '../tree/index.ts';
 import type { CommitHistory } from './commit-history.ts';
 import { DeletedRanges, RangeCursor } from './deleted-ranges.ts';
 
-/** Keys that are judged between two pauses, some 0.3 us each. */
+/** Keys that are judged between two pauses. */
 const KEYS_AT_ONCE = 256;
 /** DeletedRanges keeps ages; here all are alike. */
 const AGELESS = 1;
