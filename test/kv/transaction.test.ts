@@ -686,6 +686,25 @@ test('a transaction is bounded in memory', async (t) => {
   await store.close();
 });
 
+test('ten thousand small transactions at once take little memory each', async (t) => {
+  const store = await opened();
+  const before = process.memoryUsage().arrayBuffers;
+  const begun = Array.from({ length: 10_000 }, (_, n) => {
+    const tx = store.begin();
+    tx.getSync(`key${n}`);
+    tx.put(`key${n}`, 'x');
+    return tx;
+  });
+  const bytes = (process.memoryUsage().arrayBuffers - before) / begun.length;
+  t.log(`${Math.round(bytes)} bytes of buffers each`);
+  // Two nodes of a KiB, of arenas that are not full. With room for the longest keys it was ten times as much.
+  t.true(bytes < 8 * KIB);
+  await Promise.all(begun.map((tx) => tx.commit()));
+  t.is(await store.count(), begun.length);
+  t.like(store.statistics().transactions, { open: 0, committed: begun.length, conflicts: 0 });
+  await store.close();
+});
+
 test('COMMITS-2: what others write meanwhile takes bounded memory, and what is forgotten counts as a conflict', async (t) => {
   const store = await opened({ memoryBytes: 16 * MIB });
   await store.put('a', '1');

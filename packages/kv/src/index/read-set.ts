@@ -22,21 +22,21 @@ const FIRST_KEY = new Uint8Array(0);
 
 export class ReadSet {
   readonly #keys: Tree;
-  readonly #ranges: DeletedRanges;
+  /** Null until the first one. */
+  #ranges: DeletedRanges | null = null;
   readonly #planted: Planted;
 
   constructor(memory: NodeMemory, planted: Planted) {
     this.#keys = new Tree(memory);
-    this.#ranges = new DeletedRanges(memory);
     this.#planted = planted;
   }
 
   get isEmpty(): boolean {
-    return this.#keys.size === 0 && this.#ranges.isEmpty;
+    return this.#keys.size === 0 && this.#ranges === null;
   }
 
   get bytes(): number {
-    return this.#keys.bytes + this.#ranges.bytes;
+    return this.#keys.bytes + (this.#ranges?.bytes ?? 0);
   }
 
   addKey(key: Uint8Array, keyBytes: number): void {
@@ -45,6 +45,7 @@ export class ReadSet {
 
   /** `from` is below `to`; null: to the last key. */
   addRange(from: Uint8Array, to: Uint8Array | null): void {
+    this.#ranges ??= new DeletedRanges(this.#keys.memory);
     this.#ranges.add(from, from.length, to, to?.length ?? 0, AGELESS);
   }
 
@@ -61,7 +62,7 @@ export class ReadSet {
       if (history.has(keys.keyBytes, keys.keyLength, since)) return true;
       if (++looks % KEYS_AT_ONCE === 0) yield;
     }
-    if (this.#ranges.isEmpty || this.#planted.phantoms === true) return false;
+    if (this.#ranges === null || this.#planted.phantoms === true) return false;
     const ranges = new RangeCursor(this.#ranges);
     for (ranges.seek(FIRST_KEY, 0); ; ranges.next()) {
       if (ranges.isDeleted) {
@@ -76,6 +77,7 @@ export class ReadSet {
 
   clear(): void {
     this.#keys.clear();
-    if (!this.#ranges.isEmpty) this.#ranges.clear();
+    this.#ranges?.clear();
+    this.#ranges = null;
   }
 }

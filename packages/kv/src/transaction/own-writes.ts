@@ -37,7 +37,8 @@ const entry = new Entry();
 
 export class OwnWrites {
   readonly #keys: Tree;
-  readonly #ranges: DeletedRanges;
+  /** Null until the first one. */
+  #ranges: DeletedRanges | null = null;
   #operations: (Operation | null)[] = [];
   readonly #free: number[] = [];
   /** OWN-2. Numbers that are free when the last view has ended. */
@@ -48,7 +49,6 @@ export class OwnWrites {
 
   constructor(memory: NodeMemory) {
     this.#keys = new Tree(memory);
-    this.#ranges = new DeletedRanges(memory);
   }
 
   get isEmpty(): boolean {
@@ -57,7 +57,7 @@ export class OwnWrites {
 
   /** Memory of the keys. The operations take more. */
   get bytes(): number {
-    return this.#keys.bytes + this.#ranges.bytes;
+    return this.#keys.bytes + (this.#ranges?.bytes ?? 0);
   }
 
   put(key: Uint8Array, keyBytes: number, value: Uint8Array, mostBytes: number): void {
@@ -81,6 +81,7 @@ export class OwnWrites {
     }
     for (const number of covered) this.#letGo(number);
     this.#keys.deleteRange(from, from.length, to, to?.length ?? 0);
+    this.#ranges ??= new DeletedRanges(this.#keys.memory);
     this.#ranges.add(from, from.length, to, to?.length ?? 0, AGELESS);
     this.#add(RecordKind.deleteRange, from, value);
   }
@@ -89,13 +90,13 @@ export class OwnWrites {
   find(key: Uint8Array, keyBytes: number): Uint8Array | null | undefined {
     if (this.#written === 0) return undefined;
     if (this.#keys.get(key, keyBytes, entry) === FOUND) return this.valueOf(entry.word0);
-    return this.#ranges.has(key, keyBytes) ? null : undefined;
+    return this.#ranges?.has(key, keyBytes) === true ? null : undefined;
   }
 
   /** OWN-2. The owner must release it. */
   view(): OwnView {
     this.#views++;
-    return new OwnView(this, this.#keys.snapshot(), this.#ranges.isEmpty ? null : this.#ranges.snapshot());
+    return new OwnView(this, this.#keys.snapshot(), this.#ranges?.snapshot() ?? null);
   }
 
   /** @internal Of a view: the value of the operation with this number; null: it deletes. */
@@ -119,14 +120,15 @@ export class OwnWrites {
     const batch = new WriteBatch(limits);
     const operations = this.#operations.filter((operation) => operation !== null);
     // Without ranges the order does not matter: each key is there once.
-    if (!this.#ranges.isEmpty) operations.sort((a, b) => a.order - b.order);
+    if (this.#ranges !== null) operations.sort((a, b) => a.order - b.order);
     for (const { kind, key, value } of operations) batch.add(kind, key, key.length, value);
     return batch;
   }
 
   clear(): void {
     this.#keys.clear();
-    if (!this.#ranges.isEmpty) this.#ranges.clear();
+    this.#ranges?.clear();
+    this.#ranges = null;
     this.#operations = [];
     this.#free.length = 0;
     this.#replaced.length = 0;

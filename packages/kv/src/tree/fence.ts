@@ -17,9 +17,13 @@ const OPEN = 1;
 const CLOSED = 2;
 
 export class Fence {
-  /** The separator, when it is closed. */
-  readonly key = new Probe();
   #state = NONE;
+  #key: Probe | null = null;
+
+  /** The separator, when it is closed. Most trees need none. */
+  get key(): Probe {
+    return (this.#key ??= new Probe());
+  }
 
   /** Whether the key, which is not below the last one of the walk, belongs to the leaf of the walk. */
   holds(key: Probe): boolean {

@@ -1,6 +1,6 @@
 /**
  * A key in the form in which the index compares it: big-endian words, padded with zero bytes. Its owner
- * loads it again and again. It never grows and never keeps a reference to the caller's bytes.
+ * loads it again and again. It grows when a longer key is loaded, and never keeps a reference to the caller's bytes.
  *
  *   "user62"   word 0 = 0x75736572, word 1 = 0x36320000, words 2 and 3 = 0
  *
@@ -16,16 +16,18 @@
 export const KEY_BYTES_MAX = 4096 + 16;
 
 export class Probe {
-  readonly words: Uint32Array;
+  words: Uint32Array;
   /** Length of the key in bytes. */
   length = 0;
 
-  constructor(bytesMax: number = KEY_BYTES_MAX) {
-    this.words = new Uint32Array((bytesMax >>> 2) + 4);
+  /** @param bytes of the longest key for which there is room at first. Whoever writes `words` directly relies on it */
+  constructor(bytes: number = KEY_BYTES_MAX) {
+    this.words = new Uint32Array(wordsFor(bytes));
   }
 
   /** Copies the first `length` bytes of `key`. */
   load(key: Uint8Array, length: number): void {
+    if (wordsFor(length) > this.words.length) this.words = new Uint32Array(wordsFor(2 * length));
     const words = this.words;
     const whole = length >>> 2;
     let at = 0;
@@ -89,4 +91,8 @@ export class Probe {
     }
     return shorter;
   }
+}
+
+function wordsFor(bytes: number): number {
+  return (bytes >>> 2) + 4;
 }

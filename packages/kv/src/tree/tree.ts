@@ -50,6 +50,8 @@ import { Lifetimes } from './snapshot.ts';
 import type { TreeSnapshot } from './snapshot.ts';
 import { verifyTree } from './verify.ts';
 
+/** Of a tree that is made: there are many small ones at once, with short keys. */
+const FIRST_KEY_BYTES = 64;
 const NO_KEY = new Uint8Array(0);
 
 /** The upper bound of a range that is deleted. All trees share it: no use of it outlasts a call. */
@@ -67,7 +69,7 @@ export class Tree {
   readonly #insertion: Insertion;
   readonly #removal: Removal;
   readonly #rangeRemoval: RangeRemoval;
-  readonly #key = new Probe();
+  readonly #key = new Probe(FIRST_KEY_BYTES);
   /** The position of the key of the last `goTo` in its leaf; see `node.search`. */
   #found = 0;
 
