@@ -314,6 +314,18 @@ test('SLOTS-6: blocks of free slots are given back from the end, and allocated a
   t.true(slots.count <= before, 'holes are filled before the file becomes longer');
 });
 
+test('SLOTS-6: what an idle store keeps is a part of what the file takes then', async (t) => {
+  const file = new FakeFile();
+  const slots = file.slots(2000);
+  for (let n = 0; n < 1990; n++) slots.take();
+  await slots.settle();
+  slots.giveBack(Array.from({ length: 1980 }, (_, i) => 10 + i));
+  await slots.punchExcess(true);
+  t.log(`${slots.count} slots are kept for 10 that are in use`);
+  t.true(slots.count < 64);
+  t.true(slots.availableFor('put') > 0);
+});
+
 test('SLOTS-6: a slot is not ready while its blocks are given back, nor when that fails', async (t) => {
   const file = new FakeFile();
   const slots = file.slots(64);

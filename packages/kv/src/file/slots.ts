@@ -393,12 +393,17 @@ export class Slots {
    */
   async punchExcess(isIdle: boolean): Promise<void> {
     // What was left all the time since the last call is not needed. Above the ceiling it goes at once.
-    const unneeded = Math.min(MOST_PUNCHED, this.#isAtCeiling ? this.#leastLeft - 1 : 0);
+    let unneeded = Math.min(MOST_PUNCHED, this.#isAtCeiling ? this.#leastLeft - 1 : 0);
     this.#leastLeft = Infinity;
-    let wanted = this.#wantedFree;
-    const kept = wanted + Math.max(FEW_FREE, this.count / (isIdle ? 16 : 8));
-    if (this.#ready.count <= kept) wanted = Math.max(wanted, this.#ready.count - Math.max(0, unneeded));
-    if (this.#mayPunch && this.#ready.count > wanted) await this.#startPunching(wanted);
+    do {
+      let wanted = this.#wantedFree;
+      const kept = wanted + Math.max(FEW_FREE, this.count / (isIdle ? 16 : 8));
+      if (this.#ready.count <= kept) wanted = Math.max(wanted, this.#ready.count - Math.max(0, unneeded));
+      if (!this.#mayPunch || this.#ready.count <= wanted) return;
+      await this.#startPunching(wanted);
+      unneeded = 0;
+      // What is kept is a part of the file, which has become smaller.
+    } while (isIdle);
   }
 
   /**
