@@ -9,21 +9,13 @@
  *   turn      load ─ cold at depths ─ hot C A B F D E ─ load curve ─ churn      one process, one fresh directory
  * ```
  */
-import { gapOf } from '../stores/catalog.ts';
+import { STORE_NAMES, gapOf } from '../stores/catalog.ts';
 import type { StoreName } from '../stores/catalog.ts';
 import type { DurabilityClass } from '../stores/store.ts';
 
-export const BENCH_STORES = [
-  'aiokv',
-  'level',
-  'lmdb',
-  'classic-level',
-  'rocksdb',
-  'rocksdb-native',
-  'better-sqlite3',
-  'memory',
-] as const satisfies readonly StoreName[];
-export type BenchStoreName = (typeof BENCH_STORES)[number];
+/** `aiokv-puts` is another way to write to the same store. */
+export type BenchStoreName = Exclude<StoreName, 'aiokv-puts'>;
+export const BENCH_STORES = STORE_NAMES.filter((name): name is BenchStoreName => name !== 'aiokv-puts');
 
 /** `cold`: each record once, after the page cache was given back; letters: the workloads; `curve`: C at a rate. */
 export type PhaseKind = 'load' | 'cold' | 'A' | 'B' | 'C' | 'D' | 'E' | 'F' | 'curve' | 'commits' | 'churn' | 'driver';

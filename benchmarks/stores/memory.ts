@@ -2,6 +2,7 @@
  * A map in memory: what no store can beat for gets, and where keys have to be in order, an array of them that is sorted
  * when a scan first asks. What was in a directory is there again for the next opening in the same process.
  */
+import { placeOf } from '../common/sorted.ts';
 import type { BenchStore, OpenRequest } from './store.ts';
 
 interface Contents {
@@ -49,16 +50,4 @@ export async function openMemory({ directory }: OpenRequest): Promise<BenchStore
     compact: async () => undefined,
     close: async () => undefined,
   };
-}
-
-/** Where the first key lies that is not less than `wanted`. */
-function placeOf(keys: readonly string[], wanted: string): number {
-  let low = 0;
-  let high = keys.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((keys[middle] as string) < wanted) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }

@@ -2,6 +2,7 @@
  * A database in memory, for tests of the benchmark: it does what a database must, as plainly as can be, and
  * forgets all with its process. The keys of a table are sorted when a scan needs them and were not.
  */
+import { placeOf } from '../common/sorted.ts';
 import { pick } from './db.ts';
 import type { Db, Fields, Row } from './db.ts';
 
@@ -24,7 +25,7 @@ export class MemoryDb implements Db {
   async scan(table: string, startKey: string, count: number, fields: readonly string[] | null): Promise<Row[]> {
     const { records } = this.#table(table);
     const keys = this.#sortedKeys(table);
-    const start = firstFrom(keys, startKey);
+    const start = placeOf(keys, startKey);
     return keys.slice(start, start + count).map((key) => ({ key, fields: pick(records.get(key) as Fields, fields) }));
   }
 
@@ -64,16 +65,4 @@ export class MemoryDb implements Db {
     table.sortedKeys ??= [...table.records.keys()].sort();
     return table.sortedKeys;
   }
-}
-
-/** Where the first key lies that is not less than `wanted`. */
-function firstFrom(keys: readonly string[], wanted: string): number {
-  let low = 0;
-  let high = keys.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((keys[middle] as string) < wanted) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }

@@ -15,11 +15,11 @@ import { mkdtemp, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { spawnSync } from 'node:child_process';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
 import { MIB, Random } from '@aiokv/core';
 import { open } from '@aiokv/kv';
 import type { Store } from '@aiokv/kv';
 import { mountSmall, run, whyNoMount } from '../helpers/mount.ts';
+import { numbersOf } from './settings.ts';
 
 const USAGE = `npm run -s soak:full -- [options]
   --minutes N      of overwrites; half as many beside the other file (10)
@@ -41,30 +41,22 @@ const NO_SPACE = 'ERR_AIOKV_NO_SPACE';
 type Settings = Record<'minutes' | 'setMiB' | 'sizeMiB' | 'valueBytes' | 'memoryMiB' | 'seed', number>;
 
 function settings(): Settings | null {
-  const { values } = parseArgs({
-    options: {
-      minutes: { type: 'string', default: '10' },
-      'size-mib': { type: 'string', default: '512' },
-      'set-mib': { type: 'string', default: '200' },
-      'value-bytes': { type: 'string', default: '1000' },
-      'memory-mib': { type: 'string', default: '64' },
-      seed: { type: 'string', default: '1' },
-      help: { type: 'boolean', default: false },
-    },
+  const given = numbersOf({
+    minutes: 10,
+    'size-mib': 512,
+    'set-mib': 200,
+    'value-bytes': 1000,
+    'memory-mib': 64,
+    seed: 1,
   });
-  if (values.help) return null;
-  const positive = (name: Exclude<keyof typeof values, 'help'>): number => {
-    const value = Number(values[name]);
-    if (!(value > 0)) throw new Error(`--${name} is a number above 0, not ${values[name]}`);
-    return value;
-  };
+  if (given === null) return null;
   return {
-    minutes: positive('minutes'),
-    sizeMiB: positive('size-mib'),
-    setMiB: positive('set-mib'),
-    valueBytes: Math.max(HEAD_BYTES, positive('value-bytes')),
-    memoryMiB: positive('memory-mib'),
-    seed: positive('seed'),
+    minutes: given.minutes,
+    sizeMiB: given['size-mib'],
+    setMiB: given['set-mib'],
+    valueBytes: Math.max(HEAD_BYTES, given['value-bytes']),
+    memoryMiB: given['memory-mib'],
+    seed: given.seed,
   };
 }
 

@@ -12,11 +12,11 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
 import { MIB, Random } from '@aiokv/core';
 import { open } from '@aiokv/kv';
 import type { BatchOperation, Snapshot, Store } from '@aiokv/kv';
 import { forgetHighestRss, highestRssBytes, spaceBytesOf } from '../../benchmarks/meters/footprint.ts';
+import { numbersOf } from './settings.ts';
 
 const USAGE = `npm run -s soak:snapshots -- [options]
   --records N      (200000)
@@ -51,30 +51,22 @@ interface Moment {
 }
 
 function settings(): Settings | null {
-  const { values } = parseArgs({
-    options: {
-      records: { type: 'string', default: '200000' },
-      'value-bytes': { type: 'string', default: '300' },
-      times: { type: 'string', default: '10' },
-      snapshots: { type: 'string', default: '1000' },
-      'memory-mib': { type: 'string', default: '256' },
-      seed: { type: 'string', default: '1' },
-      help: { type: 'boolean', default: false },
-    },
+  const given = numbersOf({
+    records: 200_000,
+    'value-bytes': 300,
+    times: 10,
+    snapshots: 1000,
+    'memory-mib': 256,
+    seed: 1,
   });
-  if (values.help) return null;
-  const positive = (name: Exclude<keyof typeof values, 'help'>): number => {
-    const value = Number(values[name]);
-    if (!(value > 0)) throw new Error(`--${name} is a number above 0, not ${values[name]}`);
-    return value;
-  };
+  if (given === null) return null;
   return {
-    records: positive('records'),
-    valueBytes: Math.max(HEAD_BYTES, positive('value-bytes')),
-    times: positive('times'),
-    snapshots: positive('snapshots'),
-    memoryMiB: positive('memory-mib'),
-    seed: positive('seed'),
+    records: given.records,
+    valueBytes: Math.max(HEAD_BYTES, given['value-bytes']),
+    times: given.times,
+    snapshots: given.snapshots,
+    memoryMiB: given['memory-mib'],
+    seed: given.seed,
   };
 }
 
