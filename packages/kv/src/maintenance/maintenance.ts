@@ -120,8 +120,8 @@ export class Maintenance {
   #isCutDue = false;
   /** A version was released since its space was last looked for, ... */
   #isReleaseDue = false;
-  /** ... and whether that is under way. */
-  #isReleasing = false;
+  /** ... which is under way, or null. */
+  #releasing: Promise<void> | null = null;
   #isStopped = false;
 
   constructor(parts: MaintenanceParts) {
@@ -252,19 +252,26 @@ export class Maintenance {
    * Call it when an older version may have been released: what only it has kept comes back without a run. Never rejects.
    */
   async versionReleased(): Promise<void> {
-    const { checkpointer, slots } = this.#parts;
-    const { released } = checkpointer;
-    if (this.#isStopped || !released.hasAny) return;
+    if (this.#isStopped || !this.#parts.checkpointer.released.hasAny) return;
     this.#isReleaseDue = true;
-    if (this.#isReleasing) return;
-    this.#isReleasing = true;
     // A run does it with its checkpoint. It may have done so already, so the rest is done behind it.
-    while (this.#isReleaseDue && this.#working === null && !this.#isStopped) {
+    if (this.#releasing === null && this.#mayGiveBack) this.#releasing = this.#giveBackReleased();
+    await this.#releasing;
+  }
+
+  async #giveBackReleased(): Promise<void> {
+    const { checkpointer, slots } = this.#parts;
+    while (this.#isReleaseDue && this.#mayGiveBack) {
       this.#isReleaseDue = false;
-      await released.giveBack();
-      if (this.#working === null && !this.#isStopped) await slots.punchExcess(checkpointer.uncoveredBytes === 0);
+      await checkpointer.released.giveBack();
+      if (this.#mayGiveBack) await slots.punchExcess(checkpointer.uncoveredBytes === 0);
     }
-    this.#isReleasing = false;
+    // In the step of the last look: who comes later begins anew.
+    this.#releasing = null;
+  }
+
+  get #mayGiveBack(): boolean {
+    return this.#working === null && !this.#isStopped;
   }
 
   /** Whether each run does a step of a compaction now. */
@@ -325,6 +332,7 @@ export class Maintenance {
     this.#roomWaiters.failAll(error);
     for (const waiter of this.#checkpointWaiters.drain()) waiter.reject(error);
     await this.#working;
+    await this.#releasing;
     this.#parts.index.close();
   }
 
